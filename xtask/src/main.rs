@@ -1,0 +1,3 @@
+//! The one developers' tool.
+
+fn main() {}
