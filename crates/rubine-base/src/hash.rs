@@ -11,7 +11,7 @@ pub type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomS
 pub type HashSet<T> = std::collections::HashSet<T, foldhash::fast::RandomState>;
 
 /// A 64-bit hash function with a seed. All bits of the result are usable.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct KeyHasher {
     state: foldhash::quality::FixedState,
 }
