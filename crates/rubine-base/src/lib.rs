@@ -1,5 +1,15 @@
-//! Missing batteries: hashing, clock, random numbers, number text, glob, CRC. Knows no Redis concept.
+//! Missing batteries: hashing, clock, random numbers, number text, glob, quoting, CRC. Knows no Redis concept.
 
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod crc;
+pub mod glob;
 pub mod hash;
+pub mod number;
+pub mod quote;
+pub mod random;
+
+/// A large value that many may hold at once: the keyspace that owns it, replies that send it, snapshots
+/// that keep it. It is never changed while its count is above one.
+pub type SharedBytes = std::sync::Arc<Vec<u8>>;

@@ -1,0 +1,216 @@
+//! Double precision: scores, and every reply that is a floating point number.
+
+use super::{DIGITS_MAX, parse_i64, write_i64};
+
+/// Integral values up to here are written as integers.
+const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
+/// Digits that the shortest text of a double can have.
+const SHORTEST_DIGITS_MAX: usize = 17;
+
+/// Reads a finite or infinite number: decimal, with an optional sign, point and exponent, or `inf` or
+/// `infinity` in any case. Refuses not-a-number, blanks, hexadecimal, and what is too large or too small to be
+/// anything but infinity or zero.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    if text.len() < DIGITS_MAX
+        && let Some(integer) = parse_i64(text)
+    {
+        return Some(integer as f64);
+    }
+    let value: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    let names_infinity = matches!(text, [b'i' | b'I', ..] | [_, b'i' | b'I', ..]);
+    let overflows = value.is_infinite() && !names_infinity;
+    let underflows = value == 0.0
+        && text
+            .iter()
+            .take_while(|byte| !matches!(byte, b'e' | b'E'))
+            .any(|byte| matches!(byte, b'1'..=b'9'));
+    (!value.is_nan() && !overflows && !underflows).then_some(value)
+}
+
+/// Appends the shortest text that reads back as `value`: integers without a point, exponents only where the
+/// plain form would be long, `inf`, `-inf` and `nan`.
+pub fn write_f64(out: &mut Vec<u8>, value: f64) {
+    if value.is_nan() {
+        out.extend_from_slice(b"nan");
+    } else if value.is_infinite() {
+        out.extend_from_slice(if value < 0.0 { b"-inf" } else { b"inf" });
+    } else if value == 0.0 {
+        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
+    } else if value.abs() <= INTEGER_MAX && value.fract() == 0.0 {
+        write_i64(out, value as i64);
+    } else {
+        if value < 0.0 {
+            out.push(b'-');
+        }
+        Shortest::of(value.abs()).write(out);
+    }
+}
+
+/// A positive number as its fewest decimal digits: `digits * 10^exponent`.
+struct Shortest {
+    digits: [u8; SHORTEST_DIGITS_MAX],
+    digit_count: usize,
+    exponent: i32,
+}
+
+impl Shortest {
+    fn of(value: f64) -> Self {
+        let mut buffer = ryu::Buffer::new();
+        let text = buffer.format_finite(value).as_bytes();
+        let (mantissa, exponent) = match memchr::memchr(b'e', text) {
+            Some(at) => (&text[..at], signed(&text[at + 1..])),
+            None => (text, 0),
+        };
+        let mut shortest = Self { digits: [0; SHORTEST_DIGITS_MAX], digit_count: 0, exponent };
+        // A zero counts only once it turns out to stand between other digits.
+        let (mut zeros_pending, mut behind_point) = (0, false);
+        for &byte in mantissa {
+            match byte {
+                b'.' => behind_point = true,
+                b'0' if shortest.digit_count == 0 => shortest.exponent -= i32::from(behind_point),
+                b'0' => {
+                    zeros_pending += 1;
+                    shortest.exponent -= i32::from(behind_point);
+                }
+                _ => {
+                    shortest.digits[shortest.digit_count..][..zeros_pending].fill(b'0');
+                    shortest.digit_count += zeros_pending;
+                    zeros_pending = 0;
+                    shortest.digits[shortest.digit_count] = byte;
+                    shortest.digit_count += 1;
+                    shortest.exponent -= i32::from(behind_point);
+                }
+            }
+        }
+        shortest.exponent += zeros_pending as i32;
+        shortest
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let digits = &self.digits[..self.digit_count];
+        let count = self.digit_count as i32;
+        let leading_exponent = self.exponent + count - 1;
+        let is_plain_integer = 0 <= self.exponent && leading_exponent < count + 7;
+        let is_plain_fraction =
+            self.exponent < 0 && (-7 < self.exponent || leading_exponent.abs() < 4);
+        if is_plain_integer {
+            out.extend_from_slice(digits);
+            write_zeros(out, self.exponent);
+        } else if is_plain_fraction {
+            let integer_digits = count + self.exponent;
+            if integer_digits <= 0 {
+                out.extend_from_slice(b"0.");
+                write_zeros(out, -integer_digits);
+                out.extend_from_slice(digits);
+            } else {
+                let (integer, fraction) = digits.split_at(integer_digits as usize);
+                out.extend_from_slice(integer);
+                out.push(b'.');
+                out.extend_from_slice(fraction);
+            }
+        } else {
+            out.push(digits[0]);
+            if 1 < count {
+                out.push(b'.');
+                out.extend_from_slice(&digits[1..]);
+            }
+            out.extend_from_slice(if leading_exponent < 0 { b"e-" } else { b"e+" });
+            write_i64(out, i64::from(leading_exponent.abs()));
+        }
+    }
+}
+
+fn write_zeros(out: &mut Vec<u8>, count: i32) {
+    out.resize(out.len() + count as usize, b'0');
+}
+
+/// The exponent in the printer's own text, at most three digits.
+fn signed(text: &[u8]) -> i32 {
+    parse_i64(text).map_or(0, |exponent| exponent as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{parse_f64, write_f64};
+
+    fn text_of(value: f64) -> String {
+        let mut out = Vec::new();
+        write_f64(&mut out, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn doubles_are_written_like_this() {
+        let check = |value: f64, expected: &str| assert_eq!(text_of(value), expected);
+        check(0.0, "0");
+        check(-0.0, "-0");
+        check(1.0, "1");
+        check(-17.0, "-17");
+        check(3.25, "3.25");
+        check(0.1 + 0.2, "0.30000000000000004");
+        check(1e17, "100000000000000000");
+        check(1e18, "1000000000000000000");
+        check(1e19, "1e+19");
+        check(1e20, "1e+20");
+        check(12_345_678_901_234_567_890.0, "12345678901234567000");
+        check(1.5e300, "1.5e+300");
+        check(-2.5e-5, "-0.000025");
+        check(1e-7, "1e-7");
+        check(1e-6, "0.000001");
+        check(1.25e-7, "1.25e-7");
+        check(0.001_234_567_89, "0.00123456789");
+        check(5e-324, "5e-324");
+        check(f64::MAX, "1.7976931348623157e+308");
+        check(f64::INFINITY, "inf");
+        check(f64::NEG_INFINITY, "-inf");
+        check(f64::NAN, "nan");
+        check(100.5, "100.5");
+        check(1_000_200.000_3, "1000200.0003");
+    }
+
+    #[test]
+    fn doubles_are_read_like_this() {
+        let check = |text: &str, expected: Option<f64>| {
+            assert_eq!(
+                parse_f64(text.as_bytes()).map(f64::to_bits),
+                expected.map(f64::to_bits),
+                "{text}"
+            );
+        };
+        check("1", Some(1.0));
+        check("-1.5e3", Some(-1500.0));
+        check("+1", Some(1.0));
+        check("-0", Some(-0.0));
+        check("0e999999", Some(0.0));
+        check(".5", Some(0.5));
+        check("5.", Some(5.0));
+        check("inf", Some(f64::INFINITY));
+        check("+INF", Some(f64::INFINITY));
+        check("-Infinity", Some(f64::NEG_INFINITY));
+        check("5e-324", Some(5e-324));
+        check("9223372036854775807", Some(9_223_372_036_854_775_807.0));
+        for refused in [
+            "", " 1", "1 ", "nan", "-nan", "0x10", "1e", "1e+", ".", "-", "e5", "1e400", "-1e400",
+            "1e-400", "1_000", "infin", "1,5", "--1", "1\0",
+        ] {
+            check(refused, None);
+        }
+        assert_eq!(parse_f64(b"\xff"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(bits: u64) {
+            let value = f64::from_bits(bits);
+            prop_assume!(!value.is_nan());
+            prop_assert_eq!(parse_f64(text_of(value).as_bytes()).map(f64::to_bits), Some(bits));
+        }
+
+        #[test]
+        fn garbage_never_panics(text in "[-+.eEinfaxy0-9]{0,30}") {
+            let _ = parse_f64(text.as_bytes());
+        }
+    }
+}
