@@ -1,1 +1,3 @@
 //! The crate's front door.
+
+pub mod pack;
