@@ -1,0 +1,286 @@
+//! Writes the effects of one unit of work as commands in the wire format, into a buffer that is used
+//! again and again. Never decides what the effects are.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::log::{COPIED_BYTES_MAX, Log};
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+
+/// A shared value of at least this size goes into the log by reference.
+const SHARED_BYTES_MIN: usize = 16 * 1024;
+
+/// A unit of at least this size gives its buffer to the log rather than have it copied.
+const OWNED_BYTES_MIN: usize = 64 * 1024;
+
+/// The effects of one unit: what reaches the log in one piece, with nothing of others in between.
+pub struct Effects {
+    /// Invariant: begins with `MULTI`, which the log takes only if `is_transaction`. So the wrapping
+    /// can be decided at the end, when the number of effects is known, without moving a byte.
+    bytes: Vec<u8>,
+    /// Large values that belong between the bytes, in ascending order of place.
+    shared: Vec<SharedPart>,
+    first_database: u32,
+    last_database: u32,
+    command_count: usize,
+    is_transaction: bool,
+}
+
+struct SharedPart {
+    /// The value stands before `bytes[place]`.
+    place: usize,
+    value: Arc<Vec<u8>>,
+}
+
+/// Lets [`Bytes`] refer to a shared value.
+struct SharedOwner(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for SharedOwner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Default for Effects {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Effects {
+    pub fn new() -> Self {
+        Self {
+            bytes: MULTI.to_vec(),
+            shared: Vec::new(),
+            first_database: 0,
+            last_database: 0,
+            command_count: 0,
+            is_transaction: false,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.command_count == 0
+    }
+
+    /// How many commands were written, those that wrap or select not counted.
+    pub fn command_count(&self) -> usize {
+        self.command_count
+    }
+
+    /// Writes one command whose arguments are at hand.
+    pub fn command(&mut self, database: u32, arguments: &[&[u8]]) {
+        let mut writer = self.begin(database, arguments.len());
+        for argument in arguments {
+            writer.argument(argument);
+        }
+    }
+
+    /// Starts a command of `argument_count` arguments, its name included.
+    pub fn begin(&mut self, database: u32, argument_count: usize) -> CommandWriter<'_> {
+        assert!(0 < argument_count, "a command has a name");
+        assert!(!self.is_transaction, "nothing follows EXEC");
+        if self.command_count == 0 {
+            self.first_database = database;
+        } else if self.last_database != database {
+            write_select(&mut self.bytes, database);
+        }
+        self.last_database = database;
+        self.command_count += 1;
+        write_length(&mut self.bytes, b'*', argument_count);
+        CommandWriter { effects: self, argument_count_left: argument_count }
+    }
+
+    /// Makes the unit one transaction for those who replay it. A single command is one by itself.
+    pub fn wrap_in_transaction(&mut self) {
+        if 1 < self.command_count && !self.is_transaction {
+            self.bytes.extend_from_slice(EXEC);
+            self.is_transaction = true;
+        }
+    }
+
+    pub fn clear(&mut self) {
+        if OWNED_BYTES_MIN < self.bytes.capacity() || self.bytes.is_empty() {
+            self.bytes = MULTI.to_vec();
+        }
+        self.bytes.truncate(MULTI.len());
+        self.shared.clear();
+        self.command_count = 0;
+        self.is_transaction = false;
+    }
+
+    pub(crate) fn first_database(&self) -> u32 {
+        self.first_database
+    }
+
+    pub(crate) fn last_database(&self) -> u32 {
+        self.last_database
+    }
+
+    /// Takes the buffer out if copying it would keep others waiting. What is left can only be
+    /// pushed, with what was taken, and cleared.
+    pub(crate) fn take_large(&mut self) -> Option<Bytes> {
+        let is_large = OWNED_BYTES_MIN <= self.bytes.len();
+        is_large.then(|| Bytes::from(std::mem::take(&mut self.bytes)))
+    }
+
+    /// Pushes the unit's bytes: `large` if the buffer was taken, else its own.
+    pub(crate) fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
+        let mut start = if self.is_transaction { 0 } else { MULTI.len() };
+        for part in self.shared.drain(..) {
+            push_range(&self.bytes, large, start..part.place, log);
+            log.push_owned(Bytes::from_owner(SharedOwner(part.value)));
+            start = part.place;
+        }
+        let end = large.map_or(self.bytes.len(), Bytes::len);
+        push_range(&self.bytes, large, start..end, log);
+    }
+}
+
+/// Writes the arguments of one command. Dropping it ends the command.
+pub struct CommandWriter<'a> {
+    effects: &'a mut Effects,
+    argument_count_left: usize,
+}
+
+impl CommandWriter<'_> {
+    pub fn argument(&mut self, argument: &[u8]) -> &mut Self {
+        self.count_argument();
+        let bytes = &mut self.effects.bytes;
+        write_length(bytes, b'$', argument.len());
+        bytes.extend_from_slice(argument);
+        bytes.extend_from_slice(b"\r\n");
+        self
+    }
+
+    pub fn integer(&mut self, number: i64) -> &mut Self {
+        self.argument(itoa::Buffer::new().format(number).as_bytes())
+    }
+
+    /// Writes a value that the store shares, by reference if it is large.
+    pub fn shared(&mut self, value: &Arc<Vec<u8>>) -> &mut Self {
+        if value.len() < SHARED_BYTES_MIN {
+            return self.argument(value);
+        }
+        self.count_argument();
+        let effects = &mut *self.effects;
+        write_length(&mut effects.bytes, b'$', value.len());
+        let place = effects.bytes.len();
+        effects.shared.push(SharedPart { place, value: Arc::clone(value) });
+        effects.bytes.extend_from_slice(b"\r\n");
+        self
+    }
+
+    fn count_argument(&mut self) {
+        assert!(0 < self.argument_count_left, "more arguments than were announced");
+        self.argument_count_left -= 1;
+    }
+}
+
+impl Drop for CommandWriter<'_> {
+    fn drop(&mut self) {
+        let is_complete = self.argument_count_left == 0;
+        assert!(is_complete || std::thread::panicking(), "fewer arguments than were announced");
+    }
+}
+
+pub(crate) fn write_select(bytes: &mut Vec<u8>, database: u32) {
+    bytes.extend_from_slice(b"*2\r\n$6\r\nSELECT\r\n");
+    let mut buf = itoa::Buffer::new();
+    let digits = buf.format(database);
+    write_length(bytes, b'$', digits.len());
+    bytes.extend_from_slice(digits.as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn write_length(bytes: &mut Vec<u8>, kind: u8, length: usize) {
+    bytes.push(kind);
+    bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn push_range(small: &[u8], large: Option<&Bytes>, range: Range<usize>, log: &mut Log) {
+    match large {
+        None => log.push(&small[range]),
+        Some(large) if range.len() <= COPIED_BYTES_MAX => log.push(&large[range]),
+        Some(large) => log.push_owned(large.slice(range)),
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    fn text(effects: &mut Effects) -> String {
+        let mut log = Log::new(0, u64::MAX);
+        let large = effects.take_large();
+        effects.push_to(large.as_ref(), &mut log);
+        effects.clear();
+        let bytes = log.contents();
+        String::from_utf8(bytes).expect("the tests write text").replace("\r\n", " ")
+    }
+
+    #[test]
+    fn one_command_is_never_wrapped() {
+        let mut effects = Effects::new();
+        effects.command(3, &[b"SET", b"k", b""]);
+        effects.wrap_in_transaction();
+        assert_eq!(text(&mut effects), "*3 $3 SET $1 k $0  ");
+        assert!(effects.is_empty());
+    }
+
+    #[test]
+    fn several_commands_are_wrapped_and_select_between_databases() {
+        let mut effects = Effects::new();
+        effects.begin(0, 3).argument(b"PEXPIREAT").argument(b"k").integer(-17);
+        effects.command(12, &[b"DEL", b"j"]);
+        effects.command(12, &[b"DEL", b"i"]);
+        effects.wrap_in_transaction();
+        assert_eq!(effects.command_count(), 3);
+        assert_eq!((effects.first_database(), effects.last_database()), (0, 12));
+        assert_eq!(
+            text(&mut effects),
+            "*1 $5 MULTI *3 $9 PEXPIREAT $1 k $3 -17 *2 $6 SELECT $2 12 \
+             *2 $3 DEL $1 j *2 $3 DEL $1 i *1 $4 EXEC "
+        );
+        effects.command(1, &[b"PING"]);
+        assert_eq!(text(&mut effects), "*1 $4 PING ");
+    }
+
+    #[test]
+    fn large_values_go_by_reference() {
+        let value = Arc::new(vec![b'v'; SHARED_BYTES_MIN]);
+        let filler = vec![b'f'; OWNED_BYTES_MIN];
+        for filler in [&filler[..10], &filler] {
+            let mut effects = Effects::new();
+            effects.begin(0, 3).argument(b"SET").argument(b"k").shared(&value);
+            effects.command(0, &[b"ECHO", filler]);
+            assert_eq!(Arc::strong_count(&value), 2);
+            let expected = format!(
+                "*3 $3 SET $1 k ${} {} *2 $4 ECHO ${} {} ",
+                value.len(),
+                String::from_utf8_lossy(&value),
+                filler.len(),
+                String::from_utf8_lossy(filler)
+            );
+            assert_eq!(text(&mut effects), expected);
+            assert_eq!(Arc::strong_count(&value), 1);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "fewer arguments")]
+    fn too_few_arguments_are_a_bug_of_ours() {
+        Effects::new().begin(0, 2).argument(b"GET");
+    }
+
+    #[test]
+    #[should_panic(expected = "more arguments")]
+    fn too_many_arguments_are_a_bug_of_ours() {
+        Effects::new().begin(0, 1).argument(b"GET").argument(b"k");
+    }
+}
