@@ -1,3 +1,4 @@
 //! The crate's front door.
 
 pub mod pack;
+pub mod trie;
