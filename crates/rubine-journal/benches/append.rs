@@ -1,5 +1,5 @@
-//! What an append costs: with nobody listening, with one AOF-like reader, on one thread and on two.
-//! Prints nanoseconds; never judges them.
+//! What an append costs: with nobody listening, with a backlog, with one AOF-like reader, on one
+//! thread and on two. Prints nanoseconds, the best of several rounds; never judges them.
 
 #![expect(clippy::print_stdout, reason = "its figures are its output")]
 
@@ -10,20 +10,34 @@ use std::time::Duration;
 
 use rubine_journal::{Effects, Hold, Journal, Start};
 
-const APPEND_COUNT: usize = 1_000_000;
+const ROUND_COUNT: usize = 10;
+const APPEND_COUNT: usize = 200_000;
 
 /// Appends to a turn, as in a pipeline.
 const TURN_COUNT: usize = 64;
 
 fn main() {
-    report("inactive, one thread", &Journal::new(0, 0), 1, false);
-    report("backlog of 1 MB, one thread", &Journal::new(0, 1 << 20), 1, false);
-    report("one reader, one thread", &Journal::new(0, 0), 1, true);
-    report("backlog of 1 MB, two threads", &Journal::new(0, 1 << 20), 2, false);
-    report("one reader, two threads", &Journal::new(0, 0), 2, true);
+    let backlog = 1 << 20;
+    let inactive = Journal::new(0, 0);
+    let rounds = || 0..ROUND_COUNT;
+    let best = |times: &mut dyn Iterator<Item = f64>| times.fold(f64::MAX, f64::min);
+    println!("encode only: {:.1} ns", best(&mut rounds().map(|_| nanoseconds_per_encoding())));
+    for (name, thread_count, has_reader) in [
+        ("inactive", 1, false),
+        ("backlog, one thread", 1, false),
+        ("backlog, two threads", 2, false),
+        ("reader, one thread", 1, true),
+        ("reader, two threads", 2, true),
+    ] {
+        let active = Journal::new(0, backlog);
+        let journal = if name == "inactive" { &inactive } else { &active };
+        let mut times = rounds().map(|_| measure(journal, thread_count, has_reader));
+        println!("{name}: {:.1} ns", best(&mut times));
+    }
 }
 
-fn report(name: &str, journal: &Arc<Journal>, thread_count: usize, has_reader: bool) {
+/// The mean of the threads' nanoseconds per append.
+fn measure(journal: &Arc<Journal>, thread_count: usize, has_reader: bool) -> f64 {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         if has_reader {
@@ -43,11 +57,23 @@ fn report(name: &str, journal: &Arc<Journal>, thread_count: usize, has_reader: b
         }
         let threads: Vec<_> =
             (0..thread_count).map(|_| scope.spawn(|| nanoseconds_per_append(journal))).collect();
-        for thread in threads {
-            println!("{name}: {:.1} ns", thread.join().expect("no panic"));
-        }
+        let times = threads.into_iter().map(|thread| thread.join().expect("no panic"));
+        let mean = times.sum::<f64>() / thread_count as f64;
         is_over.store(true, Ordering::Relaxed);
-    });
+        mean
+    })
+}
+
+fn nanoseconds_per_encoding() -> f64 {
+    let mut effects = Effects::new();
+    let value = [b'v'; 64];
+    #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+    let start = std::time::Instant::now();
+    for _ in 0..APPEND_COUNT {
+        effects.command(0, &[b"SET", b"key:000000000001", black_box(&value)]);
+        black_box(&mut effects).clear();
+    }
+    start.elapsed().as_nanos() as f64 / APPEND_COUNT as f64
 }
 
 fn nanoseconds_per_append(journal: &Journal) -> f64 {

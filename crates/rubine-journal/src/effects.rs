@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rubine_base::SharedBytes;
 
 use crate::log::{COPIED_BYTES_MAX, Log};
 
@@ -16,6 +17,9 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 
 /// A unit of at least this size gives its buffer to the log rather than have it copied.
 const OWNED_BYTES_MIN: usize = 64 * 1024;
+
+/// What an argument has around it at most: `$`, the length and two ends of line.
+const FRAME_BYTES_MAX: usize = 1 + 20 + 2 + 2;
 
 /// The effects of one unit: what reaches the log in one piece, with nothing of others in between.
 pub struct Effects {
@@ -33,11 +37,11 @@ pub struct Effects {
 struct SharedPart {
     /// The value stands before `bytes[place]`.
     place: usize,
-    value: Arc<Vec<u8>>,
+    value: SharedBytes,
 }
 
 /// Lets [`Bytes`] refer to a shared value.
-struct SharedOwner(Arc<Vec<u8>>);
+struct SharedOwner(SharedBytes);
 
 impl AsRef<[u8]> for SharedOwner {
     fn as_ref(&self) -> &[u8] {
@@ -80,17 +84,17 @@ impl Effects {
         }
     }
 
+    /// Writes one command that a client sent as an array of bulk strings and that is its own effect.
+    pub fn encoded(&mut self, database: u32, command: &[u8]) {
+        assert!(command.first() == Some(&b'*'), "an inline command is not an effect");
+        self.count_command(database);
+        self.bytes.extend_from_slice(command);
+    }
+
     /// Starts a command of `argument_count` arguments, its name included.
     pub fn begin(&mut self, database: u32, argument_count: usize) -> CommandWriter<'_> {
         assert!(0 < argument_count, "a command has a name");
-        assert!(!self.is_transaction, "nothing follows EXEC");
-        if self.command_count == 0 {
-            self.first_database = database;
-        } else if self.last_database != database {
-            write_select(&mut self.bytes, database);
-        }
-        self.last_database = database;
-        self.command_count += 1;
+        self.count_command(database);
         write_length(&mut self.bytes, b'*', argument_count);
         CommandWriter { effects: self, argument_count_left: argument_count }
     }
@@ -139,6 +143,17 @@ impl Effects {
         let end = large.map_or(self.bytes.len(), Bytes::len);
         push_range(&self.bytes, large, start..end, log);
     }
+
+    fn count_command(&mut self, database: u32) {
+        assert!(!self.is_transaction, "nothing follows EXEC");
+        if self.command_count == 0 {
+            self.first_database = database;
+        } else if self.last_database != database {
+            write_select(&mut self.bytes, database);
+        }
+        self.last_database = database;
+        self.command_count += 1;
+    }
 }
 
 /// Writes the arguments of one command. Dropping it ends the command.
@@ -151,6 +166,7 @@ impl CommandWriter<'_> {
     pub fn argument(&mut self, argument: &[u8]) -> &mut Self {
         self.count_argument();
         let bytes = &mut self.effects.bytes;
+        bytes.reserve(argument.len() + FRAME_BYTES_MAX);
         write_length(bytes, b'$', argument.len());
         bytes.extend_from_slice(argument);
         bytes.extend_from_slice(b"\r\n");
@@ -162,7 +178,7 @@ impl CommandWriter<'_> {
     }
 
     /// Writes a value that the store shares, by reference if it is large.
-    pub fn shared(&mut self, value: &Arc<Vec<u8>>) -> &mut Self {
+    pub fn shared(&mut self, value: &SharedBytes) -> &mut Self {
         if value.len() < SHARED_BYTES_MIN {
             return self.argument(value);
         }
@@ -197,10 +213,21 @@ pub(crate) fn write_select(bytes: &mut Vec<u8>, database: u32) {
     bytes.extend_from_slice(b"\r\n");
 }
 
+/// Writes `kind`, the number and the end of the line. Nearly every number has one or two digits, and
+/// each kind of effect comes through here several times, so those are stored as one small array.
 fn write_length(bytes: &mut Vec<u8>, kind: u8, length: usize) {
-    bytes.push(kind);
-    bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-    bytes.extend_from_slice(b"\r\n");
+    match length {
+        0..10 => bytes.extend_from_slice(&[kind, b'0' + length as u8, b'\r', b'\n']),
+        10..100 => {
+            let (tens, ones) = (b'0' + length as u8 / 10, b'0' + length as u8 % 10);
+            bytes.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+        }
+        _ => {
+            bytes.push(kind);
+            bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 fn push_range(small: &[u8], large: Option<&Bytes>, range: Range<usize>, log: &mut Log) {
@@ -237,7 +264,7 @@ mod tests {
     fn several_commands_are_wrapped_and_select_between_databases() {
         let mut effects = Effects::new();
         effects.begin(0, 3).argument(b"PEXPIREAT").argument(b"k").integer(-17);
-        effects.command(12, &[b"DEL", b"j"]);
+        effects.encoded(12, b"*2\r\n$3\r\nDEL\r\n$1\r\nj\r\n");
         effects.command(12, &[b"DEL", b"i"]);
         effects.wrap_in_transaction();
         assert_eq!(effects.command_count(), 3);

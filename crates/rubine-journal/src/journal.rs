@@ -23,13 +23,14 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 ///
 /// What changed while the journal was inactive is not in it, so each activation but the one at birth
 /// leaves out one offset: a position from before the gap is never mistaken for the present one.
+#[repr(C, align(64))]
 pub struct Journal {
-    is_active: AtomicBool,
-    /// Follows the log's end, written under the lock.
+    log: Mutex<Log>,
+    /// Follows the log's end, written under the lock, with which it shares a cache line.
     end: AtomicU64,
+    is_active: AtomicBool,
     /// `notify` has something to do once the log has reached this offset.
     attention_at: AtomicU64,
-    log: Mutex<Log>,
     reader_id_next: AtomicU64,
 }
 
@@ -61,6 +62,9 @@ pub struct JournalStatus {
     /// The most that any reader is behind.
     pub lag_bytes_max: u64,
 }
+
+#[cfg(not(shuttle))]
+const _: () = assert!(std::mem::offset_of!(Journal, is_active) == 64, "an append writes one line");
 
 impl JournalStatus {
     pub fn buffered_bytes(&self) -> u64 {
@@ -128,7 +132,7 @@ impl Journal {
         let (due, discarded) = {
             let mut log = self.log.lock();
             let due = take_due(&mut log);
-            let discarded = std::mem::take(&mut log.discarded);
+            let discarded = std::mem::take(&mut log.kept.discarded);
             self.publish(&log);
             (due, discarded)
         };
@@ -140,7 +144,7 @@ impl Journal {
     pub fn wake_all(&self) {
         let due = {
             let mut log = self.log.lock();
-            let sleepers = log.readers.iter_mut().filter_map(|reader| reader.sleeper.take());
+            let sleepers = log.kept.readers.iter_mut().filter_map(|reader| reader.sleeper.take());
             let due: Vec<_> = sleepers.collect();
             self.publish(&log);
             due
@@ -172,7 +176,7 @@ impl Journal {
             }
         };
         let id = self.reader_id_next.fetch_add(1, Relaxed);
-        log.readers.push(ReaderEntry { id, position, hold, is_cut: false, sleeper: None });
+        log.kept.readers.push(ReaderEntry { id, position, hold, is_cut: false, sleeper: None });
         self.publish(&log);
         drop(log);
         Ok(Reader::new(Arc::clone(self), id, position, database))
@@ -189,7 +193,7 @@ impl Journal {
             log.set_backlog(backlog_bytes_max);
             give_up_if_unwanted(&mut log);
             self.publish(&log);
-            std::mem::take(&mut log.discarded)
+            std::mem::take(&mut log.kept.discarded)
         };
         drop(discarded);
     }
@@ -202,7 +206,7 @@ impl Journal {
             let mut log = self.log.lock();
             log.restart(start);
             self.publish(&log);
-            std::mem::take(&mut log.discarded)
+            std::mem::take(&mut log.kept.discarded)
         };
         drop(discarded);
         self.wake_all();
@@ -211,13 +215,13 @@ impl Journal {
     pub fn status(&self) -> JournalStatus {
         let log = self.log.lock();
         let end = log.end();
-        let lags = log.readers.iter().map(|reader| end.saturating_sub(reader.position));
+        let lags = log.kept.readers.iter().map(|reader| end.saturating_sub(reader.position));
         JournalStatus {
             is_active: log.is_wanted(),
             oldest: log.oldest(),
             end,
             backlog_bytes_max: log.backlog_bytes_max(),
-            reader_count: log.readers.len(),
+            reader_count: log.kept.readers.len(),
             lag_bytes_max: lags.max().unwrap_or(0),
         }
     }
@@ -230,11 +234,11 @@ impl Journal {
     pub(crate) fn close_reader(&self, id: u64) {
         let discarded = {
             let mut log = self.log.lock();
-            log.readers.retain(|reader| reader.id != id);
+            log.kept.readers.retain(|reader| reader.id != id);
             log.trim();
             give_up_if_unwanted(&mut log);
             self.publish(&log);
-            std::mem::take(&mut log.discarded)
+            std::mem::take(&mut log.kept.discarded)
         };
         drop(discarded);
     }
@@ -246,8 +250,8 @@ impl Journal {
         if self.is_active.load(Relaxed) != is_wanted {
             self.is_active.store(is_wanted, Relaxed);
         }
-        let attention_at = if log.discarded.is_empty() {
-            let wake_offsets = log.readers.iter().filter_map(|reader| reader.sleeper.as_ref());
+        let attention_at = if log.kept.discarded.is_empty() {
+            let wake_offsets = log.kept.readers.iter().filter_map(|reader| reader.sleeper.as_ref());
             wake_offsets.map(|(wake_at, _)| *wake_at).min().unwrap_or(Offset::MAX)
         } else {
             0
@@ -261,7 +265,7 @@ impl Journal {
     fn publish_end(&self, log: &Log) -> Offset {
         let end = log.end();
         self.end.store(end, Release);
-        if !log.discarded.is_empty() && self.attention_at.load(Relaxed) != 0 {
+        if !log.kept.discarded.is_empty() && self.attention_at.load(Relaxed) != 0 {
             self.attention_at.store(0, Relaxed);
         }
         end
@@ -283,7 +287,7 @@ fn give_up_if_unwanted(log: &mut Log) {
 fn take_due(log: &mut Log) -> Vec<Waker> {
     let end = log.end();
     let mut due = Vec::new();
-    for reader in &mut log.readers {
+    for reader in &mut log.kept.readers {
         if reader.sleeper.as_ref().is_some_and(|(wake_at, _)| *wake_at <= end) {
             due.extend(reader.sleeper.take().map(|(_, waker)| waker));
         }

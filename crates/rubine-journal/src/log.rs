@@ -20,7 +20,7 @@ use crate::Offset;
 use crate::effects::{Effects, write_select};
 
 /// What is allocated at a time, and the most that one kept byte can pin.
-const CHUNK_BYTES: usize = 256 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Up to this size copying is cheaper than keeping one more piece.
 pub(crate) const COPIED_BYTES_MAX: usize = 4 * 1024;
@@ -65,11 +65,18 @@ impl Deref for Slice {
     }
 }
 
+/// What each append writes is together in a few words, so that the lock passes from core to core in
+/// one cache line; all else is behind a pointer.
 pub(crate) struct Log {
-    /// Invariant: ascending and without gaps; the last one ends at `open_start`; none is empty.
-    pieces: VecDeque<Piece>,
     open: BytesMut,
     open_start: Offset,
+    pub(crate) kept: Box<Kept>,
+}
+
+/// What an append reads but seldom writes.
+pub(crate) struct Kept {
+    /// Invariant: ascending and without gaps; the last one ends at `open_start`; none is empty.
+    pieces: VecDeque<Piece>,
     /// The database that a command at `end` would apply to, if anything says so.
     selected_database: Option<u32>,
     /// A reader began at `end` and has seen no SELECT yet.
@@ -105,17 +112,16 @@ pub(crate) struct ReaderEntry {
 
 impl Log {
     pub(crate) fn new(start: Offset, backlog_bytes_max: u64) -> Self {
-        Self {
+        let kept = Kept {
             pieces: VecDeque::new(),
-            open: BytesMut::new(),
-            open_start: start,
             selected_database: None,
             must_select: false,
             marks: VecDeque::new(),
             backlog_bytes_max,
             readers: Vec::new(),
             discarded: Vec::new(),
-        }
+        };
+        Self { open: BytesMut::new(), open_start: start, kept: Box::new(kept) }
     }
 
     pub(crate) fn end(&self) -> Offset {
@@ -123,39 +129,40 @@ impl Log {
     }
 
     pub(crate) fn oldest(&self) -> Offset {
-        self.pieces.front().map_or(self.open_start, |piece| piece.start)
+        self.kept.pieces.front().map_or(self.open_start, |piece| piece.start)
     }
 
     pub(crate) fn backlog_bytes_max(&self) -> u64 {
-        self.backlog_bytes_max
+        self.kept.backlog_bytes_max
     }
 
     pub(crate) fn set_backlog(&mut self, backlog_bytes_max: u64) {
-        self.backlog_bytes_max = backlog_bytes_max;
+        self.kept.backlog_bytes_max = backlog_bytes_max;
         self.trim();
     }
 
     /// Whether anyone wants what is appended.
     pub(crate) fn is_wanted(&self) -> bool {
-        0 < self.backlog_bytes_max || !self.readers.is_empty()
+        0 < self.kept.backlog_bytes_max || !self.kept.readers.is_empty()
     }
 
     pub(crate) fn selected_database(&self) -> Option<u32> {
-        self.selected_database
+        self.kept.selected_database
     }
 
     pub(crate) fn select_before_next(&mut self) {
-        self.must_select = true;
+        self.kept.must_select = true;
     }
 
     /// Forgets all bytes and goes on at `start`. Readers that are open have lost their place.
     pub(crate) fn restart(&mut self, start: Offset) {
-        self.discarded.extend(self.pieces.drain(..).map(|piece| piece.bytes));
-        self.discarded.push(std::mem::take(&mut self.open).freeze());
+        let kept = &mut *self.kept;
+        kept.discarded.extend(kept.pieces.drain(..).map(|piece| piece.bytes));
+        self.kept.discarded.push(std::mem::take(&mut self.open).freeze());
         self.open_start = start;
-        self.selected_database = None;
-        self.marks.clear();
-        for reader in &mut self.readers {
+        self.kept.selected_database = None;
+        self.kept.marks.clear();
+        for reader in &mut self.kept.readers {
             reader.is_cut = true;
         }
     }
@@ -163,21 +170,21 @@ impl Log {
     /// Appends one unit; the unit's buffer was given as `large` if it is too long to copy.
     pub(crate) fn append(&mut self, effects: &mut Effects, large: Option<&Bytes>, second: u64) {
         self.mark(second);
-        if self.must_select || self.selected_database != Some(effects.first_database()) {
+        if self.kept.must_select || self.kept.selected_database != Some(effects.first_database()) {
             let mut select = Vec::with_capacity(40);
             write_select(&mut select, effects.first_database());
             self.push(&select);
-            self.must_select = false;
+            self.kept.must_select = false;
         }
         effects.push_to(large, self);
-        self.selected_database = Some(effects.last_database());
+        self.kept.selected_database = Some(effects.last_database());
     }
 
     /// Appends whole commands of somebody else's history.
     pub(crate) fn append_verbatim(&mut self, bytes: &[u8], database_after: u32, second: u64) {
         self.mark(second);
         self.push(bytes);
-        self.selected_database = Some(database_after);
+        self.kept.selected_database = Some(database_after);
     }
 
     /// Copies bytes into the open chunk, and into as many new ones as it takes.
@@ -205,7 +212,7 @@ impl Log {
         self.seal();
         let start = self.open_start;
         self.open_start += bytes.len() as u64;
-        self.pieces.push_back(Piece { start, bytes });
+        self.kept.pieces.push_back(Piece { start, bytes });
         self.trim();
     }
 
@@ -223,16 +230,18 @@ impl Log {
         if self.open_start + (COPIED_BYTES_MAX as u64) < until {
             self.seal();
         }
-        let mut piece_index =
-            self.pieces.partition_point(|piece| piece.start + piece.bytes.len() as u64 <= position);
-        let mut mark_index = self.marks.partition_point(|mark| mark.offset <= position);
+        let mut piece_index = self
+            .kept
+            .pieces
+            .partition_point(|piece| piece.start + piece.bytes.len() as u64 <= position);
+        let mut mark_index = self.kept.marks.partition_point(|mark| mark.offset <= position);
         for _ in 0..SLICES_PER_READ_MAX {
             if until <= position {
                 break;
             }
-            let mark = self.marks.get(mark_index);
+            let mark = self.kept.marks.get(mark_index);
             let stop = mark.map_or(until, |mark| mark.offset.min(until));
-            let bytes = if let Some(piece) = self.pieces.get(piece_index) {
+            let bytes = if let Some(piece) = self.kept.pieces.get(piece_index) {
                 let stop = stop.min(piece.start + piece.bytes.len() as u64);
                 let range = (position - piece.start) as usize..(stop - piece.start) as usize;
                 piece_index += usize::from(range.end == piece.bytes.len());
@@ -241,7 +250,7 @@ impl Log {
                 let start = (position - self.open_start) as usize;
                 Bytes::copy_from_slice(&self.open[start..(stop - self.open_start) as usize])
             };
-            let second = mark_index.checked_sub(1).map_or(0, |index| self.marks[index].second);
+            let second = mark_index.checked_sub(1).map_or(0, |index| self.kept.marks[index].second);
             let offset = position;
             position += bytes.len() as u64;
             mark_index += usize::from(mark.is_some_and(|mark| mark.offset == position));
@@ -253,8 +262,8 @@ impl Log {
     /// Lets go of the pieces that neither the backlog nor a reader holds.
     pub(crate) fn trim(&mut self) {
         let end = self.end();
-        let mut floor = end.saturating_sub(self.backlog_bytes_max);
-        for reader in &self.readers {
+        let mut floor = end.saturating_sub(self.kept.backlog_bytes_max);
+        for reader in &self.kept.readers {
             let is_held = match reader.hold {
                 Hold::Everything => true,
                 Hold::UpTo(bytes) => end.saturating_sub(reader.position) <= bytes,
@@ -263,15 +272,16 @@ impl Log {
                 floor = floor.min(reader.position);
             }
         }
-        while let Some(piece) = self.pieces.front() {
+        let kept = &mut *self.kept;
+        while let Some(piece) = kept.pieces.front() {
             if floor < piece.start + piece.bytes.len() as u64 {
                 break;
             }
-            self.discarded.extend(self.pieces.pop_front().map(|piece| piece.bytes));
+            kept.discarded.extend(kept.pieces.pop_front().map(|piece| piece.bytes));
         }
         let oldest = self.oldest();
-        while self.marks.get(1).is_some_and(|mark| mark.offset <= oldest) {
-            self.marks.pop_front();
+        while self.kept.marks.get(1).is_some_and(|mark| mark.offset <= oldest) {
+            self.kept.marks.pop_front();
         }
     }
 
@@ -293,17 +303,17 @@ impl Log {
         let bytes = self.open.split().freeze();
         let start = self.open_start;
         self.open_start += bytes.len() as u64;
-        self.pieces.push_back(Piece { start, bytes });
+        self.kept.pieces.push_back(Piece { start, bytes });
     }
 
     fn mark(&mut self, second: u64) {
-        if self.marks.back().is_some_and(|mark| second <= mark.second) {
+        if self.kept.marks.back().is_some_and(|mark| second <= mark.second) {
             return;
         }
-        if self.marks.len() == MARKS_MAX {
-            self.marks.pop_front();
+        if self.kept.marks.len() == MARKS_MAX {
+            self.kept.marks.pop_front();
         }
-        self.marks.push_back(Mark { offset: self.end(), second });
+        self.kept.marks.push_back(Mark { offset: self.end(), second });
     }
 }
 

@@ -80,15 +80,15 @@ impl Reader {
         let start = self.position;
         let discarded = {
             let mut log = self.journal.lock();
-            let is_cut = find_entry(&mut log.readers, self.id).is_cut;
+            let is_cut = find_entry(&mut log.kept.readers, self.id).is_cut;
             let is_kept = log.oldest() <= start && start <= log.end();
             if is_cut || !is_kept {
                 return Err(Lost { position: start, oldest: log.oldest() });
             }
             self.position = log.read(start, until, bytes_max, out);
-            find_entry(&mut log.readers, self.id).position = self.position;
+            find_entry(&mut log.kept.readers, self.id).position = self.position;
             log.trim();
-            let discarded = std::mem::take(&mut log.discarded);
+            let discarded = std::mem::take(&mut log.kept.discarded);
             self.journal.publish(&log);
             discarded
         };
@@ -102,7 +102,7 @@ impl Reader {
     pub fn arm(&self, wake_at: Offset, waker: &Waker) -> bool {
         let mut log = self.journal.lock();
         let end = log.end();
-        let entry = find_entry(&mut log.readers, self.id);
+        let entry = find_entry(&mut log.kept.readers, self.id);
         if entry.is_cut || wake_at <= end {
             return false;
         }
@@ -121,7 +121,7 @@ impl Reader {
 
     fn with_entry(&self, change: impl FnOnce(&mut ReaderEntry)) {
         let mut log = self.journal.lock();
-        change(find_entry(&mut log.readers, self.id));
+        change(find_entry(&mut log.kept.readers, self.id));
     }
 }
 

@@ -54,10 +54,10 @@ fn entry(id: usize) -> ReaderEntry {
 }
 
 fn read(log: &mut Log, model: &Model, reader: usize, window: u64, bytes_max: usize) {
-    let start = log.readers[reader].position;
+    let start = log.kept.readers[reader].position;
     if start < log.oldest() {
         assert_ne!(reader, 0, "whoever holds everything never loses its place");
-        log.readers[reader].position = log.oldest();
+        log.kept.readers[reader].position = log.oldest();
         return;
     }
     let mut slices = Vec::new();
@@ -74,16 +74,16 @@ fn read(log: &mut Log, model: &Model, reader: usize, window: u64, bytes_max: usi
     let may_read = 0 < window && 0 < bytes_max && start < log.end();
     assert_eq!(start < end, may_read);
     assert!(end - start <= window.min(bytes_max as u64));
-    log.readers[reader].position = end;
+    log.kept.readers[reader].position = end;
     log.trim();
 }
 
 fn check_retention(log: &Log, model: &Model, backlog_bytes_max: u64) {
     let end = model.bytes.len() as u64;
     assert_eq!(log.end(), end);
-    let held_by_first = end - log.readers[0].position;
-    assert!(log.oldest() <= log.readers[0].position);
-    let second_lag = end - log.readers[1].position;
+    let held_by_first = end - log.kept.readers[0].position;
+    assert!(log.oldest() <= log.kept.readers[0].position);
+    let second_lag = end - log.kept.readers[1].position;
     let held_by_second = if second_lag <= 300_000 { second_lag } else { 0 };
     let wanted = backlog_bytes_max.max(held_by_first).max(held_by_second);
     // A piece goes only as a whole, and trimming happens when a chunk is full.
@@ -98,7 +98,7 @@ proptest! {
     fn readers_see_what_was_pushed(steps in proptest::collection::vec(step(), 1..60)) {
         let mut backlog_bytes_max = 100_000;
         let mut log = Log::new(0, backlog_bytes_max);
-        log.readers.extend((0..3).map(entry));
+        log.kept.readers.extend((0..3).map(entry));
         let mut model = Model::default();
         log.mark(0);
         for step in steps {
@@ -132,7 +132,11 @@ fn frequent_readers_do_not_fragment_the_log() {
         log.push(b"*1\r\n$4\r\nPING\r\n");
         position = log.read(position, Offset::MAX, usize::MAX, &mut Vec::new());
     }
-    assert!(log.pieces.len() <= 20_000 * 14 / COPIED_BYTES_MAX + 1, "{}", log.pieces.len());
+    assert!(
+        log.kept.pieces.len() <= 20_000 * 14 / COPIED_BYTES_MAX + 1,
+        "{}",
+        log.kept.pieces.len()
+    );
 }
 
 #[test]
@@ -145,7 +149,7 @@ fn seconds_change_between_units_and_survive_trimming() {
         log.append(&mut effects, None, second);
         effects.clear();
     }
-    assert_eq!(log.marks.len(), 1, "the seconds of what has gone are forgotten");
+    assert_eq!(log.kept.marks.len(), 1, "the seconds of what has gone are forgotten");
     let mut slices = Vec::new();
     log.read(log.oldest(), Offset::MAX, usize::MAX, &mut slices);
     assert!(!slices.is_empty() && slices.iter().all(|slice| slice.second == 12));
@@ -158,7 +162,7 @@ fn remembered_seconds_are_bounded() {
         log.mark(second);
         log.push(b"x");
     }
-    assert_eq!(log.marks.len(), MARKS_MAX);
+    assert_eq!(log.kept.marks.len(), MARKS_MAX);
     let mut slices = Vec::new();
     log.read(0, Offset::MAX, 7, &mut slices);
     let seconds: Vec<_> = slices.iter().map(|slice| (slice.offset, slice.second)).collect();
