@@ -4,7 +4,7 @@
 mod double;
 mod long_double;
 
-pub use double::{parse_f64, write_f64};
+pub use double::{DoubleText, parse_f64, write_f64};
 pub use long_double::LongDouble;
 
 /// Digits of `u64::MAX`.

@@ -1,9 +1,11 @@
 //! Double precision: scores, and every reply that is a floating point number.
 
-use super::{DIGITS_MAX, parse_i64, write_i64};
+use super::{DIGITS_MAX, parse_i64};
 
 /// Integral values up to here are written as integers.
 const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
+/// Longest text: a sign, a zero, a point, six zeros and 17 digits.
+const TEXT_BYTES_MAX: usize = 32;
 /// Digits that the shortest text of a double can have.
 const SHORTEST_DIGITS_MAX: usize = 17;
 
@@ -27,22 +29,51 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     (!value.is_nan() && !overflows && !underflows).then_some(value)
 }
 
-/// Appends the shortest text that reads back as `value`: integers without a point, exponents only where the
-/// plain form would be long, `inf`, `-inf` and `nan`.
+/// Appends the text of `value`, see [`DoubleText`].
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
-        out.extend_from_slice(b"nan");
-    } else if value.is_infinite() {
-        out.extend_from_slice(if value < 0.0 { b"-inf" } else { b"inf" });
-    } else if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() { b"-0" } else { b"0" });
-    } else if value.abs() <= INTEGER_MAX && value.fract() == 0.0 {
-        write_i64(out, value as i64);
-    } else {
-        if value < 0.0 {
-            out.push(b'-');
+    out.extend_from_slice(DoubleText::of(value).as_bytes());
+}
+
+/// The shortest text that reads back as the same number: integers without a point, exponents only where the
+/// plain form would be long, `inf`, `-inf` and `nan`. Lives on the stack.
+pub struct DoubleText {
+    bytes: [u8; TEXT_BYTES_MAX],
+    len: usize,
+}
+
+impl DoubleText {
+    pub fn of(value: f64) -> Self {
+        let mut text = Self { bytes: [0; TEXT_BYTES_MAX], len: 0 };
+        if value.is_nan() {
+            text.push(b"nan");
+        } else if value.is_infinite() {
+            text.push(if value < 0.0 { b"-inf" } else { b"inf" });
+        } else if value == 0.0 {
+            text.push(if value.is_sign_negative() { b"-0" } else { b"0" });
+        } else if value.abs() <= INTEGER_MAX && value.fract() == 0.0 {
+            text.push(itoa::Buffer::new().format(value as i64).as_bytes());
+        } else {
+            if value < 0.0 {
+                text.push(b"-");
+            }
+            Shortest::of(value.abs()).write(&mut text);
         }
-        Shortest::of(value.abs()).write(out);
+        text
+    }
+
+    #[inline]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn push_zeros(&mut self, count: i32) {
+        self.bytes[self.len..][..count as usize].fill(b'0');
+        self.len += count as usize;
     }
 }
 
@@ -86,7 +117,7 @@ impl Shortest {
         shortest
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, text: &mut DoubleText) {
         let digits = &self.digits[..self.digit_count];
         let count = self.digit_count as i32;
         let leading_exponent = self.exponent + count - 1;
@@ -94,34 +125,30 @@ impl Shortest {
         let is_plain_fraction =
             self.exponent < 0 && (-7 < self.exponent || leading_exponent.abs() < 4);
         if is_plain_integer {
-            out.extend_from_slice(digits);
-            write_zeros(out, self.exponent);
+            text.push(digits);
+            text.push_zeros(self.exponent);
         } else if is_plain_fraction {
             let integer_digits = count + self.exponent;
             if integer_digits <= 0 {
-                out.extend_from_slice(b"0.");
-                write_zeros(out, -integer_digits);
-                out.extend_from_slice(digits);
+                text.push(b"0.");
+                text.push_zeros(-integer_digits);
+                text.push(digits);
             } else {
                 let (integer, fraction) = digits.split_at(integer_digits as usize);
-                out.extend_from_slice(integer);
-                out.push(b'.');
-                out.extend_from_slice(fraction);
+                text.push(integer);
+                text.push(b".");
+                text.push(fraction);
             }
         } else {
-            out.push(digits[0]);
+            text.push(&digits[..1]);
             if 1 < count {
-                out.push(b'.');
-                out.extend_from_slice(&digits[1..]);
+                text.push(b".");
+                text.push(&digits[1..]);
             }
-            out.extend_from_slice(if leading_exponent < 0 { b"e-" } else { b"e+" });
-            write_i64(out, i64::from(leading_exponent.abs()));
+            text.push(if leading_exponent < 0 { b"e-" } else { b"e+" });
+            text.push(itoa::Buffer::new().format(leading_exponent.abs()).as_bytes());
         }
     }
-}
-
-fn write_zeros(out: &mut Vec<u8>, count: i32) {
-    out.resize(out.len() + count as usize, b'0');
 }
 
 /// The exponent in the printer's own text, at most three digits.

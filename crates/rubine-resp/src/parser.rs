@@ -1,0 +1,397 @@
+//! Requests: arrays of bulk strings, and lines typed by hand. Finds arguments where they stand in the query
+//! buffer; never copies one, and never reads the beginning of a long request again because its end was late.
+
+use std::fmt;
+
+use memchr::{memchr, memchr2};
+use rubine_base::number::parse_i64;
+use rubine_base::quote::split_args_in_place;
+
+/// Longest line: a whole inline request, or the line that announces a count or a length.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Most arguments that a request may announce.
+pub const ARGS_MAX: i64 = i32::MAX as i64;
+/// Most arguments of a client that has yet to authenticate.
+pub const STRANGER_ARGS_MAX: i64 = 10;
+/// Longest argument of a client that has yet to authenticate.
+pub const STRANGER_BULK_BYTES_MAX: i64 = 16 * 1024;
+
+/// Where an argument stands, counted from the first byte of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArgRange {
+    pub start: usize,
+    pub len: usize,
+}
+
+impl ArgRange {
+    /// The argument in `request`, the buffer that was parsed.
+    #[inline]
+    pub fn of(self, request: &[u8]) -> &[u8] {
+        &request[self.start..self.start + self.len]
+    }
+}
+
+/// Who sends the requests, which decides how much is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Has yet to authenticate: small requests only.
+    Stranger,
+    Client,
+    /// A primary's replication stream: an argument may have any length, as it was accepted once already.
+    Primary,
+}
+
+/// What a request may ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// `proto-max-bulk-len`.
+    pub bulk_bytes_max: i64,
+    pub sender: Sender,
+}
+
+/// What stands at the beginning of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// A request of `consumed` bytes, whose `arg_count` arguments, at least one, were appended.
+    Request { consumed: usize, arg_count: usize },
+    /// Nothing to execute in `consumed` bytes: a blank line, an array of no elements or a negative count.
+    Empty { consumed: usize },
+    /// The request goes on behind the buffer. Room for `want` more bytes, at least one, is worth having; it never
+    /// exceeds what has arrived by much, so a claim alone reserves nothing.
+    Incomplete { want: usize },
+}
+
+/// A request that cannot be understood. The connection is to be closed after the reply `-ERR ` and this text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtocolError {
+    /// A line without end.
+    BigInline,
+    /// An array count without end.
+    BigMultibulkCount,
+    /// A bulk length without end.
+    BigBulkCount,
+    /// An array count that is no number, or too large.
+    MultibulkLength,
+    /// More arguments than a stranger may send.
+    UnauthenticatedMultibulkLength,
+    /// A bulk length that is no number, negative, or above the limit.
+    BulkLength,
+    /// A longer argument than a stranger may send.
+    UnauthenticatedBulkLength,
+    /// This byte where a bulk string should start.
+    ExpectedDollar(u8),
+    /// A line of a request, or an argument, that does not end in `\r\n`.
+    LineEnd,
+    /// An inline request with an open quote.
+    UnbalancedQuotes,
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Protocol error: ")?;
+        formatter.write_str(match self {
+            Self::BigInline => "too big inline request",
+            Self::BigMultibulkCount => "too big mbulk count string",
+            Self::BigBulkCount => "too big bulk count string",
+            Self::MultibulkLength => "invalid multibulk length",
+            Self::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
+            Self::BulkLength => "invalid bulk length",
+            Self::UnauthenticatedBulkLength => "unauthenticated bulk length",
+            Self::ExpectedDollar(byte) => {
+                return write!(formatter, "expected '$', got '{}'", char::from(*byte));
+            }
+            Self::LineEnd => "invalid CRLF in request",
+            Self::UnbalancedQuotes => "unbalanced quotes in request",
+        })
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+/// Parses the requests of one connection.
+#[derive(Debug, Default)]
+pub struct Parser {
+    /// A long request whose end has not arrived. Short ones are parsed again from their beginning, which
+    /// costs less than keeping this.
+    resume: Option<Box<Resume>>,
+}
+
+/// Where to go on in a request, and what was found so far.
+#[derive(Debug)]
+struct Resume {
+    progress: Progress,
+    args: Vec<ArgRange>,
+}
+
+/// How far an array of bulk strings has been parsed.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// Where the next argument starts, at its `$`.
+    at: usize,
+    args_left: usize,
+}
+
+impl Parser {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Parses the request at the start of `buf` and appends its arguments to `args`.
+    ///
+    /// After `Incomplete`, call again with the same bytes and more behind them, after `Request` or `Empty` with what
+    /// follows the consumed bytes, after an error not at all. Arguments of an inline request are unquoted in
+    /// place, which is why `buf` is mutable; nothing else in it changes.
+    #[inline]
+    pub fn parse(
+        &mut self,
+        buf: &mut [u8],
+        args: &mut Vec<ArgRange>,
+        limits: &Limits,
+    ) -> Result<Parsed, ProtocolError> {
+        if self.resume.is_some() {
+            return self.go_on(buf, args, limits);
+        }
+        match buf.first() {
+            Some(b'*') => self.parse_array(buf, args, limits),
+            Some(_) => parse_inline(buf, args),
+            None => Ok(Parsed::Incomplete { want: WANT_MIN }),
+        }
+    }
+
+    #[inline]
+    fn parse_array(
+        &mut self,
+        buf: &[u8],
+        args: &mut Vec<ArgRange>,
+        limits: &Limits,
+    ) -> Result<Parsed, ProtocolError> {
+        let Some((count, at)) = read_count(buf, limits)? else {
+            return Ok(Parsed::Incomplete { want: WANT_MIN });
+        };
+        if count <= 0 {
+            return Ok(Parsed::Empty { consumed: at });
+        }
+        let arg_count = count as usize;
+        let mut progress = Progress { at, args_left: arg_count };
+        args.reserve(arg_count.min(ARGS_RESERVED_MAX));
+        let args_before = args.len();
+        let parsed = parse_bulks(&mut progress, buf, args, limits);
+        match parsed {
+            Ok(None) => Ok(Parsed::Request { consumed: progress.at, arg_count }),
+            Ok(Some(want)) => {
+                self.keep(progress, args.drain(args_before..));
+                Ok(Parsed::Incomplete { want })
+            }
+            Err(error) => {
+                args.truncate(args_before);
+                Err(error)
+            }
+        }
+    }
+
+    #[cold]
+    fn keep(&mut self, progress: Progress, args: std::vec::Drain<'_, ArgRange>) {
+        if RESUME_ARGS_MIN <= args.len() {
+            self.resume = Some(Box::new(Resume { progress, args: args.collect() }));
+        }
+    }
+
+    #[cold]
+    fn go_on(
+        &mut self,
+        buf: &[u8],
+        args: &mut Vec<ArgRange>,
+        limits: &Limits,
+    ) -> Result<Parsed, ProtocolError> {
+        let Some(mut resume) = self.resume.take() else {
+            return Ok(Parsed::Incomplete { want: WANT_MIN });
+        };
+        match parse_bulks(&mut resume.progress, buf, &mut resume.args, limits)? {
+            None => {
+                args.extend_from_slice(&resume.args);
+                let arg_count = resume.args.len();
+                Ok(Parsed::Request { consumed: resume.progress.at, arg_count })
+            }
+            Some(want) => {
+                self.resume = Some(resume);
+                Ok(Parsed::Incomplete { want })
+            }
+        }
+    }
+}
+
+/// What to reserve when it is not known how much is missing.
+const WANT_MIN: usize = 1;
+/// A claimed length is believed up to this, or up to what has arrived already if that is more.
+const WANT_TRUSTED: usize = 64 * 1024;
+/// Room made for arguments before any has been seen.
+const ARGS_RESERVED_MAX: usize = 32;
+/// From here on it is cheaper to remember arguments than to find them again.
+const RESUME_ARGS_MIN: usize = 32;
+const LINE_END: &[u8; 2] = b"\r\n";
+
+/// Parses arguments until the last one or the end of `buf`; in that case returns how many bytes are worth
+/// reserving.
+#[inline]
+fn parse_bulks(
+    progress: &mut Progress,
+    buf: &[u8],
+    args: &mut Vec<ArgRange>,
+    limits: &Limits,
+) -> Result<Option<usize>, ProtocolError> {
+    let (small_max, mut at) = (small_bulk_max(limits), progress.at);
+    while 0 < progress.args_left {
+        let rest = buf.get(at..).unwrap_or_default();
+        let (len, header_len) = match small_length(rest, b'$') {
+            Some((len, header_len)) if len <= small_max => (len, header_len),
+            _ => {
+                let Some(length) = read_length(rest, limits)? else {
+                    progress.at = at;
+                    return Ok(Some(WANT_MIN));
+                };
+                length
+            }
+        };
+        let start = at + header_len;
+        let end = start.saturating_add(len);
+        match buf.get(end..end.saturating_add(LINE_END.len())) {
+            Some(b"\r\n") => {}
+            Some(_) => return Err(ProtocolError::LineEnd),
+            None => {
+                progress.at = at;
+                let missing = end.saturating_add(LINE_END.len()) - buf.len();
+                return Ok(Some(missing.min(buf.len().max(WANT_TRUSTED))));
+            }
+        }
+        args.push(ArgRange { start, len });
+        at = end + LINE_END.len();
+        progress.args_left -= 1;
+    }
+    progress.at = at;
+    Ok(None)
+}
+
+/// Up to this length no limit needs a look.
+#[inline]
+fn small_bulk_max(limits: &Limits) -> usize {
+    limits.bulk_bytes_max.clamp(0, STRANGER_BULK_BYTES_MAX) as usize
+}
+
+/// Reads `marker` and one to three digits, the form of nearly every line; returns the number and the line's
+/// length. `None` says only that it must be read with more care.
+#[inline]
+fn small_length(line: &[u8], marker: u8) -> Option<(usize, usize)> {
+    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
+    match *line {
+        [first, a, b'\r', b'\n', ..] if first == marker && digit(a) <= 9 => Some((digit(a), 4)),
+        [first, a @ b'1'..=b'9', b, b'\r', b'\n', ..] if first == marker && digit(b) <= 9 => {
+            Some((digit(a) * 10 + digit(b), 5))
+        }
+        [first, a @ b'1'..=b'9', b, c, b'\r', b'\n', ..]
+            if first == marker && digit(b) <= 9 && digit(c) <= 9 =>
+        {
+            Some((digit(a) * 100 + digit(b) * 10 + digit(c), 6))
+        }
+        _ => None,
+    }
+}
+
+/// Reads the line that announces how many arguments follow; returns the count and the line's length, or `None`
+/// if the line goes on behind `buf`.
+#[inline]
+fn read_count(buf: &[u8], limits: &Limits) -> Result<Option<(i64, usize)>, ProtocolError> {
+    if let Some((count, line_len)) = small_length(buf, b'*')
+        && (count as i64 <= STRANGER_ARGS_MAX || limits.sender != Sender::Stranger)
+    {
+        return Ok(Some((count as i64, line_len)));
+    }
+    read_count_carefully(buf, limits)
+}
+
+#[cold]
+fn read_count_carefully(
+    buf: &[u8],
+    limits: &Limits,
+) -> Result<Option<(i64, usize)>, ProtocolError> {
+    let Some(end) = find_line_end(buf, ProtocolError::BigMultibulkCount)? else { return Ok(None) };
+    if buf[end + 1] != b'\n' {
+        return Err(ProtocolError::LineEnd);
+    }
+    match parse_i64(&buf[1..end]) {
+        Some(count) if ARGS_MAX < count => Err(ProtocolError::MultibulkLength),
+        Some(count) if STRANGER_ARGS_MAX < count && limits.sender == Sender::Stranger => {
+            Err(ProtocolError::UnauthenticatedMultibulkLength)
+        }
+        Some(count) => Ok(Some((count, end + LINE_END.len()))),
+        None => Err(ProtocolError::MultibulkLength),
+    }
+}
+
+/// Reads the line that announces an argument's length; returns the length and the line's own, or `None` if the
+/// line goes on behind `rest`.
+#[cold]
+fn read_length(rest: &[u8], limits: &Limits) -> Result<Option<(usize, usize)>, ProtocolError> {
+    let Some(end) = find_line_end(rest, ProtocolError::BigBulkCount)? else { return Ok(None) };
+    if rest[0] != b'$' {
+        return Err(ProtocolError::ExpectedDollar(rest[0]));
+    }
+    if rest[end + 1] != b'\n' {
+        return Err(ProtocolError::LineEnd);
+    }
+    let Some(len @ 0..) = parse_i64(&rest[1..end]) else { return Err(ProtocolError::BulkLength) };
+    match limits.sender {
+        Sender::Client | Sender::Stranger if limits.bulk_bytes_max < len => {
+            Err(ProtocolError::BulkLength)
+        }
+        Sender::Stranger if STRANGER_BULK_BYTES_MAX < len => {
+            Err(ProtocolError::UnauthenticatedBulkLength)
+        }
+        _ => Ok(Some((len as usize, end + LINE_END.len()))),
+    }
+}
+
+/// Finds the `\r` that ends the line at the start of `buf` and has a byte behind it. `too_long` is the error if
+/// it is too far away.
+fn find_line_end(buf: &[u8], too_long: ProtocolError) -> Result<Option<usize>, ProtocolError> {
+    let searched = &buf[..buf.len().min(LINE_BYTES_MAX + 1)];
+    match memchr(b'\r', searched) {
+        Some(end) => Ok((end + 1 < buf.len()).then_some(end)),
+        None if LINE_BYTES_MAX < buf.len() => Err(too_long),
+        None => Ok(None),
+    }
+}
+
+/// Parses a line typed by hand. A NUL is never part of one: what follows it is waited for in vain, until it
+/// is too long.
+#[cold]
+fn parse_inline(buf: &mut [u8], args: &mut Vec<ArgRange>) -> Result<Parsed, ProtocolError> {
+    let searched = &buf[..buf.len().min(LINE_BYTES_MAX + 1)];
+    let line_feed = memchr2(b'\n', b'\0', searched).filter(|&at| searched[at] == b'\n');
+    let Some(line_feed) = line_feed else {
+        return if LINE_BYTES_MAX < buf.len() {
+            Err(ProtocolError::BigInline)
+        } else {
+            Ok(Parsed::Incomplete { want: WANT_MIN })
+        };
+    };
+    let consumed = line_feed + 1;
+    let line_len = match buf[..line_feed] {
+        [.., b'\r'] => line_feed - 1,
+        _ => line_feed,
+    };
+    let args_before = args.len();
+    let cut = split_args_in_place(&mut buf[..line_len], |start, len| {
+        args.push(ArgRange { start, len });
+    });
+    if cut.is_err() {
+        args.truncate(args_before);
+        return Err(ProtocolError::UnbalancedQuotes);
+    }
+    match args.len() - args_before {
+        0 => Ok(Parsed::Empty { consumed }),
+        arg_count => Ok(Parsed::Request { consumed, arg_count }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
