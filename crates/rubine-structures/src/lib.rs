@@ -1,4 +1,5 @@
 //! The crate's front door.
 
+pub mod list;
 pub mod pack;
 pub mod trie;

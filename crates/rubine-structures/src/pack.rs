@@ -54,6 +54,13 @@ impl Pack {
         Self { block: None }
     }
 
+    /// A pack of one item.
+    pub fn of(item: &[u8]) -> Self {
+        let mut pack = Self::new();
+        pack.push_back(item);
+        pack
+    }
+
     pub fn len(&self) -> usize {
         self.shape().map_or(0, Shape::count)
     }
@@ -75,6 +82,12 @@ impl Pack {
     /// The size of the allocation that would hold these items without a gap.
     pub fn heap_bytes_needed(&self) -> usize {
         self.shape().map_or(0, |shape| block_bytes(shape.used()))
+    }
+
+    /// As [`Pack::heap_bytes_needed`], with one more item of this length.
+    pub fn heap_bytes_needed_with(&self, item_len: usize) -> usize {
+        let used = self.shape().map_or(0, Shape::used);
+        block_bytes(used + 1 + item_len + 2 * length_width(code_of(item_len)))
     }
 
     /// Somebody else holds the same block, so the next change copies it.
@@ -104,7 +117,7 @@ impl Pack {
     pub fn iter(&self) -> Iter<'_> {
         match &self.block {
             Some(block) => Shape::read(&block.slice).iter(&block.slice),
-            None => Iter { data: &[], codes: &[] },
+            None => Iter::default(),
         }
     }
 
@@ -445,7 +458,7 @@ impl<'a> IntoIterator for &'a Pack {
 }
 
 /// The items of a pack from both ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Iter<'a> {
     data: &'a [u8],
     /// One for each item, in reverse order.
@@ -456,7 +469,7 @@ impl Iter<'_> {
     /// Passes over `count` items, or all there are.
     pub fn skip_front(&mut self, count: usize) {
         if self.codes.len() <= count {
-            *self = Iter { data: &[], codes: &[] };
+            *self = Iter::default();
             return;
         }
         let (rest, skipped) = self.codes.split_at(self.codes.len() - count);
@@ -475,7 +488,7 @@ impl Iter<'_> {
     /// Passes over `count` items from the back, or all there are.
     pub fn skip_back(&mut self, count: usize) {
         if self.codes.len() <= count {
-            *self = Iter { data: &[], codes: &[] };
+            *self = Iter::default();
             return;
         }
         let (skipped, rest) = self.codes.split_at(count);
@@ -565,21 +578,24 @@ const LENGTH_IN_8_BYTES: u8 = 255;
 impl Frame {
     #[inline]
     fn of(item: &[u8]) -> Self {
-        let len = item.len();
-        let code = if len <= usize::from(SHORT_MAX) {
-            len as u8
-        } else if u16::try_from(len).is_ok() {
-            LENGTH_IN_2_BYTES
-        } else if u32::try_from(len).is_ok() {
-            LENGTH_IN_4_BYTES
-        } else {
-            LENGTH_IN_8_BYTES
-        };
-        Self { code, length: (len as u64).to_le_bytes() }
+        Self { code: code_of(item.len()), length: (item.len() as u64).to_le_bytes() }
     }
 
     fn length(&self) -> &[u8] {
         &self.length[..length_width(self.code)]
+    }
+}
+
+#[inline]
+fn code_of(item_len: usize) -> u8 {
+    if item_len <= usize::from(SHORT_MAX) {
+        item_len as u8
+    } else if u16::try_from(item_len).is_ok() {
+        LENGTH_IN_2_BYTES
+    } else if u32::try_from(item_len).is_ok() {
+        LENGTH_IN_4_BYTES
+    } else {
+        LENGTH_IN_8_BYTES
     }
 }
 
