@@ -1,5 +1,6 @@
 //! The crate's front door.
 
+pub mod hash;
 pub mod list;
 pub mod pack;
 pub mod trie;
