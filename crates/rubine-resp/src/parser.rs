@@ -277,7 +277,7 @@ fn small_bulk_max(limits: &Limits) -> usize {
     limits.bulk_bytes_max.clamp(0, STRANGER_BULK_BYTES_MAX) as usize
 }
 
-/// Reads `marker` and one to three digits, the form of nearly every line; returns the number and the line's
+/// Reads `marker` and one to four digits, the form of nearly every line; returns the number and the line's
 /// length. `None` says only that it must be read with more care.
 #[inline]
 fn small_length(line: &[u8], marker: u8) -> Option<(usize, usize)> {
@@ -291,6 +291,11 @@ fn small_length(line: &[u8], marker: u8) -> Option<(usize, usize)> {
             if first == marker && digit(b) <= 9 && digit(c) <= 9 =>
         {
             Some((digit(a) * 100 + digit(b) * 10 + digit(c), 6))
+        }
+        [first, a @ b'1'..=b'9', b, c, d, b'\r', b'\n', ..]
+            if first == marker && digit(b) <= 9 && digit(c) <= 9 && digit(d) <= 9 =>
+        {
+            Some((digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d), 7))
         }
         _ => None,
     }
