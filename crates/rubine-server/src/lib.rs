@@ -1,1 +1,3 @@
-//! The crate's front door.
+//! The server: threads, sockets, files, the real clock. Lets no handler lock a shard itself.
+
+pub mod config;

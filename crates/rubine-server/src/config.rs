@@ -1,0 +1,28 @@
+//! The configuration: one table of directives, a plain struct of their values, the readers of files
+//! and of the command line, CONFIG GET, SET and REWRITE. Never applies a value itself: who opens
+//! sockets or files is told what changed.
+
+mod checks;
+mod directive;
+mod include;
+mod load;
+mod rewrite;
+mod setting;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use directive::{Directive, Rule, Support, Traits, closest, find, names};
+pub use load::{ConfigError, ConfigLine, ConfigSource};
+pub use rewrite::{RewriteError, RewriteScope};
+pub use store::{ConfigStore, Refusal, SetError, Setter};
+pub use table::{Config, DIRECTIVES};
+pub use values::{
+    AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
+    KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
+    OomScoreAdj, OutputBufferLimit, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction,
+    RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions,
+    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+};

@@ -1,0 +1,337 @@
+//! Reads the configuration from the command line, files and standard input, as redis-server takes
+//! them: later lines win over earlier ones, and the command line over all files.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rubine_base::quote::{split_args, write_repr};
+
+use super::directive::{Traits, closest, find};
+use super::setting::utf8;
+use super::table::Config;
+use super::values::reason;
+
+/// Files that include each other in a circle stop here.
+const INCLUDE_DEPTH_MAX: usize = 16;
+
+/// A configuration file is written by people.
+const FILE_SIZE_MAX: u64 = 16 << 20;
+
+const UNBALANCED: &str = "Unbalanced quotes in configuration line";
+
+/// Names of older and newer servers that Valkey leaves out or skips; a file may still hold them.
+const RETIRED: [&str; 5] = [
+    "list-max-ziplist-entries",
+    "list-max-ziplist-value",
+    "lua-replicate-commands",
+    "io-threads-do-reads",
+    "events-per-io-thread",
+];
+
+/// Where the configuration came from, and what the log should say about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigSource {
+    /// The configuration file, absolute: CONFIG REWRITE writes here.
+    pub file: Option<PathBuf>,
+    /// Sentences for the log: directives that were set and have no effect.
+    pub notes: Vec<String>,
+}
+
+/// Why the server cannot start with this configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The line that is wrong, when one is.
+    pub line: Option<ConfigLine>,
+    pub reason: String,
+}
+
+/// A line of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigLine {
+    /// The file, or a description of what is not a file.
+    pub origin: String,
+    /// Counted from 1.
+    pub number: usize,
+    pub text: String,
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The report in the shape that start scripts and test suites look for.
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let version = env!("CARGO_PKG_VERSION");
+        writeln!(f, "*** FATAL CONFIG FILE ERROR (Version {version}) ***")?;
+        if let Some(ConfigLine { origin, number, text }) = &self.line {
+            writeln!(f, "Reading the configuration file, at line {number} of {origin}")?;
+            writeln!(f, ">>> '{text}'")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl Config {
+    /// The configuration that a command line (without the program's name) asks for:
+    /// `[file] [-] [--directive value ..] ..`, where `-` is standard input.
+    pub fn from_args(args: &[Vec<u8>]) -> Result<(Self, ConfigSource), ConfigError> {
+        Self::from_args_and_input(args, &mut std::io::stdin().lock())
+    }
+
+    pub(super) fn from_args_and_input(
+        args: &[Vec<u8>],
+        input: &mut dyn Read,
+    ) -> Result<(Self, ConfigSource), ConfigError> {
+        let command_line = CommandLine::parse(args);
+        let mut loader = Loader::new();
+        loader.assign_line(&[b"dir".to_vec(), b".".to_vec()]).map_err(ConfigError::without_line)?;
+        loader.mentioned.clear();
+
+        let mut source = ConfigSource::default();
+        if let Some(name) = command_line.file {
+            let path = utf8(name).map_err(ConfigError::without_line)?;
+            loader.load_file(Path::new(path), 0)?;
+            // What was just read exists, so only a race can make this fail.
+            source.file = std::path::absolute(path).ok();
+        }
+        if command_line.reads_input {
+            let text = read_bounded(input).map_err(|error| {
+                ConfigError::without_line(format!("Can't read the configuration: {error}"))
+            })?;
+            loader.load_text(&text, "standard input", 0)?;
+        }
+        loader.load_text(&command_line.options, "the command line", 0)?;
+        source.notes = loader.notes();
+        let mut config = loader.config;
+        config.settle()?;
+        Ok((config, source))
+    }
+
+    /// Brings values that are hints into their range, and refuses those that contradict each other.
+    pub(super) fn settle(&mut self) -> Result<(), ConfigError> {
+        self.hz = self.hz.clamp(1, 500);
+        if self.cluster_enabled && self.replicaof.is_some() {
+            let text = "replicaof directive not allowed in cluster mode";
+            return Err(ConfigError::without_line(text.to_owned()));
+        }
+        Ok(())
+    }
+}
+
+impl ConfigError {
+    fn without_line(reason: String) -> Self {
+        Self { line: None, reason }
+    }
+}
+
+struct CommandLine<'a> {
+    file: Option<&'a [u8]>,
+    reads_input: bool,
+    /// The options as lines of a configuration file.
+    options: Vec<u8>,
+}
+
+impl<'a> CommandLine<'a> {
+    /// An argument that starts with `--` begins a new directive if the one before it has a value by
+    /// now; otherwise it is that value. `--save` and `--sentinel` need none.
+    fn parse(args: &'a [Vec<u8>]) -> Self {
+        let mut command_line = Self { file: None, reads_input: false, options: Vec::new() };
+        let mut rest = args;
+        if let [first, tail @ ..] = args
+            && !first.starts_with(b"-")
+        {
+            command_line.file = Some(first);
+            rest = tail;
+        }
+        let options = &mut command_line.options;
+        let mut has_value = true;
+        for (idx, argument) in rest.iter().enumerate() {
+            let next = rest.get(idx + 1);
+            let is_at_an_end = std::ptr::eq(argument, &raw const args[0]) || next.is_none();
+            if argument == b"-" && is_at_an_end {
+                command_line.reads_input = true;
+            } else if has_value && let Some(name) = argument.strip_prefix(b"--") {
+                if !options.is_empty() {
+                    options.push(b'\n');
+                }
+                options.extend(name);
+                options.push(b' ');
+                let holds_only_a_name = split_args(argument).is_ok_and(|words| words.len() == 1);
+                let next_is_a_name = next.is_none_or(|next| next.starts_with(b"--"));
+                has_value = !holds_only_a_name;
+                if argument.eq_ignore_ascii_case(b"--save") && next_is_a_name {
+                    options.extend(b"\"\"");
+                    has_value = true;
+                } else if argument.eq_ignore_ascii_case(b"--sentinel") && next_is_a_name {
+                    has_value = true;
+                }
+            } else {
+                write_repr(options, argument);
+                options.push(b' ');
+                has_value = true;
+            }
+        }
+        command_line
+    }
+}
+
+struct Loader {
+    config: Config,
+    /// Names and aliases of directives that some line sets.
+    mentioned: Vec<&'static str>,
+    retired: Vec<&'static str>,
+}
+
+impl Loader {
+    fn new() -> Self {
+        Self { config: Config::default(), mentioned: Vec::new(), retired: Vec::new() }
+    }
+
+    fn load_file(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
+        let failed = |error: &std::io::Error| {
+            let (path, reason) = (path.display(), reason(error));
+            let text = format!("Fatal error, can't open config file '{path}': {reason}");
+            ConfigError::without_line(text)
+        };
+        let mut file = std::fs::File::open(path).map_err(|error| failed(&error))?;
+        let text = read_bounded(&mut file).map_err(|error| failed(&error))?;
+        self.load_text(&text, &path.display().to_string(), depth)
+    }
+
+    fn load_text(&mut self, text: &[u8], origin: &str, depth: usize) -> Result<(), ConfigError> {
+        for (idx, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let at_this_line = |reason: String| ConfigError {
+                line: Some(ConfigLine {
+                    origin: origin.to_owned(),
+                    number: idx + 1,
+                    text: String::from_utf8_lossy(line).into_owned(),
+                }),
+                reason,
+            };
+            let words = split_args(line).map_err(|_| at_this_line(UNBALANCED.to_owned()))?;
+            match words.as_slice() {
+                [] => {}
+                [name, pattern] if name.eq_ignore_ascii_case(b"include") => {
+                    if depth == INCLUDE_DEPTH_MAX {
+                        return Err(at_this_line("Too many includes inside includes".to_owned()));
+                    }
+                    for path in self.included(pattern).map_err(at_this_line)? {
+                        self.load_file(&path, depth + 1).map_err(|error| match error.line {
+                            Some(_) => error,
+                            None => at_this_line(error.reason),
+                        })?;
+                    }
+                }
+                words => self.assign_line(words).map_err(at_this_line)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The files that an `include` names. A pattern may match none; a plain name must exist.
+    fn included(&self, pattern: &[u8]) -> Result<Vec<PathBuf>, String> {
+        let base = self.config.dir.as_path();
+        let pattern = utf8(pattern)?;
+        if pattern.contains(['*', '?', '[']) {
+            super::include::matching_files(base, pattern)
+        } else {
+            Ok(vec![base.join(pattern)])
+        }
+    }
+
+    fn assign_line(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let (name, arguments) = words.split_first().expect("empty lines are skipped");
+        let Some(directive) = find(name) else {
+            return self.assign_special_line(name, arguments);
+        };
+        let takes_many = directive.traits.contains(Traits::MANY_ARGUMENTS);
+        if !takes_many && arguments.len() != 1 {
+            return Err("wrong number of arguments".to_owned());
+        }
+        let is_first = !self.mentioned.contains(&directive.name);
+        if is_first {
+            self.mentioned.push(directive.name);
+            if directive.traits.contains(Traits::ACCUMULATES) {
+                directive.assign(&mut self.config, &[b""])?;
+            }
+        }
+        let split = match arguments {
+            [only] if takes_many && !only.is_empty() => {
+                Some(split_args(only).map_err(|_| UNBALANCED)?)
+            }
+            _ => None,
+        };
+        let arguments = split.as_deref().unwrap_or(arguments);
+        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        directive.assign(&mut self.config, &arguments)
+    }
+
+    /// A line that is not a directive with a value: commands to the loader, and what is unknown.
+    fn assign_special_line(&mut self, name: &[u8], arguments: &[Vec<u8>]) -> Result<(), String> {
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        if let Some(retired) = RETIRED.iter().find(|retired| **retired == name)
+            && arguments.len() == 1
+        {
+            self.retired.push(retired);
+            return Ok(());
+        }
+        match (name.as_str(), arguments) {
+            ("rename-command", [old, new]) => {
+                self.config.renamed_commands.push((old.clone(), new.clone()));
+                Ok(())
+            }
+            ("user", [_, ..]) => {
+                self.config.users.push(arguments.to_vec());
+                Ok(())
+            }
+            ("loadmodule", [module, ..]) => {
+                let module = String::from_utf8_lossy(module);
+                Err(format!("Modules in C cannot be loaded: {module}"))
+            }
+            ("sentinel", [_, ..]) => {
+                Err("sentinel directive while not in sentinel mode".to_owned())
+            }
+            ("include" | "rename-command" | "user" | "loadmodule" | "sentinel", _) => {
+                Err("Bad directive or wrong number of arguments".to_owned())
+            }
+            _ => Err(unknown_directive(&name)),
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let directives = self.mentioned.iter().filter_map(|name| find(name.as_bytes()));
+        let mut notes: Vec<String> =
+            directives.filter_map(|directive| directive.note(&self.config)).collect();
+        notes.extend(self.retired.iter().map(|name| {
+            format!("'{name}' is accepted without effect: other servers dropped it long ago")
+        }));
+        if !self.config.users.is_empty() {
+            notes.push(
+                "'user' lines are accepted without effect: there are no users beside the default \
+                 one yet"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+}
+
+fn unknown_directive(name: &str) -> String {
+    let suggestion = match closest(name) {
+        Some(nearest) => format!("; did you mean '{nearest}'?"),
+        None => String::new(),
+    };
+    format!("Bad directive or wrong number of arguments: '{name}' is unknown{suggestion}")
+}
+
+fn read_bounded(input: &mut dyn Read) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    input.take(FILE_SIZE_MAX + 1).read_to_end(&mut text)?;
+    if FILE_SIZE_MAX < text.len() as u64 {
+        return Err(std::io::Error::other("the file is too large for a configuration"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,485 @@
+//! The table of all directives, each declared once: field, type, default, name, and what differs from
+//! a plain directive that takes effect. The `Config` struct is made of the same rows.
+
+use super::checks;
+use super::directive::{Directive, Traits};
+use super::values::{
+    AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
+    KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
+    OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersionCheck,
+    ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised,
+    SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+};
+
+const INT: i128 = i32::MAX as i128;
+const UINT: i128 = u32::MAX as i128;
+const LONG: i128 = i64::MAX as i128;
+const ULONG: i128 = u64::MAX as i128;
+
+const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
+    SavePoint { seconds: 3600, changes: 1 },
+    SavePoint { seconds: 300, changes: 100 },
+    SavePoint { seconds: 60, changes: 10_000 },
+];
+
+// Why a directive has no effect yet.
+const ACL: &str = "there are no users beside the default one yet";
+const CLIENT_EVICTION: &str = "clients are not evicted yet";
+const CLUSTER: &str = "there is no cluster mode yet";
+const COLLATE: &str = "SORT ALPHA compares bytes so far";
+const COMMANDLOG: &str = "there is no command log yet";
+const CRASH: &str = "there is no crash report yet";
+const DEFRAG: &str = "memory is not defragmented yet";
+const IMPORT: &str = "there is no import mode yet";
+const LATENCY: &str = "latency is not tracked yet";
+const LIST_COMPRESSION: &str = "lists are not compressed yet";
+const MPTCP: &str = "there is no multipath TCP yet";
+const OOM: &str = "the kernel's out-of-memory score is left alone so far";
+const PERSISTENCE: &str = "nothing is written to disk yet";
+const PINNING: &str = "threads are not pinned to processors yet";
+const PUBSUB: &str = "there is no publish and subscribe yet";
+const REPLICATION: &str = "there is no replication yet";
+const SCRIPTING: &str = "there are no scripts yet";
+const SEED: &str = "the seed is random so far";
+const SOCKET_GROUP: &str = "the group of the socket is left alone so far";
+const SOCKET_MARK: &str = "sockets are not marked yet";
+const THP: &str = "huge pages are left to the system so far";
+const TITLE: &str = "the title of the process is left alone so far";
+const TLS: &str = "there is no TLS yet";
+const TYPES: &str = "this data type is not there yet";
+const WATCHDOG: &str = "there is no watchdog yet";
+
+// Why a directive cannot mean anything here.
+const ABORT: &str = "a broken invariant always aborts";
+const ACCEPT: &str = "accepting is bounded by itself";
+const ASSERT: &str = "which invariants are checked is decided when the program is built";
+const BY_REFERENCE: &str = "large values are always sent without a copy";
+const IDENTITY: &str = "it always introduces itself in a way that clients of Redis understand";
+const JEMALLOC: &str = "the allocator gives memory back by itself";
+const LAZY: &str = "everything large is always freed in the background";
+const LOGO: &str = "there is no logo";
+const LOG_REQ_RES: &str = "only test builds of Valkey know it";
+const MEMCHECK: &str = "a crash does not test the memory";
+const MODULES: &str = "modules in C cannot be loaded";
+const OWN_BATCH: &str = "the size of a batch is chosen by itself";
+const OWN_THREADS: &str = "every thread serves clients of its own";
+const PACE: &str = "work in the background is paced by what there is to do";
+const RDMA: &str = "there is no RDMA";
+const REHASH: &str = "tables grow and shrink without rehashing";
+const WARNINGS: &str = "no warning stops the start";
+
+macro_rules! directives {
+    ($(
+        $field:ident: $type:ty = $default:expr,
+        $name:literal $(. $method:ident ($($argument:expr),*))*;
+    )*) => {
+        /// The configuration: one field a directive, under its name.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $(pub $field: $type,)*
+            /// What `rename-command` asks for: (name, new name), where an empty new name removes it.
+            pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
+            /// The arguments of each `user` line.
+            pub users: Vec<Vec<Vec<u8>>>,
+        }
+
+        impl Default for Config {
+            fn default() -> Self {
+                Self {
+                    $($field: $default,)*
+                    renamed_commands: Vec::new(),
+                    users: Vec::new(),
+                }
+            }
+        }
+
+        /// All directives, by topic.
+        pub static DIRECTIVES: &[Directive] = &[
+            $(Directive::new($name, |config| &config.$field, |config| &mut config.$field)
+                $(.$method($($argument),*))*,)*
+        ];
+    };
+}
+
+directives! {
+    // Network.
+    bind: Vec<String> = ["*", "-::*"].map(str::to_owned).to_vec(), "bind".many();
+    port: u16 = 6379, "port".number(0, 65_535);
+    protected_mode: bool = true, "protected-mode";
+    tcp_backlog: u32 = 511, "tcp-backlog".number(0, INT).immutable();
+    tcp_keepalive: u32 = 300, "tcp-keepalive".number(0, INT);
+    tcp_fastopen: u32 = 0, "tcp-fastopen".number(0, INT);
+    tcp_congestion: String = String::new(), "tcp-congestion".checked(checks::congestion);
+    mptcp: bool = false, "mptcp".immutable().not_yet(MPTCP);
+    unixsocket: Option<String> = None, "unixsocket".immutable();
+    unixsocketperm: u32 = 0, "unixsocketperm".octal(0, 0o777).immutable();
+    unixsocketgroup: Option<String> = None, "unixsocketgroup".immutable().not_yet(SOCKET_GROUP);
+    timeout: u32 = 0, "timeout".number(0, INT);
+    maxclients: u32 = 10_000, "maxclients".number(1, UINT);
+    max_new_connections_per_cycle: u32 = 10,
+        "max-new-connections-per-cycle".number(1, 1000).no_meaning(ACCEPT);
+    max_new_tls_connections_per_cycle: u32 = 1,
+        "max-new-tls-connections-per-cycle".number(1, 1000).not_yet(TLS);
+    socket_mark_id: u32 = 0, "socket-mark-id".number(0, UINT).immutable().not_yet(SOCKET_MARK);
+    rdma_bind: Vec<String> = Vec::new(), "rdma-bind".many().no_meaning(RDMA);
+    rdma_port: u16 = 0, "rdma-port".number(0, 65_535).no_meaning(RDMA);
+    rdma_rx_size: u32 = 1 << 20,
+        "rdma-rx-size".number(64 << 10, 16 << 20).immutable().no_meaning(RDMA);
+    rdma_completion_vector: i32 = -1,
+        "rdma-completion-vector".number(-1, 1024).immutable().no_meaning(RDMA);
+
+    // Threads.
+    workers: u16 = 0, "workers".alias("io-threads").number(0, 256).is(Traits::FIXED);
+    io_threads_always_active: bool = false,
+        "io-threads-always-active".hidden().no_meaning(OWN_THREADS);
+    prefetch_batch_max_size: u32 = 16,
+        "prefetch-batch-max-size".number(0, 128).no_meaning(OWN_BATCH);
+    min_io_threads_avoid_copy_reply: u32 = 7,
+        "min-io-threads-avoid-copy-reply".number(0, INT).hidden().no_meaning(BY_REFERENCE);
+    min_string_size_avoid_copy_reply: u32 = 16_384,
+        "min-string-size-avoid-copy-reply".number(0, INT).hidden().no_meaning(BY_REFERENCE);
+    min_string_size_avoid_copy_reply_threaded: u32 = 65_536,
+        "min-string-size-avoid-copy-reply-threaded".number(0, INT).hidden()
+            .no_meaning(BY_REFERENCE);
+    server_cpulist: Option<String> = None,
+        "server-cpulist".alias("server_cpulist").immutable().not_yet(PINNING);
+    bio_cpulist: Option<String> = None,
+        "bio-cpulist".alias("bio_cpulist").immutable().not_yet(PINNING);
+    aof_rewrite_cpulist: Option<String> = None,
+        "aof-rewrite-cpulist".alias("aof_rewrite_cpulist").immutable().not_yet(PERSISTENCE);
+    bgsave_cpulist: Option<String> = None,
+        "bgsave-cpulist".alias("bgsave_cpulist").immutable().not_yet(PERSISTENCE);
+
+    // Process.
+    daemonize: bool = false, "daemonize".immutable();
+    pidfile: Option<String> = None, "pidfile".immutable();
+    supervised: Supervised = Supervised::No, "supervised".immutable();
+    databases: u32 = 16, "databases".number(1, INT).immutable();
+    dir: WorkingDirectory = WorkingDirectory::current(),
+        "dir".is(Traits::PROTECTED).is(Traits::NOT_WHILE_LOADING).is(Traits::ALWAYS_WRITTEN);
+    hz: u32 = 10, "hz".number(0, INT).no_meaning(PACE);
+    dynamic_hz: bool = true, "dynamic-hz".no_meaning(PACE);
+    set_proc_title: bool = true, "set-proc-title".immutable().not_yet(TITLE);
+    proc_title_template: String = "{title} {listen-addr} {server-mode}".to_owned(),
+        "proc-title-template".checked(checks::proc_title_template).not_yet(TITLE);
+    always_show_logo: bool = false, "always-show-logo".immutable().no_meaning(LOGO);
+    locale_collate: String = String::new(), "locale-collate".not_yet(COLLATE);
+    oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj".not_yet(OOM);
+    oom_score_adj_values: [i32; 3] = [0, 200, 800], "oom-score-adj-values".many().not_yet(OOM);
+    disable_thp: bool = true, "disable-thp".immutable().not_yet(THP);
+    ignore_warnings: String = String::new(), "ignore-warnings".no_meaning(WARNINGS);
+    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT).not_yet(REPLICATION);
+    shutdown_on_sigint: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigint".many();
+    shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigterm".many();
+    crash_log_enabled: bool = true, "crash-log-enabled".not_yet(CRASH);
+    crash_memcheck_enabled: bool = true, "crash-memcheck-enabled".no_meaning(MEMCHECK);
+    use_exit_on_panic: bool = false, "use-exit-on-panic".hidden().no_meaning(ABORT);
+    enable_debug_assert: bool = false,
+        "enable-debug-assert".immutable().hidden().no_meaning(ASSERT);
+    debug_context: String = String::new(), "debug-context".hidden().not_yet(CRASH);
+    watchdog_period: u32 = 0, "watchdog-period".number(0, INT).hidden().not_yet(WATCHDOG);
+    hash_seed: Option<Vec<u8>> = None,
+        "hash-seed".checked(checks::hash_seed).immutable().not_yet(SEED);
+
+    // Log.
+    loglevel: LogLevel = LogLevel::Notice, "loglevel";
+    logfile: String = String::new(), "logfile".immutable();
+    log_format: LogFormat = LogFormat::Legacy, "log-format";
+    log_timestamp_format: LogTimestampFormat = LogTimestampFormat::Legacy, "log-timestamp-format";
+    syslog_enabled: bool = false, "syslog-enabled".immutable();
+    syslog_ident: String = "rubine".to_owned(), "syslog-ident".immutable();
+    syslog_facility: SyslogFacility = SyslogFacility::Local0, "syslog-facility".immutable();
+    hide_user_data_from_log: bool = true, "hide-user-data-from-log";
+
+    // Access.
+    requirepass: Option<Vec<u8>> = None, "requirepass".sensitive();
+    enable_protected_configs: ProtectedAction = ProtectedAction::No,
+        "enable-protected-configs".immutable();
+    enable_debug_command: ProtectedAction = ProtectedAction::No, "enable-debug-command".immutable();
+    enable_module_command: ProtectedAction = ProtectedAction::No,
+        "enable-module-command".immutable().no_meaning(MODULES);
+    aclfile: String = String::new(), "aclfile".immutable().not_yet(ACL);
+    acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
+        "acl-pubsub-default".not_yet(ACL);
+    acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG).not_yet(ACL);
+
+    // Limits of clients.
+    client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::DEFAULT,
+        "client-output-buffer-limit".many();
+    client_query_buffer_limit: usize = 1 << 30,
+        "client-query-buffer-limit".memory(1 << 20, LONG);
+    proto_max_bulk_len: u64 = 512 << 20, "proto-max-bulk-len".memory(1 << 20, LONG);
+    maxmemory_clients: MemoryOrPercent = MemoryOrPercent::Bytes(0),
+        "maxmemory-clients".not_yet(CLIENT_EVICTION);
+    client_default_resp: u32 = 2,
+        "client-default-resp".number(2, 3).immutable().hidden().no_meaning(LOG_REQ_RES);
+    req_res_logfile: Option<String> = None,
+        "req-res-logfile".immutable().hidden().no_meaning(LOG_REQ_RES);
+
+    // Memory and eviction.
+    maxmemory: u64 = 0, "maxmemory".memory(0, ULONG);
+    maxmemory_policy: MaxmemoryPolicy = MaxmemoryPolicy::Noeviction, "maxmemory-policy";
+    maxmemory_samples: u32 = 5, "maxmemory-samples".number(1, 64);
+    maxmemory_eviction_tenacity: u32 = 10, "maxmemory-eviction-tenacity".number(0, 100);
+    lfu_log_factor: u32 = 10, "lfu-log-factor".number(0, INT);
+    lfu_decay_time: u32 = 1, "lfu-decay-time".number(0, INT);
+    active_expire_effort: u32 = 1, "active-expire-effort".number(1, 10);
+    lazyfree_lazy_eviction: bool = true, "lazyfree-lazy-eviction".no_meaning(LAZY);
+    lazyfree_lazy_expire: bool = true, "lazyfree-lazy-expire".no_meaning(LAZY);
+    lazyfree_lazy_server_del: bool = true, "lazyfree-lazy-server-del".no_meaning(LAZY);
+    lazyfree_lazy_user_del: bool = true, "lazyfree-lazy-user-del".no_meaning(LAZY);
+    lazyfree_lazy_user_flush: bool = true, "lazyfree-lazy-user-flush".no_meaning(LAZY);
+    activerehashing: bool = true, "activerehashing".no_meaning(REHASH);
+    jemalloc_bg_thread: bool = true, "jemalloc-bg-thread".no_meaning(JEMALLOC);
+    activedefrag: bool = false, "activedefrag".not_yet(DEFRAG);
+    active_defrag_ignore_bytes: usize = 100 << 20,
+        "active-defrag-ignore-bytes".memory(1, LONG).not_yet(DEFRAG);
+    active_defrag_threshold_lower: u32 = 10,
+        "active-defrag-threshold-lower".number(0, 1000).not_yet(DEFRAG);
+    active_defrag_threshold_upper: u32 = 100,
+        "active-defrag-threshold-upper".number(0, 1000).not_yet(DEFRAG);
+    active_defrag_cycle_min: u32 = 1, "active-defrag-cycle-min".number(1, 99).not_yet(DEFRAG);
+    active_defrag_cycle_max: u32 = 25, "active-defrag-cycle-max".number(1, 99).not_yet(DEFRAG);
+    active_defrag_cycle_us: u32 = 500, "active-defrag-cycle-us".number(0, 100_000).not_yet(DEFRAG);
+    active_defrag_max_scan_fields: u64 = 1000,
+        "active-defrag-max-scan-fields".number(1, LONG).not_yet(DEFRAG);
+    import_mode: bool = false, "import-mode".not_yet(IMPORT);
+
+    // Encodings.
+    hash_max_listpack_entries: usize = 512,
+        "hash-max-listpack-entries".alias("hash-max-ziplist-entries").number(0, LONG);
+    hash_max_listpack_value: usize = 64,
+        "hash-max-listpack-value".alias("hash-max-ziplist-value").memory(0, LONG);
+    list_max_listpack_size: i32 = -2,
+        "list-max-listpack-size".alias("list-max-ziplist-size").number(-INT - 1, INT);
+    list_compress_depth: u32 = 0, "list-compress-depth".number(0, INT).not_yet(LIST_COMPRESSION);
+    set_max_intset_entries: usize = 512, "set-max-intset-entries".number(0, LONG).not_yet(TYPES);
+    set_max_listpack_entries: usize = 128,
+        "set-max-listpack-entries".number(0, LONG).not_yet(TYPES);
+    set_max_listpack_value: usize = 64, "set-max-listpack-value".number(0, LONG).not_yet(TYPES);
+    zset_max_listpack_entries: usize = 128,
+        "zset-max-listpack-entries".alias("zset-max-ziplist-entries").number(0, LONG)
+            .not_yet(TYPES);
+    zset_max_listpack_value: usize = 64,
+        "zset-max-listpack-value".alias("zset-max-ziplist-value").memory(0, LONG).not_yet(TYPES);
+    hll_sparse_max_bytes: usize = 3000, "hll-sparse-max-bytes".memory(0, LONG).not_yet(TYPES);
+    stream_node_max_bytes: usize = 4096, "stream-node-max-bytes".memory(0, LONG).not_yet(TYPES);
+    stream_node_max_entries: u64 = 100, "stream-node-max-entries".number(0, LONG).not_yet(TYPES);
+
+    // Events, slow commands and latency.
+    notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::empty(),
+        "notify-keyspace-events".not_yet(PUBSUB);
+    tracking_table_max_keys: usize = 1_000_000,
+        "tracking-table-max-keys".number(0, LONG).not_yet(PUBSUB);
+    commandlog_execution_slower_than: i64 = 10_000,
+        "commandlog-execution-slower-than".alias("slowlog-log-slower-than").number(-1, LONG)
+            .not_yet(COMMANDLOG);
+    commandlog_slow_execution_max_len: u64 = 128,
+        "commandlog-slow-execution-max-len".alias("slowlog-max-len").number(0, LONG)
+            .not_yet(COMMANDLOG);
+    commandlog_request_larger_than: i64 = 1 << 20,
+        "commandlog-request-larger-than".number(-1, LONG).not_yet(COMMANDLOG);
+    commandlog_large_request_max_len: u64 = 128,
+        "commandlog-large-request-max-len".number(0, LONG).not_yet(COMMANDLOG);
+    commandlog_reply_larger_than: i64 = 1 << 20,
+        "commandlog-reply-larger-than".number(-1, LONG).not_yet(COMMANDLOG);
+    commandlog_large_reply_max_len: u64 = 128,
+        "commandlog-large-reply-max-len".number(0, LONG).not_yet(COMMANDLOG);
+    latency_monitor_threshold: u64 = 0,
+        "latency-monitor-threshold".number(0, LONG).not_yet(LATENCY);
+    latency_tracking: bool = true, "latency-tracking".not_yet(LATENCY);
+    latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
+        "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN).not_yet(LATENCY);
+
+    // Snapshots.
+    save: Vec<SavePoint> = DEFAULT_SAVE_POINTS.to_vec(),
+        "save".many().is(Traits::ALWAYS_WRITTEN).is(Traits::ACCUMULATES).not_yet(PERSISTENCE);
+    dbfilename: String = "dump.rdb".to_owned(),
+        "dbfilename".checked(checks::dbfilename).is(Traits::PROTECTED).not_yet(PERSISTENCE);
+    rdbcompression: bool = true, "rdbcompression".not_yet(PERSISTENCE);
+    rdbchecksum: bool = true, "rdbchecksum".immutable().not_yet(PERSISTENCE);
+    rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict,
+        "rdb-version-check".not_yet(PERSISTENCE);
+    rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync".not_yet(PERSISTENCE);
+    rdb_del_sync_files: bool = false, "rdb-del-sync-files".not_yet(REPLICATION);
+    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error".not_yet(PERSISTENCE);
+    sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No,
+        "sanitize-dump-payload".not_yet(PERSISTENCE);
+    rdb_key_save_delay: i32 = 0,
+        "rdb-key-save-delay".number(-INT - 1, INT).hidden().not_yet(PERSISTENCE);
+    key_load_delay: i32 = 0, "key-load-delay".number(-INT - 1, INT).hidden().not_yet(PERSISTENCE);
+    loading_process_events_interval_bytes: u64 = 2 << 20,
+        "loading-process-events-interval-bytes".number(1024, INT).hidden().not_yet(PERSISTENCE);
+
+    // Append-only file.
+    appendonly: bool = false, "appendonly".is(Traits::NOT_WHILE_LOADING).not_yet(PERSISTENCE);
+    appendfilename: String = "appendonly.aof".to_owned(),
+        "appendfilename".checked(checks::appendfilename).immutable().not_yet(PERSISTENCE);
+    appenddirname: String = "appendonlydir".to_owned(),
+        "appenddirname".checked(checks::appenddirname).immutable().not_yet(PERSISTENCE);
+    appendfsync: Appendfsync = Appendfsync::Everysec, "appendfsync".not_yet(PERSISTENCE);
+    no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite".not_yet(PERSISTENCE);
+    auto_aof_rewrite_percentage: u32 = 100,
+        "auto-aof-rewrite-percentage".number(0, INT).not_yet(PERSISTENCE);
+    auto_aof_rewrite_min_size: u64 = 64 << 20,
+        "auto-aof-rewrite-min-size".memory(0, LONG).not_yet(PERSISTENCE);
+    aof_load_truncated: bool = true, "aof-load-truncated".not_yet(PERSISTENCE);
+    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble".not_yet(PERSISTENCE);
+    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled".not_yet(PERSISTENCE);
+    aof_rewrite_incremental_fsync: bool = true,
+        "aof-rewrite-incremental-fsync".not_yet(PERSISTENCE);
+    aof_disable_auto_gc: bool = false, "aof-disable-auto-gc".hidden().not_yet(PERSISTENCE);
+
+    // Replication.
+    replicaof: Option<ReplicaOf> = None,
+        "replicaof".alias("slaveof").immutable().many().not_yet(REPLICATION);
+    primaryauth: Option<Vec<u8>> = None,
+        "primaryauth".alias("masterauth").sensitive().not_yet(REPLICATION);
+    primaryuser: Option<Vec<u8>> = None,
+        "primaryuser".alias("masteruser").sensitive().not_yet(REPLICATION);
+    replica_serve_stale_data: bool = true,
+        "replica-serve-stale-data".alias("slave-serve-stale-data").not_yet(REPLICATION);
+    replica_read_only: bool = true,
+        "replica-read-only".alias("slave-read-only").not_yet(REPLICATION);
+    replica_lazy_flush: bool = true,
+        "replica-lazy-flush".alias("slave-lazy-flush").not_yet(REPLICATION);
+    replica_ignore_maxmemory: bool = true,
+        "replica-ignore-maxmemory".alias("slave-ignore-maxmemory").not_yet(REPLICATION);
+    replica_ignore_disk_write_errors: bool = false,
+        "replica-ignore-disk-write-errors".not_yet(REPLICATION);
+    replica_priority: u32 = 100,
+        "replica-priority".alias("slave-priority").number(0, INT).not_yet(REPLICATION);
+    replica_announced: bool = true, "replica-announced".not_yet(REPLICATION);
+    replica_announce_ip: Option<String> = None,
+        "replica-announce-ip".alias("slave-announce-ip").not_yet(REPLICATION);
+    replica_announce_port: u16 = 0,
+        "replica-announce-port".alias("slave-announce-port").number(0, 65_535).not_yet(REPLICATION);
+    repl_diskless_sync: bool = true, "repl-diskless-sync".not_yet(REPLICATION);
+    repl_diskless_sync_delay: u32 = 5,
+        "repl-diskless-sync-delay".number(0, INT).not_yet(REPLICATION);
+    repl_diskless_sync_max_replicas: u32 = 0,
+        "repl-diskless-sync-max-replicas".number(0, INT).not_yet(REPLICATION);
+    repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled,
+        "repl-diskless-load".is(Traits::NOT_WHILE_LOADING).not_yet(REPLICATION);
+    dual_channel_replication_enabled: bool = false,
+        "dual-channel-replication-enabled".not_yet(REPLICATION);
+    repl_rdb_channel: bool = false, "repl-rdb-channel".not_yet(REPLICATION);
+    replica_full_sync_buffer_limit: u64 = 0,
+        "replica-full-sync-buffer-limit".memory(0, LONG).not_yet(REPLICATION);
+    repl_ping_replica_period: u32 = 10,
+        "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT)
+            .not_yet(REPLICATION);
+    repl_timeout: u32 = 60, "repl-timeout".number(1, INT).not_yet(REPLICATION);
+    repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay".not_yet(REPLICATION);
+    repl_backlog_size: u64 = 10 << 20,
+        "repl-backlog-size".memory(1, LONG).not_yet(REPLICATION);
+    repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG).not_yet(REPLICATION);
+    repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
+    bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
+    min_replicas_to_write: u32 = 0,
+        "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT).not_yet(REPLICATION);
+    min_replicas_max_lag: u32 = 10,
+        "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT).not_yet(REPLICATION);
+    propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
+        "propagation-error-behavior".not_yet(REPLICATION);
+
+    // Cluster.
+    cluster_enabled: bool = false, "cluster-enabled".immutable().not_yet(CLUSTER);
+    cluster_config_file: String = "nodes.conf".to_owned(),
+        "cluster-config-file".checked(checks::not_empty_cluster_config_file).immutable()
+            .not_yet(CLUSTER);
+    cluster_config_save_behavior: ClusterConfigSaveBehavior = ClusterConfigSaveBehavior::Sync,
+        "cluster-config-save-behavior".not_yet(CLUSTER);
+    cluster_databases: u32 = 1, "cluster-databases".number(1, INT).immutable().not_yet(CLUSTER);
+    cluster_node_timeout: u64 = 15_000, "cluster-node-timeout".number(0, LONG).not_yet(CLUSTER);
+    cluster_port: u16 = 0, "cluster-port".number(0, 65_535).immutable().not_yet(CLUSTER);
+    cluster_replica_validity_factor: u32 = 10,
+        "cluster-replica-validity-factor".alias("cluster-slave-validity-factor").number(0, INT)
+            .not_yet(CLUSTER);
+    cluster_replica_no_failover: bool = false,
+        "cluster-replica-no-failover".alias("cluster-slave-no-failover").not_yet(CLUSTER);
+    cluster_migration_barrier: u32 = 1, "cluster-migration-barrier".number(0, INT).not_yet(CLUSTER);
+    cluster_allow_replica_migration: bool = true,
+        "cluster-allow-replica-migration".not_yet(CLUSTER);
+    cluster_require_full_coverage: bool = true, "cluster-require-full-coverage".not_yet(CLUSTER);
+    cluster_allow_reads_when_down: bool = false, "cluster-allow-reads-when-down".not_yet(CLUSTER);
+    cluster_allow_pubsubshard_when_down: bool = true,
+        "cluster-allow-pubsubshard-when-down".not_yet(CLUSTER);
+    cluster_link_sendbuf_limit: u64 = 0,
+        "cluster-link-sendbuf-limit".memory(0, ULONG).not_yet(CLUSTER);
+    cluster_announce_hostname: Option<String> = None,
+        "cluster-announce-hostname".checked(checks::hostname).not_yet(CLUSTER);
+    cluster_announce_human_nodename: Option<String> = None,
+        "cluster-announce-human-nodename".checked(checks::nodename).not_yet(CLUSTER);
+    cluster_preferred_endpoint_type: ClusterPreferredEndpointType = ClusterPreferredEndpointType::Ip,
+        "cluster-preferred-endpoint-type".not_yet(CLUSTER);
+    cluster_announce_ip: Option<String> = None,
+        "cluster-announce-ip".checked(checks::announced_ip).not_yet(CLUSTER);
+    cluster_announce_port: u16 = 0, "cluster-announce-port".number(0, 65_535).not_yet(CLUSTER);
+    cluster_announce_tls_port: u16 = 0,
+        "cluster-announce-tls-port".number(0, 65_535).not_yet(CLUSTER);
+    cluster_announce_bus_port: u16 = 0,
+        "cluster-announce-bus-port".number(0, 65_535).not_yet(CLUSTER);
+    cluster_announce_client_ipv4: Option<String> = None,
+        "cluster-announce-client-ipv4".checked(checks::ipv4).not_yet(CLUSTER);
+    cluster_announce_client_ipv6: Option<String> = None,
+        "cluster-announce-client-ipv6".checked(checks::ipv6).not_yet(CLUSTER);
+    cluster_announce_client_port: u16 = 0,
+        "cluster-announce-client-port".number(0, 65_535).not_yet(CLUSTER);
+    cluster_announce_client_tls_port: u16 = 0,
+        "cluster-announce-client-tls-port".number(0, 65_535).not_yet(CLUSTER);
+    availability_zone: Vec<u8> = Vec::new(), "availability-zone".not_yet(CLUSTER);
+    cluster_blacklist_ttl: u64 = 60, "cluster-blacklist-ttl".number(0, ULONG).not_yet(CLUSTER);
+    cluster_manual_failover_timeout: u64 = 5000,
+        "cluster-manual-failover-timeout".number(1, INT).not_yet(CLUSTER);
+    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled".not_yet(CLUSTER);
+    cluster_slot_migration_log_max_len: u64 = 1000,
+        "cluster-slot-migration-log-max-len".number(0, LONG).not_yet(CLUSTER);
+    slot_migration_max_failover_repl_bytes: i64 = 0,
+        "slot-migration-max-failover-repl-bytes".signed_memory(-1, LONG).not_yet(CLUSTER);
+    cluster_message_gossip_perc: u32 = 10,
+        "cluster-message-gossip-perc".number(1, 100).hidden().not_yet(CLUSTER);
+    cluster_ping_interval: u64 = 0,
+        "cluster-ping-interval".number(0, LONG).hidden().not_yet(CLUSTER);
+    cluster_compatibility_sample_ratio: u8 = 0,
+        "cluster-compatibility-sample-ratio".number(0, 100).not_yet(CLUSTER);
+
+    // Scripts.
+    busy_reply_threshold: u64 = 5000,
+        "busy-reply-threshold".alias("lua-time-limit").number(0, LONG).not_yet(SCRIPTING);
+    lua_enable_insecure_api: bool = false,
+        "lua-enable-insecure-api".alias("lua-enable-deprecated-api").hidden().is(Traits::PROTECTED)
+            .not_yet(SCRIPTING);
+
+    // TLS.
+    tls_port: u16 = 0, "tls-port".number(0, 65_535).not_yet(TLS);
+    tls_cert_file: Option<String> = None, "tls-cert-file".is(Traits::VOLATILE).not_yet(TLS);
+    tls_key_file: Option<String> = None, "tls-key-file".is(Traits::VOLATILE).not_yet(TLS);
+    tls_key_file_pass: Option<Vec<u8>> = None, "tls-key-file-pass".sensitive().not_yet(TLS);
+    tls_client_cert_file: Option<String> = None,
+        "tls-client-cert-file".is(Traits::VOLATILE).not_yet(TLS);
+    tls_client_key_file: Option<String> = None,
+        "tls-client-key-file".is(Traits::VOLATILE).not_yet(TLS);
+    tls_client_key_file_pass: Option<Vec<u8>> = None,
+        "tls-client-key-file-pass".sensitive().not_yet(TLS);
+    tls_dh_params_file: Option<String> = None,
+        "tls-dh-params-file".is(Traits::VOLATILE).not_yet(TLS);
+    tls_ca_cert_file: Option<String> = None, "tls-ca-cert-file".is(Traits::VOLATILE).not_yet(TLS);
+    tls_ca_cert_dir: Option<String> = None, "tls-ca-cert-dir".is(Traits::VOLATILE).not_yet(TLS);
+    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients".not_yet(TLS);
+    tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off,
+        "tls-auth-clients-user".not_yet(TLS);
+    tls_replication: bool = false, "tls-replication".not_yet(TLS);
+    tls_cluster: bool = false, "tls-cluster".not_yet(TLS);
+    tls_protocols: Option<String> = None, "tls-protocols".not_yet(TLS);
+    tls_ciphers: Option<String> = None, "tls-ciphers".not_yet(TLS);
+    tls_ciphersuites: Option<String> = None, "tls-ciphersuites".not_yet(TLS);
+    tls_prefer_server_ciphers: bool = false, "tls-prefer-server-ciphers".not_yet(TLS);
+    tls_session_caching: bool = true, "tls-session-caching".not_yet(TLS);
+    tls_session_cache_size: u32 = 20 << 10, "tls-session-cache-size".number(0, INT).not_yet(TLS);
+    tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout".number(0, INT).not_yet(TLS);
+    tls_auto_reload_interval: u32 = 0, "tls-auto-reload-interval".number(0, INT).not_yet(TLS);
+
+    // Compatibility.
+    extended_redis_compatibility: bool = false, "extended-redis-compatibility".no_meaning(IDENTITY);
+}
