@@ -48,6 +48,8 @@ impl LongDouble {
             ["inf", "infinity"].iter().any(|name| magnitude.eq_ignore_ascii_case(name));
         let value = if names_infinity {
             X87DoubleExtended::INFINITY
+        } else if let Some(value) = parse_short(magnitude.as_bytes()) {
+            value
         } else {
             let literal = Literal::of(magnitude)?;
             let value = literal.to_string().parse::<X87DoubleExtended>().ok()?;
@@ -111,6 +113,33 @@ impl std::ops::Add for LongDouble {
     fn add(self, other: Self) -> Self {
         Self { value: (self.value + other.value).value }
     }
+}
+
+/// Reads the form that nearly every number has: at most 18 digits, perhaps a point among them.
+fn parse_short(text: &[u8]) -> Option<X87DoubleExtended> {
+    const DIGITS_MAX: usize = 18;
+    let (integer, fraction) = match memchr::memchr(b'.', text) {
+        Some(point) => (&text[..point], &text[point + 1..]),
+        None => (text, &[][..]),
+    };
+    let digit_count = integer.len() + fraction.len();
+    if digit_count == 0 || DIGITS_MAX < digit_count {
+        return None;
+    }
+    let digits = integer.iter().chain(fraction).try_fold(0_u64, |value, byte| {
+        byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0'))
+    })?;
+    if digits == 0 {
+        return Some(X87DoubleExtended::ZERO);
+    }
+    // Digits and power of ten have at most 60 bits each, so a dividend of 128 bits leaves a quotient of 68 or more:
+    // its last bit is beyond the mantissa and can say that something follows, and the rounding to come is the only one.
+    let shift = u128::from(digits).leading_zeros();
+    let (dividend, divisor) =
+        (u128::from(digits) << shift, u128::from(10_u64.pow(fraction.len() as u32)));
+    let has_rest = !dividend.is_multiple_of(divisor);
+    let quotient = X87DoubleExtended::from_u128((dividend / divisor) | u128::from(has_rest)).value;
+    Some(quotient.scalbn(-(shift as i32)))
 }
 
 /// The parts of an unsigned number as C would read it, before it is known whether they fit.

@@ -39,6 +39,20 @@ fn sums_read_as_a_person_would_write_them() {
 }
 
 #[test]
+fn a_real_server_gives_the_same_sums() {
+    let lines = include_str!("vectors.txt").lines().filter(|line| !line.starts_with('#'));
+    for line in lines {
+        let [a, b, expected] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let answer = match sum(a, b) {
+            None => "bad".to_owned(),
+            Some(text) if text.ends_with("inf") => "nan".to_owned(),
+            Some(text) => text,
+        };
+        assert_eq!(answer, expected, "{line}");
+    }
+}
+
+#[test]
 fn malformed_text_is_refused() {
     for text in [
         "",
@@ -87,6 +101,12 @@ proptest! {
     fn integers_are_exact(value: i64) {
         prop_assert_eq!(human(LongDouble::from_i64(value)), value.to_string());
         prop_assert_eq!(LongDouble::parse(format!("{value}.0").as_bytes()), Some(LongDouble::from_i64(value)));
+    }
+
+    #[test]
+    fn short_and_long_forms_agree(text in "[0-9]{0,10}\\.?[0-9]{0,10}") {
+        let long = format!("{text}e0");
+        prop_assert_eq!(LongDouble::parse(text.as_bytes()), LongDouble::parse(long.as_bytes()));
     }
 
     #[test]
