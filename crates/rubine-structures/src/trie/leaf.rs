@@ -101,7 +101,18 @@ pub(super) fn upsert(
     let (bytes_before, deadline) = match found {
         Some(index) => {
             let place = leaf.place(index, leaf.bytes_before(index));
-            (place.end - place.start, deadline.resolve(leaf.deadline_at(index, place)))
+            let deadline = deadline.resolve(leaf.deadline_at(index, place));
+            let keeps_shape = leaf.lane(index, VALUE_LENS) == lane_len(value)
+                && lane_len(value) != OUT_OF_LINE
+                && leaf.has_deadline(index) == deadline.is_some();
+            if keeps_shape {
+                let block_bytes = leaf.block.len();
+                let own = own(leaf, block_bytes);
+                own.write_value(place, value);
+                own.write_deadline(place, deadline);
+                return Ok(false);
+            }
+            (place.end - place.start, deadline)
         }
         None => (0, deadline.resolve(None)),
     };
@@ -200,17 +211,21 @@ impl Leaf {
     #[inline]
     pub(super) fn find(&self, tag: u8, key: &[u8]) -> Option<usize> {
         let wanted = u64::from(tag) * EVERY_BYTE;
-        (0..self.groups()).find_map(|group| {
-            let mut hits = zero_bytes(self.word(group, TAGS) ^ wanted);
-            while hits != 0 {
-                let index = group * LANES + hits.trailing_zeros() as usize / 8;
-                if index < self.len() && self.key_equals(index, key) {
-                    return Some(index);
-                }
-                hits &= hits - 1;
+        // All tags before any key: their loads overlap, and there is no branch to guess wrong.
+        let mut hits = 0;
+        for group in 0..self.groups() {
+            let equal = zero_bytes(self.word(group, TAGS) ^ wanted);
+            hits |= gather_bits(equal) << (group * LANES);
+        }
+        hits &= low_bits(self.len());
+        while hits != 0 {
+            let index = hits.trailing_zeros() as usize;
+            if self.key_equals(index, key) {
+                return Some(index);
             }
-            None
-        })
+            hits &= hits - 1;
+        }
+        None
     }
 
     pub(super) fn element(&self, index: usize) -> Element<'_> {
@@ -584,6 +599,12 @@ fn deadline_len(deadline: Option<i64>) -> usize {
 fn zero_bytes(word: u64) -> u64 {
     const LOW: u64 = 0x7f * EVERY_BYTE;
     !(((word & LOW) + LOW) | word | LOW)
+}
+
+/// Bit i: byte i of `flags`, whose bytes are 0x80 or zero, is not zero.
+#[inline]
+fn gather_bits(flags: u64) -> u64 {
+    (flags >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 #[inline]

@@ -182,9 +182,12 @@ impl Child {
             }
             Body::Node(node) => {
                 let node = Arc::make_mut(node);
-                let index = node.runs.index_of(key.slot(level));
-                node.children[index].remove(level + 1, key);
-                node.merge_around(index);
+                let slot = key.slot(level);
+                let child = &mut node.children[node.runs.index_of(slot)];
+                child.remove(level + 1, key);
+                if child.count <= MERGED_COUNT_MAX {
+                    node.merge_around(slot);
+                }
             }
         }
         self.count -= 1;
@@ -220,14 +223,16 @@ impl Child {
             }
             Body::Node(node) => {
                 let node = Arc::make_mut(node);
-                let mut index = 0;
-                while index < node.children.len() && 0 < *budget {
-                    if now < node.children[index].earliest_deadline {
-                        index += 1;
+                let mut slot = 0;
+                while slot < SLOTS && 0 < *budget {
+                    let run = node.runs.run_of(slot);
+                    let child = &mut node.children[run.index];
+                    if now < child.earliest_deadline {
+                        slot = run.start + run.len;
                     } else {
                         // Afterwards it is looked at again: it may have become one with a neighbour.
-                        node.children[index].expire(now, budget, expired);
-                        index = node.merge_around(index);
+                        child.expire(now, budget, expired);
+                        node.merge_around(slot);
                     }
                 }
                 self.count = node.children.iter().map(|child| child.count).sum();
@@ -315,9 +320,9 @@ impl Node {
         self.runs.start(middle);
     }
 
-    /// Merges the leaf at `index` with its neighbours as long as they are sparse. Returns where it is then.
-    fn merge_around(&mut self, index: usize) -> usize {
-        let mut run = self.runs.run_at(index);
+    /// Merges the leaf that owns `slot` with its neighbours as long as they are sparse.
+    fn merge_around(&mut self, slot: usize) {
+        let mut run = self.runs.run_of(slot);
         while run.len < SLOTS {
             let other = self.runs.run_of(run.start ^ run.len);
             let (left, right) = (run.index.min(other.index), run.index.max(other.index));
@@ -338,12 +343,11 @@ impl Node {
             };
             self.children.remove(right);
             self.runs.end(run.start.max(other.start));
-            run = self.runs.run_at(left);
+            run = self.runs.run_of(slot);
         }
         if self.children.len() < self.children.capacity() / 2 {
             self.children.shrink_to_fit();
         }
-        run.index
     }
 }
 
@@ -370,23 +374,25 @@ impl Runs {
 
     fn run_of(&self, slot: usize) -> Run {
         let (word, bit) = (slot / 64, slot % 64);
-        let starts_here = self.starts[word] << (63 - bit) >> (63 - bit);
-        let start = (0..=word).rev().find_map(|i| {
-            let starts = if i == word { starts_here } else { self.starts[i] };
-            (starts != 0).then(|| i * 64 + 63 - starts.leading_zeros() as usize)
-        });
-        let start = start.expect("a run starts at slot 0");
-        let end = (start + 1..SLOTS).find(|&slot| self.is_start(slot)).unwrap_or(SLOTS);
+        let before = |word: usize| {
+            let starts = self.starts[word];
+            starts.checked_ilog2().map(|bit| word * 64 + bit as usize)
+        };
+        let after = |word: usize| {
+            let starts = self.starts[word];
+            (starts != 0).then(|| word * 64 + starts.trailing_zeros() as usize)
+        };
+        let up_to_slot = self.starts[word] << (63 - bit) >> (63 - bit);
+        let beyond_slot = self.starts[word] & !up_to_slot;
+        let start = match up_to_slot.checked_ilog2() {
+            Some(bit) => word * 64 + bit as usize,
+            None => (0..word).rev().find_map(before).expect("a run starts at slot 0"),
+        };
+        let end = match beyond_slot {
+            0 => (word + 1..SLOTS / 64).find_map(after).unwrap_or(SLOTS),
+            starts => word * 64 + starts.trailing_zeros() as usize,
+        };
         Run { index: self.index_of(slot), start, len: end - start }
-    }
-
-    fn run_at(&self, index: usize) -> Run {
-        let start = (0..SLOTS).filter(|&slot| self.is_start(slot)).nth(index);
-        self.run_of(start.expect("a child has a run"))
-    }
-
-    fn is_start(&self, slot: usize) -> bool {
-        self.starts[slot / 64] >> (slot % 64) & 1 == 1
     }
 
     /// Lets a new run start at `slot`.
