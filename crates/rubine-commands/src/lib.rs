@@ -1,1 +1,26 @@
-//! The crate's front door.
+//! The data commands: each declared once, above its handler. Touches no socket, thread, file, clock, configuration or
+//! lock: what a handler may use is in its [`Context`].
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod command;
+mod context;
+mod error;
+mod event;
+mod execute;
+mod keys;
+mod limits;
+mod string;
+mod table;
+
+pub use self::args::{ArgCursor, Args};
+pub use self::command::{
+    Acl, Command, Flags, Group, Handler, KeyAccess, KeyPositions, KeySpec, Scope, Spec,
+};
+pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
+pub use self::error::{CommandError, CommandResult};
+pub use self::event::{Event, EventClass};
+pub use self::execute::{run, shards_of};
+pub use self::limits::Limits;
+pub use self::table::{FAMILIES, Family};

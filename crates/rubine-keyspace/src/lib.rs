@@ -1,1 +1,27 @@
-//! The crate's front door.
+//! The keyspace: shards behind their locks, databases, expiry, watches, waiters, snapshots.
+//! Knows no command and formats no reply.
+//!
+//! The set of shards that a command needs is known before it runs; [`Keyspace::lock`] takes their locks in ascending
+//! order, all at once, and what runs under them sees the keys through a [`View`]. Nothing else locks a shard.
+
+#![forbid(unsafe_code)]
+
+mod access;
+mod expiry;
+mod key;
+mod keyspace;
+mod shard;
+mod snapshot;
+mod view;
+mod waiters;
+mod watch;
+
+pub use self::access::{Access, AccessPolicy};
+pub use self::expiry::{Due, ExpiryCycle, ExpiryStep};
+pub use self::key::{Key, SHARD_COUNT, ScanCursor};
+pub use self::keyspace::{Garbage, Keyspace, Locked, ShardSet};
+pub use self::shard::Shard;
+pub use self::snapshot::Snapshot;
+pub use self::view::{Changes, View, ViewOptions};
+pub use self::waiters::{Ready, Waiter, WaiterState};
+pub use self::watch::Watch;

@@ -1,6 +1,11 @@
-//! The crate's front door.
+//! The data structures that keys and values live in. Knows no commands, no clock and no locks.
+//!
+//! Unsafe code is confined to [`pack`], [`record`] and [`table`].
 
 pub mod hash;
 pub mod list;
 pub mod pack;
+pub mod record;
+pub mod table;
 pub mod trie;
+pub mod value;

@@ -1,0 +1,158 @@
+//! A command's arguments, as slices of the query buffer, and a cursor that reads options off them.
+//! Never copies an argument.
+
+use rubine_base::number::{parse_f64, parse_i64, parse_u64};
+use rubine_resp::parser::ArgRange;
+
+use crate::error::CommandError;
+
+/// The arguments of one command; number 0 is its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    buffer: &'a [u8],
+    ranges: &'a [ArgRange],
+}
+
+impl<'a> Args<'a> {
+    /// Arguments that lie at `ranges` in `buffer`.
+    pub fn new(buffer: &'a [u8], ranges: &'a [ArgRange]) -> Self {
+        Self { buffer, ranges }
+    }
+
+    /// How many there are, the name included.
+    #[inline]
+    pub fn len(self) -> usize {
+        self.ranges.len()
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Argument number `index`.
+    ///
+    /// # Panics
+    /// If there is none: arity was checked before the handler runs.
+    #[inline]
+    pub fn at(self, index: usize) -> &'a [u8] {
+        self.ranges[index].of(self.buffer)
+    }
+
+    #[inline]
+    pub fn get(self, index: usize) -> Option<&'a [u8]> {
+        self.ranges.get(index).map(|range| range.of(self.buffer))
+    }
+
+    /// All arguments from number `from` on.
+    pub fn from(self, from: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+        let buffer = self.buffer;
+        self.ranges[from.min(self.ranges.len())..].iter().map(move |range| range.of(buffer))
+    }
+
+    /// The first `count` arguments, or all.
+    pub fn first(self, count: usize) -> Self {
+        Self { ranges: &self.ranges[..count.min(self.ranges.len())], ..self }
+    }
+
+    /// The arguments without the first: a subcommand's own view has its name in front.
+    pub fn skip(self, count: usize) -> Self {
+        Self { ranges: &self.ranges[count..], ..self }
+    }
+
+    /// A cursor over the arguments from number `from` on.
+    pub fn options(self, from: usize) -> ArgCursor<'a> {
+        ArgCursor { args: self, next: from }
+    }
+
+    /// Argument number `index` as an integer.
+    pub fn integer(self, index: usize) -> Result<i64, CommandError> {
+        parse_i64(self.at(index)).ok_or(CommandError::NotInteger)
+    }
+
+    /// Argument number `index` as a floating-point number.
+    pub fn float(self, index: usize) -> Result<f64, CommandError> {
+        parse_f64(self.at(index)).ok_or(CommandError::NotFloat)
+    }
+
+    /// The bytes of all arguments together.
+    pub fn byte_count(self) -> usize {
+        self.ranges.iter().map(|range| range.len).sum()
+    }
+}
+
+/// Reads options from left to right, so that parsing code reads like the grammar.
+///
+/// ```text
+/// while let Some(option) = options.next() {
+///     match_keyword!(option) ...
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct ArgCursor<'a> {
+    args: Args<'a>,
+    next: usize,
+}
+
+impl<'a> ArgCursor<'a> {
+    /// The next argument, which the cursor passes.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a cursor that is also asked for what it is at"
+    )]
+    pub fn next(&mut self) -> Option<&'a [u8]> {
+        let argument = self.args.get(self.next)?;
+        self.next += 1;
+        Some(argument)
+    }
+
+    /// The next argument; a syntax error if there is none.
+    pub fn required(&mut self) -> Result<&'a [u8], CommandError> {
+        self.next().ok_or(CommandError::Syntax)
+    }
+
+    /// Passes the next argument if it is `keyword`, in any case.
+    pub fn keyword(&mut self, keyword: &str) -> bool {
+        let found = self.peek().is_some_and(|it| it.eq_ignore_ascii_case(keyword.as_bytes()));
+        self.next += usize::from(found);
+        found
+    }
+
+    /// The next argument as an integer.
+    pub fn integer(&mut self) -> Result<i64, CommandError> {
+        parse_i64(self.required()?).ok_or(CommandError::NotInteger)
+    }
+
+    /// The next argument as an unsigned integer.
+    pub fn unsigned(&mut self) -> Result<u64, CommandError> {
+        parse_u64(self.required()?).ok_or(CommandError::NotInteger)
+    }
+
+    /// The next argument, which is not passed.
+    pub fn peek(&self) -> Option<&'a [u8]> {
+        self.args.get(self.next)
+    }
+
+    /// The number of the next argument.
+    pub fn index(&self) -> usize {
+        self.next
+    }
+
+    /// Passes `count` arguments.
+    pub fn skip(&mut self, count: usize) {
+        self.next += count;
+    }
+
+    /// How many arguments are left.
+    pub fn remaining(&self) -> usize {
+        self.args.len().saturating_sub(self.next)
+    }
+
+    pub fn is_at_end(&self) -> bool {
+        self.remaining() == 0
+    }
+
+    /// A syntax error unless all arguments were read.
+    pub fn expect_end(&self) -> Result<(), CommandError> {
+        if self.is_at_end() { Ok(()) } else { Err(CommandError::Syntax) }
+    }
+}

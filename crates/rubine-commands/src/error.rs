@@ -1,0 +1,67 @@
+//! Every error text that a data command can reply with: they are contract. Each is in one place.
+
+use std::borrow::Cow;
+
+/// What a handler returns. On an error the dispatcher drops whatever reply was begun.
+pub type CommandResult = Result<(), CommandError>;
+
+/// An error reply. The text is what the client sees.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    #[error("ERR syntax error")]
+    Syntax,
+    #[error("ERR value is not an integer or out of range")]
+    NotInteger,
+    #[error("ERR value is not a valid float")]
+    NotFloat,
+    #[error("ERR value is out of range, must be positive")]
+    NotPositive,
+    #[error("ERR value is out of range")]
+    OutOfRange,
+    #[error("ERR index out of range")]
+    IndexOutOfRange,
+    #[error("ERR no such key")]
+    NoSuchKey,
+    #[error("ERR source and destination objects are the same")]
+    SameObject,
+    #[error("ERR DB index is out of range")]
+    DbOutOfRange,
+    #[error("ERR invalid DB index")]
+    InvalidDb,
+    #[error("ERR invalid cursor")]
+    InvalidCursor,
+    #[error("ERR timeout is not a float or out of range")]
+    TimeoutNotFloat,
+    #[error("ERR timeout is negative")]
+    TimeoutNegative,
+    #[error("ERR timeout is out of range")]
+    TimeoutOutOfRange,
+    #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
+    StringTooLong,
+    #[error("ERR increment or decrement would overflow")]
+    Overflow,
+    #[error("ERR increment would produce NaN or Infinity")]
+    NanOrInfinity,
+    #[error("ERR invalid expire time in '{0}' command")]
+    InvalidExpire(String),
+    #[error("ERR wrong number of arguments for '{0}' command")]
+    Arity(String),
+    #[error("ERR numkeys should be greater than 0")]
+    NumkeysNotPositive,
+    #[error("ERR count should be greater than 0")]
+    CountNotPositive,
+    #[error("ERR unknown subcommand or wrong number of arguments for '{0}'. Try {1} HELP.")]
+    Subcommand(String, String),
+    /// Any other text, complete with its code.
+    #[error("{0}")]
+    Other(Cow<'static, str>),
+}
+
+impl CommandError {
+    /// An error whose whole text is `text`, code included.
+    pub const fn text(text: &'static str) -> Self {
+        Self::Other(Cow::Borrowed(text))
+    }
+}

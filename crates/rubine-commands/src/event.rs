@@ -1,0 +1,74 @@
+//! What can happen to a key, by the names that keyspace notifications use. Never sends anything.
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// The classes of `notify-keyspace-events`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct EventClass: u32 {
+        const KEYSPACE = 1 << 0;
+        const KEYEVENT = 1 << 1;
+        const GENERIC = 1 << 2;
+        const STRING = 1 << 3;
+        const LIST = 1 << 4;
+        const SET = 1 << 5;
+        const HASH = 1 << 6;
+        const SORTED_SET = 1 << 7;
+        const EXPIRED = 1 << 8;
+        const EVICTED = 1 << 9;
+        const STREAM = 1 << 10;
+        const KEY_MISS = 1 << 11;
+        const MODULE = 1 << 13;
+        const NEW = 1 << 14;
+    }
+}
+
+/// One thing that can happen to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub class: EventClass,
+    pub name: &'static str,
+}
+
+macro_rules! events {
+    ($($constant:ident = $class:ident $name:literal;)*) => {
+        impl Event {
+            $(pub const $constant: Self = Self { class: EventClass::$class, name: $name };)*
+        }
+    };
+}
+
+events! {
+    APPEND = STRING "append";
+    COPY_TO = GENERIC "copy_to";
+    DEL = GENERIC "del";
+    EXPIRE = GENERIC "expire";
+    EXPIRED = EXPIRED "expired";
+    EVICTED = EVICTED "evicted";
+    HDEL = HASH "hdel";
+    HEXPIRE = HASH "hexpire";
+    HEXPIRED = HASH "hexpired";
+    HINCRBY = HASH "hincrby";
+    HINCRBYFLOAT = HASH "hincrbyfloat";
+    HPERSIST = HASH "hpersist";
+    HSET = HASH "hset";
+    INCRBY = STRING "incrby";
+    INCRBYFLOAT = STRING "incrbyfloat";
+    LINSERT = LIST "linsert";
+    LPOP = LIST "lpop";
+    LPUSH = LIST "lpush";
+    LREM = LIST "lrem";
+    LSET = LIST "lset";
+    LTRIM = LIST "ltrim";
+    MOVE_FROM = GENERIC "move_from";
+    MOVE_TO = GENERIC "move_to";
+    NEW = NEW "new";
+    PERSIST = GENERIC "persist";
+    RENAME_FROM = GENERIC "rename_from";
+    RENAME_TO = GENERIC "rename_to";
+    RESTORE = GENERIC "restore";
+    RPOP = LIST "rpop";
+    RPUSH = LIST "rpush";
+    SET = STRING "set";
+    SETRANGE = STRING "setrange";
+}

@@ -1,0 +1,137 @@
+//! Removes keys and hash fields that are due although nobody asks for them. Never reads a clock: it is told the time
+//! and given a number of steps.
+
+use rubine_structures::record::ValueMut;
+
+use crate::key::{Key, SHARD_COUNT};
+use crate::keyspace::{Keyspace, ShardSet};
+use crate::shard::Shard;
+
+/// Fields that one step removes from one hash.
+const FIELDS_PER_STEP_MAX: usize = 256;
+
+/// Something that fell due and was removed; told while its shard is locked.
+#[derive(Debug)]
+pub enum Due<'a> {
+    Key {
+        db: usize,
+        key: &'a [u8],
+    },
+    /// Fields of a hash. `is_empty` where none is left: the key was removed too.
+    Fields {
+        db: usize,
+        key: &'a [u8],
+        fields: &'a [Vec<u8>],
+        is_empty: bool,
+    },
+}
+
+/// A walk through some of the shards that goes round and round.
+#[derive(Debug)]
+pub struct ExpiryCycle {
+    /// The shards of this walk: `first`, `first + step`, ...
+    first: usize,
+    step: usize,
+    shard: usize,
+    db: usize,
+    table_hash: u64,
+}
+
+/// What one step of a walk did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpiryStep {
+    /// Keys with a deadline in the shard's database where the step was.
+    pub volatile_count: usize,
+    /// Keys and fields removed.
+    pub removed_count: usize,
+    /// The walk has come round.
+    pub is_round: bool,
+}
+
+impl ExpiryCycle {
+    /// A walk through the shards `first`, `first + step`, ...
+    pub fn new(first: usize, step: usize) -> Self {
+        Self { first, step, shard: first, db: 0, table_hash: 0 }
+    }
+
+    /// Looks through one segment of one table and removes what is due at `now`.
+    pub fn step(
+        &mut self,
+        keyspace: &Keyspace,
+        now: i64,
+        mut on_due: impl FnMut(Due<'_>),
+    ) -> ExpiryStep {
+        if SHARD_COUNT <= self.shard {
+            self.shard = self.first;
+            return ExpiryStep { is_round: true, ..ExpiryStep::default() };
+        }
+        let mut locked = keyspace.lock(&ShardSet::of_shard(self.shard));
+        if locked.pending_hand_off().is_some() {
+            // Whoever made the key ready completes the hand-off; the walk comes by again.
+            drop(locked);
+            self.next_shard();
+            return ExpiryStep::default();
+        }
+        let shard = locked.shards_mut().next().expect("one shard was locked");
+        let mut due_keys: Vec<Vec<u8>> = Vec::new();
+        let mut due_hashes: Vec<Vec<u8>> = Vec::new();
+        let (mut next, mut volatile_count) = (None, 0);
+        if let Some(table) = shard.table(self.db).filter(|table| table.has_deadlines()) {
+            volatile_count = table.volatile_len();
+            next = table.due(self.table_hash, now, |record| {
+                let is_due = record.deadline().is_some_and(|deadline| deadline <= now);
+                if is_due { &mut due_keys } else { &mut due_hashes }.push(record.key().to_vec());
+            });
+        }
+        let db = self.db;
+        for key in &due_keys {
+            let table = shard.table_mut(db);
+            if let Some(record) = table.remove(Key::new(key).table_hash(), key) {
+                keyspace.discard_record(record);
+                shard.note_change(db, key);
+                on_due(Due::Key { db, key });
+            }
+        }
+        let mut removed_count = due_keys.len();
+        for key in &due_hashes {
+            removed_count += expire_fields(keyspace, shard, db, key, now, &mut on_due);
+        }
+        match next {
+            Some(table_hash) => self.table_hash = table_hash,
+            None if self.db + 1 < shard.db_count() => (self.db, self.table_hash) = (self.db + 1, 0),
+            None => self.next_shard(),
+        }
+        ExpiryStep { volatile_count, removed_count, is_round: false }
+    }
+
+    fn next_shard(&mut self) {
+        (self.shard, self.db, self.table_hash) = (self.shard + self.step, 0, 0);
+    }
+}
+
+fn expire_fields(
+    keyspace: &Keyspace,
+    shard: &mut Shard,
+    db: usize,
+    key: &[u8],
+    now: i64,
+    on_due: &mut impl FnMut(Due<'_>),
+) -> usize {
+    let hash = Key::new(key).table_hash();
+    let Some(mut record) = shard.table_mut(db).find_mut(hash, key) else { return 0 };
+    let ValueMut::Hash(value) = record.value_mut() else { return 0 };
+    let mut fields = Vec::new();
+    value.expire_due(now, FIELDS_PER_STEP_MAX, |it| fields.push(it.key.to_vec()));
+    let is_empty = value.is_empty();
+    if let Some(deadline) = value.next_deadline() {
+        record.note_inner_deadline(deadline);
+    }
+    if is_empty && let Some(record) = shard.table_mut(db).remove(hash, key) {
+        keyspace.discard_record(record);
+    }
+    if !fields.is_empty() {
+        shard.note_change(db, key);
+        on_due(Due::Fields { db, key, fields: &fields, is_empty });
+    }
+    fields.len()
+}

@@ -1,0 +1,312 @@
+//! All shards behind their locks, and the one way to take them. Never runs a command.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use parking_lot::{Mutex, MutexGuard};
+use rubine_structures::record::Record;
+use rubine_structures::table::Table;
+use rubine_structures::value::Value;
+use smallvec::SmallVec;
+
+use crate::key::{Key, SHARD_COUNT};
+use crate::shard::Shard;
+use crate::snapshot::Snapshot;
+use crate::waiters::{Ready, Waiter};
+use crate::watch::Watch;
+
+/// A record or value whose release takes more allocations than this goes to the background thread.
+const DROP_COST_MAX: usize = 64;
+
+/// One shard and its lock, on cache lines of their own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct ShardLock(Mutex<Shard>);
+
+/// What is freed on the background thread.
+#[derive(Debug)]
+pub enum Garbage {
+    Record(Record),
+    Value(Value<'static>),
+    Tables(Vec<Table>),
+}
+
+/// All data of a server.
+#[derive(Debug)]
+pub struct Keyspace {
+    shards: Box<[ShardLock]>,
+    garbage: mpsc::Sender<Garbage>,
+}
+
+/// The shards that something needs: sorted, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardSet {
+    Some(SmallVec<[u16; 4]>),
+    All,
+}
+
+impl Default for ShardSet {
+    fn default() -> Self {
+        Self::Some(SmallVec::new())
+    }
+}
+
+impl ShardSet {
+    /// The shard of one key.
+    #[inline]
+    pub fn of(key: Key<'_>) -> Self {
+        let mut shards = SmallVec::new();
+        shards.push(key.shard() as u16);
+        Self::Some(shards)
+    }
+
+    pub fn of_shard(shard: usize) -> Self {
+        let mut shards = SmallVec::new();
+        shards.push(shard as u16);
+        Self::Some(shards)
+    }
+
+    /// Adds the shard of `key`.
+    #[inline]
+    pub fn add(&mut self, key: Key<'_>) {
+        if let Self::Some(shards) = self {
+            let shard = key.shard() as u16;
+            if let Err(at) = shards.binary_search(&shard) {
+                shards.insert(at, shard);
+            }
+        }
+    }
+
+    /// Adds all shards of `other`.
+    pub fn add_all(&mut self, other: &Self) {
+        match (&mut *self, other) {
+            (_, Self::All) => *self = Self::All,
+            (Self::All, _) => {}
+            (Self::Some(shards), Self::Some(others)) => {
+                shards.extend_from_slice(others);
+                shards.sort_unstable();
+                shards.dedup();
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Some(shards) if shards.is_empty())
+    }
+
+    pub fn clear(&mut self) {
+        match self {
+            Self::Some(shards) => shards.clear(),
+            Self::All => *self = Self::default(),
+        }
+    }
+}
+
+impl Keyspace {
+    /// An empty keyspace, and the queue that a background thread empties: dropping what it receives frees memory.
+    pub fn new() -> (Self, mpsc::Receiver<Garbage>) {
+        let (garbage, receiver) = mpsc::channel();
+        let shards = (0..SHARD_COUNT).map(|_| ShardLock::default()).collect();
+        (Self { shards, garbage }, receiver)
+    }
+
+    /// Takes the locks of `set`, ascending. The caller holds no other.
+    #[inline]
+    pub fn lock(&self, set: &ShardSet) -> Locked<'_> {
+        let guards = match set {
+            ShardSet::Some(shards) => shards
+                .iter()
+                .map(|&shard| (shard, self.shards[usize::from(shard)].0.lock()))
+                .collect(),
+            ShardSet::All => {
+                (0_u16..).zip(&self.shards).map(|(shard, lock)| (shard, lock.0.lock())).collect()
+            }
+        };
+        Locked { guards, keyspace: self }
+    }
+
+    /// Asks the processor to fetch the home bucket of `key`. Does nothing if the shard is being used.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: usize, key: Key<'_>) {
+        if let Some(shard) = self.shards[key.shard()].0.try_lock()
+            && let Some(table) = shard.table(db)
+        {
+            table.prefetch_bucket(key.table_hash());
+        }
+    }
+
+    /// Asks the processor to fetch the record of `key`, whose bucket was fetched before.
+    #[inline]
+    pub fn prefetch_record(&self, db: usize, key: Key<'_>) {
+        if let Some(shard) = self.shards[key.shard()].0.try_lock()
+            && let Some(table) = shard.table(db)
+        {
+            table.prefetch_record(key.table_hash());
+        }
+    }
+
+    /// Looks at one shard after the other, each under its own lock.
+    pub fn for_each_shard(&self, mut look: impl FnMut(usize, &Shard)) {
+        for (index, lock) in self.shards.iter().enumerate() {
+            look(index, &lock.0.lock());
+        }
+    }
+
+    /// Number of keys in a database, shard by shard.
+    pub fn len(&self, db: usize) -> usize {
+        let mut len = 0;
+        self.for_each_shard(|_, shard| len += shard.len(db));
+        len
+    }
+
+    /// Whether a database has no keys.
+    pub fn is_empty(&self, db: usize) -> bool {
+        self.len(db) == 0
+    }
+
+    /// An image of all databases at one instant. Takes all locks for some microseconds.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut locked = self.lock(&ShardSet::All);
+        Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard))
+    }
+
+    /// Has `garbage` freed on the background thread.
+    pub(crate) fn discard(&self, garbage: Garbage) {
+        // Without a background thread, as in tests, it is freed here.
+        let _ = self.garbage.send(garbage);
+    }
+
+    /// Has a record freed, elsewhere if that takes long.
+    pub(crate) fn discard_record(&self, record: Record) {
+        if DROP_COST_MAX < record.as_ref().value().drop_cost() {
+            self.discard(Garbage::Record(record));
+        }
+    }
+
+    pub(crate) fn discard_value(&self, value: Option<Value<'static>>) {
+        let Some(value) = value else { return };
+        let cost = match &value {
+            Value::List(list) => list.drop_cost(),
+            Value::Hash(hash) => hash.drop_cost(),
+            Value::Int(_) | Value::Bytes(_) | Value::Raw(_) | Value::Shared(_) => 0,
+        };
+        if DROP_COST_MAX < cost {
+            self.discard(Garbage::Value(value));
+        }
+    }
+}
+
+/// Shards whose locks are held.
+#[derive(Debug)]
+pub struct Locked<'k> {
+    /// Ascending by shard number.
+    guards: SmallVec<[(u16, MutexGuard<'k, Shard>); 2]>,
+    pub(crate) keyspace: &'k Keyspace,
+}
+
+impl Locked<'_> {
+    /// The shard of `key`.
+    ///
+    /// # Panics
+    /// If the lock set does not cover the key: the command's declaration is wrong.
+    #[inline]
+    pub(crate) fn shard(&self, key: Key<'_>) -> &Shard {
+        &self.guards[self.guard_index(key)].1
+    }
+
+    #[inline]
+    pub(crate) fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
+        let index = self.guard_index(key);
+        &mut self.guards[index].1
+    }
+
+    /// Whether the key's shard is among the locked.
+    pub fn covers(&self, key: Key<'_>) -> bool {
+        self.guards.binary_search_by_key(&(key.shard() as u16), |it| it.0).is_ok()
+    }
+
+    #[inline]
+    fn guard_index(&self, key: Key<'_>) -> usize {
+        let shard = key.shard() as u16;
+        if let Some(first) = self.guards.first()
+            && first.0 == shard
+        {
+            return 0;
+        }
+        self.guards
+            .binary_search_by_key(&shard, |it| it.0)
+            .expect("the lock set covers every key that a command touches")
+    }
+
+    /// Whether every shard is locked.
+    pub fn is_whole(&self) -> bool {
+        self.guards.len() == SHARD_COUNT
+    }
+
+    /// Whether no shard is locked.
+    pub fn is_empty(&self) -> bool {
+        self.guards.is_empty()
+    }
+
+    /// All locked shards.
+    pub fn shards_mut(&mut self) -> impl Iterator<Item = &mut Shard> {
+        self.guards.iter_mut().map(|(_, shard)| &mut **shard)
+    }
+
+    /// All locked shards, to look at.
+    pub fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.guards.iter().map(|(_, shard)| &**shard)
+    }
+
+    /// The shard of which a hand-off to a waiter is due: whoever holds the locks gives them back, completes it, and
+    /// tries again.
+    #[inline]
+    pub fn pending_hand_off(&self) -> Option<usize> {
+        self.guards.iter().find(|it| it.1.waiters.has_ready()).map(|it| usize::from(it.0))
+    }
+
+    /// The first key of a locked shard on which a hand-off is due, with its waiters in order.
+    pub fn next_hand_off(&self) -> Option<(Ready, Vec<Arc<Waiter>>)> {
+        self.shards().find_map(|shard| {
+            let ready = shard.waiters.first_ready()?;
+            let waiters = shard.waiters.waiting_on(ready.db, &ready.key);
+            Some((ready, waiters))
+        })
+    }
+
+    /// The hand-off is complete: no waiter of the key can be served, unless the key has changed since.
+    pub fn settle_hand_off(&mut self, ready: &Ready) {
+        self.shard_mut(Key::new(&ready.key)).waiters.settle(ready);
+    }
+
+    /// Lets a waiter queue up at all of its keys.
+    pub fn add_waiter(&mut self, waiter: &Arc<Waiter>) {
+        for &index in &waiter.keys {
+            let key = &waiter.args[index];
+            self.shard_mut(Key::new(key)).waiters.add(waiter.db, key, waiter);
+        }
+    }
+
+    /// Takes a waiter out of all of its queues.
+    pub fn remove_waiter(&mut self, waiter: &Arc<Waiter>) {
+        for &index in &waiter.keys {
+            let key = &waiter.args[index];
+            self.shard_mut(Key::new(key)).waiters.remove(waiter.db, key, waiter);
+        }
+    }
+
+    /// Keys of the locked shards that somebody waits for.
+    pub fn waited_key_count(&self) -> usize {
+        self.shards().map(|shard| shard.waiters.key_count()).sum()
+    }
+
+    /// Registers `watch` at a key.
+    pub fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+        self.shard_mut(Key::new(key)).watch(db, key, watch);
+    }
+
+    /// Takes `watch` away from a key.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+        self.shard_mut(Key::new(key)).unwatch(db, key, watch);
+    }
+}

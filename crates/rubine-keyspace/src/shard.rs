@@ -1,0 +1,117 @@
+//! One shard: its part of every database, its watches and its waiters. Never locks anything: it is behind a lock.
+
+use std::sync::Arc;
+
+use rubine_base::hash::HashMap;
+use rubine_structures::table::Table;
+
+use crate::key::table_hash;
+use crate::waiters::Waiters;
+use crate::watch::Watch;
+
+/// A key and its database.
+type DbKey = (usize, Box<[u8]>);
+
+/// One of the keyspace's shards.
+#[derive(Debug, Default)]
+pub struct Shard {
+    /// By database number; grows when a database is first written.
+    tables: Vec<Table>,
+    watches: HashMap<DbKey, Vec<Arc<Watch>>>,
+    pub(crate) waiters: Waiters,
+}
+
+impl Shard {
+    /// The shard's part of a database, if anything was ever stored there.
+    #[inline]
+    pub fn table(&self, db: usize) -> Option<&Table> {
+        self.tables.get(db)
+    }
+
+    #[inline]
+    pub(crate) fn table_mut(&mut self, db: usize) -> &mut Table {
+        if self.tables.len() <= db {
+            self.tables.resize_with(db + 1, || Table::new(table_hash));
+        }
+        &mut self.tables[db]
+    }
+
+    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (usize, &mut Table)> {
+        self.tables.iter_mut().enumerate()
+    }
+
+    /// Empties a database and hands out what was there.
+    pub(crate) fn take_table(&mut self, db: usize) -> Option<Table> {
+        let table = self.tables.get_mut(db).filter(|table| !table.is_empty())?;
+        Some(std::mem::replace(table, Table::new(table_hash)))
+    }
+
+    pub(crate) fn swap(&mut self, first: usize, second: usize) {
+        self.table_mut(first.max(second));
+        self.tables.swap(first, second);
+    }
+
+    /// Number of keys in a database.
+    pub fn len(&self, db: usize) -> usize {
+        self.table(db).map_or(0, Table::len)
+    }
+
+    /// Databases that were ever written.
+    pub fn db_count(&self) -> usize {
+        self.tables.len()
+    }
+
+    pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+        let watches = self.watches.entry((db, key.into())).or_default();
+        if !watches.iter().any(|it| Arc::ptr_eq(it, watch)) {
+            watches.push(watch.clone());
+        }
+    }
+
+    pub(crate) fn unwatch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+        let id = (db, Box::from(key));
+        if let Some(watches) = self.watches.get_mut(&id) {
+            watches.retain(|it| !Arc::ptr_eq(it, watch));
+            if watches.is_empty() {
+                self.watches.remove(&id);
+            }
+        }
+    }
+
+    /// Whatever hangs on the key of a change: watches break, waiters may be served.
+    #[inline]
+    pub(crate) fn note_change(&mut self, db: usize, key: &[u8]) {
+        if !self.watches.is_empty() {
+            self.break_watches(db, key);
+        }
+        if !self.waiters.is_empty() {
+            self.waiters.note_change(db, key);
+        }
+    }
+
+    /// Breaks the watches on keys of `db` that exist now or did before a flush or swap.
+    pub(crate) fn break_watches_of_db(&mut self, db: usize, exists: impl Fn(&[u8]) -> bool) {
+        for ((watched_db, key), watches) in &self.watches {
+            if *watched_db == db && exists(key) {
+                mark_broken(watches);
+            }
+        }
+    }
+
+    pub(crate) fn watched_keys(&self, db: usize) -> Vec<Box<[u8]>> {
+        self.watches.keys().filter(|it| it.0 == db).map(|it| it.1.clone()).collect()
+    }
+
+    #[cold]
+    fn break_watches(&mut self, db: usize, key: &[u8]) {
+        if let Some(watches) = self.watches.get(&(db, Box::from(key))) {
+            mark_broken(watches);
+        }
+    }
+}
+
+fn mark_broken(watches: &[Arc<Watch>]) {
+    for watch in watches {
+        watch.mark_broken();
+    }
+}

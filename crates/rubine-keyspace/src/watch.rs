@@ -1,0 +1,25 @@
+//! WATCH: which keys a client wants to know untouched. Never decides what a touched watch means.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The watches of one client. Keys that it watches are registered in their shards; whoever changes one marks it.
+#[derive(Debug, Default)]
+pub struct Watch {
+    broken: AtomicBool,
+}
+
+impl Watch {
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Whether a watched key was changed. Meaningful while the shards of all watched keys are locked.
+    pub fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    pub fn mark_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+}

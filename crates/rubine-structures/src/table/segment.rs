@@ -1,0 +1,609 @@
+//! One segment of a table: a header line and cache-line buckets of tagged record pointers, in raw memory.
+//! Never decides when to copy, split or free: the table does.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::HashOf;
+use crate::record::{Record, RecordRef};
+
+const BUCKET_SLOTS: usize = 7;
+const LINE: usize = 64;
+
+/// Segment sizes in lines, header included: the allocator's size classes.
+const LINES: [u16; 44] = [
+    1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160,
+    192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072,
+    3584, 4096,
+];
+
+/// A segment of this class splits instead of growing.
+const CLASS_LARGEST: u8 = 19;
+
+/// Slots of a segment of the largest class.
+pub(super) const SLOTS_MAX: usize = (LINES[CLASS_LARGEST as usize] as usize - 1) * BUCKET_SLOTS;
+
+/// Records in a segment of the largest class when it splits.
+pub(super) const LEN_MAX: usize = len_max(SLOTS_MAX);
+
+/// How many records `slots` may hold before searches get long.
+const fn len_max(slots: usize) -> usize {
+    // One bucket is filled to the last slot; larger segments to 91 %.
+    if slots <= BUCKET_SLOTS { slots } else { slots * 91 / 100 }
+}
+
+const POINTER_BITS: u32 = 48;
+const POINTER_MASK: u64 = (1 << POINTER_BITS) - 1;
+const POSITION_BITS: u32 = 15;
+const SHARED: u64 = 1 << 63;
+
+/// A pointer to a segment, with what a search needs to know before it touches it:
+/// 48 bits address, 8 bits size class, 8 bits depth.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentRef(u64);
+
+#[repr(C, align(64))]
+struct Header {
+    /// The table's epoch when the segment was made.
+    birth: u64,
+    /// No record in the segment falls due before this. Not content: also changed while snapshots look on.
+    earliest_deadline: AtomicI64,
+    len: usize,
+}
+
+#[repr(C, align(64))]
+struct Bucket {
+    /// Seven tags, 0 for a free slot, and the overflow count in the top byte.
+    tags: u64,
+    entries: [u64; BUCKET_SLOTS],
+}
+
+const OVERFLOW_SHIFT: u32 = 56;
+const OVERFLOW_MAX: u64 = u8::MAX as u64;
+const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+const SLOT_MARKS: u64 = 0x0080_8080_8080_8080;
+
+impl Bucket {
+    /// A mark in the top bit of each byte whose slot has `tag`.
+    #[inline]
+    fn matches(&self, tag: u8) -> u64 {
+        let difference = self.tags ^ (u64::from(tag) * 0x0101_0101_0101_0101);
+        !(((difference & LOW_BITS) + LOW_BITS) | difference) & SLOT_MARKS
+    }
+
+    fn occupied(&self) -> u64 {
+        !self.matches(0) & SLOT_MARKS
+    }
+
+    fn overflow(&self) -> u64 {
+        self.tags >> OVERFLOW_SHIFT
+    }
+
+    /// Counts one more record that went past; a full count stays full.
+    fn count_overflow(&mut self) {
+        if self.overflow() < OVERFLOW_MAX {
+            self.tags += 1 << OVERFLOW_SHIFT;
+        }
+    }
+
+    fn discount_overflow(&mut self) {
+        if self.overflow() < OVERFLOW_MAX {
+            self.tags -= 1 << OVERFLOW_SHIFT;
+        }
+    }
+
+    fn set(&mut self, slot: usize, tag: u8, entry: u64) {
+        self.tags = self.tags & !(0xff << (slot * 8)) | u64::from(tag) << (slot * 8);
+        self.entries[slot] = entry;
+    }
+
+    fn tag(&self, slot: usize) -> u8 {
+        (self.tags >> (slot * 8)) as u8
+    }
+}
+
+/// The slots that a mask of marks names.
+fn slots_of(mut marks: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let slot = (marks != 0).then(|| marks.trailing_zeros() as usize / 8)?;
+        marks &= marks - 1;
+        Some(slot)
+    })
+}
+
+/// The eight hash bits that are compared first; never 0.
+#[inline]
+fn tag_of(hash: u64) -> u8 {
+    ((hash >> 16) as u8).max(1)
+}
+
+/// The 15 hash bits below `depth`: where in its segment a record lies.
+#[inline]
+fn position_of(hash: u64, depth: u8) -> u64 {
+    hash << depth >> (64 - POSITION_BITS)
+}
+
+#[inline]
+fn position_in(entry: u64) -> u64 {
+    entry >> POINTER_BITS & ((1 << POSITION_BITS) - 1)
+}
+
+/// The home bucket of `position` among `buckets`.
+#[inline]
+fn home(position: u64, buckets: usize) -> usize {
+    (position as usize * buckets) >> POSITION_BITS
+}
+
+/// One occupied slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    bucket: NonNull<Bucket>,
+    slot: usize,
+}
+
+#[expect(unsafe_code, reason = "segments are raw memory")]
+impl Place {
+    fn entry(self) -> u64 {
+        // SAFETY: a place is used only while its segment lives and nobody else writes it.
+        unsafe { self.bucket.as_ref().entries[self.slot] }
+    }
+
+    #[inline]
+    pub(super) fn record(self) -> NonNull<u8> {
+        pointer_in(self.entry())
+    }
+
+    /// Lets the slot point to where its record moved; the record is private from then on.
+    #[inline]
+    pub(super) fn point_to(mut self, record: NonNull<u8>) {
+        let address = record.expose_provenance().get() as u64;
+        // SAFETY: as above, and the table is mutably borrowed by the caller.
+        let entry = unsafe { &mut self.bucket.as_mut().entries[self.slot] };
+        let entry_now = position_in(*entry) << POINTER_BITS | address;
+        if *entry != entry_now {
+            *entry = entry_now;
+        }
+    }
+}
+
+#[inline]
+fn pointer_in(entry: u64) -> NonNull<u8> {
+    let pointer = std::ptr::with_exposed_provenance_mut((entry & POINTER_MASK) as usize);
+    NonNull::new(pointer).expect("an occupied slot has a record")
+}
+
+/// What every empty segment points to: one bucket that nobody writes.
+#[repr(C)]
+struct EmptySegment {
+    header: Header,
+    bucket: Bucket,
+}
+
+static EMPTY: EmptySegment = EmptySegment {
+    header: Header { birth: u64::MAX, earliest_deadline: AtomicI64::new(i64::MAX), len: 0 },
+    bucket: Bucket { tags: 0, entries: [0; BUCKET_SLOTS] },
+};
+
+/// The class of the shared empty segment: no other segment has it.
+const CLASS_EMPTY: u8 = 0;
+
+#[expect(unsafe_code, reason = "segments are raw memory")]
+impl SegmentRef {
+    /// A segment without records, for which nothing is allocated.
+    pub(super) fn empty(depth: u8) -> Self {
+        Self::pack((&raw const EMPTY).cast_mut().cast(), CLASS_EMPTY, depth)
+    }
+
+    /// A new segment that takes `len` records before it is full.
+    pub(super) fn with_room_for(len: usize, depth: u8, birth: u64) -> Self {
+        let class = (1..LINES.len())
+            .find(|&class| len <= len_max((usize::from(LINES[class]) - 1) * BUCKET_SLOTS))
+            .expect("the largest class has room for a hundred times what a segment splits at");
+        let layout = layout(class as u8);
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        let earliest_deadline = AtomicI64::new(i64::MAX);
+        let memory = memory.cast::<Header>();
+        // SAFETY: the memory is fresh and has a header line.
+        unsafe { memory.write(Header { birth, earliest_deadline, len: 0 }) };
+        Self::pack(memory.as_ptr(), class as u8, depth)
+    }
+
+    fn pack(memory: *mut Header, class: u8, depth: u8) -> Self {
+        let address = memory.expose_provenance() as u64;
+        assert!(address <= POINTER_MASK, "user space has 48-bit addresses");
+        Self(address | u64::from(class) << POINTER_BITS | u64::from(depth) << 56)
+    }
+
+    #[inline]
+    pub(super) fn depth(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    #[inline]
+    fn class(self) -> u8 {
+        (self.0 >> POINTER_BITS) as u8
+    }
+
+    pub(super) fn is_empty_marker(self) -> bool {
+        self.class() == CLASS_EMPTY
+    }
+
+    pub(super) fn is_largest(self) -> bool {
+        CLASS_LARGEST <= self.class()
+    }
+
+    #[inline]
+    fn buckets(self) -> usize {
+        // The shared empty segment has one bucket too.
+        usize::from(LINES[usize::from(self.class())].max(2)) - 1
+    }
+
+    pub(super) fn slots(self) -> usize {
+        if self.is_empty_marker() { 0 } else { self.buckets() * BUCKET_SLOTS }
+    }
+
+    /// Bytes allocated.
+    pub(super) fn size(self) -> usize {
+        if self.is_empty_marker() { 0 } else { layout(self.class()).size() }
+    }
+
+    #[inline]
+    fn header(self) -> *mut Header {
+        std::ptr::with_exposed_provenance_mut((self.0 & POINTER_MASK) as usize)
+    }
+
+    #[inline]
+    fn bucket(self, index: usize) -> NonNull<Bucket> {
+        debug_assert!(index < self.buckets());
+        // SAFETY: the buckets follow the header line, and `index` is below their number.
+        unsafe { NonNull::new_unchecked(self.header().add(1).cast::<Bucket>().add(index)) }
+    }
+
+    #[inline]
+    fn bucket_ref<'a>(self, index: usize) -> &'a Bucket {
+        // SAFETY: the segment lives as long as the directory that it was found in, and the table's owner sees to it
+        // that nobody writes it meanwhile; the reference does not leave this module.
+        unsafe { self.bucket(index).as_ref() }
+    }
+
+    pub(super) fn len(self) -> usize {
+        // SAFETY: the header lives as long as the segment.
+        unsafe { (*self.header()).len }
+    }
+
+    pub(super) fn birth(self) -> u64 {
+        // SAFETY: as above.
+        unsafe { (*self.header()).birth }
+    }
+
+    pub(super) fn is_full(self) -> bool {
+        len_max(self.slots()) <= self.len()
+    }
+
+    /// Whether a smaller segment would do with room to spare.
+    pub(super) fn is_sparse(self) -> bool {
+        self.len() * 2 < len_max(self.slots())
+    }
+
+    fn deadline_cell<'a>(self) -> &'a AtomicI64 {
+        // SAFETY: the header lives as long as the segment; the field is an atomic.
+        unsafe { &(*self.header()).earliest_deadline }
+    }
+
+    pub(super) fn earliest_deadline(self) -> i64 {
+        self.deadline_cell().load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_earliest_deadline(self, deadline: i64) {
+        if !self.is_empty_marker() {
+            self.deadline_cell().store(deadline, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn note_deadline(self, deadline: i64) {
+        if deadline < self.earliest_deadline() {
+            self.set_earliest_deadline(deadline);
+        }
+    }
+
+    #[inline]
+    pub(super) fn prefetch_bucket(self, hash: u64) {
+        let bucket = self.bucket(home(position_of(hash, self.depth()), self.buckets()));
+        prefetch(bucket.as_ptr().cast());
+    }
+
+    #[inline]
+    pub(super) fn prefetch_record(self, hash: u64) {
+        let position = position_of(hash, self.depth());
+        let bucket = self.bucket_ref(home(position, self.buckets()));
+        for slot in slots_of(bucket.matches(tag_of(hash))) {
+            let entry = bucket.entries[slot];
+            if position_in(entry) == position {
+                prefetch(pointer_in(entry).as_ptr());
+            }
+        }
+    }
+
+    /// Asks the processor to fetch every record.
+    pub(super) fn prefetch_records(self) {
+        self.for_each_entry(|_, entry| prefetch(pointer_in(entry).as_ptr()));
+    }
+
+    #[inline]
+    pub(super) fn find(self, hash: u64, key: &[u8]) -> Option<Place> {
+        let buckets = self.buckets();
+        let position = position_of(hash, self.depth());
+        let tag = tag_of(hash);
+        let mut index = home(position, buckets);
+        for _ in 0..buckets {
+            let bucket = self.bucket_ref(index);
+            for slot in slots_of(bucket.matches(tag)) {
+                let entry = bucket.entries[slot];
+                // SAFETY: an occupied slot points to a live record, which nobody writes during the search.
+                let record = unsafe { RecordRef::from_raw(pointer_in(entry)) };
+                if position_in(entry) == position && record.key() == key {
+                    return Some(Place { bucket: self.bucket(index), slot });
+                }
+            }
+            if bucket.overflow() == 0 {
+                return None;
+            }
+            index = if index + 1 == buckets { 0 } else { index + 1 };
+        }
+        None
+    }
+
+    /// Adds a record that is not there. The segment is writable and not full.
+    pub(super) fn insert(self, hash: u64, record: Record) {
+        let address = record.into_raw().expose_provenance().get() as u64;
+        assert!(address <= POINTER_MASK, "user space has 48-bit addresses");
+        let position = position_of(hash, self.depth());
+        self.insert_entry(tag_of(hash), position << POINTER_BITS | address);
+    }
+
+    fn insert_entry(self, tag: u8, entry: u64) {
+        let buckets = self.buckets();
+        let mut index = home(position_in(entry), buckets);
+        loop {
+            // SAFETY: the caller owns the segment, and no other reference into it is alive.
+            let bucket = unsafe { self.bucket(index).as_mut() };
+            let free = bucket.matches(0);
+            if let Some(slot) = slots_of(free).next() {
+                bucket.set(slot, tag, entry);
+                break;
+            }
+            bucket.count_overflow();
+            index = if index + 1 == buckets { 0 } else { index + 1 };
+        }
+        // SAFETY: as above.
+        unsafe { (*self.header()).len += 1 };
+    }
+
+    /// Takes a record out. The segment is writable and the record private.
+    pub(super) fn remove(self, place: Place) -> Record {
+        let buckets = self.buckets();
+        let mut index = home(position_in(place.entry()), buckets);
+        while self.bucket(index) != place.bucket {
+            // SAFETY: the caller owns the segment, and no other reference into it is alive.
+            unsafe { self.bucket(index).as_mut() }.discount_overflow();
+            index = if index + 1 == buckets { 0 } else { index + 1 };
+        }
+        let memory = place.record();
+        // SAFETY: as above.
+        unsafe {
+            self.bucket(index).as_mut().set(place.slot, 0, 0);
+            (*self.header()).len -= 1;
+            Record::from_raw(memory)
+        }
+    }
+
+    /// If a snapshot may see the record at `place`, puts a copy there and hands the old one out.
+    pub(super) fn unshare(place: Place) -> Option<Record> {
+        if place.entry() & SHARED == 0 {
+            return None;
+        }
+        // SAFETY: an occupied slot points to a live record; after the copy took its place, the entry no longer owns it.
+        let old = unsafe { Record::from_raw(place.record()) };
+        place.point_to(old.duplicate().into_raw());
+        Some(old)
+    }
+
+    /// A copy for a new epoch, in which every record counts as shared.
+    pub(super) fn copy(self, birth: u64) -> Self {
+        let copy = Self::with_room_for(len_max(self.slots()), self.depth(), birth);
+        assert_eq!(copy.class(), self.class());
+        for index in 0..self.buckets() {
+            let from = self.bucket_ref(index);
+            // SAFETY: the copy is private until it is handed out.
+            let to = unsafe { copy.bucket(index).as_mut() };
+            to.tags = from.tags;
+            for slot in slots_of(from.occupied()) {
+                to.entries[slot] = from.entries[slot] | SHARED;
+            }
+        }
+        // SAFETY: as above.
+        unsafe { (*copy.header()).len = self.len() };
+        copy.set_earliest_deadline(self.earliest_deadline());
+        copy
+    }
+
+    /// The same records in a segment that has room for `len`.
+    pub(super) fn resized(self, len: usize, birth: u64) -> Self {
+        // Some room is left when a segment shrinks, so that it does not grow again at once.
+        let len = if len < self.len() + 1 { len + len / 8 } else { len };
+        let other = Self::with_room_for(len, self.depth(), birth);
+        self.for_each_entry(|tag, entry| other.insert_entry(tag, entry));
+        other.set_earliest_deadline(self.earliest_deadline());
+        other
+    }
+
+    /// The records with a 0 and those with a 1 in the next bit of their hash.
+    pub(super) fn split(self, birth: u64, hash_of: HashOf) -> (Self, Self) {
+        let depth = self.depth() + 1;
+        let in_high = |entry: u64| position_in(entry) >> (POSITION_BITS - 1) == 1;
+        let mut high_len = 0;
+        self.for_each_entry(|_, entry| {
+            high_len += usize::from(in_high(entry));
+            prefetch(pointer_in(entry).as_ptr());
+        });
+        let low = Self::with_room_for((self.len() - high_len).max(1), depth, birth);
+        let high = Self::with_room_for(high_len.max(1), depth, birth);
+        self.for_each_entry(|tag, entry| {
+            // SAFETY: an occupied slot points to a live record.
+            let hash = hash_of(unsafe { RecordRef::from_raw(pointer_in(entry)) }.key());
+            let kept = entry & (POINTER_MASK | SHARED);
+            let moved = kept | position_of(hash, depth) << POINTER_BITS;
+            if in_high(entry) { high } else { low }.insert_entry(tag, moved);
+        });
+        low.set_earliest_deadline(self.earliest_deadline());
+        high.set_earliest_deadline(self.earliest_deadline());
+        (low, high)
+    }
+
+    /// The records of two siblings in one segment.
+    pub(super) fn merged(low: Self, high: Self, birth: u64) -> Self {
+        let len = low.len() + high.len();
+        let merged = Self::with_room_for((len + len / 8).max(1), low.depth() - 1, birth);
+        for (segment, bit) in [(low, 0), (high, 1)] {
+            segment.for_each_entry(|tag, entry| {
+                let position = bit << (POSITION_BITS - 1) | position_in(entry) >> 1;
+                let kept = entry & (POINTER_MASK | SHARED);
+                merged.insert_entry(tag, kept | position << POINTER_BITS);
+            });
+        }
+        merged.set_earliest_deadline(low.earliest_deadline().min(high.earliest_deadline()));
+        merged
+    }
+
+    fn for_each_entry(self, mut visit: impl FnMut(u8, u64)) {
+        for index in 0..self.buckets() {
+            let bucket = self.bucket_ref(index);
+            for slot in slots_of(bucket.occupied()) {
+                visit(bucket.tag(slot), bucket.entries[slot]);
+            }
+        }
+    }
+
+    /// Visits every record.
+    pub(super) fn for_each(self, mut visit: impl FnMut(Place)) {
+        for index in 0..self.buckets() {
+            for slot in slots_of(self.bucket_ref(index).occupied()) {
+                visit(Place { bucket: self.bucket(index), slot });
+            }
+        }
+    }
+
+    /// The record in slot number `slot`, if there is such a slot and it is occupied.
+    pub(super) fn slot(self, slot: usize) -> Option<Place> {
+        let (index, slot) = (slot / BUCKET_SLOTS, slot % BUCKET_SLOTS);
+        if self.buckets() <= index || self.bucket_ref(index).tag(slot) == 0 {
+            return None;
+        }
+        Some(Place { bucket: self.bucket(index), slot })
+    }
+
+    /// Visits the records whose hash is at least `cursor`, up to the end of a bucket where `count` is reached.
+    /// Returns the hash where the rest of the table begins.
+    pub(super) fn scan(
+        self,
+        cursor: u64,
+        count: usize,
+        mut visit: impl FnMut(Place),
+    ) -> Option<u64> {
+        let buckets = self.buckets();
+        let mut from = position_of(cursor, self.depth());
+        let mut seen = 0;
+        for index in home(from, buckets)..buckets {
+            // Positions from `from` up to `end` have their home in this bucket.
+            let end = (((index as u64 + 1) << POSITION_BITS).div_ceil(buckets as u64))
+                .min(1 << POSITION_BITS);
+            self.scan_home(index, from..end, |place| {
+                seen += 1;
+                visit(place);
+            });
+            from = end;
+            if count <= seen && from < 1 << POSITION_BITS {
+                return Some(
+                    self.start_hash(cursor) | from << (64 - POSITION_BITS) >> self.depth(),
+                );
+            }
+        }
+        self.end_hash(cursor)
+    }
+
+    /// Visits the records at `positions`, whose home is bucket `index`, wherever they were displaced to.
+    fn scan_home(
+        self,
+        index: usize,
+        positions: std::ops::Range<u64>,
+        mut visit: impl FnMut(Place),
+    ) {
+        let buckets = self.buckets();
+        let mut at = index;
+        for _ in 0..buckets {
+            let bucket = self.bucket_ref(at);
+            for slot in slots_of(bucket.occupied()) {
+                if positions.contains(&position_in(bucket.entries[slot])) {
+                    visit(Place { bucket: self.bucket(at), slot });
+                }
+            }
+            if bucket.overflow() == 0 {
+                return;
+            }
+            at = if at + 1 == buckets { 0 } else { at + 1 };
+        }
+    }
+
+    /// The lowest hash that belongs to the segment, which holds `hash`.
+    fn start_hash(self, hash: u64) -> u64 {
+        let depth = self.depth();
+        if depth == 0 { 0 } else { hash >> (64 - depth) << (64 - depth) }
+    }
+
+    /// The lowest hash after the segment, which holds `hash`; `None` for the last one.
+    pub(super) fn end_hash(self, hash: u64) -> Option<u64> {
+        let depth = self.depth();
+        if depth == 0 { None } else { self.start_hash(hash).checked_add(1 << (64 - depth)) }
+    }
+
+    /// Frees the segment, not its records.
+    pub(super) fn free(self) {
+        if !self.is_empty_marker() {
+            // SAFETY: the table calls this once, when nobody can reach the segment any more.
+            unsafe { dealloc(self.header().cast(), layout(self.class())) };
+        }
+    }
+
+    /// Frees the segment and its records.
+    pub(super) fn free_with_records(self) {
+        // SAFETY: the table calls this once, when nobody can reach segment or records any more.
+        self.for_each_entry(|_, entry| drop(unsafe { Record::from_raw(pointer_in(entry)) }));
+        self.free();
+    }
+}
+
+impl std::fmt::Debug for SegmentRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Segment {{ depth: {}, slots: {} }}", self.depth(), self.slots())
+    }
+}
+
+fn layout(class: u8) -> Layout {
+    let size = usize::from(LINES[usize::from(class)]) * LINE;
+    Layout::from_size_align(size, LINE).expect("a line is a power of two")
+}
+
+#[inline]
+fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "the intrinsic is unsafe by declaration only")]
+    // SAFETY: a prefetch reads nothing and never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
