@@ -6,7 +6,7 @@ use rubine_keyspace::{Key, View};
 use rubine_resp::writer::{Protocol, Reply};
 
 use crate::args::Args;
-use crate::error::{CommandError, CommandResult};
+use crate::error::CommandResult;
 use crate::event::{Event, EventClass};
 use crate::limits::Limits;
 
