@@ -38,6 +38,8 @@ enum Room {
     Back,
     /// Mostly outside of both, for items that come in at the front.
     Front,
+    /// All outside, for the last ones that come in at the front.
+    FrontOnly,
 }
 
 /// How much a block grows when it is full.
@@ -171,9 +173,13 @@ impl Pack {
         assert!(pushed, "an allocation without a limit has room");
     }
 
-    /// Appends, unless the allocation would have to be larger than `bytes_max`.
+    /// Appends, unless the allocation would have to be larger than `bytes_max`. If it is that large
+    /// already, a little room on the other side may stay unused.
     #[inline]
     pub fn push_back_within(&mut self, item: &[u8], bytes_max: usize, growth: Growth) -> bool {
+        if item.len() <= usize::from(SHORT_MAX) && self.push_back_in_gap(item) {
+            return true;
+        }
         let edit = self.shape().map_or(Edit::AT_FRONT, |shape| Edit {
             items: shape.count()..shape.count(),
             data: shape.data_len()..shape.data_len(),
@@ -181,9 +187,12 @@ impl Pack {
         self.splice(&edit, Some(item), bytes_max, growth)
     }
 
-    /// Prepends, unless the allocation would have to be larger than `bytes_max`.
+    /// Prepends, as [`Pack::push_back_within`] appends.
     #[inline]
     pub fn push_front_within(&mut self, item: &[u8], bytes_max: usize, growth: Growth) -> bool {
+        if item.len() <= usize::from(SHORT_MAX) && self.push_front_in_gap(item) {
+            return true;
+        }
         self.splice(&Edit::AT_FRONT, Some(item), bytes_max, growth)
     }
 
@@ -217,19 +226,39 @@ impl Pack {
     /// Removes the first item; false if there is none.
     #[inline]
     pub fn drop_front(&mut self) -> bool {
-        let Some(width) = self.iter().front_width() else { return false };
-        let edit = Edit { items: 0..1, data: 0..width };
-        self.splice(&edit, None, usize::MAX, Growth::Tight)
+        let mut is_wasteful = false;
+        let dropped = self.change_own_block(|block| {
+            let mut shape = Shape::read(block);
+            let code = block[shape.codes_end - 1];
+            shape.data_start += width_at_front(code, &block[shape.data_start..]);
+            shape.codes_end -= 1;
+            shape.write(block);
+            is_wasteful = shape.is_wasteful_in(block.len());
+            true
+        });
+        if is_wasteful {
+            self.give_back();
+        }
+        dropped || self.drop_shared(0)
     }
 
     /// Removes the last item; false if there is none.
     #[inline]
     pub fn drop_back(&mut self) -> bool {
-        let Some(width) = self.iter().back_width() else { return false };
-        let iter = self.iter();
-        let (count, end) = (iter.len(), iter.data.len());
-        let edit = Edit { items: count - 1..count, data: end - width..end };
-        self.splice(&edit, None, usize::MAX, Growth::Tight)
+        let mut is_wasteful = false;
+        let dropped = self.change_own_block(|block| {
+            let mut shape = Shape::read(block);
+            let code = block[shape.codes_start];
+            shape.data_end -= width_at_back(code, &block[..shape.data_end]);
+            shape.codes_start += 1;
+            shape.write(block);
+            is_wasteful = shape.is_wasteful_in(block.len());
+            true
+        });
+        if is_wasteful {
+            self.give_back();
+        }
+        dropped || self.drop_shared(self.len().wrapping_sub(1))
     }
 
     pub fn pop_front(&mut self) -> Option<Vec<u8>> {
@@ -322,7 +351,54 @@ impl Pack {
         Self { block: Some(build(bytes, Room::Back, data, codes)) }
     }
 
-    /// The one place where a pack changes: replaces the items of `edit` by `item`, or by nothing.
+    /// The short way of [`Pack::splice`] for a short item, which is nearly every push there is.
+    #[inline]
+    fn push_back_in_gap(&mut self, item: &[u8]) -> bool {
+        self.change_own_block(|block| {
+            let mut shape = Shape::read(block);
+            let end = shape.data_end + item.len();
+            let fits = end < shape.codes_start;
+            if fits {
+                block[shape.data_end..end].copy_from_slice(item);
+                shape.data_end = end;
+                shape.codes_start -= 1;
+                block[shape.codes_start] = item.len() as u8;
+                shape.write(block);
+            }
+            fits
+        })
+    }
+
+    /// As [`Pack::push_back_in_gap`], at the other end.
+    #[inline]
+    fn push_front_in_gap(&mut self, item: &[u8]) -> bool {
+        self.change_own_block(|block| {
+            let mut shape = Shape::read(block);
+            let fits = bounds_bytes(block.len()) + item.len() <= shape.data_start
+                && shape.codes_end < block.len();
+            if fits {
+                let start = shape.data_start - item.len();
+                block[start..shape.data_start].copy_from_slice(item);
+                shape.data_start = start;
+                block[shape.codes_end] = item.len() as u8;
+                shape.codes_end += 1;
+                shape.write(block);
+            }
+            fits
+        })
+    }
+
+    /// False if there is no block, or if somebody else holds it, or if `change` says so.
+    #[inline]
+    fn change_own_block(&mut self, change: impl FnOnce(&mut [u8]) -> bool) -> bool {
+        let Some(block) = &mut self.block else { return false };
+        block.with_arc_mut(|arc| match Arc::get_mut(arc) {
+            Some(block) => change(block.slice_mut()),
+            None => false,
+        })
+    }
+
+    /// Replaces the items of `edit` by `item`, or by nothing.
     /// False, and nothing is changed, if that needs an allocation larger than `bytes_max`.
     #[inline]
     fn splice(
@@ -332,17 +408,12 @@ impl Pack {
         bytes_max: usize,
         growth: Growth,
     ) -> bool {
-        if let Some(block) = &mut self.block {
-            let done = block.with_arc_mut(|arc| match Arc::get_mut(arc) {
-                Some(block) => splice_in_place(block.slice_mut(), edit, item),
-                None => false,
-            });
-            if done {
-                if item.is_none() {
-                    self.give_back();
-                }
-                return true;
+        if self.change_own_block(|block| splice_in_place(block, edit, item)) {
+            let block = self.block.as_ref().expect("it was just changed");
+            if item.is_none() && Shape::read(&block.slice).is_wasteful_in(block.slice.len()) {
+                self.give_back();
             }
+            return true;
         }
         self.splice_into_new(edit, item, bytes_max, growth)
     }
@@ -373,51 +444,69 @@ impl Pack {
             &all.codes[all.len() - edit.items.start..],
         ];
         let used = length_of(&data) + length_of(&codes);
-        let least = block_bytes(used);
-        if bytes_max < least && item.is_some() {
-            return false;
-        }
-        let comes_in_front = edit.items.end == 0 && item.is_some() && !all.codes.is_empty();
-        let room = if comes_in_front { Room::Front } else { Room::Back };
-        let bytes = match item {
-            Some(_) => self.bytes_when_full(used, bytes_max, growth),
-            None => least,
+        let is_push_front = item.is_some() && edit.items.end == 0;
+        let is_push_back = item.is_some() && edit.items.start == all.len();
+        let bytes = if is_push_front || is_push_back {
+            self.bytes_for_push(used, bytes_max, growth)
+        } else if item.is_some() {
+            // What comes into the middle costs a move anyway, so it does not pay for room in advance.
+            Some(block_bytes(used).max(self.heap_bytes()))
+        } else {
+            Some(block_bytes(used))
+        };
+        let Some(bytes) = bytes else { return false };
+        let room = if !is_push_front || is_push_back {
+            Room::Back
+        } else if bytes < bytes_max {
+            Room::Front
+        } else {
+            Room::FrontOnly
         };
         self.block = Some(build(bytes, room, &data, &codes));
         true
     }
 
-    /// How large the block becomes that is to hold `used` bytes, when this one could not.
-    fn bytes_when_full(&self, used: usize, bytes_max: usize, growth: Growth) -> usize {
+    /// How large the block becomes when this one has no room for a push at the end where it comes;
+    /// `used` counts the new item. Nothing if that is more than `bytes_max`, or if there is room left
+    /// on the wrong side but so little that a queue would move its items there at every other push.
+    fn bytes_for_push(&self, used: usize, bytes_max: usize, growth: Growth) -> Option<usize> {
         let least = block_bytes(used);
         let now = self.heap_bytes();
-        let grown = match growth {
-            Growth::Tight => least.max(allocation_class(now + 1)),
-            Growth::Double => least.max(allocation_class(now * 2)),
-        };
-        // Bytes that lie free on the wrong side are worth moving to only if they last a while, or
-        // if this allocation cannot grow: otherwise a queue would move them at every push.
-        let gaps_are_worth_it = least <= now && now / 16 <= now - unrounded_bytes(used);
-        if self.is_empty() {
-            least
-        } else if gaps_are_worth_it {
-            now
-        } else {
-            grown.min(bytes_max.max(least))
+        if bytes_max < least {
+            return None;
         }
+        if self.is_empty() {
+            return Some(least);
+        }
+        let free = now.saturating_sub(unrounded_bytes(used));
+        if least <= now && (now / 16 <= free || self.is_shared()) {
+            return Some(now);
+        }
+        if now < bytes_max {
+            let grown = match growth {
+                Growth::Tight => allocation_class(now + 1),
+                Growth::Double => allocation_class(now * 2),
+            };
+            return Some(grown.max(least).min(bytes_max));
+        }
+        (now / 64 <= free).then_some(now)
     }
 
-    /// Moves to a smaller block when three quarters of this one are free.
-    fn give_back(&mut self) {
-        const KEPT_ANYWAY: usize = 128;
-        let Some(block) = &self.block else { return };
-        let shape = Shape::read(&block.slice);
-        if shape.count() == 0 {
-            self.block = None;
-        } else if block.slice.len() / 4 > shape.used() && KEPT_ANYWAY < block.slice.len() {
-            let all = self.iter();
-            *self = Self::from_parts(&[all.data], &[all.codes]);
+    /// Removes an item from a block that somebody else holds; false if there is no such item.
+    #[cold]
+    fn drop_shared(&mut self, index: usize) -> bool {
+        let there_is_one = !self.is_empty();
+        if there_is_one {
+            self.remove(index);
         }
+        there_is_one
+    }
+
+    /// Moves to a smaller block if this one is wasteful.
+    #[cold]
+    fn give_back(&mut self) {
+        let all = self.iter();
+        *self = Self::from_parts(&[all.data], &[all.codes]);
     }
 }
 
@@ -506,10 +595,6 @@ impl Iter<'_> {
 
     fn front_width(&self) -> Option<usize> {
         self.codes.last().map(|&code| width_at_front(code, self.data))
-    }
-
-    fn back_width(&self) -> Option<usize> {
-        self.codes.first().map(|&code| width_at_back(code, self.data))
     }
 }
 
@@ -713,6 +798,14 @@ impl Shape {
         self.data_len() + self.count()
     }
 
+    /// There are no items, or three quarters of a block that is worth it are free.
+    #[inline]
+    fn is_wasteful_in(self, block_len: usize) -> bool {
+        const KEPT_ANYWAY: usize = 128;
+        let mostly_free = KEPT_ANYWAY < block_len && self.used() < block_len / 4;
+        self.count() == 0 || mostly_free
+    }
+
     #[inline]
     fn iter(self, block: &[u8]) -> Iter<'_> {
         Iter {
@@ -781,15 +874,14 @@ fn build(bytes: usize, room: Room, data: &[&[u8]], codes: &[&[u8]]) -> ThinArc<(
     let (data_len, codes_len) = (length_of(data), length_of(codes));
     let bounds = bounds_bytes(block_len);
     let free = block_len - bounds - data_len - codes_len;
-    let (front_gap, last_gap) = match room {
-        Room::Back => (0, 0),
-        // Three quarters go to the front, and of these as much to the codes as such items need.
-        Room::Front => {
-            let outer = free - free / 4;
-            let for_codes = outer * codes_len / (data_len + codes_len);
-            (outer - for_codes, for_codes)
-        }
+    let outer = match room {
+        Room::Back => 0,
+        Room::Front => free - free / 4,
+        Room::FrontOnly => free,
     };
+    // Of this the codes get as much as items like these need.
+    let last_gap = if outer == 0 { 0 } else { outer * codes_len / (data_len + codes_len) };
+    let front_gap = outer - last_gap;
     let data_start = bounds + front_gap;
     let codes_end = block_len - last_gap;
     let shape = Shape {
