@@ -6,6 +6,7 @@ pub mod hash;
 pub mod list;
 pub mod pack;
 pub mod record;
+pub mod set;
 pub mod table;
 pub mod trie;
 pub mod value;
