@@ -194,6 +194,14 @@ fn numbered(count: usize, end: End, limit: ChunkLimit) -> List {
 }
 
 #[test]
+fn a_list_can_be_dropped_by_another_thread() {
+    let list = numbered(2000, End::Back, ChunkLimit::default());
+    let held = list.clone();
+    let read = std::thread::spawn(move || list.get(1999).map(<[u8]>::to_vec)).join();
+    assert_eq!(read.expect("it does not panic").as_deref(), held.get(1999));
+}
+
+#[test]
 fn a_list_is_two_words() {
     assert_eq!(size_of::<List>(), 16);
 }
@@ -274,6 +282,14 @@ fn encodings_change_where_valkey_changes_them() {
     list.insert(0, &large, four_kilobytes);
     assert_eq!(list.encoding(), Quicklist);
     assert_eq!(list.remove_matching(&large, 1, End::Front, four_kilobytes), 1);
+    assert_eq!(list.encoding(), Listpack);
+
+    // The replaced item makes a quicklist of it, whose one chunk then goes over the limit: few items
+    // in one chunk are a listpack again.
+    let counted = ChunkLimit::from_directive(128);
+    let medium = [b'x'; 1455];
+    let mut list = of(&[&medium, &medium, &medium, &medium, &medium, b"a"], counted);
+    list.set(5, &medium, counted);
     assert_eq!(list.encoding(), Listpack);
 
     let sixty_four = ChunkLimit::from_directive(-6);
