@@ -19,14 +19,32 @@ const FILE_SIZE_MAX: u64 = 16 << 20;
 
 const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 
-/// Names of older and newer servers that Valkey leaves out or skips; a file may still hold them.
-const RETIRED: [&str; 5] = [
-    "list-max-ziplist-entries",
-    "list-max-ziplist-value",
-    "lua-replicate-commands",
-    "io-threads-do-reads",
-    "events-per-io-thread",
+/// A shorter stretch of the replication stream is of no use to anybody.
+const REPL_BACKLOG_SIZE_MIN: u64 = 16 << 10;
+
+/// Names that other servers read or skip. They have no value here, but a file may hold them.
+const FOREIGN: [(&str, &str); 18] = [
+    ("list-max-ziplist-entries", DROPPED),
+    ("list-max-ziplist-value", DROPPED),
+    ("lua-replicate-commands", DROPPED),
+    ("io-threads-do-reads", DROPPED),
+    ("events-per-io-thread", DROPPED),
+    ("aof-load-corrupt-tail-max-size", LATER_REDIS),
+    ("backup-sealed-ttl", LATER_REDIS),
+    ("backupdirname", LATER_REDIS),
+    ("hash-rdb-load-max-template-entries", LATER_REDIS),
+    ("hash-rdb-load-min-template-entries", LATER_REDIS),
+    ("hash-rdb-load-template-disassembly-threshold", LATER_REDIS),
+    ("key-memory-histograms", LATER_REDIS),
+    ("lookahead", LATER_REDIS),
+    ("preload-file", LATER_REDIS),
+    ("slowlog-entry-max-argc", LATER_REDIS),
+    ("slowlog-entry-max-string-len", LATER_REDIS),
+    ("stream-idmp-duration", LATER_REDIS),
+    ("stream-idmp-maxsize", LATER_REDIS),
 ];
+const DROPPED: &str = "other servers dropped it long ago";
+const LATER_REDIS: &str = "it came with a later version of Redis";
 
 /// Where the configuration came from, and what the log should say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,6 +127,7 @@ impl Config {
     /// Brings values that are hints into their range, and refuses those that contradict each other.
     pub(super) fn settle(&mut self) -> Result<(), ConfigError> {
         self.hz = self.hz.clamp(1, 500);
+        self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_SIZE_MIN);
         if self.cluster_enabled && self.replicaof.is_some() {
             let text = "replicaof directive not allowed in cluster mode";
             return Err(ConfigError::without_line(text.to_owned()));
@@ -178,12 +197,13 @@ struct Loader {
     config: Config,
     /// Names and aliases of directives that some line sets.
     mentioned: Vec<&'static str>,
-    retired: Vec<&'static str>,
+    /// Sentences about lines that belong to other servers.
+    foreign: Vec<String>,
 }
 
 impl Loader {
     fn new() -> Self {
-        Self { config: Config::default(), mentioned: Vec::new(), retired: Vec::new() }
+        Self { config: Config::default(), mentioned: Vec::new(), foreign: Vec::new() }
     }
 
     fn load_file(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
@@ -272,10 +292,10 @@ impl Loader {
     /// A line that is not a directive with a value: commands to the loader, and what is unknown.
     fn assign_special_line(&mut self, name: &[u8], arguments: &[Vec<u8>]) -> Result<(), String> {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        if let Some(retired) = RETIRED.iter().find(|retired| **retired == name)
+        if let Some(reason) = why_foreign(&name)
             && arguments.len() == 1
         {
-            self.retired.push(retired);
+            self.foreign.push(format!("'{name}' is accepted without effect: {reason}"));
             return Ok(());
         }
         match (name.as_str(), arguments) {
@@ -305,9 +325,7 @@ impl Loader {
         let directives = self.mentioned.iter().filter_map(|name| find(name.as_bytes()));
         let mut notes: Vec<String> =
             directives.filter_map(|directive| directive.note(&self.config)).collect();
-        notes.extend(self.retired.iter().map(|name| {
-            format!("'{name}' is accepted without effect: other servers dropped it long ago")
-        }));
+        notes.extend(self.foreign.iter().cloned());
         if !self.config.users.is_empty() {
             notes.push(
                 "'user' lines are accepted without effect: there are no users beside the default \
@@ -317,6 +335,11 @@ impl Loader {
         }
         notes
     }
+}
+
+/// Why a directive that only other servers know has no effect here. None: nobody knows it.
+pub(super) fn why_foreign(name: &str) -> Option<&'static str> {
+    FOREIGN.iter().find(|(foreign, _)| *foreign == name).map(|(_, reason)| *reason)
 }
 
 fn unknown_directive(name: &str) -> String {

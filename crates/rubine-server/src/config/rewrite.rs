@@ -2,12 +2,14 @@
 //! values: comments, order, lines that are not understood.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rubine_base::hash::HashMap;
 use rubine_base::quote::split_args;
 
 use super::directive::{Directive, Traits, find};
+use super::load::why_foreign;
 use super::table::{Config, DIRECTIVES};
 use super::values::reason;
 
@@ -143,16 +145,17 @@ fn first_word(line: &[u8]) -> Known {
     if let Some(directive) = find(name) {
         return Known::Directive(directive);
     }
-    match name.to_ascii_lowercase().as_slice() {
-        b"include" | b"rename-command" | b"user" | b"loadmodule" | b"sentinel" => {
-            Known::ToTheLoader
-        }
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    match name.as_str() {
+        "include" | "rename-command" | "user" | "loadmodule" | "sentinel" => Known::ToTheLoader,
+        name if why_foreign(name).is_some() => Known::ToTheLoader,
         _ => Known::Not,
     }
 }
 
-/// Replaces a file so that a crash leaves the old or the new one, never a part.
+/// Replaces a file so that a crash leaves the old or the new one, never a part. A link stays a link.
 fn replace_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?;
@@ -160,20 +163,28 @@ fn replace_file(path: &Path, text: &[u8]) -> std::io::Result<()> {
     temporary_name.push(format!(".{}.tmp", std::process::id()));
     let temporary = folder.join(temporary_name);
 
-    let written = (|| {
-        // A file of this name can only be what a crash left behind.
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(text)?;
-        if let Ok(old) = std::fs::metadata(path) {
-            file.set_permissions(old.permissions())?;
-        }
-        file.sync_all()?;
+    let written = write_alike(&temporary, path, text).and_then(|()| {
         std::fs::rename(&temporary, path)?;
         std::fs::File::open(folder)?.sync_all()
-    })();
+    });
     if written.is_err() {
         // The error that counts is the first one; what stays behind is harmless.
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+/// Writes a new file with the permissions of an old one, which may keep its secrets from others: the
+/// new one has them before it has content.
+fn write_alike(new: &Path, old: &Path, text: &[u8]) -> std::io::Result<()> {
+    let permissions = std::fs::metadata(old).ok().map(|it| it.permissions());
+    let mode = if permissions.is_some() { 0o600 } else { 0o644 };
+    let mut options = std::fs::OpenOptions::new();
+    // A file of this name can only be what a crash left behind.
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(new)?;
+    if let Some(permissions) = permissions {
+        file.set_permissions(permissions)?;
+    }
+    file.write_all(text)?;
+    file.sync_all()
 }

@@ -1,5 +1,6 @@
 //! The configuration against its table, against Valkey's defaults, and through files and commands.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{
@@ -308,12 +309,13 @@ fn what_has_no_effect_is_noted() {
     let notes = |text: &str| from_args_and_input(&["-"], text).unwrap().1.notes;
     assert_eq!(notes("port 7000\nactiverehashing yes"), Vec::<String>::new());
     assert_eq!(
-        notes("activerehashing no\nlua-replicate-commands yes"),
+        notes("activerehashing no\nlua-replicate-commands yes\nlookahead 16"),
         [
             "'activerehashing' is accepted without effect: tables grow and shrink without \
              rehashing",
             "'lua-replicate-commands' is accepted without effect: other servers dropped it long \
              ago",
+            "'lookahead' is accepted without effect: it came with a later version of Redis",
         ]
     );
 }
@@ -361,6 +363,9 @@ fn config_set_numbers() {
     check("maxmemory", "100mb", "104857600");
     check("maxmemory", "1K", "1000");
     check("maxmemory", "1b", "1");
+    check("maxmemory", "", "0");
+    check("maxmemory", "kb", "argument must be a memory value");
+    check("repl-backlog-size", "1", "16384");
     check("maxmemory", "9223372036854775808", "9223372036854775808");
     check("maxmemory", "18446744073709551615gb", "argument must be a memory value");
     check("maxmemory", "-1", "argument must be a memory value");
@@ -504,10 +509,10 @@ fn rewriting_keeps_what_people_wrote() {
     );
     check("port 1\nport 2\nport 3\n", &["port", "7000"], &format!("port 7000\n\n{signature}"));
     check(
-        "slave-read-only yes\nrequirepass x\nuser a on\ninclude /a/*\nno-such-thing 1\n",
+        "slave-read-only yes\nrequirepass x\nuser a on\ninclude /a/*\nno-such-thing 1\nlookahead 1\n",
         &["replica-read-only", "no", "ignore-warnings", "a"],
         &format!(
-            "replica-read-only no\n\nuser a on\ninclude /a/*\n# ??? no-such-thing 1\n{signature}\n\
+            "replica-read-only no\n\nuser a on\ninclude /a/*\n# ??? no-such-thing 1\nlookahead 1\n{signature}\n\
              ignore-warnings \"a\""
         ),
     );
@@ -525,7 +530,10 @@ fn rewriting_keeps_what_people_wrote() {
 fn a_rewritten_file_is_replaced_and_loads_to_the_same() {
     let folder = Folder::new("rewrite");
     let path = folder.write("main.conf", "port 7000\nsave 900 1\nsave 300 10\nsave 60 1000\n");
-    let (config, source) = from_args(&[&path]).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    let link = folder.0.join("link.conf");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let (config, source) = from_args(&[link.to_str().unwrap()]).unwrap();
     let store = ConfigStore::new(config, source);
     set(&store, &["requirepass", "it's \"mine\" \n", "shutdown-on-sigint", "save now"]).unwrap();
     set(&store, &["client-output-buffer-limit", "normal 1 2 3", "bind", "::1 127.0.0.1"]).unwrap();
@@ -537,6 +545,10 @@ fn a_rewritten_file_is_replaced_and_loads_to_the_same() {
     }
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with("port 7000\nsave 900 1 300 10 60 1000\n"), "{text}");
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "permissions are kept");
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink(), "a link is kept");
+    std::fs::remove_file(&link).unwrap();
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "no temporary file stays");
     assert_eq!(
         default_store().rewrite(RewriteScope::Changed).unwrap_err().to_string(),

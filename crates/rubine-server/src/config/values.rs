@@ -220,6 +220,7 @@ impl OutputBufferLimits {
 
 impl Setting for OutputBufferLimits {
     fn assign(&mut self, arguments: &[&[u8]], _: Rule) -> Result<(), String> {
+        let arguments = if arguments == [b""] { &[] } else { arguments };
         let (limits, []) = arguments.as_chunks::<4>() else {
             return Err("Wrong number of arguments in buffer limit configuration.".to_owned());
         };
@@ -276,8 +277,8 @@ impl Setting for MemoryOrPercent {
     fn assign(&mut self, arguments: &[&[u8]], _: Rule) -> Result<(), String> {
         let argument = only(arguments)?;
         if let Some(bytes) = parse_memory(argument) {
-            if i64::MAX as u64 <= bytes {
-                return Err(format!("argument must be between -100 and {} inclusive", i64::MAX));
+            if i64::try_from(bytes).is_err() {
+                return Err("percentage argument must be less or equal to 100".to_owned());
             }
             *self = Self::Bytes(bytes);
             return Ok(());
