@@ -3,10 +3,15 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool prints")]
 
+mod build;
+mod ci;
+mod clock;
+mod compat;
 mod oracle;
 mod peer;
 mod process;
 mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -18,8 +23,14 @@ use clap::Parser;
 enum Command {
     /// Runs every test of the workspace
     Test(test::Options),
+    /// Checks what a person would forget
+    Tidy,
     /// Plays the transcripts against real servers
     Oracle(oracle::Options),
+    /// Runs Valkey's test suite against our server
+    Compat(compat::Options),
+    /// All that must hold before a change is taken
+    Ci,
 }
 
 /// What a command says when it fails: text for the person who called it.
@@ -28,7 +39,10 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run(),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Compat(options) => compat::run(&options),
+        Command::Ci => ci::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::peer;
 use crate::process::root;
 
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct Options {
     /// Only transcripts whose path contains this text
     filter: Option<String>,

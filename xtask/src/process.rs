@@ -35,3 +35,28 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|program| program.is_file())
 }
+/// Runs a program and gives its standard output; what it printed is part of the failure.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(text);
+    }
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}\n{text}{errors}", output.status).into())
+}
+
+/// As `output`, with the standard error behind the standard output.
+pub(crate) fn output_of_both(command: &mut Command) -> Result<String, Failure> {
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
+    let [out, errors] =
+        [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    let printed = format!("{out}{errors}");
+    if output.status.success() {
+        Ok(printed)
+    } else {
+        Err(format!("{printed}{command:?}: {}", output.status).into())
+    }
+}

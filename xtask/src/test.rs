@@ -1,7 +1,9 @@
 //! `cargo xtask test`: every test of the workspace, by nextest where it is installed.
 
+use std::process::Command;
+
 use crate::Failure;
-use crate::process::{cargo, find_program, run as run_program};
+use crate::process::{cargo, find_program, output_of_both, run as run_program};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -11,8 +13,24 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    // Integration tests start the server as a child; cargo builds it for its own package's tests only.
-    run_program(cargo().args(["build", "--quiet", "--package", "rubine"]))?;
+    run_program(&mut build())?;
+    run_program(tests().args(&options.arguments))
+}
+
+/// Runs them all and gives the runner's summary; all that was printed is part of a failure.
+pub(crate) fn run_quietly() -> Result<String, Failure> {
+    output_of_both(&mut build())?;
+    output_of_both(&mut tests()).map(|printed| summary(&printed))
+}
+
+/// Integration tests start the server as a child; cargo builds it for its own package's tests only.
+fn build() -> Command {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--package", "rubine"]);
+    build
+}
+
+fn tests() -> Command {
     let mut tests = cargo();
     if find_program("cargo-nextest").is_some() {
         tests.args(["nextest", "run", "--workspace"]);
@@ -20,7 +38,42 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             tests.args(["--profile", "ci"]);
         }
     } else {
-        tests.args(["test", "--workspace", "--quiet"]);
+        tests.args(["test", "--workspace"]);
     }
-    run_program(tests.args(&options.arguments))
+    tests
+}
+
+/// Nextest's last line, or the sum of what cargo's own runner reports for each binary.
+fn summary(printed: &str) -> String {
+    if let Some(line) =
+        printed.lines().rev().find(|line| line.trim_start().starts_with("Summary ["))
+    {
+        return line.trim().to_owned();
+    }
+    let results = printed.lines().filter_map(|line| line.strip_prefix("test result: "));
+    let (mut passed, mut failed) = (0, 0);
+    for words in results.map(|line| line.split_whitespace().collect::<Vec<_>>()) {
+        for pair in words.windows(2) {
+            let count = || pair[0].parse::<u32>().unwrap_or(0);
+            match pair[1].trim_end_matches(';') {
+                "passed" => passed += count(),
+                "failed" => failed += count(),
+                _ => {}
+            }
+        }
+    }
+    format!("test result: {passed} passed; {failed} failed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary;
+
+    #[test]
+    fn summaries() {
+        let nextest = "PASS x\n     Summary [   0.1s] 16 tests run: 16 passed, 0 skipped\n";
+        assert_eq!(summary(nextest), "Summary [   0.1s] 16 tests run: 16 passed, 0 skipped");
+        let cargo = "test result: ok. 3 passed; 0 failed; 1 ignored\ntest result: ok. 4 passed; 1 failed; 0 ignored\n";
+        assert_eq!(summary(cargo), "test result: 7 passed; 1 failed");
+    }
 }

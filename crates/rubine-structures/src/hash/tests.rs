@@ -1,3 +1,5 @@
+//! The hash against a model from the standard library.
+
 use proptest::prelude::*;
 
 use super::{Encoding, Form, Hash, HashWalk, Limits};

@@ -1,3 +1,5 @@
+//! The trie against a model from the standard library.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -1,0 +1,12 @@
+//! Our own server, built for measuring and for other projects' suites.
+
+use std::path::PathBuf;
+
+use crate::Failure;
+use crate::process::{cargo, run, target_directory};
+
+/// Builds the server with a cargo profile and gives its path.
+pub(crate) fn server(profile: &str) -> Result<PathBuf, Failure> {
+    run(cargo().args(["build", "--quiet", "--package", "rubine", "--profile", profile]))?;
+    Ok(target_directory().join(profile).join("rubine-server"))
+}

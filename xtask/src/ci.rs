@@ -1,0 +1,68 @@
+//! `cargo xtask ci`: all that must hold before a change is taken. Quiet while it does; the tests' summary comes last.
+
+use std::process::Command;
+
+use crate::clock::Stopwatch;
+use crate::process::{cargo, output};
+use crate::{Failure, compat, oracle, test};
+
+/// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
+const COMPAT_UNITS: &[&str] = &[];
+const COMPAT_BUDGET_SECONDS: u64 = 15 * 60;
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let mut steps = Steps { failed: Vec::new() };
+    steps.quietly("fmt", cargo().args(["fmt", "--all", "--", "--check"]));
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    steps.quietly("clippy", cargo().args(clippy));
+    let summary = steps.step("test", test::run_quietly).unwrap_or_default();
+    if let Err(failure) = compat::prepare() {
+        // A machine without network or compiler can still run everything else.
+        println!("ci: not held against Valkey, which cannot be had here: {failure}");
+    } else {
+        steps.step("oracle", || oracle::run(&oracle::Options::default()));
+        if !COMPAT_UNITS.is_empty() {
+            let options = compat::Options::for_units(COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
+            steps.step("compat", || compat::run(&options));
+        }
+    }
+    println!("{summary}");
+    let failed = steps.failed;
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("ci: failed: {}", failed.join(", ")).into())
+    }
+}
+
+/// Steps that all run, so that one report names all that is wrong.
+struct Steps {
+    failed: Vec<&'static str>,
+}
+
+impl Steps {
+    fn step<T>(
+        &mut self,
+        name: &'static str,
+        run: impl FnOnce() -> Result<T, Failure>,
+    ) -> Option<T> {
+        let stopwatch = Stopwatch::start();
+        let result = run();
+        let seconds = stopwatch.elapsed().as_secs();
+        match result {
+            Ok(value) => {
+                println!("ci: {name} ok, {seconds} s");
+                Some(value)
+            }
+            Err(failure) => {
+                println!("{failure}\nci: {name} FAILED, {seconds} s");
+                self.failed.push(name);
+                None
+            }
+        }
+    }
+
+    fn quietly(&mut self, name: &'static str, command: &mut Command) {
+        self.step(name, || output(command));
+    }
+}

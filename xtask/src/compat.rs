@@ -1,0 +1,290 @@
+//! `cargo xtask compat`: Valkey's own test suite with our server in place of its own, against a list of known gaps.
+
+mod skip;
+mod source;
+mod unit;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use skip::SkipList;
+pub(crate) use source::prepare;
+use unit::{Results, Run};
+
+use crate::Failure;
+use crate::build;
+use crate::clock::Stopwatch;
+use crate::peer::cache_directory;
+use crate::process::{find_program, output, root, run as run_program};
+
+/// The suite's helper listens a little below the first port that its servers get.
+const PORT_FIRST: u16 = 21_111;
+const PORTS_PER_JOB: u16 = 1_000;
+
+/// The programs that the suite calls besides the server.
+const TOOLS: [&str; 5] =
+    ["valkey-cli", "valkey-benchmark", "valkey-check-aof", "valkey-check-rdb", "valkey-sentinel"];
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Units such as unit/type/string; all that are not skipped as a whole when none is given
+    units: Vec<String>,
+    /// Runs skipped tests too, and reports those that pass
+    #[arg(long)]
+    all: bool,
+    /// Tests this program instead of ours
+    #[arg(long, value_name = "PATH")]
+    server: Option<PathBuf>,
+    /// Seconds that a unit may take
+    #[arg(long, default_value_t = 600)]
+    limit: u64,
+    /// Units at the same time
+    #[arg(long, default_value_t = 2)]
+    jobs: usize,
+    /// Starts no unit after this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    budget: Option<u64>,
+    /// Only fetches and builds Valkey's programs
+    #[arg(long)]
+    prepare: bool,
+}
+
+impl Options {
+    /// What CI runs: these units within this time.
+    pub(crate) fn for_units(units: &[&str], budget_seconds: u64) -> Self {
+        Self {
+            units: units.iter().map(|&unit| unit.to_owned()).collect(),
+            all: false,
+            server: None,
+            limit: 300,
+            jobs: 2,
+            budget: Some(budget_seconds),
+            prepare: false,
+        }
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let source = prepare()?;
+    if options.prepare {
+        println!("{}", source.display());
+        return Ok(());
+    }
+    let tclsh = ["tclsh9.0", "tclsh8.6", "tclsh8.5", "tclsh"]
+        .iter()
+        .find_map(|name| find_program(name))
+        .ok_or("the suite is written in Tcl: install it (`apt-get install tcl`)")?;
+    let server = match &options.server {
+        Some(server) => server.canonicalize()?,
+        None => build::server("fast")?,
+    };
+    let list = SkipList::parse(&fs::read_to_string(root().join("tests/compat/skip.txt"))?)?;
+    let suite = Suite { options, list, programs: program_folder(&source, &server)?, source, tclsh };
+    let units = suite.units()?;
+    let reports = suite.run_all(&units)?;
+    conclude(&reports)
+}
+
+struct Suite<'a> {
+    options: &'a Options,
+    list: SkipList,
+    source: PathBuf,
+    programs: PathBuf,
+    tclsh: PathBuf,
+}
+
+/// A unit's results, judged by the skip list.
+struct Report {
+    unit: String,
+    results: Results,
+    /// Failed, and on the skip list.
+    expected_failures: usize,
+    /// On the skip list, and passed.
+    obsolete_skips: Vec<String>,
+    /// On the skip list, and not in the unit.
+    unknown_skips: Vec<String>,
+}
+
+impl Suite<'_> {
+    fn units(&self) -> Result<Vec<String>, Failure> {
+        let known = self.known_units()?;
+        if let Some(unknown) = self.options.units.iter().find(|unit| !known.contains(unit)) {
+            return Err(format!("the suite has no unit `{unknown}`").into());
+        }
+        if !self.options.units.is_empty() {
+            return Ok(self.options.units.clone());
+        }
+        let is_chosen = |unit: &String| self.options.all || self.list.unit_reason(unit).is_none();
+        Ok(known.into_iter().filter(is_chosen).collect())
+    }
+
+    fn known_units(&self) -> Result<Vec<String>, Failure> {
+        let mut command = Command::new(&self.tclsh);
+        command.args(["tests/test_helper.tcl", "--list-tests"]).current_dir(&self.source);
+        command.env("VALKEY_BIN_DIR", self.source.join("src"));
+        let mut units: Vec<String> = output(&mut command)?.lines().map(str::to_owned).collect();
+        units.sort();
+        Ok(units)
+    }
+
+    fn run_all(&self, units: &[String]) -> Result<Vec<Report>, Failure> {
+        let stopwatch = Stopwatch::start();
+        let next = AtomicUsize::new(0);
+        let job = |number: usize| -> Result<Vec<Report>, String> {
+            let tree = self.tree(number).map_err(|error| error.to_string())?;
+            let mut reports = Vec::new();
+            while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let is_late = self
+                    .options
+                    .budget
+                    .is_some_and(|budget| stopwatch.elapsed().as_secs() > budget);
+                if is_late {
+                    println!("{unit:<32} not started: the time for the whole run is over");
+                    continue;
+                }
+                let report =
+                    self.run_unit(unit, &tree, number).map_err(|error| error.to_string())?;
+                print_report(&report);
+                reports.push(report);
+            }
+            Ok(reports)
+        };
+        let jobs = self.options.jobs.clamp(1, units.len().max(1));
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let job = &job;
+            let threads: Vec<_> =
+                (0..jobs).map(|number| scope.spawn(move || job(number))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("a job does not panic")).collect()
+        });
+        let mut reports = Vec::new();
+        for outcome in outcomes {
+            reports.extend(outcome?);
+        }
+        Ok(reports)
+    }
+
+    /// The suite keeps its servers' files in its own tree, so units that run side by side each need one.
+    fn tree(&self, number: usize) -> Result<PathBuf, Failure> {
+        let tree = cache_directory().join(format!("tree-{number}"));
+        if tree.exists() {
+            fs::remove_dir_all(&tree)?;
+        }
+        fs::create_dir_all(&tree)?;
+        for entry in fs::read_dir(&self.source)? {
+            let entry = entry?;
+            if entry.file_name() != "tests" {
+                symlink(entry.path(), tree.join(entry.file_name()))?;
+            }
+        }
+        run_program(Command::new("cp").arg("-r").arg(self.source.join("tests")).arg(&tree))?;
+        Ok(tree)
+    }
+
+    fn run_unit(&self, unit: &str, tree: &Path, number: usize) -> Result<Report, Failure> {
+        let logs = cache_directory().join("logs");
+        fs::create_dir_all(&logs)?;
+        let flat_name = unit.replace('/', "-");
+        let skipfile = logs.join(format!("{flat_name}.skip"));
+        fs::write(
+            &skipfile,
+            if self.options.all { String::new() } else { self.list.skipfile(unit) },
+        )?;
+        let port_offset = PORTS_PER_JOB * u16::try_from(number).expect("jobs are few");
+        let results = Run {
+            unit,
+            tree,
+            tclsh: &self.tclsh,
+            programs: &self.programs,
+            log: &logs.join(format!("{flat_name}.log")),
+            skipfile: &skipfile,
+            port_first: PORT_FIRST + port_offset,
+            port_count: PORTS_PER_JOB - 100,
+            limit: Duration::from_secs(self.options.limit),
+        }
+        .run()?;
+        Ok(self.judge(unit, results))
+    }
+
+    fn judge(&self, unit: &str, mut results: Results) -> Report {
+        let is_listed = |test: &str| self.list.tests(unit).any(|entry| entry.names(test));
+        let failed_count = results.failed.len();
+        let is_whole_unit_listed = self.list.unit_reason(unit).is_some();
+        if !is_whole_unit_listed {
+            results.failed.retain(|failed| !is_listed(&failed.test));
+        }
+        let expected_failures = failed_count - results.failed.len();
+        let obsolete_skips =
+            results.passed.iter().filter(|test| is_listed(test)).cloned().collect();
+        let is_known = |test: &str| {
+            let is_expression = test.starts_with('/');
+            let seen = results.skipped.iter().chain(&results.passed).any(|seen| seen == test);
+            is_expression || seen || self.options.all || results.abort.is_some()
+        };
+        let listed = self.list.tests(unit).filter_map(|entry| entry.test.clone());
+        let unknown_skips = listed.filter(|test| !is_known(test)).collect();
+        Report { unit: unit.to_owned(), results, expected_failures, obsolete_skips, unknown_skips }
+    }
+}
+
+/// A folder whose `valkey-server` is the server under test, beside Valkey's own tools.
+fn program_folder(source: &Path, server: &Path) -> Result<PathBuf, Failure> {
+    let folder = cache_directory().join("bin");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    // A copy, since a build during a long run would replace what a link points to.
+    fs::copy(server, folder.join("valkey-server"))?;
+    for tool in TOOLS {
+        symlink(source.join("src").join(tool), folder.join(tool))?;
+    }
+    Ok(folder)
+}
+
+fn print_report(report: &Report) {
+    let Report { unit, results, expected_failures, obsolete_skips, unknown_skips } = report;
+    println!(
+        "{unit:<32} {:>5} passed {:>4} failed {:>4} skipped {:>4} s",
+        results.passed.len(),
+        results.failed.len(),
+        results.skipped.len() + expected_failures,
+        results.seconds
+    );
+    for failed in &results.failed {
+        println!("  failed: {}", failed.test);
+        for line in &failed.message {
+            println!("      {line}");
+        }
+    }
+    if let Some(abort) = &results.abort {
+        println!("  aborted: {abort}");
+    }
+    for test in obsolete_skips {
+        println!("  passes, take it off the skip list: {test}");
+    }
+    for test in unknown_skips {
+        println!("  on the skip list, but not in the unit: {test}");
+    }
+}
+
+fn conclude(reports: &[Report]) -> Result<(), Failure> {
+    let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>();
+    let failed = sum(|report| report.results.failed.len());
+    let aborted = sum(|report| usize::from(report.results.abort.is_some()));
+    println!(
+        "compat: {} units, {} passed, {failed} failed, {} skipped, {aborted} aborted; logs in {}",
+        reports.len(),
+        sum(|report| report.results.passed.len()),
+        sum(|report| report.results.skipped.len() + report.expected_failures),
+        cache_directory().join("logs").display()
+    );
+    if failed + aborted == 0 {
+        Ok(())
+    } else {
+        Err("tests failed that the skip list does not name".into())
+    }
+}

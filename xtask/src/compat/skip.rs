@@ -1,0 +1,106 @@
+//! The skip list: what of Valkey's suite is not expected to pass, with a reason a line. Runs nothing.
+
+use rubine_testing::glob;
+
+/// `tests/compat/skip.txt`.
+#[derive(Debug, Default)]
+pub(crate) struct SkipList {
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// A unit's name; `*` stands for any text.
+    unit: String,
+    /// A test's name or a `/regular expression/`; the whole unit when missing.
+    pub(crate) test: Option<String>,
+    pub(crate) reason: String,
+}
+
+impl SkipList {
+    /// Reads lines of the form `"unit" : reason` and `"unit :: test or /regex/" : reason`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let mut entries = Vec::new();
+        for (idx, line) in text.lines().enumerate() {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let entry = Entry::parse(line).ok_or_else(|| {
+                format!("skip.txt:{}: expected `\"unit :: test\" : reason`", idx + 1)
+            })?;
+            entries.push(entry);
+        }
+        Ok(Self { entries })
+    }
+
+    /// Why a whole unit is skipped, if it is.
+    pub(crate) fn unit_reason(&self, unit: &str) -> Option<&str> {
+        let mut whole = self.entries.iter().filter(|entry| entry.test.is_none());
+        whole.find(|entry| glob::matches(&entry.unit, unit)).map(|entry| entry.reason.as_str())
+    }
+
+    /// The single tests of a unit that are skipped.
+    pub(crate) fn tests(&self, unit: &str) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.test.is_some() && glob::matches(&entry.unit, unit))
+    }
+
+    /// The lines of the suite's own `--skipfile` for a unit.
+    pub(crate) fn skipfile(&self, unit: &str) -> String {
+        let mut lines = String::new();
+        for test in self.tests(unit).filter_map(|entry| entry.test.as_deref()) {
+            let regex = test.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+            lines.extend(regex.map(|_| "/"));
+            lines.extend([regex.unwrap_or(test), "\n"]);
+        }
+        lines
+    }
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Self> {
+        let (name, reason) = line.strip_prefix('"')?.split_once("\" : ")?;
+        let (unit, test) = match name.split_once(" :: ") {
+            Some((unit, test)) => (unit, Some(test.to_owned())),
+            None => (name, None),
+        };
+        let is_complete = !unit.is_empty() && !reason.trim().is_empty();
+        is_complete.then(|| Self { unit: unit.to_owned(), test, reason: reason.trim().to_owned() })
+    }
+
+    /// Whether the entry names this test; an expression is left to the suite and matches none here.
+    pub(crate) fn names(&self, test: &str) -> bool {
+        self.test.as_deref() == Some(test)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SkipList;
+
+    const TEXT: &str = "\
+# a comment
+
+\"unit/moduleapi/*\" : no module API
+\"unit/other :: a : \"b\" test\" : first reason
+\"unit/other :: /^SORT.*/\" : second reason
+";
+
+    #[test]
+    fn units_and_tests() {
+        let list = SkipList::parse(TEXT).expect("well formed");
+        assert_eq!(list.unit_reason("unit/moduleapi/hooks"), Some("no module API"));
+        assert_eq!(list.unit_reason("unit/other"), None);
+        assert_eq!(list.skipfile("unit/other"), "a : \"b\" test\n/^SORT.*\n");
+        assert!(list.tests("unit/other").any(|entry| entry.names("a : \"b\" test")));
+        assert_eq!(list.tests("unit/sort").count(), 0);
+    }
+
+    #[test]
+    fn a_reason_is_required() {
+        for line in ["\"unit/a\"", "\"unit/a\" : ", "unit/a : b", "\"\" : b"] {
+            SkipList::parse(line).expect_err(line);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Valkey's source package, from Debian's newest suite into the cache, and its programs built there once.
+//! Never touches the machine's own package state: apt works on lists and caches of our own.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Failure;
+use crate::peer::cache_directory;
+use crate::process::{find_program, output, run};
+
+const SUITE: &str = "sid";
+const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The folder of Valkey's source with its programs built in `src/`; fetches and builds what is missing.
+pub(crate) fn prepare() -> Result<PathBuf, Failure> {
+    let source = cache_directory().join("valkey");
+    if !source.join("runtest").is_file() {
+        fetch(&source)?;
+    }
+    // The last program that the build links.
+    if !source.join("src/valkey-benchmark").is_file() {
+        build(&source)?;
+    }
+    Ok(source)
+}
+
+fn fetch(source: &Path) -> Result<(), Failure> {
+    for program in ["apt-get", "tar"] {
+        if find_program(program).is_none() {
+            return Err(format!("`{program}` is needed to fetch Valkey's source package").into());
+        }
+    }
+    let apt = cache_directory().join("apt");
+    let downloads = cache_directory().join("download");
+    for folder in ["lists/partial", "cache/archives/partial", "state"] {
+        fs::create_dir_all(apt.join(folder))?;
+    }
+    fs::create_dir_all(&downloads)?;
+    fs::write(apt.join("sources.list"), source_line(&configured_mirror()))?;
+    fs::write(apt.join("apt.conf"), apt_configuration(&apt))?;
+
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command.env("APT_CONFIG", apt.join("apt.conf")).current_dir(&downloads);
+        command
+    };
+    eprintln!("fetching Valkey's source from Debian {SUITE}");
+    output(apt_get().arg("update"))?;
+    output(apt_get().args(["source", "--download-only", "valkey"]))?;
+
+    let tarball = fs::read_dir(&downloads)?
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.to_string_lossy().contains(".orig.tar."))
+        .max()
+        .ok_or("apt-get fetched no source tarball")?;
+    // Unpacked under another name first, so that a broken run leaves nothing that looks complete.
+    let unpacked = source.with_extension("new");
+    fs::remove_dir_all(&unpacked).or_else(ignore_missing)?;
+    fs::create_dir_all(&unpacked)?;
+    run(Command::new("tar")
+        .args(["--extract", "--strip-components=1", "--file"])
+        .arg(tarball)
+        .arg("-C")
+        .arg(&unpacked))?;
+    fs::rename(&unpacked, source)?;
+    Ok(())
+}
+
+fn build(source: &Path) -> Result<(), Failure> {
+    for program in ["make", "cc"] {
+        if find_program(program).is_none() {
+            return Err(format!("`{program}` is needed to build Valkey's programs").into());
+        }
+    }
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let log_path = cache_directory().join("build.log");
+    eprintln!("building Valkey's programs, once; log in {}", log_path.display());
+    let log = File::create(&log_path)?;
+    let mut make = Command::new("make");
+    make.arg(format!("-j{jobs}")).current_dir(source).stdout(log.try_clone()?).stderr(log);
+    run(&mut make)
+}
+
+fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn source_line(mirror: &str) -> String {
+    let signed_by = if Path::new(KEYRING).is_file() {
+        format!("[signed-by={KEYRING}] ")
+    } else {
+        String::new()
+    };
+    format!("deb-src {signed_by}{mirror} {SUITE} main\n")
+}
+
+fn apt_configuration(apt: &Path) -> String {
+    let apt = apt.display();
+    // The sandbox user that apt would become may not reach a cache in somebody's home.
+    format!(
+        "Dir::Etc::sourcelist \"{apt}/sources.list\";\n\
+         Dir::Etc::sourceparts \"-\";\n\
+         Dir::State::lists \"{apt}/lists\";\n\
+         Dir::State::extended_states \"{apt}/state/extended_states\";\n\
+         Dir::Cache \"{apt}/cache\";\n\
+         APT::Sandbox::User \"\";\n\
+         APT::Update::Post-Invoke-Success {{}};\n\
+         #clear APT::Update::Post-Invoke-Success;\n\
+         #clear DPkg::Post-Invoke;\n"
+    )
+}
+
+/// The Debian mirror that this machine uses.
+fn configured_mirror() -> String {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(entries.filter_map(|entry| entry.ok().map(|entry| entry.path())));
+    }
+    files.sort();
+    let mut texts = files.iter().filter_map(|path| fs::read_to_string(path).ok());
+    texts.find_map(|text| mirror_in(&text)).unwrap_or_else(|| MIRROR_DEFAULT.to_owned())
+}
+
+/// The first address of a whole Debian archive, in the one-line form or the newer one of fields.
+fn mirror_in(text: &str) -> Option<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
+    let relevant = lines.filter(|line| line.starts_with("deb") || line.starts_with("URIs:"));
+    let mut words = relevant.flat_map(str::split_whitespace);
+    words
+        .find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian"))
+        .map(|word| word.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mirror_in;
+
+    #[test]
+    fn mirrors() {
+        let fields = "Types: deb\n# http://old.example/debian\nURIs: http://a.example/debian\nSuites: trixie\n";
+        assert_eq!(mirror_in(fields).as_deref(), Some("http://a.example/debian"));
+        let line = "deb [arch=amd64] https://b.example/debian/ trixie main\n";
+        assert_eq!(mirror_in(line).as_deref(), Some("https://b.example/debian"));
+        let other = "deb http://security.example/debian-security trixie main\n# deb http://c.example/debian x main\n";
+        assert_eq!(mirror_in(other), None);
+    }
+}
