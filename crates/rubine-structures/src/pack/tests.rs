@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::block::{BOUNDS_OF_SMALL, PREFIX, unrounded_bytes};
 use super::*;
 
 #[derive(Clone, Debug)]
