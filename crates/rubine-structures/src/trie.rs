@@ -1,7 +1,7 @@
 //! The large unordered collection: a map from byte strings to byte strings with optional deadlines, behind large
 //! hashes, large sets and the member index of sorted sets. A hash trie whose leaves are packed blocks of
 //! some dozens of elements. No operation but dropping it costs time in proportion to its size; it never reads
-//! the time and never allocates per element, save for parts of 255 bytes and more.
+//! the time and never allocates per element, save for parts of 696 bytes and more.
 //!
 //! Nodes and leaves are counted: a clone is one more reference to the root, and a writer copies only what
 //! it changes on the way to one leaf. Elements are iterated in the order of their hashes, leaf by leaf, and a

@@ -8,8 +8,13 @@
 //! ```
 //!
 //! Tags and lengths are adjacent, so that a look-up reads the head of the block and one element. An element is
-//! found by summing the lengths before it. A length of [`OUT_OF_LINE`] stands for a shared buffer in `large`
-//! and takes no bytes in the element.
+//! found by summing the lengths before it. What a length byte says:
+//!
+//! ```text
+//! 0 to 191     the part has so many bytes
+//! 192 to 254   a long part: 200, 208, .. 696 bytes, of which the last tells how many are padding
+//! 255          the part is a shared buffer in `large` and takes no bytes in the element
+//! ```
 
 use std::sync::Arc;
 
@@ -29,12 +34,18 @@ const VALUE_LENS: usize = 2;
 
 const DEADLINE_BYTES: usize = size_of::<i64>();
 const OUT_OF_LINE: u8 = u8::MAX;
+const SHORT_LEN_MAX: usize = 191;
+const LONG_STEP: usize = 8;
+const LONG_SIZE_MAX: usize =
+    SHORT_LEN_MAX + 1 + (OUT_OF_LINE as usize - 1 - SHORT_LEN_MAX) * LONG_STEP;
+/// The longest part that lies in the block: a long one spends at least a byte on telling its padding.
+pub(super) const INLINE_LEN_MAX: usize = LONG_SIZE_MAX - 1;
 
 /// No deadline of an element is later, so it stands for "none" where the earliest of several is kept.
 pub(super) const NO_DEADLINE: i64 = i64::MAX;
 
 /// The bytes of an allocation that are not its block: two counts and the fields of [`Leaf`].
-const HEADER_BYTES: usize = 2 * size_of::<usize>() + 2 * size_of::<u64>() + 3;
+const HEADER_BYTES: usize = 2 * size_of::<usize>() + 2 * size_of::<u64>() + 4;
 
 #[derive(Debug)]
 pub(super) struct Leaf<Block: ?Sized = [u8]> {
@@ -46,6 +57,8 @@ pub(super) struct Leaf<Block: ?Sized = [u8]> {
     used: u16,
     /// Invariant: `count <= ELEMENTS_MAX`
     count: u8,
+    /// Not all lengths are plain numbers of bytes, or were since the leaf was made by a split or merge.
+    coded: bool,
     block: Block,
 }
 
@@ -77,7 +90,8 @@ macro_rules! allocation_sizes {
             $(
                 if block_bytes <= $size - HEADER_BYTES {
                     let block = [0; $size - HEADER_BYTES];
-                    return Arc::new(Leaf { deadlines: 0, large: None, used: 0, count: 0, block });
+                    let leaf = Leaf { deadlines: 0, large: None, used: 0, count: 0, coded: false, block };
+                    return Arc::new(leaf);
                 }
             )*
             unreachable!("a leaf of {block_bytes} bytes is split before it is allocated")
@@ -102,8 +116,8 @@ pub(super) fn upsert(
         Some(index) => {
             let place = leaf.place(index, leaf.bytes_before(index));
             let deadline = deadline.resolve(leaf.deadline_at(index, place));
-            let keeps_shape = leaf.lane(index, VALUE_LENS) == lane_len(value)
-                && lane_len(value) != OUT_OF_LINE
+            let keeps_shape = leaf.lane(index, VALUE_LENS) == code_of(value)
+                && code_of(value) != OUT_OF_LINE
                 && leaf.has_deadline(index) == deadline.is_some();
             if keeps_shape {
                 let block_bytes = leaf.block.len();
@@ -117,7 +131,7 @@ pub(super) fn upsert(
         None => (0, deadline.resolve(None)),
     };
     let count = leaf.len() + usize::from(found.is_none());
-    let element_bytes = inline_len(key) + inline_len(value) + deadline_len(deadline);
+    let element_bytes = inline_size(key) + inline_size(value) + deadline_len(deadline);
     let block_bytes =
         leaf.used() - bytes_before + element_bytes + count.div_ceil(LANES) * GROUP_BYTES;
     if count > ELEMENTS_MAX || block_bytes > BLOCK_BYTES_MAX {
@@ -300,32 +314,29 @@ impl Leaf {
         self.deadlines >> index & 1 == 1
     }
 
-    /// The bytes of a part inside the element, none where it is out of line.
+    /// The bytes that a part takes in the element.
     #[inline]
-    fn inline_len(&self, index: usize, lane: usize) -> usize {
-        match self.lane(index, lane) {
-            OUT_OF_LINE => 0,
-            len => usize::from(len),
-        }
+    fn size(&self, index: usize, lane: usize) -> usize {
+        size_of_code(self.lane(index, lane))
     }
 
     /// The bytes of all elements before `index`.
     #[inline]
     fn bytes_before(&self, index: usize) -> usize {
+        let deadlines = (self.deadlines & low_bits(index)).count_ones() as usize * DEADLINE_BYTES;
+        if self.coded {
+            let sizes = (0..index).map(|i| self.size(i, KEY_LENS) + self.size(i, VALUE_LENS));
+            return deadlines + sizes.sum::<usize>();
+        }
         let sum = |group, mask| {
             let (keys, values) = (self.word(group, KEY_LENS), self.word(group, VALUE_LENS));
-            if self.large.is_none() {
-                sum_bytes(keys & mask) + sum_bytes(values & mask)
-            } else {
-                let inline = |word: u64| word & !(zero_bytes(!word) / 0x80 * 0xff);
-                sum_bytes(inline(keys) & mask) + sum_bytes(inline(values) & mask)
-            }
+            sum_bytes(keys & mask) + sum_bytes(values & mask)
         };
         let mut total: usize = (0..index / LANES).map(|group| sum(group, u64::MAX)).sum();
         if !index.is_multiple_of(LANES) {
             total += sum(index / LANES, low_bits(index % LANES * 8));
         }
-        total + (self.deadlines & low_bits(index)).count_ones() as usize * DEADLINE_BYTES
+        total + deadlines
     }
 
     /// How many parts of elements before `index` are out of line.
@@ -343,8 +354,8 @@ impl Leaf {
     #[inline]
     fn place(&self, index: usize, bytes_before: usize) -> Place {
         let end = self.block.len() - bytes_before;
-        let key_start = end - self.inline_len(index, KEY_LENS);
-        let value_start = key_start - self.inline_len(index, VALUE_LENS);
+        let key_start = end - self.size(index, KEY_LENS);
+        let value_start = key_start - self.size(index, VALUE_LENS);
         let deadline_len = if self.has_deadline(index) { DEADLINE_BYTES } else { 0 };
         Place { start: value_start - deadline_len, end, key_start, value_start }
     }
@@ -360,15 +371,15 @@ impl Leaf {
 
     #[inline]
     fn key_equals(&self, index: usize, key: &[u8]) -> bool {
-        let len = self.lane(index, KEY_LENS);
-        if len == OUT_OF_LINE {
-            return OUT_OF_LINE as usize <= key.len()
-                && self.large_part(self.large_before(index)).as_slice() == key;
+        let code = code_of(key);
+        if self.lane(index, KEY_LENS) != code {
+            return false;
         }
-        usize::from(len) == key.len() && {
-            let end = self.block.len() - self.bytes_before(index);
-            &self.block[end - key.len()..end] == key
+        if code == OUT_OF_LINE {
+            return self.large_part(self.large_before(index)).as_slice() == key;
         }
+        let end = self.block.len() - self.bytes_before(index);
+        content(code, &self.block[end - size_of_code(code)..end]) == key
     }
 
     fn large_part(&self, rank: usize) -> &SharedBytes {
@@ -392,8 +403,11 @@ impl Leaf {
         large_before: impl FnOnce() -> usize,
     ) -> Element<'_> {
         let mut element = Element {
-            key: &self.block[place.key_start..place.end],
-            value: &self.block[place.value_start..place.key_start],
+            key: content(self.lane(index, KEY_LENS), &self.block[place.key_start..place.end]),
+            value: content(
+                self.lane(index, VALUE_LENS),
+                &self.block[place.value_start..place.key_start],
+            ),
             shared_value: None,
             deadline: self.deadline_at(index, place),
         };
@@ -420,6 +434,7 @@ impl Leaf {
         leaf.large.clone_from(&self.large);
         leaf.used = self.used;
         leaf.count = self.count;
+        leaf.coded = self.coded;
         let groups = self.groups() * GROUP_BYTES;
         leaf.block[..groups].copy_from_slice(&self.block[..groups]);
         let (to, from) = (leaf.block.len() - self.used(), self.block.len() - self.used());
@@ -457,6 +472,7 @@ impl Leaf {
             }
             self.set_lane(index, lane, byte);
         }
+        self.coded |= is_coded(lanes[KEY_LENS]) || is_coded(lanes[VALUE_LENS]);
         self.deadlines |= u64::from(has_deadline) << index;
         self.count += 1;
         self.used += bytes as u16;
@@ -466,16 +482,16 @@ impl Leaf {
 
     fn push(&mut self, tag: u8, key: &[u8], value: &[u8], deadline: Option<i64>) {
         for part in [key, value] {
-            if lane_len(part) == OUT_OF_LINE {
+            if code_of(part) == OUT_OF_LINE {
                 let large = self.large.get_or_insert_default();
                 large.parts.push(SharedBytes::new(part.to_vec()));
             }
         }
-        let bytes = inline_len(key) + inline_len(value) + deadline_len(deadline);
-        self.append([tag, lane_len(key), lane_len(value)], bytes, deadline.is_some());
+        let bytes = inline_size(key) + inline_size(value) + deadline_len(deadline);
+        self.append([tag, code_of(key), code_of(value)], bytes, deadline.is_some());
         let index = self.len() - 1;
         let place = self.place(index, self.used() - bytes);
-        self.block[place.key_start..place.end].copy_from_slice(&key[..inline_len(key)]);
+        write_part(&mut self.block[place.key_start..place.end], key);
         self.write_value(place, value);
         self.write_deadline(place, deadline);
     }
@@ -484,7 +500,7 @@ impl Leaf {
         let rank = self.large_before(index);
         let rank = rank + usize::from(self.lane(index, KEY_LENS) == OUT_OF_LINE);
         let was_large = self.lane(index, VALUE_LENS) == OUT_OF_LINE;
-        match (was_large, lane_len(value) == OUT_OF_LINE) {
+        match (was_large, code_of(value) == OUT_OF_LINE) {
             (false, false) => {}
             (true, false) => self.drain_large(rank, 1),
             (was_large, true) => {
@@ -497,29 +513,30 @@ impl Leaf {
                 }
             }
         }
-        let place = self.reshape(index, lane_len(value), deadline.is_some());
+        let place = self.reshape(index, code_of(value), deadline.is_some());
         self.write_value(place, value);
         self.write_deadline(place, deadline);
     }
 
     fn replace_deadline(&mut self, index: usize, deadline: Option<i64>) {
         let before = self.place(index, self.bytes_before(index));
-        let value_len = self.lane(index, VALUE_LENS);
+        let value_code = self.lane(index, VALUE_LENS);
         if deadline.is_some() == self.has_deadline(index) {
             self.write_deadline(before, deadline);
         } else {
             // Only the bytes below the value move.
-            let place = self.reshape(index, value_len, deadline.is_some());
+            let place = self.reshape(index, value_code, deadline.is_some());
             self.write_deadline(place, deadline);
         }
     }
 
     /// Gives an element another length of value or presence of deadline. Its key stays; what is
     /// below moves. Returns its new place.
-    fn reshape(&mut self, index: usize, value_len: u8, has_deadline: bool) -> Place {
+    fn reshape(&mut self, index: usize, value_code: u8, has_deadline: bool) -> Place {
         let bytes_before = self.bytes_before(index);
         let old = self.place(index, bytes_before);
-        self.set_lane(index, VALUE_LENS, value_len);
+        self.set_lane(index, VALUE_LENS, value_code);
+        self.coded |= is_coded(value_code);
         self.deadlines &= !(1 << index);
         self.deadlines |= u64::from(has_deadline) << index;
         let new = self.place(index, bytes_before);
@@ -566,7 +583,7 @@ impl Leaf {
     }
 
     fn write_value(&mut self, place: Place, value: &[u8]) {
-        self.block[place.value_start..place.key_start].copy_from_slice(&value[..inline_len(value)]);
+        write_part(&mut self.block[place.value_start..place.key_start], value);
     }
 
     fn write_deadline(&mut self, place: Place, deadline: Option<i64>) {
@@ -582,12 +599,55 @@ const SHARED_HEADER_BYTES: usize =
 
 const EVERY_BYTE: u64 = 0x0101_0101_0101_0101;
 
-fn lane_len(part: &[u8]) -> u8 {
-    u8::try_from(part.len()).unwrap_or(OUT_OF_LINE)
+/// The length byte of a part.
+#[inline]
+fn code_of(part: &[u8]) -> u8 {
+    if part.len() <= SHORT_LEN_MAX {
+        part.len() as u8
+    } else if part.len() <= INLINE_LEN_MAX {
+        (SHORT_LEN_MAX + 1 + (part.len() - SHORT_LEN_MAX - 1) / LONG_STEP) as u8
+    } else {
+        OUT_OF_LINE
+    }
 }
 
-fn inline_len(part: &[u8]) -> usize {
-    if part.len() < usize::from(OUT_OF_LINE) { part.len() } else { 0 }
+fn is_coded(code: u8) -> bool {
+    SHORT_LEN_MAX < usize::from(code)
+}
+
+/// The bytes that a part with this length byte takes in its element.
+#[inline]
+fn size_of_code(code: u8) -> usize {
+    match usize::from(code) {
+        short @ ..=SHORT_LEN_MAX => short,
+        _ if code == OUT_OF_LINE => 0,
+        long => SHORT_LEN_MAX + 1 + (long - SHORT_LEN_MAX) * LONG_STEP,
+    }
+}
+
+fn inline_size(part: &[u8]) -> usize {
+    size_of_code(code_of(part))
+}
+
+/// A part without its padding.
+#[inline]
+fn content(code: u8, part: &[u8]) -> &[u8] {
+    match part {
+        [.., padding] if is_coded(code) => &part[..part.len() - usize::from(*padding)],
+        _ => part,
+    }
+}
+
+fn write_part(to: &mut [u8], part: &[u8]) {
+    match code_of(part) {
+        OUT_OF_LINE => {}
+        code if is_coded(code) => {
+            let (content, padding) = to.split_at_mut(part.len());
+            content.copy_from_slice(part);
+            padding.fill(padding.len() as u8);
+        }
+        _ => to.copy_from_slice(part),
+    }
 }
 
 fn deadline_len(deadline: Option<i64>) -> usize {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rubine_base::hash::HashSet;
 
-use super::{Deadline, Element, Trie, Walk};
+use super::{Deadline, Element, Trie, Walk, leaf};
 
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
 
@@ -24,15 +24,20 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => (0..400_u32).prop_map(|n| format!("field:{n:09}").into_bytes()),
         1 => (0..300_u32).prop_map(|n| format!("collide{n}").into_bytes()),
-        1 => (240..270_usize, 0..3_u8).prop_map(|(len, byte)| vec![byte; len]),
+        1 => (lengths_at_a_limit(), 0..3_u8).prop_map(|(len, byte)| vec![byte; len]),
         1 => Just(Vec::new()),
     ]
+}
+
+fn lengths_at_a_limit() -> impl Strategy<Value = usize> {
+    prop_oneof![185..210_usize, 685..705_usize]
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => (0..20_usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
-        1 => (200..300_usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
+        1 => (lengths_at_a_limit(), any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
+        1 => (150..800_usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
         1 => (0..5000_usize, any::<u8>()).prop_map(|(len, byte)| vec![byte; len]),
     ]
 }
@@ -104,7 +109,7 @@ fn apply(trie: &mut Trie, model: &mut Model, step: &Step) {
 }
 
 fn entry(element: Element<'_>) -> (Vec<u8>, (Vec<u8>, Option<i64>)) {
-    assert_eq!(element.shared_value.is_some(), 255 <= element.value.len());
+    assert_eq!(element.shared_value.is_some(), leaf::INLINE_LEN_MAX < element.value.len());
     (element.key.to_vec(), (element.value.to_vec(), element.deadline))
 }
 
