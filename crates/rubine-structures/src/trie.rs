@@ -103,12 +103,9 @@ impl Trie {
     /// Removes the element with this key. Returns whether there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let key = Key::new(key);
-        // Looking first copies nothing for a handle where nothing changes.
-        let found = self.root.find(key).is_some();
-        if found {
-            self.root.remove(0, key);
-        }
-        found
+        // Nothing is copied for a new handle where nothing changes.
+        let absent = self.root.is_shared() && self.root.find(key).is_none();
+        !absent && self.root.remove(0, key)
     }
 
     /// The element with this rank in the order of iteration.

@@ -173,25 +173,40 @@ impl Child {
         self.body = Body::Node(Arc::new(Node { runs: Runs::whole(), children: vec![leaf] }));
     }
 
-    /// Removes the element with this key, which is there.
-    pub(super) fn remove(&mut self, level: u32, key: Key<'_>) {
-        match &mut self.body {
+    /// Removes the element with this key. Returns whether there was one.
+    pub(super) fn remove(&mut self, level: u32, key: Key<'_>) -> bool {
+        let removed = match &mut self.body {
             Body::Leaf(leaf) => {
                 let index = leaf.find(key.tag(), key.bytes);
-                leaf::remove(leaf, index.expect("the caller has found it"));
+                if let Some(index) = index {
+                    leaf::remove(leaf, index);
+                }
+                index.is_some()
             }
             Body::Node(node) => {
                 let node = Arc::make_mut(node);
                 let slot = key.slot(level);
                 let child = &mut node.children[node.runs.index_of(slot)];
-                child.remove(level + 1, key);
-                if child.count <= MERGED_COUNT_MAX {
+                let removed = child.remove(level + 1, key);
+                if removed && child.count <= MERGED_COUNT_MAX {
                     node.merge_around(slot);
                 }
+                removed
             }
+        };
+        if removed {
+            self.count -= 1;
+            self.settle();
         }
-        self.count -= 1;
-        self.settle();
+        removed
+    }
+
+    /// Whether a change would first have to copy something for a handle.
+    pub(super) fn is_shared(&self) -> bool {
+        match &self.body {
+            Body::Leaf(leaf) => Arc::strong_count(leaf) != 1,
+            Body::Node(node) => Arc::strong_count(node) != 1,
+        }
     }
 
     /// Removes elements that are due at `now` until `budget` is spent: one for each leaf looked at, one
