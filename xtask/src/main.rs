@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "a command-line tool prints")]
 
+mod bench;
 mod build;
 mod ci;
 mod clock;
@@ -29,6 +30,8 @@ enum Command {
     Oracle(oracle::Options),
     /// Runs Valkey's test suite against our server
     Compat(compat::Options),
+    /// Measures our server against a real Valkey
+    Bench(bench::Options),
     /// All that must hold before a change is taken
     Ci,
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Oracle(options) => oracle::run(&options),
         Command::Compat(options) => compat::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Ci => ci::run(),
     };
     match result {

@@ -98,8 +98,102 @@ impl Client {
         }
     }
 
+    /// Reads a reply of any size and forgets it, without ever holding it whole: for measuring, where keeping and decoding
+    /// a large reply would cost more than sending it did.
+    pub fn skip_reply(&mut self) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(CALL_TIMEOUT))?;
+        let mut skipper = Skipper::default();
+        let mut chunk = vec![0; 64 * 1024];
+        let pending = std::mem::take(&mut self.pending);
+        let mut used = skipper.skip(&pending);
+        self.pending = pending[used..].to_vec();
+        while !skipper.is_done() {
+            let count = self.stream.read(&mut chunk)?;
+            if count == 0 {
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, "connection closed"));
+            }
+            used = skipper.skip(&chunk[..count]);
+            self.pending = chunk[used..count].to_vec();
+        }
+        Ok(())
+    }
+
     /// The socket itself, for tests that half-close it or stop reading.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+}
+
+/// Passes over one reply, however it is cut.
+struct Skipper {
+    /// Values still to come; a container adds its elements.
+    missing: u64,
+    /// Bytes of a string's body still to come.
+    body: usize,
+    line: Vec<u8>,
+}
+
+impl Default for Skipper {
+    fn default() -> Self {
+        Self { missing: 1, body: 0, line: Vec::new() }
+    }
+}
+
+impl Skipper {
+    fn is_done(&self) -> bool {
+        self.missing == 0 && self.body == 0
+    }
+
+    /// Takes bytes until the reply ends; gives how many it took.
+    fn skip(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_done() {
+            if self.body > 0 {
+                let taken = self.body.min(bytes.len() - at);
+                self.body -= taken;
+                at += taken;
+                continue;
+            }
+            self.line.push(bytes[at]);
+            at += 1;
+            if self.line.ends_with(b"\r\n") {
+                self.header();
+                self.line.clear();
+            }
+        }
+        at
+    }
+
+    fn header(&mut self) {
+        let text = std::str::from_utf8(&self.line[1..self.line.len() - 2]).unwrap_or_default();
+        let length: Option<usize> = text.parse().ok();
+        self.missing -= 1;
+        match (self.line[0], length) {
+            (b'$' | b'=' | b'!', Some(length)) => self.body = length + 2,
+            (b'*' | b'~' | b'>', Some(length)) => self.missing += length as u64,
+            (b'%', Some(length)) => self.missing += 2 * length as u64,
+            // An attribute's pairs stand in front of the value that is meant.
+            (b'|', Some(length)) => self.missing += 2 * length as u64 + 1,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Skipper;
+
+    #[test]
+    fn a_reply_is_skipped_however_it_is_cut() {
+        let reply = b"*3\r\n$3\r\na\r\n\r\n%1\r\n+k\r\n*-1\r\n*2\r\n$0\r\n\r\n:1\r\n";
+        for cut in 0..=reply.len() {
+            let mut skipper = Skipper::default();
+            let used = skipper.skip(&reply[..cut]);
+            assert_eq!(used, cut);
+            assert_eq!(skipper.is_done(), cut == reply.len(), "cut at {cut}");
+            let rest = [&reply[cut..], b"+next\r\n"].concat();
+            assert_eq!(skipper.skip(&rest), reply.len() - cut);
+            assert!(skipper.is_done());
+        }
     }
 }

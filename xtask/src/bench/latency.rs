@@ -1,0 +1,155 @@
+//! How long others wait while a heavy command runs: a probe client's GETs beside HGETALL, KEYS, FLUSHALL and growth.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rubine_testing::client::{Client, Received};
+use rubine_testing::server::Server;
+
+use super::load::fill;
+use super::{Bench, Contender, verdict};
+use crate::Failure;
+use crate::clock::Stopwatch;
+
+const P99_MAX: Duration = Duration::from_millis(2);
+const WAIT_MAX: Duration = Duration::from_millis(10);
+
+/// Between two probes; the wait of the next one counts from when it was due.
+const PROBE_PAUSE: Duration = Duration::from_micros(500);
+
+/// Keys of the shapes that count keys, and elements of those that count elements.
+const KEYS: u64 = 2_000_000;
+const ELEMENTS: u64 = 1_000_000;
+const GROWTH_KEYS: u64 = 10_000_000;
+
+struct Scenario {
+    name: &'static str,
+    prepare: fn(&Bench, SocketAddr) -> Result<(), Failure>,
+    /// What is sent while the probe runs.
+    heavy: &'static [&'static str],
+}
+
+const SCENARIOS: [Scenario; 5] = [
+    Scenario { name: "HGETALL 1M", prepare: hash, heavy: &["HGETALL", "hash"] },
+    Scenario { name: "LRANGE 1M", prepare: list, heavy: &["LRANGE", "list", "0", "-1"] },
+    Scenario { name: "KEYS of 2M", prepare: keys, heavy: &["KEYS", "*"] },
+    Scenario { name: "DEL 1M fields", prepare: hash, heavy: &["DEL", "hash"] },
+    Scenario { name: "FLUSHALL 2M", prepare: keys, heavy: &["FLUSHALL"] },
+];
+
+pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
+    println!(
+        "{:<16} {:<5} {:>8} {:>9} {:>9}   waits of a probe, ms",
+        "latency", "", "probes", "p99", "max"
+    );
+    for scenario in &SCENARIOS {
+        for contender in &bench.contenders {
+            let server = contender.start()?;
+            (scenario.prepare)(bench, server.address())?;
+            set_probe_key(&server)?;
+            let waits = probe_during(server.address(), &["GET", "probe"], || {
+                heavy(&server, scenario.heavy)
+            })?;
+            print_row(scenario.name, contender, waits);
+        }
+    }
+    for contender in &bench.contenders {
+        let server = contender.start()?;
+        let grow = || fill(server.address(), 0..bench.scaled(GROWTH_KEYS), set);
+        let waits = probe_during(server.address(), &["SET", "probe", "value"], grow)?;
+        print_row("growth to 10M", contender, waits);
+    }
+    Ok(())
+}
+
+fn set_probe_key(server: &Server) -> Result<(), Failure> {
+    server.client().call(&["SET", "probe", "value"])?;
+    Ok(())
+}
+
+/// Sends the command and reads its whole reply, without keeping it.
+fn heavy(server: &Server, request: &[&str]) -> Result<(), Failure> {
+    let mut client = server.client();
+    client.send(request)?;
+    client.skip_reply()?;
+    Ok(())
+}
+
+/// The waits of a probe that runs a little before, during and a little after `work`.
+fn probe_during(
+    address: SocketAddr,
+    request: &[&str],
+    work: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Vec<Duration>, Failure> {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let probe = scope.spawn(|| probe(address, request, &is_over));
+        let margin = Duration::from_millis(50);
+        std::thread::sleep(margin);
+        let result = work();
+        std::thread::sleep(margin);
+        is_over.store(true, Ordering::Relaxed);
+        let waits = probe.join().expect("the probe does not panic");
+        result?;
+        waits.map_err(Failure::from)
+    })
+}
+
+fn probe(
+    address: SocketAddr,
+    request: &[&str],
+    is_over: &AtomicBool,
+) -> Result<Vec<Duration>, String> {
+    let mut client = Client::connect(address).map_err(|error| error.to_string())?;
+    let mut waits = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        std::thread::sleep(PROBE_PAUSE);
+        let stopwatch = Stopwatch::start();
+        client.send(request).map_err(|error| error.to_string())?;
+        match client.receive(Duration::from_secs(30)) {
+            Ok(Received::Value(_)) => waits.push(stopwatch.elapsed()),
+            other => return Err(format!("the probe got no answer: {other:?}")),
+        }
+    }
+    Ok(waits)
+}
+
+fn print_row(name: &str, contender: &Contender, mut waits: Vec<Duration>) {
+    waits.sort();
+    let p99 = waits[(waits.len() - 1) * 99 / 100];
+    let max = waits[waits.len() - 1];
+    let [p99_ms, max_ms] = [p99, max].map(|wait| wait.as_secs_f64() * 1e3);
+    let is_met = p99 <= P99_MAX && max <= WAIT_MAX;
+    let verdict = if contender.own_directives { verdict(is_met) } else { "" };
+    println!(
+        "{name:<16} {:<5} {:>8} {p99_ms:>9.2} {max_ms:>9.2}   {verdict}",
+        contender.name,
+        waits.len()
+    );
+}
+
+fn set(number: u64) -> Vec<String> {
+    vec!["SET".to_owned(), format!("key:{number:012}"), "value".to_owned()]
+}
+
+fn keys(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
+    fill(address, 0..bench.scaled(KEYS), set)
+}
+
+fn hash(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
+    fill(address, 0..bench.scaled(ELEMENTS), |number| {
+        vec![
+            "HSET".to_owned(),
+            "hash".to_owned(),
+            format!("field:{number:09}"),
+            format!("value:{number:09}"),
+        ]
+    })
+}
+
+fn list(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
+    fill(address, 0..bench.scaled(ELEMENTS), |number| {
+        vec!["RPUSH".to_owned(), "list".to_owned(), format!("job:{number:09}")]
+    })
+}

@@ -1,0 +1,120 @@
+//! Fills servers through pipelines and watches processes. Knows nothing of what is measured.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::time::Duration;
+
+use rubine_testing::value::encode_request;
+
+use crate::Failure;
+
+/// Requests sent before their replies are read. Their replies fit into socket buffers, so neither side waits for ever.
+const BATCH: u64 = 1_000;
+
+/// A reply that takes longer is a server that hangs.
+const TIMEOUT: Duration = Duration::from_secs(100);
+
+/// Sends the request that `request` makes for each number, in pipelines. Every reply must be a single line, no error.
+pub(crate) fn fill(
+    address: SocketAddr,
+    numbers: Range<u64>,
+    request: impl Fn(u64) -> Vec<String>,
+) -> Result<(), Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_nodelay(true)?;
+    let mut bytes = Vec::new();
+    let mut replies = vec![0; 64 * 1024];
+    let mut next = numbers.start;
+    while next < numbers.end {
+        let batch_end = numbers.end.min(next + BATCH);
+        bytes.clear();
+        for number in next..batch_end {
+            encode_request(&request(number), &mut bytes);
+        }
+        stream.write_all(&bytes)?;
+        let mut missing = batch_end - next;
+        let mut is_line_start = true;
+        while missing > 0 {
+            let count = stream.read(&mut replies)?;
+            if count == 0 {
+                return Err("the server closed the connection".into());
+            }
+            for &byte in &replies[..count] {
+                if is_line_start && byte == b'-' {
+                    return Err(String::from_utf8_lossy(&replies[..count]).into_owned().into());
+                }
+                is_line_start = byte == b'\n';
+                missing -= u64::from(is_line_start);
+            }
+        }
+        next = batch_end;
+    }
+    Ok(())
+}
+
+/// Processor time that a process has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct ProcessorTime {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl ProcessorTime {
+    /// What `/proc/PID/stat` says now.
+    pub(crate) fn of(pid: u32) -> Result<Self, Failure> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&stat)
+            .ok_or_else(|| format!("/proc/{pid}/stat is not understood: {stat}").into())
+    }
+
+    pub(crate) fn since(self, start: Self) -> Self {
+        let [user, system] = [(self.user, start.user), (self.system, start.system)]
+            .map(|(end, start)| end.saturating_sub(start));
+        Self { user, system }
+    }
+
+    pub(crate) fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses, which may hold anything.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut ticks = fields.split_whitespace().skip(11).map(str::parse::<u64>);
+        // Linux shows these times in hundredths of a second on every architecture.
+        let mut next = || Some(Duration::from_millis(10 * ticks.next()?.ok()?));
+        Some(Self { user: next()?, system: next()? })
+    }
+}
+
+/// The middle one; the lower of the two middle ones of an even count.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{ProcessorTime, median};
+
+    #[test]
+    fn processor_time() {
+        let stat = "42 (a (b) c) S 1 2 3 4 5 6 7 8 9 10 150 20 0 0 20";
+        let expected =
+            ProcessorTime { user: Duration::from_millis(1500), system: Duration::from_millis(200) };
+        assert_eq!(ProcessorTime::parse(stat), Some(expected));
+    }
+
+    #[test]
+    fn medians() {
+        for (values, middle) in [(&[3.0, 1.0, 2.0][..], 2.0), (&[4.0, 1.0], 1.0)] {
+            assert!((median(values) - middle).abs() < f64::EPSILON, "{values:?}");
+        }
+    }
+}
