@@ -1,3 +1,5 @@
+//! The set against a model from the standard library.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
