@@ -1,7 +1,7 @@
 //! A command's arguments, as slices of the query buffer, and a cursor that reads options off them.
 //! Never copies an argument.
 
-use rubine_base::number::{parse_f64, parse_i64, parse_u64};
+use rubine_base::number::{LongDouble, parse_f64, parse_i64, parse_u64};
 use rubine_resp::parser::ArgRange;
 
 use crate::error::CommandError;
@@ -74,6 +74,26 @@ impl<'a> Args<'a> {
         parse_f64(self.at(index)).ok_or(CommandError::NotFloat)
     }
 
+    /// Argument number `index` as an integer that is not negative. Commands differ in what they say if it is not.
+    pub fn count(self, index: usize) -> Option<usize> {
+        count_of(self.at(index))
+    }
+
+    /// Argument number `index` as a timeout in seconds: the instant, in Unix milliseconds, at which a command that waits
+    /// gives up. `None` for never.
+    pub fn deadline(self, index: usize, now: i64) -> Result<Option<i64>, CommandError> {
+        let seconds = LongDouble::parse(self.at(index)).ok_or(CommandError::TimeoutNotFloat)?;
+        match seconds.times_rounded_up(1000) {
+            ..0 => Err(CommandError::TimeoutNegative),
+            0 => Ok(None),
+            milliseconds => {
+                let milliseconds = i64::try_from(milliseconds).ok();
+                let deadline = milliseconds.and_then(|milliseconds| now.checked_add(milliseconds));
+                deadline.map(Some).ok_or(CommandError::TimeoutOutOfRange)
+            }
+        }
+    }
+
     /// The bytes of all arguments together.
     pub fn byte_count(self) -> usize {
         self.ranges.iter().map(|range| range.len).sum()
@@ -127,6 +147,11 @@ impl<'a> ArgCursor<'a> {
         parse_u64(self.required()?).ok_or(CommandError::NotInteger)
     }
 
+    /// The next argument as an integer that is not negative. Commands differ in what they say if it is not.
+    pub fn count(&mut self) -> Option<usize> {
+        self.next().and_then(count_of)
+    }
+
     /// The next argument, which is not passed.
     pub fn peek(&self) -> Option<&'a [u8]> {
         self.args.get(self.next)
@@ -154,5 +179,45 @@ impl<'a> ArgCursor<'a> {
     /// A syntax error unless all arguments were read.
     pub fn expect_end(&self) -> Result<(), CommandError> {
         if self.is_at_end() { Ok(()) } else { Err(CommandError::Syntax) }
+    }
+}
+
+fn count_of(argument: &[u8]) -> Option<usize> {
+    parse_i64(argument).and_then(|count| usize::try_from(count).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_redis_reads_them() {
+        use CommandError::{TimeoutNegative, TimeoutNotFloat, TimeoutOutOfRange};
+        const NOW: i64 = 1_000_000;
+        let cases = [
+            ("0", Ok(None)),
+            ("0.0", Ok(None)),
+            ("-0.0001", Ok(None)),
+            ("0.0001", Ok(Some(NOW + 1))),
+            ("0.1", Ok(Some(NOW + 100))),
+            ("2.5", Ok(Some(NOW + 2500))),
+            ("1e3", Ok(Some(NOW + 1_000_000))),
+            ("0x10", Ok(Some(NOW + 16_000))),
+            ("-1", Err(TimeoutNegative)),
+            ("-inf", Err(TimeoutNegative)),
+            ("-1e300", Err(TimeoutNegative)),
+            ("inf", Err(TimeoutOutOfRange)),
+            ("9223372036854775", Err(TimeoutOutOfRange)),
+            ("0x7FFFFFFFFFFFFF", Err(TimeoutOutOfRange)),
+            ("nan", Err(TimeoutNotFloat)),
+            ("", Err(TimeoutNotFloat)),
+            (" 1", Err(TimeoutNotFloat)),
+            ("1s", Err(TimeoutNotFloat)),
+        ];
+        for (text, expected) in cases {
+            let range = ArgRange { start: 0, len: text.len() };
+            let args = Args::new(text.as_bytes(), std::slice::from_ref(&range));
+            assert_eq!(args.deadline(0, NOW), expected, "{text}");
+        }
     }
 }

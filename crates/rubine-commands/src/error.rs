@@ -20,6 +20,10 @@ pub enum CommandError {
     NotPositive,
     #[error("ERR value is out of range")]
     OutOfRange,
+    #[error(
+        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+    )]
+    NotSymmetric,
     #[error("ERR index out of range")]
     IndexOutOfRange,
     #[error("ERR no such key")]

@@ -2,9 +2,11 @@
 //! Takes no lock: whoever calls has taken those that [`shards_of`] names.
 
 use rubine_keyspace::{Key, ShardSet};
+use rubine_structures::record::RecordRef;
+use rubine_structures::value::Type;
 
 use crate::args::Args;
-use crate::command::{Command, Scope, Spec};
+use crate::command::{Command, Group, Scope, Spec};
 use crate::context::Context;
 use crate::error::CommandResult;
 
@@ -39,4 +41,17 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
         cx.reply.error(&error.to_string());
     }
     result
+}
+
+/// Whether a command of `group` that waits for a key is worth running again, now that `record` is under the key. A key
+/// that is gone or holds another type leaves the command waiting, while any error of a command that runs again ends the
+/// wait: so a BLMOVE waits on when its source becomes a string, and fails when its destination has.
+pub fn may_serve(group: Group, record: Option<RecordRef<'_>>) -> bool {
+    let awaited = match group {
+        Group::List => Type::List,
+        Group::SortedSet => Type::SortedSet,
+        Group::Stream => Type::Stream,
+        _ => return true,
+    };
+    record.is_some_and(|record| record.value().type_of() == awaited)
 }

@@ -11,6 +11,7 @@ mod event;
 mod execute;
 mod keys;
 mod limits;
+mod list;
 mod string;
 mod table;
 
@@ -21,6 +22,6 @@ pub use self::command::{
 pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
 pub use self::error::{CommandError, CommandResult};
 pub use self::event::{Event, EventClass};
-pub use self::execute::{run, shards_of};
+pub use self::execute::{may_serve, run, shards_of};
 pub use self::limits::Limits;
 pub use self::table::{FAMILIES, Family};

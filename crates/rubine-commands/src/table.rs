@@ -1,7 +1,7 @@
 //! All data commands, by family. Lists what the family files declare, nothing else.
 
 use crate::command::{Command, Group};
-use crate::{keys, string};
+use crate::{keys, list, string};
 
 /// The commands of one group.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { group: Group::Generic, commands: keys::COMMANDS },
     Family { group: Group::String, commands: string::COMMANDS },
+    Family { group: Group::List, commands: list::COMMANDS },
 ];
 
 #[cfg(test)]

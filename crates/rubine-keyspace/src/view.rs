@@ -177,7 +177,18 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     pub fn note_change(&mut self, key: Key<'_>) {
         self.changes.dirty += 1;
+        self.note_touch(key);
+    }
+
+    /// As [`Self::note_change`], for a further key of a change that is counted already.
+    #[inline]
+    pub fn note_touch(&mut self, key: Key<'_>) {
         self.locked.shard_mut(key).note_change(self.db, key.bytes());
+    }
+
+    /// Has a value freed that was taken out of a key, in the background if that takes long.
+    pub fn discard(&mut self, value: Value<'static>) {
+        self.locked.keyspace.discard_value(Some(value));
     }
 
     /// Counts changes beyond one a key.

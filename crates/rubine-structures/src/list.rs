@@ -82,6 +82,16 @@ impl List {
         }
     }
 
+    /// As [`List::heap_bytes`], of what no other handle shares.
+    pub fn unshared_bytes(&self) -> usize {
+        match &self.form {
+            Form::Small { pack, .. } if pack.is_shared() => 0,
+            Form::Small { pack, .. } => pack.heap_bytes(),
+            Form::Large(tree) if !Arc::is_unique(tree) => 0,
+            Form::Large(tree) => tree.unshared_bytes(),
+        }
+    }
+
     /// How many allocations dropping the last handle frees, about.
     pub fn drop_cost(&self) -> usize {
         match &self.form {
@@ -453,6 +463,14 @@ impl<'a> Iterator for IterBack<'a> {
 impl ExactSizeIterator for IterBack<'_> {}
 
 impl End {
+    /// The other one.
+    pub fn opposite(self) -> Self {
+        match self {
+            Self::Front => Self::Back,
+            Self::Back => Self::Front,
+        }
+    }
+
     fn item(self, pack: &Pack) -> Option<&[u8]> {
         match self {
             Self::Front => pack.first(),

@@ -4,8 +4,8 @@
 use std::fmt;
 use std::io::Write;
 
-use rustc_apfloat::Float;
 use rustc_apfloat::ieee::X87DoubleExtended;
+use rustc_apfloat::{Float, Round};
 
 /// Text this long or longer is refused before anything is read.
 const TEXT_BYTES_MAX: usize = 5 * 1024;
@@ -68,6 +68,13 @@ impl LongDouble {
 
     pub fn is_infinite(self) -> bool {
         self.value.is_infinite()
+    }
+
+    /// `factor` times the value, rounded up to an integer; as large as it can be where that is not enough. Zero for
+    /// not-a-number.
+    pub fn times_rounded_up(self, factor: i64) -> i128 {
+        let product = (self.value * Self::from_i64(factor).value).value;
+        product.to_i128_r(128, Round::TowardPositive, &mut false).value
     }
 
     /// Appends the value rounded to 17 digits behind the point, without an exponent and without the zeros at the end.

@@ -2,20 +2,22 @@
 
 use std::ops::Range;
 
-use super::List;
+use super::{End, List};
 
 /// The items of a range as they were when the cursor was made.
 #[derive(Clone, Debug)]
 pub struct ListCursor {
     list: List,
     range: Range<usize>,
+    /// Where in the range the next item is.
+    end: End,
 }
 
 impl ListCursor {
-    /// `range` is cut to what there is.
-    pub fn new(list: &List, range: Range<usize>) -> Self {
-        let end = range.end.min(list.len());
-        Self { list: list.clone(), range: range.start.min(end)..end }
+    /// The items of `range` from `end` on. `range` is cut to what there is.
+    pub fn new(list: &List, range: Range<usize>, end: End) -> Self {
+        let stop = range.end.min(list.len());
+        Self { list: list.clone(), range: range.start.min(stop)..stop, end }
     }
 
     /// How many items are still to come.
@@ -36,15 +38,22 @@ impl ListCursor {
         bytes_max: usize,
         mut give: impl FnMut(&[u8]),
     ) -> bool {
-        let mut bytes = 0;
+        let (mut count, mut bytes) = (0, 0);
         let items_max = self.range.len().min(items_max.max(1));
-        for item in self.list.iter_from(self.range.start).take(items_max) {
+        let items: &mut dyn Iterator<Item = &[u8]> = match self.end {
+            End::Front => &mut self.list.iter_from(self.range.start),
+            End::Back => &mut self.list.iter_back_from(self.range.end),
+        };
+        for item in items.take(items_max) {
             give(item);
-            self.range.start += 1;
-            bytes += item.len();
+            (count, bytes) = (count + 1, bytes + item.len());
             if bytes_max <= bytes {
                 break;
             }
+        }
+        match self.end {
+            End::Front => self.range.start += count,
+            End::Back => self.range.end -= count,
         }
         !self.range.is_empty()
     }

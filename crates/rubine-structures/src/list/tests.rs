@@ -149,7 +149,7 @@ fn check_access(list: &List, model: &Model) {
         );
     }
     assert_eq!(list.get(model.len()), None);
-    let mut cursor = ListCursor::new(list, 3..usize::MAX);
+    let mut cursor = ListCursor::new(list, 3..usize::MAX, End::Front);
     let mut read = Vec::new();
     while cursor.next_slice(10, 1000, |item| read.push(item.to_vec())) {}
     assert!(read.iter().eq(model.iter().skip(3)));

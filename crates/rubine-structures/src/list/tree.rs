@@ -171,6 +171,34 @@ impl Tree {
         own + (per_item.sum::<f64>() / CHUNKS_LOOKED_AT as f64 * self.len as f64) as usize
     }
 
+    /// As [`Tree::heap_bytes`], of the chunks that no other tree shares.
+    pub(super) fn unshared_bytes(&self) -> usize {
+        const CHUNKS_LOOKED_AT: usize = 16;
+        let per_item = (0..CHUNKS_LOOKED_AT).map(|step| {
+            let index = self.len * (2 * step + 1) / (2 * CHUNKS_LOOKED_AT);
+            let pack = self.unshared_chunk_at(index);
+            pack.map_or(0.0, |pack| pack.heap_bytes() as f64 / pack.len() as f64)
+        });
+        (per_item.sum::<f64>() / CHUNKS_LOOKED_AT as f64 * self.len as f64) as usize
+    }
+
+    /// The chunk that holds the item at `index`, if it and all nodes above it are this tree's alone.
+    fn unshared_chunk_at(&self, mut index: usize) -> Option<&Pack> {
+        let mut node = &self.root;
+        if self.len <= index {
+            return None;
+        }
+        loop {
+            let (at, local) = node.locate(index);
+            index = local;
+            match &node.entries[at].child {
+                Child::Chunk(pack) => return (!pack.is_shared()).then_some(pack),
+                Child::Node(below) if Arc::is_unique(below) => node = below,
+                Child::Node(_) => return None,
+            }
+        }
+    }
+
     fn add_level(&mut self, end: End, sibling: Entry) {
         let mut root = Node::with(Entry::node(mem::take(&mut self.root)));
         root.entries.insert(end.place(1), sibling);
