@@ -11,6 +11,7 @@ use crate::Failure;
 
 const RATIO_MAX: f64 = 0.95;
 const MEAN_MAX: f64 = 0.80;
+const UNREAD_MB_MAX: f64 = 16.0;
 
 /// Background freeing and statistics settle in this time.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -69,6 +70,27 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         "",
         verdict(mean <= MEAN_MAX)
     );
+    print_unread_reply(bench)
+}
+
+/// What a client costs that asks for much and reads nothing.
+fn print_unread_reply(bench: &Bench) -> Result<(), Failure> {
+    for contender in &bench.contenders {
+        let server = contender.start()?;
+        let fields = bench.scaled(1_000_000);
+        fill(server.address(), 0..fields, large_hash)?;
+        let before = used_memory(server.address())?;
+        let mut client = server.client();
+        client.send(&["HGETALL", "hash"])?;
+        std::thread::sleep(SETTLE);
+        let mb = (used_memory(server.address())? - before) / 1e6;
+        println!(
+            "{:<18} {:>8} {mb:>8.1} MB for a reply nobody reads   {} (≤ {UNREAD_MB_MAX})",
+            "HGETALL 1M",
+            contender.name,
+            verdict(mb <= UNREAD_MB_MAX)
+        );
+    }
     Ok(())
 }
 
