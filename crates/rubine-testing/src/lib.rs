@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod glob;
+pub mod in_process;
 pub mod render;
 pub mod server;
 pub mod target;

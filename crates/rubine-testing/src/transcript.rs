@@ -139,6 +139,22 @@ impl Transcript {
         parse::parse(name, text)
     }
 
+    /// The arguments of all requests.
+    pub fn requests(&self) -> impl Iterator<Item = &[Vec<u8>]> {
+        self.steps.iter().filter_map(|step| match &step.action {
+            Action::Request { args, .. } => Some(args.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The directives that it sets, with their values.
+    pub fn configured(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.steps.iter().filter_map(|step| match &step.action {
+            Action::Configure { name, value } => Some((name.as_str(), value.as_str())),
+            _ => None,
+        })
+    }
+
     /// Whether some steps are for the peer of this name only.
     pub fn has_steps_only_for(&self, name: &str) -> bool {
         self.steps.iter().any(|step| step.only.as_ref().is_some_and(|peer| peer.name == name))

@@ -1,0 +1,311 @@
+//! The data commands in this process: a keyspace, a fake clock, several clients, blocking and expiry, without a
+//! socket, a thread or a transaction. Checks on the way what every command owes: one reply, no change after an error,
+//! a change for every difference, and a journal that gives the same keys when it is replayed.
+
+mod content;
+mod settings;
+mod store;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rubine_base::hash::HashMap;
+use rubine_commands::{Command, FAMILIES, Flags, Nothing, Wait};
+use rubine_keyspace::{Waiter, WaiterState};
+use rubine_resp::writer::{Output, Protocol, Reply};
+
+use self::settings::Settings;
+use self::store::{Call, Store};
+use crate::client::Received;
+use crate::target::{ClientIndex, Identity, Target, Version};
+use crate::transcript::Transcript;
+use crate::value;
+
+/// When the fake clock starts, Unix milliseconds: some time after 2026.
+const START: i64 = 1_800_000_000_000;
+
+/// What becomes of keys and fields that fall due while nobody asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// They are removed whenever time passes.
+    Active,
+    /// They stay until a command comes across them.
+    Lazy,
+}
+
+/// A server of data commands and the few others that a transcript cannot do without.
+pub struct InProcess {
+    identity: Identity,
+    commands: HashMap<&'static str, &'static Command>,
+    expiry: Expiry,
+    settings: Settings,
+    store: Store,
+    clients: Vec<Session>,
+    /// Those whose command waits, in the order in which they came.
+    waiting: Vec<Waiting>,
+    now: i64,
+}
+
+#[derive(Default)]
+struct Session {
+    db: usize,
+    protocol: Protocol,
+    /// Encoded replies that nobody has received yet.
+    sent: Vec<u8>,
+}
+
+struct Waiting {
+    waiter: Arc<Waiter>,
+    deadline: Option<i64>,
+    on_timeout: Nothing,
+}
+
+impl InProcess {
+    pub fn new(expiry: Expiry) -> Self {
+        let commands = FAMILIES.iter().flat_map(|family| family.commands);
+        Self {
+            identity: Identity { name: "rubine".to_owned(), version: Version([0, 1, 0]) },
+            commands: commands.map(|command| (command.spec.name, command)).collect(),
+            expiry,
+            settings: Settings::default(),
+            store: Store::new(),
+            clients: Vec::new(),
+            waiting: Vec::new(),
+            now: START,
+        }
+    }
+
+    /// The first thing in a transcript that takes a whole server.
+    pub fn unknown_in(&self, transcript: &Transcript) -> Option<String> {
+        let unknown_command = transcript.requests().find_map(|args| {
+            let name = String::from_utf8_lossy(args.first()?).to_uppercase();
+            let is_known = self.commands.contains_key(&*name) || SESSION_COMMANDS.contains(&&*name);
+            (!is_known).then_some(name)
+        });
+        let mut settings = self.settings.clone();
+        unknown_command.or_else(|| {
+            let mut directives = transcript.configured();
+            let unknown = directives.find(|(name, value)| settings.set(name, value).is_err());
+            unknown.map(|(name, _)| name.to_owned())
+        })
+    }
+
+    fn dispatch(&mut self, client: ClientIndex, args: &[Vec<u8>]) {
+        let name = String::from_utf8_lossy(&args[0]).to_uppercase();
+        if SESSION_COMMANDS.contains(&&*name) {
+            self.session_command(client, &name, args);
+            return;
+        }
+        let Some(&container) = self.commands.get(&*name) else {
+            self.reply(client, |reply| {
+                reply.error(&format!("ERR unknown command '{}'", name.to_lowercase()));
+            });
+            return;
+        };
+        let command = subcommand(container, args);
+        if !command.spec.takes(args.len()) {
+            let mut full_name = container.spec.name.to_lowercase();
+            if !std::ptr::eq(command, container) {
+                full_name = format!("{full_name}|{}", command.spec.name.to_lowercase());
+            }
+            let text = format!("ERR wrong number of arguments for '{full_name}' command");
+            self.reply(client, |reply| reply.error(&text));
+            return;
+        }
+        let session = &self.clients[client];
+        let (db, protocol) = (session.db, session.protocol);
+        let call = Call { command, args, db, protocol, may_wait: true, is_replay: false };
+        let outcome = self.store.run(&call, self.now, &self.settings);
+        self.clients[client].sent.extend_from_slice(&outcome.reply);
+        if let Some(wait) = outcome.wait {
+            self.park(client, args, wait);
+        }
+        self.hand_off();
+    }
+
+    fn session_command(&mut self, client: ClientIndex, name: &str, args: &[Vec<u8>]) {
+        let number = args.get(1).and_then(|it| rubine_base::number::parse_u64(it));
+        let session = &mut self.clients[client];
+        let result = match (name, number) {
+            ("SELECT", Some(db)) if db < self.settings.limits.databases as u64 => {
+                session.db = db as usize;
+                Ok(())
+            }
+            ("SELECT", Some(_)) => Err("ERR DB index is out of range"),
+            ("SELECT", None) => Err("ERR value is not an integer or out of range"),
+            (_, Some(2)) => {
+                session.protocol = Protocol::Resp2;
+                Ok(())
+            }
+            (_, Some(3)) => {
+                session.protocol = Protocol::Resp3;
+                Ok(())
+            }
+            _ => Err("NOPROTO unsupported protocol version"),
+        };
+        self.reply(client, |reply| match result {
+            Ok(()) => reply.ok(),
+            Err(text) => reply.error(text),
+        });
+    }
+
+    fn reply(&mut self, client: ClientIndex, write: impl FnOnce(&mut Reply<'_>)) {
+        let session = &mut self.clients[client];
+        let mut output = Output::new();
+        write(&mut Reply::new(&mut output, session.protocol));
+        store::drain(&mut output, &mut session.sent);
+    }
+
+    fn park(&mut self, client: ClientIndex, args: &[Vec<u8>], wait: Wait) {
+        let Session { db, protocol, .. } = self.clients[client];
+        let args = args.iter().map(|it| it.clone().into_boxed_slice()).collect();
+        let version = if protocol == Protocol::Resp3 { 3 } else { 2 };
+        let Wait { keys, deadline, on_timeout, ends_on_error } = wait;
+        let waiter = Waiter::new(client as u64, 0, db, args, keys, ends_on_error, version);
+        self.store.lock_all().add_waiter(&waiter);
+        self.waiting.push(Waiting { waiter, deadline, on_timeout });
+    }
+
+    /// Lets waiters have what became available, first come first served, until nothing changes any more.
+    fn hand_off(&mut self) {
+        loop {
+            let Some((ready, waiters)) = self.store.lock_all().next_hand_off() else { return };
+            for waiter in waiters {
+                self.serve(&waiter);
+            }
+            self.store.lock_all().settle_hand_off(&ready);
+        }
+    }
+
+    fn serve(&mut self, waiter: &Arc<Waiter>) {
+        let args: Vec<Vec<u8>> = waiter.args.iter().map(|it| it.to_vec()).collect();
+        let name = String::from_utf8_lossy(&args[0]).to_uppercase();
+        let command = subcommand(self.commands[&*name], &args);
+        let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
+        let call = Call {
+            command,
+            args: &args,
+            db: waiter.db,
+            protocol,
+            may_wait: true,
+            is_replay: false,
+        };
+        let outcome = self.store.run(&call, self.now, &self.settings);
+        let goes_on = outcome.wait.is_some() || (outcome.result.is_err() && !waiter.ends_on_error);
+        if goes_on || !waiter.end(WaiterState::Served) {
+            return;
+        }
+        self.clients[waiter.client as usize].sent.extend_from_slice(&outcome.reply);
+        self.forget(waiter);
+    }
+
+    fn forget(&mut self, waiter: &Arc<Waiter>) {
+        self.store.lock_all().remove_waiter(waiter);
+        self.waiting.retain(|it| !Arc::ptr_eq(&it.waiter, waiter));
+    }
+
+    /// Lets the wait end that is the first to do so until `now`.
+    fn end_one_wait(&mut self, now: i64) -> bool {
+        let due = self.waiting.iter().filter(|it| it.deadline.is_some_and(|at| at <= now));
+        let Some(first) = due.min_by_key(|it| it.deadline) else { return false };
+        let (waiter, on_timeout) = (first.waiter.clone(), first.on_timeout);
+        self.now = self.now.max(first.deadline.unwrap_or(now));
+        assert!(waiter.end(WaiterState::Cancelled), "whoever was served waits no longer");
+        self.reply(waiter.client as usize, |reply| on_timeout.write(reply));
+        self.forget(&waiter);
+        true
+    }
+
+    /// Replays the journal into an empty store.
+    ///
+    /// # Panics
+    /// If the keys are not the same afterwards.
+    fn check_journal(&mut self) {
+        let mut replica = Store::new();
+        for (db, args) in self.store.journal() {
+            let name = String::from_utf8_lossy(&args[0]).to_uppercase();
+            if name == "MULTI" || name == "EXEC" {
+                continue;
+            }
+            let command = self.commands.get(&*name);
+            let command = subcommand(command.expect("only commands are journalled"), &args);
+            let is_write = command.spec.flags.contains(Flags::WRITE);
+            assert!(is_write, "{name} was journalled though it does not write");
+            let call = Call {
+                command,
+                args: &args,
+                db,
+                protocol: Protocol::Resp2,
+                may_wait: false,
+                is_replay: true,
+            };
+            // Only the master decides what is due, so a replica lives before all time.
+            let outcome = replica.run(&call, 0, &self.settings);
+            assert_eq!(outcome.result, Ok(()), "the journal has {}", store::shown(&args));
+        }
+        let (ours, theirs) = (self.store.content(self.now), replica.content(self.now));
+        assert_eq!(ours, theirs, "left: the keys; right: what the journal makes of them");
+    }
+}
+
+/// What is not about data and yet needed: the database and the protocol of a connection.
+const SESSION_COMMANDS: [&str; 2] = ["SELECT", "HELLO"];
+
+fn subcommand(command: &'static Command, args: &[Vec<u8>]) -> &'static Command {
+    let found = args.get(1).and_then(|name| {
+        command.subcommands.iter().find(|it| name.eq_ignore_ascii_case(it.spec.name.as_bytes()))
+    });
+    found.unwrap_or(command)
+}
+
+impl Target for InProcess {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn connect(&mut self) -> io::Result<ClientIndex> {
+        self.clients.push(Session::default());
+        Ok(self.clients.len() - 1)
+    }
+
+    fn send(&mut self, client: ClientIndex, args: &[Vec<u8>]) -> io::Result<()> {
+        if !args.is_empty() {
+            self.dispatch(client, args);
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, client: ClientIndex, _: Duration) -> io::Result<Received> {
+        let sent = &mut self.clients[client].sent;
+        match value::decode(sent) {
+            Ok(Some((value, used))) => {
+                sent.drain(..used);
+                Ok(Received::Value(value))
+            }
+            Ok(None) => Ok(Received::Nothing),
+            Err(malformed) => Err(io::Error::new(io::ErrorKind::InvalidData, malformed)),
+        }
+    }
+
+    fn advance(&mut self, time: Duration) -> io::Result<()> {
+        let end = self.now + i64::try_from(time.as_millis()).map_err(io::Error::other)?;
+        while self.end_one_wait(end) {}
+        self.now = end;
+        if self.expiry == Expiry::Active {
+            self.store.expire(self.now);
+        }
+        self.hand_off();
+        Ok(())
+    }
+
+    fn configure(&mut self, name: &str, value: &str) -> io::Result<()> {
+        self.settings.set(name, value).map_err(io::Error::other)
+    }
+
+    fn reset(&mut self) -> io::Result<()> {
+        self.check_journal();
+        *self = Self::new(self.expiry);
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! What keys hold, in a form that two stores can be compared by, whatever the encoding.
+
+use std::collections::BTreeMap;
+
+use rubine_structures::value::ValueRef;
+
+/// A key's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    String(String),
+    List(Vec<String>),
+    /// Fields with value and deadline.
+    Hash(BTreeMap<String, (String, Option<i64>)>),
+}
+
+impl Content {
+    pub(super) fn of(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Int(number) => Self::String(number.to_string()),
+            ValueRef::Bytes { bytes, .. } => Self::String(text(bytes)),
+            ValueRef::Shared(bytes) => Self::String(text(bytes)),
+            ValueRef::List(list) => Self::List(list.iter().map(text).collect()),
+            ValueRef::Hash(hash) => {
+                let fields = hash.iter();
+                Self::Hash(fields.map(|it| (text(it.key), (text(it.value), it.deadline))).collect())
+            }
+        }
+    }
+}
+
+/// Bytes as one can read them, and tell apart whatever they are.
+pub(super) fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
