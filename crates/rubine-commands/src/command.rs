@@ -156,8 +156,8 @@ impl Group {
 pub enum KeyPositions {
     /// `first`, `first + step`, ... up to `last`; a negative `last` counts from the end.
     Range { first: usize, last: isize, step: usize },
-    /// Argument `at` says how many keys follow it.
-    Counted { at: usize },
+    /// Argument `at` says how many keys follow it, `step` arguments apart.
+    Counted { at: usize, step: usize },
     /// The arguments after the keyword, of which the first half are keys.
     Streams { keyword: &'static str, from: usize },
     /// Code finds them: calls the function given with the number of each argument that is a key.
@@ -182,11 +182,11 @@ impl KeySpec {
                     if last < 0 { args.len().saturating_add_signed(last) } else { last as usize };
                 (first..=last.min(args.len().saturating_sub(1))).step_by(step).for_each(visit);
             }
-            KeyPositions::Counted { at } => {
+            KeyPositions::Counted { at, step } => {
                 let count = args.get(at).and_then(rubine_base::number::parse_u64).unwrap_or(0);
-                let available = args.len().saturating_sub(at + 1) as u64;
-                if count <= available {
-                    (at + 1..=at + count as usize).for_each(visit);
+                let available = args.len().saturating_sub(at + 1) / step;
+                if count <= available as u64 {
+                    (at + 1..).step_by(step).take(count as usize).for_each(visit);
                 }
             }
             KeyPositions::Streams { keyword, from } => {
@@ -442,7 +442,7 @@ impl<H: Copy> Command<H> {
 
     /// Argument `at` says how many keys follow it.
     pub const fn keys_counted(self, at: usize, access: &'static str) -> Self {
-        self.keys(KeySpec { positions: KeyPositions::Counted { at }, access })
+        self.keys(KeySpec { positions: KeyPositions::Counted { at, step: 1 }, access })
     }
 
     /// Adds a key specification.

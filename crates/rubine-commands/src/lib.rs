@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod event;
 mod execute;
+mod expiry;
 mod keys;
 mod limits;
 mod list;
