@@ -132,8 +132,13 @@ fn transcripts(root: &Path) -> Result<Vec<String>, Failure> {
 /// The names of the commands that a file declares. A subcommand's constant carries its container's name in front, so
 /// its own name differs from it: `const CLIENT_ID: Command = Command::new("ID", ..)`.
 fn declared_commands(text: &str) -> Vec<String> {
-    let declarations = text.split("\nconst ").skip(1).filter_map(|rest| {
-        let (constant, rest) = rest.split_once(':')?;
+    let is_declaration = |line: &str| line.starts_with("const ") || line.starts_with("pub");
+    let starts = text.match_indices("const ").filter(|(at, _)| {
+        let line_start = text[..*at].rfind('\n').map_or(0, |newline| newline + 1);
+        is_declaration(&text[line_start..])
+    });
+    let declarations = starts.filter_map(|(at, keyword)| {
+        let (constant, rest) = text[at + keyword.len()..].split_once(':')?;
         let (kind, rest) = rest.split_once("(\"")?;
         let is_command = kind.trim_start().starts_with("Command") && kind.len() < 100;
         let name = rest.split_once('"')?.0;
@@ -214,12 +219,13 @@ mod tests {
     fn commands() {
         let text = "
 const SET: Command = Command::new(\"SET\", set);
+pub(super) const LPOP: Command = Command::new(\"LPOP\", |cx| pop(cx));
 const CLIENT_ID: Command = Command::new(\"ID\", id);
 const BIT_FIELD: Command =
     Command::new(\"BIT-FIELD\", x);
 const OBJECT: Command<Handler> = Command::container(\"OBJECT\", object, &[]);
 const NAME: &str = \"NAME\";
 ";
-        assert_eq!(declared_commands(text), ["SET", "BIT-FIELD", "OBJECT"]);
+        assert_eq!(declared_commands(text), ["SET", "LPOP", "BIT-FIELD", "OBJECT"]);
     }
 }
