@@ -1,7 +1,7 @@
 //! Removes keys and hash fields that are due although nobody asks for them. Never reads a clock: it is told the time
 //! and given a number of steps.
 
-use rubine_structures::record::ValueMut;
+use rubine_structures::record::{RecordRef, ValueMut};
 
 use crate::key::{Key, SHARD_COUNT};
 use crate::keyspace::{Keyspace, ShardSet};
@@ -85,12 +85,7 @@ impl ExpiryCycle {
         }
         let db = self.db;
         for key in &due_keys {
-            let table = shard.table_mut(db);
-            if let Some(record) = table.remove(Key::new(key).table_hash(), key) {
-                keyspace.discard_record(record);
-                shard.note_change(db, key);
-                on_due(Due::Key { db, key });
-            }
+            expire_key(keyspace, shard, db, key, &mut on_due);
         }
         let mut removed_count = due_keys.len();
         for key in &due_hashes {
@@ -106,6 +101,41 @@ impl ExpiryCycle {
 
     fn next_shard(&mut self) {
         (self.shard, self.db, self.table_hash) = (self.shard + self.step, 0, 0);
+    }
+}
+
+/// Removes those of `keys` that are due at `now`, each under its own lock, for a walk that found them and held none.
+pub fn remove_due(
+    keyspace: &Keyspace,
+    keys: &[(usize, Box<[u8]>)],
+    now: i64,
+    mut on_due: impl FnMut(Due<'_>),
+) {
+    for (db, key) in keys {
+        let mut locked = keyspace.lock(&ShardSet::of(Key::new(key)));
+        if locked.pending_hand_off().is_some() {
+            // Whoever completes the hand-off comes first; a later walk finds the key again.
+            continue;
+        }
+        let shard = locked.shard_mut(Key::new(key));
+        let record = shard.table(*db).and_then(|it| it.find(Key::new(key).table_hash(), key));
+        if record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now) {
+            expire_key(keyspace, shard, *db, key, &mut on_due);
+        }
+    }
+}
+
+fn expire_key(
+    keyspace: &Keyspace,
+    shard: &mut Shard,
+    db: usize,
+    key: &[u8],
+    on_due: &mut impl FnMut(Due<'_>),
+) {
+    if let Some(record) = shard.table_mut(db).remove(Key::new(key).table_hash(), key) {
+        keyspace.discard_record(record);
+        shard.note_change(db, key);
+        on_due(Due::Key { db, key });
     }
 }
 

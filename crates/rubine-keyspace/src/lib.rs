@@ -17,11 +17,11 @@ mod waiters;
 mod watch;
 
 pub use self::access::{Access, AccessPolicy};
-pub use self::expiry::{Due, ExpiryCycle, ExpiryStep};
+pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
 pub use self::key::{Key, SHARD_COUNT, ScanCursor};
 pub use self::keyspace::{Garbage, Keyspace, Locked, ShardSet};
 pub use self::shard::Shard;
 pub use self::snapshot::Snapshot;
-pub use self::view::{Changes, View, ViewOptions};
+pub use self::view::{Changes, DueKeys, View, ViewOptions};
 pub use self::waiters::{Ready, Waiter, WaiterState};
 pub use self::watch::Watch;

@@ -28,6 +28,12 @@ impl Snapshot {
         self.shards.iter().filter_map(|tables| tables.get(db)).map(TableSnapshot::len).sum()
     }
 
+    /// Number of keys in a database that have a deadline.
+    pub fn volatile_len(&self, db: usize) -> usize {
+        let tables = self.shards.iter().filter_map(|tables| tables.get(db));
+        tables.map(TableSnapshot::volatile_len).sum()
+    }
+
     pub fn is_empty(&self, db: usize) -> bool {
         self.len(db) == 0
     }

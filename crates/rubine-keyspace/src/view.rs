@@ -2,7 +2,7 @@
 
 use rubine_base::random::Random;
 use rubine_structures::record::{Record, RecordRef};
-use rubine_structures::table::{RecordMut, Stored, Table};
+use rubine_structures::table::{RecordMut, Stored, Table, TableShape};
 use rubine_structures::value::Value;
 
 use crate::access::Access;
@@ -22,6 +22,20 @@ pub struct Changes {
     pub hits: u64,
     /// Lookups for reading that did not.
     pub misses: u64,
+    /// Keys that a walk found due. It held no lock to remove them under, so whoever ran the command has
+    /// [`crate::remove_due`] do it.
+    pub found_due: Vec<(usize, Box<[u8]>)>,
+}
+
+/// What becomes of keys that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueKeys {
+    /// Whoever meets one removes it: a master.
+    Removed,
+    /// They stay, but clients do not see them: a replica, which waits for its master's DEL.
+    Hidden,
+    /// They are keys like others: commands of a master or from a log, which tell by themselves what goes.
+    Shown,
 }
 
 /// How lookups behave for this client.
@@ -29,8 +43,7 @@ pub struct Changes {
 pub struct ViewOptions {
     /// Whether an access is noted in the LRU or LFU bits.
     pub notes_access: bool,
-    /// Whether keys that are due are removed; a replica only hides them.
-    pub removes_due: bool,
+    pub due_keys: DueKeys,
 }
 
 /// The keys of the locked shards.
@@ -87,18 +100,43 @@ impl<'a, 'k> View<'a, 'k> {
         self.access
     }
 
+    /// Keys whose deadline is not after this do not exist for the client.
+    #[inline]
+    pub fn due_until(&self) -> i64 {
+        match self.options.due_keys {
+            DueKeys::Removed | DueKeys::Hidden => self.now,
+            DueKeys::Shown => i64::MIN,
+        }
+    }
+
     /// Looks a key up for reading: counts hit or miss and notes the access.
     #[inline]
     pub fn find(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
+        self.find_noting(key, self.options.notes_access)
+    }
+
+    /// Looks a key up for reading, where the command is not one that counts as an access.
+    #[inline]
+    pub fn find_untouched(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
+        self.find_noting(key, false)
+    }
+
+    /// Notes an access, even if the client asked that its accesses are not noted. Returns whether the key is there.
+    pub fn touch(&mut self, key: Key<'_>) -> bool {
+        self.find_noting(key, true).is_some()
+    }
+
+    #[inline]
+    fn find_noting(&mut self, key: Key<'_>, notes_access: bool) -> Option<RecordRef<'_>> {
         self.remove_if_due(key);
+        let due_until = self.due_until();
         let table = self.locked.shard(key).table(self.db);
         let record = table.and_then(|table| table.find(key.table_hash(), key.bytes()));
-        let now = self.now;
-        let record = record.filter(|it| it.deadline().is_none_or(|deadline| now < deadline));
+        let record = record.filter(|it| it.deadline().is_none_or(|deadline| due_until < deadline));
         match record {
             Some(record) => {
                 self.changes.hits += 1;
-                if self.options.notes_access {
+                if notes_access {
                     record.set_access(self.access.touched(record.access(), self.random));
                 }
             }
@@ -111,9 +149,14 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     pub fn peek(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
         self.remove_if_due(key);
-        let now = self.now;
+        let due_until = self.due_until();
         let record = self.table(key)?.find(key.table_hash(), key.bytes())?;
-        record.deadline().is_none_or(|deadline| now < deadline).then_some(record)
+        record.deadline().is_none_or(|deadline| due_until < deadline).then_some(record)
+    }
+
+    /// Looks a key up without any trace, and whether it is due or not.
+    pub fn peek_even_if_due(&self, key: Key<'_>) -> Option<RecordRef<'_>> {
+        self.table(key)?.find(key.table_hash(), key.bytes())
     }
 
     /// Whether the key is there. No trace.
@@ -125,9 +168,10 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     pub fn find_mut(&mut self, key: Key<'_>) -> Option<RecordMut<'_>> {
         self.remove_if_due(key);
+        let due_until = self.due_until();
         let table = self.locked.shard_mut(key).table_mut(self.db);
         let record = table.find_mut(key.table_hash(), key.bytes())?;
-        if record.get().deadline().is_some_and(|deadline| deadline <= self.now) {
+        if record.get().deadline().is_some_and(|deadline| deadline <= due_until) {
             return None;
         }
         if self.options.notes_access {
@@ -160,7 +204,8 @@ impl<'a, 'k> View<'a, 'k> {
     /// Takes a key and its record out.
     pub fn take(&mut self, key: Key<'_>) -> Option<Record> {
         self.remove_if_due(key);
-        self.take_any(key).filter(|it| it.as_ref().deadline().is_none_or(|at| self.now < at))
+        let is_hidden = self.options.due_keys == DueKeys::Hidden && self.peek(key).is_none();
+        if is_hidden { None } else { self.take_any(key) }
     }
 
     /// Removes a key. Returns whether it was there. What is large is freed in the background.
@@ -220,6 +265,19 @@ impl<'a, 'k> View<'a, 'k> {
         len
     }
 
+    /// How full the database's tables are.
+    pub fn shape(&self) -> TableShape {
+        let mut sum = TableShape::default();
+        self.for_each_shard(|shard| {
+            let shape = shard.table(self.db).map(Table::shape).unwrap_or_default();
+            sum.directory_len += shape.directory_len;
+            sum.segments += shape.segments;
+            sum.slots += shape.slots;
+            sum.records += shape.records;
+        });
+        sum
+    }
+
     /// Looks at every shard: at all under the locks that are held, or at one after the other, each under its own.
     fn for_each_shard(&self, mut look: impl FnMut(&Shard)) {
         if self.locked.is_whole() {
@@ -242,31 +300,113 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// A key chosen at random, due ones not; `None` if there seems to be none. For commands that walk.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
-        // Tries before the walk through all shards, for databases with few keys.
-        const TRIES: usize = 64;
-        let now = self.now;
-        let is_alive = |deadline: Option<i64>| deadline.is_none_or(|deadline| now < deadline);
-        let mut random = self.random.clone();
-        self.random.next_u64();
-        let mut pick = |index: usize| {
-            self.with_shard(index, |shard| {
-                let record = shard.table(self.db)?.random(&mut random)?;
-                is_alive(record.deadline()).then(|| record.key().to_vec())
-            })
-        };
-        let start = self.now as usize;
-        let mut dice = self.random.clone();
+        // Where so many keys in a row are due, one that is not is looked for instead.
+        const TRIES: usize = 16;
         for _ in 0..TRIES {
-            if let Some(key) = pick(dice.below(SHARD_COUNT as u64) as usize) {
-                return Some(key);
+            let index = self.random_shard()?;
+            let mut random = self.split_random();
+            let due_until = self.due_until();
+            let picked = self.with_shard(index, |shard| {
+                let record = shard.table(self.db)?.random(&mut random)?;
+                let is_due = record.deadline().is_some_and(|deadline| deadline <= due_until);
+                Some((record.key().to_vec(), is_due))
+            });
+            match picked {
+                Some((key, false)) => return Some(key),
+                Some((key, true)) => self.found_due(&key),
+                None => {}
             }
         }
-        let mut keys = Vec::new();
-        for index in 0..SHARD_COUNT {
-            keys.extend(pick((start + index) % SHARD_COUNT));
+        self.first_key_after_random_position()
+    }
+
+    /// A shard, each as likely as it has keys; `None` if there are no keys.
+    fn random_shard(&mut self) -> Option<usize> {
+        // Shards whose lengths are looked at to guess the length of all.
+        const SAMPLES: usize = 16;
+        // With so many keys a shard, none has twice the mean: keys are spread by hash.
+        const EVEN_LEN_MIN: usize = 64;
+        let mut random = self.split_random();
+        let len_of = |view: &Self, index: usize| view.with_shard(index, |it| it.len(view.db));
+        let any_shard = |random: &mut Random| random.below(SHARD_COUNT as u64) as usize;
+        let sampled: usize = (0..SAMPLES).map(|_| len_of(self, any_shard(&mut random))).sum();
+        if EVEN_LEN_MIN * SAMPLES <= sampled {
+            let bound = sampled / SAMPLES * 2;
+            loop {
+                let index = any_shard(&mut random);
+                let rank = random.below(bound as u64) as usize;
+                if rank < len_of(self, index) {
+                    return Some(index);
+                }
+                if len_of(self, index) == 0 {
+                    // Somebody empties the database meanwhile.
+                    break;
+                }
+            }
         }
-        let chosen = dice.below(keys.len().max(1) as u64) as usize;
-        keys.into_iter().nth(chosen)
+        let mut lens = [0; SHARD_COUNT];
+        let mut index = 0;
+        self.for_each_shard(|shard| {
+            lens[index] = shard.len(self.db);
+            index += 1;
+        });
+        let len: usize = lens.iter().sum();
+        let mut rank = random.below(len.max(1) as u64) as usize;
+        lens.iter().position(|&it| {
+            let is_chosen = rank < it;
+            rank = rank.saturating_sub(it);
+            is_chosen
+        })
+    }
+
+    /// A key that is not due, found by a walk through a bounded number of records.
+    fn first_key_after_random_position(&mut self) -> Option<Vec<u8>> {
+        const RECORDS_MAX: usize = 1 << 16;
+        const RECORDS_PER_STEP: usize = 64;
+        let start = ScanCursor::new(self.random.below(SHARD_COUNT as u64) as usize, 0);
+        let mut seen = 0;
+        for mut cursor in [start, ScanCursor::START] {
+            loop {
+                let mut found = None;
+                let next = self.scan(cursor, RECORDS_PER_STEP, |record, is_due| {
+                    seen += 1;
+                    if !is_due && found.is_none() {
+                        found = Some(record.key().to_vec());
+                    }
+                });
+                if found.is_some() || RECORDS_MAX <= seen {
+                    return found;
+                }
+                let Some(next) = next else { break };
+                cursor = next;
+            }
+        }
+        None
+    }
+
+    /// A random generator to use while `self` is borrowed.
+    fn split_random(&mut self) -> Random {
+        Random::with_seed(self.random.next_u64())
+    }
+
+    /// A walk has found a due key: it goes now, or after the walk if its shard is no longer locked.
+    pub fn found_due(&mut self, key: &[u8]) {
+        if self.options.due_keys != DueKeys::Removed {
+            return;
+        }
+        if self.locked.is_whole() {
+            self.remove_if_due(Key::new(key));
+        } else {
+            self.changes.found_due.push((self.db, key.into()));
+        }
+    }
+
+    /// Removes a key because it is due or becomes so by a command: listeners and the journal hear of an expiry.
+    /// Returns whether it was there.
+    pub fn expire_now(&mut self, key: Key<'_>) -> bool {
+        let expired_count = self.changes.expired.len();
+        self.expire(key);
+        expired_count < self.changes.expired.len()
     }
 
     /// Removes a key because it is due or becomes so by a command: listeners and the journal hear of an expiry.
@@ -303,6 +443,10 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Exchanges two databases. All shards are locked.
     pub fn swap_dbs(&mut self, first: usize, second: usize) {
+        self.changes.dirty += 1;
+        if first == second {
+            return;
+        }
         let now = self.now;
         for shard in self.locked.shards_mut() {
             let exists = |shard: &Shard, db: usize, key: &[u8]| {
@@ -322,26 +466,24 @@ impl<'a, 'k> View<'a, 'k> {
             shard.waiters.note_swap(first);
             shard.waiters.note_swap(second);
         }
-        self.changes.dirty += 1;
     }
 
-    /// Visits some `count` records from `cursor` on, those that are due not, through as many shards as it takes.
-    /// `None` after the last. For commands that walk.
+    /// Visits some `count` records from `cursor` on, through as many shards as it takes, with whether they are due:
+    /// then a client does not see them. `None` after the last. For commands that walk.
     pub fn scan(
         &self,
         mut cursor: ScanCursor,
         count: usize,
-        mut visit: impl FnMut(RecordRef<'_>),
+        mut visit: impl FnMut(RecordRef<'_>, bool),
     ) -> Option<ScanCursor> {
+        let due_until = self.due_until();
         let mut seen = 0;
         loop {
             let next = self.with_shard(cursor.shard(), |shard| {
                 let table = shard.table(self.db)?;
                 table.scan(cursor.table_hash(), count - seen.min(count), |record| {
                     seen += 1;
-                    if record.deadline().is_none_or(|deadline| self.now < deadline) {
-                        visit(record);
-                    }
+                    visit(record, record.deadline().is_some_and(|it| it <= due_until));
                 })
             });
             cursor = cursor.advanced(next)?;
@@ -369,7 +511,7 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     fn remove_if_due(&mut self, key: Key<'_>) {
         let Some(table) = self.table(key) else { return };
-        if table.volatile_len() == 0 || !self.options.removes_due {
+        if table.volatile_len() == 0 || self.options.due_keys != DueKeys::Removed {
             return;
         }
         let deadline = table.find(key.table_hash(), key.bytes()).and_then(RecordRef::deadline);

@@ -195,14 +195,20 @@ impl Table {
         self.view().scan(cursor, count, visit)
     }
 
-    /// A record chosen at random; where hashes are uniform, each with about the same probability.
+    /// A record chosen at random, each with the same probability.
     pub fn random(&self, random: &mut Random) -> Option<RecordRef<'_>> {
         if self.len == 0 {
             return None;
         }
+        let slots = if self.depth == 0 { self.directory[0].slots() } else { segment::SLOTS_MAX };
         loop {
             let segment = self.segment(random.next_u64());
-            let slot = random.below(segment::SLOTS_MAX as u64) as usize;
+            // A segment that has split less is met more often by as much as it is refused here.
+            let refused = (1 << (self.depth - segment.depth())) - 1;
+            if random.next_u64() & refused != 0 {
+                continue;
+            }
+            let slot = random.below(slots as u64) as usize;
             if let Some(place) = segment.slot(slot) {
                 return Some(self.view().record(place));
             }
@@ -258,7 +264,8 @@ impl Table {
         let versions = self.versions.get_or_insert_default().clone();
         let epoch = self.epoch;
         self.epoch += 1;
-        TableSnapshot::new(self.directory.clone(), self.depth, self.len, epoch, versions)
+        let (directory, len) = (self.directory.clone(), self.len);
+        TableSnapshot::new(directory, self.depth, len, self.volatile_len, epoch, versions)
     }
 
     #[inline]

@@ -155,6 +155,14 @@ pub enum Type {
 }
 
 impl Type {
+    const ALL: [Self; 6] =
+        [Self::String, Self::List, Self::Set, Self::SortedSet, Self::Hash, Self::Stream];
+
+    /// The type of this name, in capitals or not.
+    pub fn from_name(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.name().as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// The name that `TYPE` and `SCAN ... TYPE` use.
     pub fn name(self) -> &'static str {
         match self {

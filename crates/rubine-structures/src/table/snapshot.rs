@@ -15,6 +15,7 @@ pub struct TableSnapshot {
     directory: Arc<[SegmentRef]>,
     depth: u8,
     len: usize,
+    volatile_len: usize,
     epoch: u64,
     versions: Arc<Versions>,
 }
@@ -24,11 +25,12 @@ impl TableSnapshot {
         directory: Arc<[SegmentRef]>,
         depth: u8,
         len: usize,
+        volatile_len: usize,
         epoch: u64,
         versions: Arc<Versions>,
     ) -> Self {
         versions.admit(epoch);
-        Self { directory, depth, len, epoch, versions }
+        Self { directory, depth, len, volatile_len, epoch, versions }
     }
 
     /// Number of records.
@@ -38,6 +40,11 @@ impl TableSnapshot {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Number of records with a deadline.
+    pub fn volatile_len(&self) -> usize {
+        self.volatile_len
     }
 
     /// The record of `key`.
