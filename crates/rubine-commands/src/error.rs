@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use crate::args::Args;
+
+/// Bytes of an unknown subcommand that its error quotes.
+const SUBCOMMAND_SHOWN_MAX: usize = 128;
+
 /// What a handler returns. On an error the dispatcher drops whatever reply was begun.
 pub type CommandResult = Result<(), CommandError>;
 
@@ -56,6 +61,20 @@ pub enum CommandError {
     NumkeysNotPositive,
     #[error("ERR count should be greater than 0")]
     CountNotPositive,
+    #[error("ERR NX and XX, GT or LT options at the same time are not compatible")]
+    NxExcludesOthers,
+    #[error("ERR GT and LT options at the same time are not compatible")]
+    GtExcludesLt,
+    #[error(
+        "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching \
+         between policies at runtime LRU and LFU data will take some time to adjust."
+    )]
+    NotLfu,
+    #[error(
+        "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+         policies at runtime LRU and LFU data will take some time to adjust."
+    )]
+    NotLru,
     #[error("ERR unknown subcommand or wrong number of arguments for '{0}'. Try {1} HELP.")]
     Subcommand(String, String),
     /// Any other text, complete with its code.
@@ -67,5 +86,28 @@ impl CommandError {
     /// An error whose whole text is `text`, code included.
     pub const fn text(text: &'static str) -> Self {
         Self::Other(Cow::Borrowed(text))
+    }
+
+    /// An option of the EXPIRE family that there is not.
+    pub(crate) fn unsupported_option(option: &[u8]) -> Self {
+        Self::Other(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)).into())
+    }
+
+    /// A type of keys that there is not.
+    pub(crate) fn unknown_type(name: &[u8]) -> Self {
+        Self::Other(format!("ERR unknown type name '{}'", String::from_utf8_lossy(name)).into())
+    }
+
+    /// An integer beyond the bounds that its option has.
+    pub(crate) fn not_between(low: i64, high: i64) -> Self {
+        let text = format!("ERR value is out of range, value must between {low} and {high}");
+        Self::Other(text.into())
+    }
+
+    /// A subcommand that `container` does not have.
+    pub(crate) fn unknown_subcommand(args: Args<'_>, container: &str) -> Self {
+        let name = args.get(1).unwrap_or_default();
+        let name = String::from_utf8_lossy(&name[..name.len().min(SUBCOMMAND_SHOWN_MAX)]);
+        Self::Other(format!("ERR unknown subcommand '{name}'. Try {container} HELP.").into())
     }
 }

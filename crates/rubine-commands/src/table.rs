@@ -12,7 +12,14 @@ pub struct Family {
 
 /// Every data command.
 pub const FAMILIES: &[Family] = &[
-    Family { group: Group::Generic, commands: keys::COMMANDS },
+    Family { group: Group::Generic, commands: keys::expire::COMMANDS },
+    Family { group: Group::Generic, commands: keys::object::COMMANDS },
+    Family { group: Group::Generic, commands: keys::presence::COMMANDS },
+    Family { group: Group::Generic, commands: keys::relocate::COMMANDS },
+    Family { group: Group::Generic, commands: keys::scan::COMMANDS },
+    Family { group: Group::Server, commands: keys::database::COMMANDS },
+    Family { group: Group::Server, commands: keys::debug::COMMANDS },
+    Family { group: Group::Server, commands: keys::object::MEMORY_COMMANDS },
     Family { group: Group::String, commands: string::COMMANDS },
     Family { group: Group::List, commands: list::COMMANDS },
 ];

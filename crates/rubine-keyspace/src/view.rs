@@ -409,14 +409,6 @@ impl<'a, 'k> View<'a, 'k> {
         expired_count < self.changes.expired.len()
     }
 
-    /// Removes a key because it is due or becomes so by a command: listeners and the journal hear of an expiry.
-    /// Returns whether it was there.
-    pub fn expire_now(&mut self, key: Key<'_>) -> bool {
-        let expired_count = self.changes.expired.len();
-        self.expire(key);
-        expired_count < self.changes.expired.len()
-    }
-
     /// Empties the database, or all of them. All shards are locked. Returns the number of keys that went.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
         let mut tables = Vec::new();

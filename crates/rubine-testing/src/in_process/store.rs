@@ -12,8 +12,8 @@ use rubine_commands::{
 use rubine_journal::replay::Replay;
 use rubine_journal::{Effects as JournalEffects, Hold, Journal, Reader, Start};
 use rubine_keyspace::{
-    Access, Changes, Due, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet, Snapshot, View,
-    ViewOptions,
+    Access, Changes, Due, DueKeys, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet,
+    Snapshot, View, ViewOptions,
 };
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -87,7 +87,8 @@ impl Store {
         let mut changes = Changes::default();
         let mut locked = self.keyspace.lock(&shards_of(spec, args, false));
         let mut random = self.random.clone();
-        let options = ViewOptions { notes_access: true, removes_due: !call.is_replay };
+        let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
+        let options = ViewOptions { notes_access: true, due_keys };
         let access = Access::new(settings.access, now);
         let mut cx = Context {
             args,
