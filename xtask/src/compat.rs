@@ -18,11 +18,9 @@ use unit::{Results, Run};
 use crate::Failure;
 use crate::build;
 use crate::clock::Stopwatch;
-use crate::peer::cache_directory;
+use crate::peer::run_directory;
 use crate::process::{find_program, output, root, run as run_program};
 
-/// The suite's helper listens a little below the first port that its servers get.
-const PORT_FIRST: u16 = 21_111;
 const PORTS_PER_JOB: u16 = 1_000;
 
 /// The programs that the suite calls besides the server.
@@ -48,6 +46,12 @@ pub(crate) struct Options {
     /// Starts no unit after this many seconds
     #[arg(long, value_name = "SECONDS")]
     budget: Option<u64>,
+    /// Only tests of this name, or that a `/regular expression` matches
+    #[arg(long, value_name = "TEST")]
+    only: Vec<String>,
+    /// First port of the suite's servers; its helper listens a little below
+    #[arg(long, value_name = "PORT", default_value_t = 21_111)]
+    base_port: u16,
     /// Only fetches and builds Valkey's programs
     #[arg(long)]
     prepare: bool,
@@ -63,6 +67,8 @@ impl Options {
             limit: 300,
             jobs: 2,
             budget: Some(budget_seconds),
+            only: Vec::new(),
+            base_port: 21_111,
             prepare: false,
         }
     }
@@ -169,7 +175,7 @@ impl Suite<'_> {
 
     /// The suite keeps its servers' files in its own tree, so units that run side by side each need one.
     fn tree(&self, number: usize) -> Result<PathBuf, Failure> {
-        let tree = cache_directory().join(format!("tree-{number}"));
+        let tree = run_directory().join(format!("tree-{number}"));
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }
@@ -185,7 +191,7 @@ impl Suite<'_> {
     }
 
     fn run_unit(&self, unit: &str, tree: &Path, number: usize) -> Result<Report, Failure> {
-        let logs = cache_directory().join("logs");
+        let logs = run_directory().join("logs");
         fs::create_dir_all(&logs)?;
         let flat_name = unit.replace('/', "-");
         let skipfile = logs.join(format!("{flat_name}.skip"));
@@ -201,7 +207,8 @@ impl Suite<'_> {
             programs: &self.programs,
             log: &logs.join(format!("{flat_name}.log")),
             skipfile: &skipfile,
-            port_first: PORT_FIRST + port_offset,
+            only: &self.options.only,
+            port_first: self.options.base_port + port_offset,
             port_count: PORTS_PER_JOB - 100,
             limit: Duration::from_secs(self.options.limit),
         }
@@ -219,10 +226,12 @@ impl Suite<'_> {
         let expected_failures = failed_count - results.failed.len();
         let obsolete_skips =
             results.passed.iter().filter(|test| is_listed(test)).cloned().collect();
+        let is_partial_run =
+            self.options.all || !self.options.only.is_empty() || results.abort.is_some();
         let is_known = |test: &str| {
             let is_expression = test.starts_with('/');
-            let seen = results.skipped.iter().chain(&results.passed).any(|seen| seen == test);
-            is_expression || seen || self.options.all || results.abort.is_some()
+            let was_seen = results.skipped.iter().chain(&results.passed).any(|seen| seen == test);
+            is_partial_run || is_expression || was_seen
         };
         let listed = self.list.tests(unit).filter_map(|entry| entry.test.clone());
         let unknown_skips = listed.filter(|test| !is_known(test)).collect();
@@ -232,7 +241,7 @@ impl Suite<'_> {
 
 /// A folder whose `valkey-server` is the server under test, beside Valkey's own tools.
 fn program_folder(source: &Path, server: &Path) -> Result<PathBuf, Failure> {
-    let folder = cache_directory().join("bin");
+    let folder = run_directory().join("bin");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
@@ -280,7 +289,7 @@ fn conclude(reports: &[Report]) -> Result<(), Failure> {
         reports.len(),
         sum(|report| report.results.passed.len()),
         sum(|report| report.results.skipped.len() + report.expected_failures),
-        cache_directory().join("logs").display()
+        run_directory().join("logs").display()
     );
     if failed + aborted == 0 {
         Ok(())

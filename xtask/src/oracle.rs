@@ -47,6 +47,9 @@ fn play(program: &Path, filter: &str, update: bool, scope: Scope) -> Result<usiz
     let transcripts = root().join("tests/transcripts");
     let Summary { files, checked, failures, updated } =
         transcript::run_files(&transcripts, filter, update, scope, &mut target)?;
+    if files == 0 && scope == Scope::All {
+        return Err(format!("no transcript's path contains `{filter}`").into());
+    }
     for failure in &failures {
         println!("{failure}");
     }

@@ -10,6 +10,11 @@ pub(crate) fn cache_directory() -> PathBuf {
     chosen.unwrap_or_else(|| target_directory().join("compat"))
 }
 
+/// Where one run keeps its files; the cache may be shared by several working copies.
+pub(crate) fn run_directory() -> PathBuf {
+    target_directory().join("compat")
+}
+
 /// One of Valkey's programs: in `VALKEY_BIN_DIR`, in the cache, or installed.
 pub(crate) fn valkey_program(name: &str) -> Option<PathBuf> {
     let chosen = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);

@@ -198,8 +198,9 @@ pub fn run_files(
     target: &mut dyn Target,
 ) -> io::Result<Summary> {
     let mut summary = Summary::default();
+    let here = std::env::current_dir()?;
     for path in files(root)? {
-        let name = path.display().to_string();
+        let name = path.strip_prefix(&here).unwrap_or(&path).display().to_string();
         let relative = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         if !relative.contains(filter) {
             continue;

@@ -13,8 +13,15 @@ const SUITE: &str = "sid";
 const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// The folder of Valkey's source with its programs built in `src/`; fetches and builds what is missing.
+/// The folder of Valkey's source with its programs built in `src/`: the one that `VALKEY_BIN_DIR` lies in, else the
+/// cache's, where what is missing is fetched and built.
 pub(crate) fn prepare() -> Result<PathBuf, Failure> {
+    let chosen = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);
+    let built_elsewhere =
+        chosen.as_deref().and_then(Path::parent).filter(|source| source.join("runtest").is_file());
+    if let Some(source) = built_elsewhere {
+        return Ok(source.to_owned());
+    }
     let source = cache_directory().join("valkey");
     if !source.join("runtest").is_file() {
         fetch(&source)?;

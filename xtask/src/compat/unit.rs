@@ -27,6 +27,8 @@ pub(crate) struct Run<'a> {
     pub(crate) programs: &'a Path,
     pub(crate) log: &'a Path,
     pub(crate) skipfile: &'a Path,
+    /// Only these tests, if any are named.
+    pub(crate) only: &'a [String],
     pub(crate) port_first: u16,
     pub(crate) port_count: u16,
     pub(crate) limit: Duration,
@@ -62,6 +64,7 @@ impl Run<'_> {
             .args(["--baseport", &self.port_first.to_string()])
             .args(["--portcount", &self.port_count.to_string()])
             .args(["--timeout", &self.limit.as_secs().to_string()])
+            .args(self.only.iter().flat_map(|test| ["--only", test]))
             .arg("--skipfile")
             .arg(self.skipfile)
             .current_dir(self.tree)
