@@ -108,7 +108,27 @@ impl<'a> Context<'a, '_> {
     pub fn replicate(&mut self, command: &[&[u8]]) {
         self.effects.replaces_command = true;
         if self.effects.is_journalled {
+            self.flush_expired();
             self.effects.journal.command(self.keys.db() as u32, command);
+        }
+    }
+
+    /// Writes the running command to the journal as it stands.
+    pub(crate) fn replicate_verbatim(&mut self) {
+        let db = self.keys.db() as u32;
+        let mut writer = self.effects.journal.begin(db, self.args.len());
+        for argument in self.args.from(0) {
+            writer.argument(argument);
+        }
+    }
+
+    /// Makes known which keys were found due: to the journal, before anything that follows from it, and to listeners.
+    pub(crate) fn flush_expired(&mut self) {
+        for (db, key) in self.keys.take_expired() {
+            if self.effects.is_journalled {
+                self.effects.journal.command(db as u32, &[b"DEL", &key]);
+            }
+            self.notify_in(db, Key::new(&key), Event::EXPIRED);
         }
     }
 

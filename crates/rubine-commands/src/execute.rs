@@ -31,14 +31,30 @@ pub fn shards_of(spec: &Spec, args: Args<'_>, is_atomic: bool) -> ShardSet {
     }
 }
 
-/// Runs a handler. On an error, whatever reply it had begun is replaced by the error.
+/// Runs a handler and writes to the journal what it did. On an error, whatever reply it had begun is replaced by the
+/// error.
 #[inline]
 pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     let mark = cx.reply.mark();
+    let dirty_before = cx.keys.dirty();
+    cx.effects.replaces_command = false;
     let result = (command.run)(cx);
-    if let Err(error) = &result {
-        cx.reply.truncate_to(mark);
-        cx.reply.error(&error.to_string());
+    cx.flush_expired();
+    match &result {
+        Ok(()) => {
+            let is_verbatim = cx.effects.is_journalled && !cx.effects.replaces_command;
+            if is_verbatim && dirty_before < cx.keys.dirty() {
+                cx.replicate_verbatim();
+            }
+        }
+        Err(error) => {
+            debug_assert!(
+                dirty_before == cx.keys.dirty(),
+                "a command changed something and failed"
+            );
+            cx.reply.truncate_to(mark);
+            cx.reply.error(&error.to_string());
+        }
     }
     result
 }

@@ -42,6 +42,8 @@ pub struct ExpiryCycle {
 pub struct ExpiryStep {
     /// Keys with a deadline in the shard's database where the step was.
     pub volatile_count: usize,
+    /// Keys that were looked at, about.
+    pub examined_count: usize,
     /// Keys and fields removed.
     pub removed_count: usize,
     /// The walk has come round.
@@ -75,9 +77,10 @@ impl ExpiryCycle {
         let shard = locked.shards_mut().next().expect("one shard was locked");
         let mut due_keys: Vec<Vec<u8>> = Vec::new();
         let mut due_hashes: Vec<Vec<u8>> = Vec::new();
-        let (mut next, mut volatile_count) = (None, 0);
+        let (mut next, mut volatile_count, mut examined_count) = (None, 0, 0);
         if let Some(table) = shard.table(self.db).filter(|table| table.has_deadlines()) {
             volatile_count = table.volatile_len();
+            examined_count = table.segment_len(self.table_hash);
             next = table.due(self.table_hash, now, |record| {
                 let is_due = record.deadline().is_some_and(|deadline| deadline <= now);
                 if is_due { &mut due_keys } else { &mut due_hashes }.push(record.key().to_vec());
@@ -96,7 +99,7 @@ impl ExpiryCycle {
             None if self.db + 1 < shard.db_count() => (self.db, self.table_hash) = (self.db + 1, 0),
             None => self.next_shard(),
         }
-        ExpiryStep { volatile_count, removed_count, is_round: false }
+        ExpiryStep { volatile_count, examined_count, removed_count, is_round: false }
     }
 
     fn next_shard(&mut self) {

@@ -40,6 +40,25 @@ impl<'a> Key<'a> {
     pub fn table_hash(self) -> u64 {
         self.table_hash
     }
+
+    /// Where the key belongs, without the key.
+    #[inline]
+    pub fn place(self) -> Place {
+        Place { table_hash: self.table_hash }
+    }
+}
+
+/// Where a key belongs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub(crate) table_hash: u64,
+}
+
+impl Place {
+    #[inline]
+    pub(crate) fn shard(self) -> usize {
+        self.table_hash as usize & (SHARD_COUNT - 1)
+    }
 }
 
 /// The hash that tables place a key by.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use parking_lot::{Mutex, MutexGuard};
-use rubine_structures::record::Record;
+use rubine_structures::record::{Record, RecordRef};
 use rubine_structures::table::Table;
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
-use crate::key::{Key, SHARD_COUNT};
+use crate::key::{Key, Place, SHARD_COUNT};
 use crate::shard::Shard;
 use crate::snapshot::Snapshot;
 use crate::waiters::{Ready, Waiter};
@@ -125,23 +125,23 @@ impl Keyspace {
         Locked { guards, keyspace: self }
     }
 
-    /// Asks the processor to fetch the home bucket of `key`. Does nothing if the shard is being used.
+    /// Asks the processor to fetch the home bucket of a key. Does nothing if the shard is being used.
     #[inline]
-    pub fn prefetch_bucket(&self, db: usize, key: Key<'_>) {
-        if let Some(shard) = self.shards[key.shard()].0.try_lock()
+    pub fn prefetch_bucket(&self, db: usize, place: Place) {
+        if let Some(shard) = self.shards[place.shard()].0.try_lock()
             && let Some(table) = shard.table(db)
         {
-            table.prefetch_bucket(key.table_hash());
+            table.prefetch_bucket(place.table_hash);
         }
     }
 
-    /// Asks the processor to fetch the record of `key`, whose bucket was fetched before.
+    /// Asks the processor to fetch the record of a key, whose bucket was fetched before.
     #[inline]
-    pub fn prefetch_record(&self, db: usize, key: Key<'_>) {
-        if let Some(shard) = self.shards[key.shard()].0.try_lock()
+    pub fn prefetch_record(&self, db: usize, place: Place) {
+        if let Some(shard) = self.shards[place.shard()].0.try_lock()
             && let Some(table) = shard.table(db)
         {
-            table.prefetch_record(key.table_hash());
+            table.prefetch_record(place.table_hash);
         }
     }
 
@@ -256,6 +256,19 @@ impl Locked<'_> {
     /// All locked shards, to look at.
     pub fn shards(&self) -> impl Iterator<Item = &Shard> {
         self.guards.iter().map(|(_, shard)| &**shard)
+    }
+
+    /// Whether a key is there and due at `now`.
+    pub fn is_due(&self, db: usize, key: Key<'_>, now: i64) -> bool {
+        let table = self.shard(key).table(db);
+        let record = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
+        record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now)
+    }
+
+    /// All locked shards on which a hand-off is due.
+    pub fn pending_hand_offs(&self) -> Vec<usize> {
+        let pending = self.guards.iter().filter(|it| it.1.waiters.has_ready());
+        pending.map(|it| usize::from(it.0)).collect()
     }
 
     /// The shard of which a hand-off to a waiter is due: whoever holds the locks gives them back, completes it, and

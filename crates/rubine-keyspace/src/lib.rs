@@ -18,7 +18,7 @@ mod watch;
 
 pub use self::access::{Access, AccessPolicy};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
-pub use self::key::{Key, SHARD_COUNT, ScanCursor};
+pub use self::key::{Key, Place, SHARD_COUNT, ScanCursor};
 pub use self::keyspace::{Garbage, Keyspace, Locked, ShardSet};
 pub use self::shard::Shard;
 pub use self::snapshot::Snapshot;

@@ -18,6 +18,8 @@ pub struct Changes {
     pub dirty: u64,
     /// Keys that were found due and removed, with their database.
     pub expired: Vec<(usize, Box<[u8]>)>,
+    /// How many keys were found due.
+    pub expired_count: u64,
     /// Lookups for reading that found a key.
     pub hits: u64,
     /// Lookups for reading that did not.
@@ -234,6 +236,18 @@ impl<'a, 'k> View<'a, 'k> {
     /// Has a value freed that was taken out of a key, in the background if that takes long.
     pub fn discard(&mut self, value: Value<'static>) {
         self.locked.keyspace.discard_value(Some(value));
+    }
+
+    /// The number of changes so far.
+    #[inline]
+    pub fn dirty(&self) -> u64 {
+        self.changes.dirty
+    }
+
+    /// The keys that were found due and removed since the last call, with their databases.
+    #[inline]
+    pub fn take_expired(&mut self) -> Vec<(usize, Box<[u8]>)> {
+        std::mem::take(&mut self.changes.expired)
     }
 
     /// Counts changes beyond one a key.
@@ -518,6 +532,7 @@ impl<'a, 'k> View<'a, 'k> {
             self.locked.keyspace.discard_record(record);
             self.locked.shard_mut(key).note_change(self.db, key.bytes());
             self.changes.expired.push((self.db, key.bytes().into()));
+            self.changes.expired_count += 1;
         }
     }
 

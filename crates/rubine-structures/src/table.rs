@@ -240,6 +240,11 @@ impl Table {
         segment.end_hash(cursor)
     }
 
+    /// Number of records in the segment that holds `hash`.
+    pub fn segment_len(&self, hash: u64) -> usize {
+        self.segment(hash).len()
+    }
+
     /// Bytes of directory and segments.
     pub fn overhead_bytes(&self) -> usize {
         let mut segments = 0;

@@ -205,6 +205,15 @@ impl Output {
         self.blocks.shrink_to_fit();
     }
 
+    /// Appends all that `other` holds.
+    pub fn append(&mut self, mut other: Self) {
+        other.seal();
+        self.seal();
+        self.block_bytes += other.block_bytes;
+        self.stream_count += other.stream_count;
+        self.blocks.append(&mut other.blocks);
+    }
+
     /// The tail, with room for `len` more bytes.
     #[inline]
     pub(super) fn room_for(&mut self, len: usize) -> &mut Vec<u8> {

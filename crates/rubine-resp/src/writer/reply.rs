@@ -37,6 +37,17 @@ impl<'a> Reply<'a> {
         self.protocol
     }
 
+    /// The replies that follow are of this protocol.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+    }
+
+    /// The same writer, lent for a shorter time.
+    #[inline]
+    pub fn reborrow(&mut self) -> Reply<'_> {
+        Reply { out: &mut *self.out, protocol: self.protocol }
+    }
+
     /// Where the next reply will start; see [`Reply::truncate_to`].
     #[inline]
     pub fn mark(&self) -> Mark {

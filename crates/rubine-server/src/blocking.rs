@@ -1,0 +1,185 @@
+//! Clients that wait for keys: queueing them, and completing hand-offs in the order of their coming.
+//!
+//! A hand-off is completed by whoever next has to do with the shard, before anything else runs there.
+
+use std::sync::Arc;
+
+use rubine_commands::{Args, Wait};
+use rubine_keyspace::{Key, Locked, ShardSet, Waiter, WaiterState};
+use rubine_resp::parser::ArgRange;
+use rubine_resp::writer::{Output, Protocol, Reply};
+
+use crate::client::{Blocked, Client, TimeoutReply};
+use crate::command_table::Run;
+use crate::dispatch::Core;
+use crate::mailbox::Message;
+
+impl Core {
+    /// Lets a client wait as its command asked for, while the locks under which it found nothing are still held.
+    pub(crate) fn start_waiting(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        wait: Wait,
+        locked: &mut Locked<'_>,
+    ) {
+        let owned = args.from(0).map(Box::from).collect();
+        let protocol = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
+        let waiter = Waiter::new(
+            client.id,
+            self.index,
+            client.db,
+            owned,
+            wait.keys,
+            wait.ends_on_error,
+            protocol,
+        );
+        locked.add_waiter(&waiter);
+        self.block(client, Some(waiter), wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
+    }
+
+    /// Lets a client wait for something.
+    pub(crate) fn block(
+        &mut self,
+        client: &mut Client,
+        waiter: Option<Arc<Waiter>>,
+        deadline: Option<i64>,
+        on_timeout: TimeoutReply,
+    ) {
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, client.id));
+        }
+        client.blocked = Some(Blocked { waiter, deadline, on_timeout });
+        self.stats().blocked_clients.add(1);
+    }
+
+    /// Ends a client's wait, unless its command has run already and the reply is on its way. Returns what it
+    /// waited for.
+    pub(crate) fn stop_waiting(&mut self, client: &mut Client) -> Option<Blocked> {
+        let is_over = client
+            .blocked
+            .as_ref()?
+            .waiter
+            .as_ref()
+            .is_none_or(|waiter| waiter.end(WaiterState::Cancelled));
+        if !is_over {
+            return None;
+        }
+        let blocked = self.unblock(client)?;
+        if let Some(waiter) = &blocked.waiter {
+            let mut locked = self.server.keyspace.lock(&queues_of(waiter));
+            locked.remove_waiter(waiter);
+        }
+        Some(blocked)
+    }
+
+    /// Ends a client's wait with the reply that it would get when its time is over, or with an error.
+    pub(crate) fn give_up(&mut self, client: &mut Client, with_error: bool) {
+        let Some(blocked) = self.stop_waiting(client) else { return };
+        let protocol = client.protocol;
+        let mut reply = Reply::new(&mut client.output, protocol);
+        if with_error {
+            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            return;
+        }
+        match blocked.on_timeout {
+            TimeoutReply::Nothing(nothing) => nothing.write(&mut reply),
+            TimeoutReply::Integer(number) => reply.integer(number),
+            TimeoutReply::Integers(first, second) => {
+                reply.array(2);
+                reply.integer(first);
+                reply.integer(second);
+            }
+        }
+    }
+
+    /// Takes the mark of waiting off a client whose wait has ended.
+    pub(crate) fn unblock(&mut self, client: &mut Client) -> Option<Blocked> {
+        let blocked = client.blocked.take()?;
+        if let Some(deadline) = blocked.deadline {
+            self.deadlines.remove(&(deadline, client.id));
+        }
+        let waiting = &self.stats().blocked_clients;
+        waiting.set(waiting.get().saturating_sub(1));
+        Some(blocked)
+    }
+
+    /// Takes the locks of `shards` when no hand-off is due on any of them.
+    pub(crate) fn lock(&mut self, shards: &ShardSet) -> Locked<'static> {
+        loop {
+            let locked = self.server.keyspace.lock(shards);
+            let Some(shard) = locked.pending_hand_off() else { return locked };
+            drop(locked);
+            self.complete_hand_offs(vec![shard]);
+        }
+    }
+
+    /// Completes all hand-offs that are due on `shards`, and those that follow from them.
+    #[cold]
+    pub(crate) fn complete_hand_offs(&mut self, mut shards: Vec<usize>) {
+        let server = self.server;
+        while let Some(index) = shards.pop() {
+            let shard = ShardSet::of_shard(index);
+            loop {
+                let locked = server.keyspace.lock(&shard);
+                let Some((ready, waiters)) = locked.next_hand_off() else { break };
+                drop(locked);
+                for waiter in &waiters {
+                    let pending = self.serve(waiter);
+                    shards.extend(pending.into_iter().filter(|it| *it != index));
+                }
+                server.keyspace.lock(&shard).settle_hand_off(&ready);
+            }
+        }
+    }
+
+    /// Runs the command of one waiter, if it still waits; its client gets the reply by mail. Returns the shards on
+    /// which hand-offs are due now.
+    fn serve(&mut self, waiter: &Arc<Waiter>) -> Vec<usize> {
+        let server = self.server;
+        let (bytes, ranges) = flatten(&waiter.args);
+        let args = Args::new(&bytes, &ranges);
+        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Vec::new() };
+        let Run::Data(command) = entry.run else { return Vec::new() };
+
+        let mut shards = rubine_commands::shards_of(entry.spec, args, true);
+        shards.add_all(&queues_of(waiter));
+        let mut locked = server.keyspace.lock(&shards);
+        if waiter.state() != WaiterState::Waiting {
+            return Vec::new();
+        }
+        let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, protocol);
+        self.begin_unit();
+        let result = self.run_data(command, waiter.db, true, &mut reply, args, &mut locked);
+        let waits_on = self.effects.wait.take().is_some();
+        let ends = match result {
+            Ok(()) => !waits_on,
+            Err(_) => waiter.ends_on_error,
+        };
+        if ends && waiter.end(WaiterState::Served) {
+            locked.remove_waiter(waiter);
+            let message = Message::Served { client: waiter.client, output };
+            server.workers[waiter.worker].send(message);
+        }
+        self.write_journal();
+        locked.pending_hand_offs()
+    }
+}
+
+/// The shards in whose queues a waiter stands.
+fn queues_of(waiter: &Waiter) -> ShardSet {
+    let mut shards = ShardSet::default();
+    waiter.keys.iter().for_each(|&index| shards.add(Key::new(&waiter.args[index])));
+    shards
+}
+
+fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
+    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+    for argument in args {
+        ranges.push(ArgRange { start: bytes.len(), len: argument.len() });
+        bytes.extend_from_slice(argument);
+    }
+    (bytes, ranges)
+}

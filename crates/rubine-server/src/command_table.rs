@@ -1,0 +1,189 @@
+//! All commands by name: the data commands and the server's own, with subcommands under their containers.
+//! Never runs one.
+
+use rubine_base::hash::HashMap;
+use rubine_commands::{Command, FAMILIES, Group, Spec};
+
+use crate::session::{SERVER_FAMILIES, SessionHandler};
+
+/// Longer names are no commands.
+const NAME_LEN_MAX: usize = 32;
+
+/// How a command is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Run {
+    Data(&'static Command),
+    Session(SessionHandler),
+    /// It is only a name in front of subcommands.
+    Container,
+}
+
+/// One command.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) spec: &'static Spec,
+    pub(crate) group: Group,
+    pub(crate) run: Run,
+    /// As errors and statistics show it: `get`, `config|set`.
+    pub(crate) full_name: String,
+    /// It stands behind a container's name.
+    pub(crate) is_subcommand: bool,
+    /// Where its statistics are.
+    pub(crate) number: usize,
+    /// In order of declaration; empty unless it is a container.
+    pub(crate) subcommands: Vec<&'static Entry>,
+}
+
+impl Entry {
+    /// The subcommand of that name.
+    pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Entry> {
+        let mut subcommands = self.subcommands.iter();
+        subcommands.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
+    }
+
+    pub(crate) fn is_container(&self) -> bool {
+        matches!(self.run, Run::Container)
+    }
+}
+
+/// The commands of a server.
+#[derive(Debug)]
+pub(crate) struct CommandTable {
+    by_name: HashMap<Vec<u8>, &'static Entry>,
+    /// Every command and subcommand, by number.
+    all: Vec<&'static Entry>,
+}
+
+impl CommandTable {
+    /// The table with `renamed` commands: pairs of old name and new name, where an empty new name removes.
+    /// Lives as long as the process.
+    pub(crate) fn new(renamed: &[(Vec<u8>, Vec<u8>)]) -> Result<Self, String> {
+        let mut builder = Builder::default();
+        for family in FAMILIES {
+            for command in family.commands {
+                builder.add(family.group, command, |it| Run::Data(it));
+            }
+        }
+        for family in SERVER_FAMILIES {
+            for command in family.commands {
+                builder.add(family.group, command, |it| Run::Session(it.run));
+            }
+        }
+        let mut table = builder.finish();
+        for (old, new) in renamed {
+            table.rename(old, new)?;
+        }
+        Ok(table)
+    }
+
+    /// The command of that name, in any case.
+    #[inline]
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&'static Entry> {
+        let mut upper = [0; NAME_LEN_MAX];
+        let upper = upper.get_mut(..name.len())?;
+        upper.copy_from_slice(name);
+        upper.make_ascii_uppercase();
+        self.by_name.get(&*upper).copied()
+    }
+
+    /// How many commands and subcommands there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Every command and subcommand, by number.
+    pub(crate) fn all(&self) -> &[&'static Entry] {
+        &self.all
+    }
+
+    /// The commands without subcommands, in order of name.
+    pub(crate) fn top_level(&self) -> Vec<&'static Entry> {
+        let mut entries: Vec<_> = self.by_name.values().copied().collect();
+        entries.sort_by(|a, b| a.full_name.cmp(&b.full_name));
+        entries
+    }
+
+    fn rename(&mut self, old: &[u8], new: &[u8]) -> Result<(), String> {
+        let name = |it: &[u8]| String::from_utf8_lossy(it).into_owned();
+        let Some(entry) = self.by_name.remove(&old.to_ascii_uppercase()) else {
+            return Err(format!("No such command in rename-command: '{}'", name(old)));
+        };
+        if new.is_empty() {
+            return Ok(());
+        }
+        if self.by_name.insert(new.to_ascii_uppercase(), entry).is_some() {
+            return Err(format!("Target command name already exists: '{}'", name(new)));
+        }
+        Ok(())
+    }
+}
+
+/// A command before its subcommands are complete: data and server families may both add to a container.
+struct Draft {
+    spec: &'static Spec,
+    group: Group,
+    run: Run,
+    subcommands: Vec<(&'static Spec, Run)>,
+}
+
+#[derive(Default)]
+struct Builder {
+    drafts: Vec<Draft>,
+}
+
+impl Builder {
+    fn add<H: Copy>(
+        &mut self,
+        group: Group,
+        command: &'static Command<H>,
+        run: impl Fn(&'static Command<H>) -> Run,
+    ) {
+        let subcommands = command.subcommands.iter().map(|it| (&it.spec, run(it)));
+        let present = self.drafts.iter_mut().find(|it| it.spec.name == command.spec.name);
+        if let Some(draft) = present {
+            return draft.subcommands.extend(subcommands);
+        }
+        let subcommands: Vec<_> = subcommands.collect();
+        let run = if subcommands.is_empty() { run(command) } else { Run::Container };
+        self.drafts.push(Draft { spec: &command.spec, group, run, subcommands });
+    }
+
+    fn finish(self) -> CommandTable {
+        let mut table = CommandTable { by_name: HashMap::default(), all: Vec::new() };
+        for draft in self.drafts {
+            let name = draft.spec.name.to_ascii_lowercase();
+            let mut subcommands = Vec::new();
+            for (spec, run) in draft.subcommands {
+                let full_name = format!("{name}|{}", spec.name.to_ascii_lowercase());
+                let number = table.all.len();
+                let entry = Entry {
+                    spec,
+                    group: draft.group,
+                    run,
+                    full_name,
+                    is_subcommand: true,
+                    number,
+                    subcommands: Vec::new(),
+                };
+                let entry: &'static Entry = Box::leak(Box::new(entry));
+                table.all.push(entry);
+                subcommands.push(entry);
+            }
+            let number = table.all.len();
+            let (spec, group, run) = (draft.spec, draft.group, draft.run);
+            let entry = Entry {
+                spec,
+                group,
+                run,
+                full_name: name,
+                is_subcommand: false,
+                number,
+                subcommands,
+            };
+            let entry: &'static Entry = Box::leak(Box::new(entry));
+            table.all.push(entry);
+            table.by_name.insert(spec.name.as_bytes().to_vec(), entry);
+        }
+        table
+    }
+}

@@ -1,0 +1,4 @@
+//! The server's own commands, by topic.
+
+pub(crate) mod connection;
+pub(crate) mod server;

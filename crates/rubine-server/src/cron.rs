@@ -1,0 +1,256 @@
+//! What happens by the clock: expiry of keys nobody asks for, idle clients, limits on output, the gauges of INFO.
+//! Never sleeps.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rubine_commands::{Event, EventClass};
+use rubine_keyspace::{Due, ExpiryCycle};
+
+use crate::client::{Client, ClientFlags};
+use crate::config::{Config, OutputBufferLimit};
+use crate::dispatch::Core;
+use crate::sys::{allocator, ticks};
+use crate::worker::schedule;
+
+/// How often the clock's work is done.
+const PERIOD_MS: i64 = 100;
+/// Part of a worker's time that expiry may take while much is due, in percent, for each unit of effort.
+const EXPIRY_SHARE_PERCENT: f64 = 25.0;
+/// Time that expiry takes in a period when little is due.
+const EXPIRY_QUIET_US: f64 = 500.0;
+/// One turn's part of expiry, so that clients are served in between.
+const EXPIRY_SLICE_US: f64 = 500.0;
+/// Above this part of due keys among those looked at, expiry works harder.
+const EXPIRY_STALE_MAX: f64 = 0.02;
+
+/// Rates that INFO shows, as of the last second or so.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) operations_per_second: AtomicU64,
+    pub(crate) input_bytes_per_second: AtomicU64,
+    pub(crate) output_bytes_per_second: AtomicU64,
+}
+
+/// The clock's work of one worker.
+pub(crate) struct Cron {
+    next_at: i64,
+    expiry: ExpiryCycle,
+    /// Time that expiry may still take in this period, in microseconds.
+    expiry_budget_us: f64,
+    /// Keys removed and steps made since the budget was last worked out.
+    removed: usize,
+    examined: usize,
+    is_behind: bool,
+    sampled: Sample,
+}
+
+/// Totals at a moment, from which rates are made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    at: i64,
+    commands: u64,
+    input_bytes: u64,
+    output_bytes: u64,
+}
+
+impl Cron {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self {
+            next_at: core.now,
+            expiry: ExpiryCycle::new(core.index, core.server.workers.len()),
+            expiry_budget_us: 0.0,
+            removed: 0,
+            examined: 0,
+            is_behind: false,
+            sampled: Sample::default(),
+        }
+    }
+
+    /// How long nothing is due.
+    pub(crate) fn sleep_ms(&self) -> i64 {
+        if self.is_behind && 0.0 < self.expiry_budget_us { 0 } else { PERIOD_MS }
+    }
+
+    /// Does what is due that needs no client.
+    pub(crate) fn run(&mut self, core: &mut Core) {
+        if self.next_at <= core.now {
+            self.next_at = core.now + PERIOD_MS;
+            self.start_period(core);
+        }
+        if 0.0 < self.expiry_budget_us {
+            self.expire(core);
+        }
+    }
+
+    fn start_period(&mut self, core: &mut Core) {
+        let stale = self.removed as f64 / self.examined.max(1) as f64;
+        self.is_behind = EXPIRY_STALE_MAX < stale;
+        self.expiry_budget_us = if self.is_behind {
+            PERIOD_MS as f64 * 1000.0 * EXPIRY_SHARE_PERCENT / 100.0
+        } else {
+            EXPIRY_QUIET_US
+        };
+        (self.removed, self.examined) = (0, 0);
+        if core.index == 0 {
+            self.sample(core);
+        }
+    }
+
+    /// One slice of expiry.
+    fn expire(&mut self, core: &mut Core) {
+        let server = core.server;
+        let is_stopped =
+            !server.expires_actively.load(Ordering::Relaxed) || server.pause.stops_writes(core.now);
+        if is_stopped {
+            self.expiry_budget_us = 0.0;
+            return;
+        }
+        let per_us = ticks::per_microsecond();
+        let start = ticks::now();
+        let limit = (EXPIRY_SLICE_US.min(self.expiry_budget_us) * per_us) as u64;
+        core.begin_unit();
+        let mut was_round = false;
+        loop {
+            let now = core.now;
+            let effects = &mut core.effects;
+            let mut keys = 0;
+            let mut fields = 0;
+            let step = self.expiry.step(&server.keyspace, now, |due| {
+                match due {
+                    Due::Key { db, key } => {
+                        keys += 1;
+                        if effects.is_journalled {
+                            effects.journal.command(db as u32, &[b"DEL", key]);
+                        }
+                        notify(effects, Event::EXPIRED, db, key);
+                    }
+                    Due::Fields { db, key, fields: due, is_empty } => {
+                        fields += due.len() as u64;
+                        if effects.is_journalled {
+                            let mut writer = effects.journal.begin(db as u32, due.len() + 2);
+                            writer.argument(b"HDEL").argument(key);
+                            for field in due {
+                                writer.argument(field);
+                            }
+                        }
+                        notify(effects, Event::HEXPIRED, db, key);
+                        if is_empty {
+                            notify(effects, Event::DEL, db, key);
+                        }
+                    }
+                }
+                if !effects.journal.is_empty() {
+                    // While the shard is locked, so that the order of the log is that of the data.
+                    server.journal.append(&mut effects.journal, (now / 1000) as u64);
+                }
+            });
+            core.stats().expired_keys.add(keys);
+            core.stats().expired_fields.add(fields);
+            self.removed += step.removed_count;
+            self.examined += step.examined_count;
+            let is_over = limit <= ticks::now().wrapping_sub(start);
+            // One round in a period is enough where nothing was found.
+            let is_idle = step.is_round && std::mem::replace(&mut was_round, true);
+            if is_over || is_idle {
+                break;
+            }
+        }
+        core.effects.events.clear();
+        let spent = ticks::now().wrapping_sub(start) as f64 / per_us;
+        self.expiry_budget_us =
+            if was_round && self.removed == 0 { 0.0 } else { self.expiry_budget_us - spent };
+    }
+
+    /// Works out the rates that INFO shows.
+    fn sample(&mut self, core: &Core) {
+        const SPAN_MS: i64 = 1000;
+        let server = core.server;
+        let used = allocator::used_memory();
+        if server.peak_memory.fetch_max(used, Ordering::Relaxed) < used {
+            server.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
+        }
+        if core.now - self.sampled.at < SPAN_MS {
+            return;
+        }
+        let sample = Sample {
+            at: core.now,
+            commands: server.commands_processed(),
+            input_bytes: server.total(|it| it.input_bytes.get()),
+            output_bytes: server.total(|it| it.output_bytes.get()),
+        };
+        let elapsed = (sample.at - self.sampled.at).max(1) as u64;
+        let rate = |now: u64, before: u64| now.saturating_sub(before) * 1000 / elapsed;
+        let gauges = &server.gauges;
+        let commands = rate(sample.commands, self.sampled.commands);
+        gauges.operations_per_second.store(commands, Ordering::Relaxed);
+        let input = rate(sample.input_bytes, self.sampled.input_bytes);
+        gauges.input_bytes_per_second.store(input, Ordering::Relaxed);
+        let output = rate(sample.output_bytes, self.sampled.output_bytes);
+        gauges.output_bytes_per_second.store(output, Ordering::Relaxed);
+        self.sampled = sample;
+    }
+
+    /// Closes clients that have been idle or do not read, once a second.
+    pub(crate) fn look_after(
+        &mut self,
+        core: &mut Core,
+        clients: &mut [Option<Box<Client>>],
+        scheduled: &mut Vec<usize>,
+    ) {
+        const EVERY_MS: i64 = 1000;
+        if core.now - core.looked_after_at < EVERY_MS {
+            return;
+        }
+        core.looked_after_at = core.now;
+        let config = core.server.config.load();
+        for (slot, client) in clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            if is_idle(core, client) {
+                tracing::info!(target: "verbose", "Closing idle client");
+                client.flags |= ClientFlags::CLOSE_NOW;
+            }
+            if exceeds_output_limit(&config, client, core.now) {
+                client.flags |= ClientFlags::CLOSE_NOW;
+                core.stats().output_buffer_limit_disconnections.add(1);
+                tracing::warn!(
+                    "Client id={} addr={} closed for overcoming of output buffer limits.",
+                    client.id,
+                    client.info.address
+                );
+            }
+            let pause_is_over = client.flags.contains(ClientFlags::PAUSED);
+            if client.flags.contains(ClientFlags::CLOSE_NOW) || pause_is_over {
+                schedule(scheduled, client, slot);
+            }
+        }
+    }
+}
+
+fn is_idle(core: &Core, client: &Client) -> bool {
+    let limit = i64::from(core.settings.idle_seconds_max);
+    let last = client.info.last_interaction.load(Ordering::Relaxed);
+    limit != 0 && client.blocked.is_none() && limit < (core.now - last) / 1000
+}
+
+/// Whether a client has left more unread than it may.
+pub(crate) fn exceeds_output_limit(config: &Config, client: &mut Client, now: i64) -> bool {
+    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } =
+        config.client_output_buffer_limit.normal;
+    let unread = (client.output.buffered_bytes() + client.output.pinned_bytes()) as u64;
+    if hard_bytes != 0 && hard_bytes < unread {
+        return true;
+    }
+    if soft_bytes == 0 || unread <= soft_bytes {
+        client.soft_limit_since = None;
+        return false;
+    }
+    let since = *client.soft_limit_since.get_or_insert(now / 1000);
+    (soft_seconds as i64) < now / 1000 - since
+}
+
+fn notify(effects: &mut rubine_commands::Effects, event: Event, db: usize, key: &[u8]) {
+    let is_wanted = |class: EventClass| class.contains(event.class);
+    if effects.listened.is_some_and(is_wanted) {
+        effects.events.push((event, db, key.into()));
+    }
+}

@@ -1,0 +1,421 @@
+//! The life of a request, from its name to its reply. Takes locks in one place, before the handler, and gives them back
+//! in one place, after its effects are in the journal.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rubine_base::random::Random;
+use rubine_commands::{
+    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Flags, shards_of,
+};
+use rubine_keyspace::{Access, Changes, Locked, View, ViewOptions};
+use rubine_resp::parser::ProtocolError;
+use rubine_resp::writer::{Protocol, Reply};
+
+use crate::client::{Client, ClientFlags, ReplyMode};
+use crate::command_table::{Entry, Run};
+use crate::gates;
+use crate::server::Server;
+use crate::session::Session;
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+use crate::sys::ticks;
+use crate::transaction::OwnedArgs;
+
+/// What a worker needs to run commands: everything but its clients and its event loop.
+pub(crate) struct Core {
+    pub(crate) server: &'static Server,
+    /// The worker's number.
+    pub(crate) index: usize,
+    pub(crate) settings: Arc<Settings>,
+    /// Unix milliseconds, read once a turn.
+    pub(crate) now: i64,
+    pub(crate) effects: Effects,
+    pub(crate) changes: Changes,
+    pub(crate) random: Random,
+    access_random: Random,
+    /// When clients give up waiting: moment and client.
+    pub(crate) deadlines: BTreeSet<(i64, u64)>,
+    /// Memory is used up, and evicting did not help.
+    pub(crate) is_out_of_memory: bool,
+    /// When clients were last looked after, Unix milliseconds.
+    pub(crate) looked_after_at: i64,
+    /// When the last command ended, in ticks.
+    ticks: u64,
+}
+
+/// Whether a client's next request may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Next,
+    /// It waits, or its connection ends.
+    Stop,
+}
+
+impl Core {
+    pub(crate) fn new(server: &'static Server, index: usize) -> Self {
+        let seed = rubine_base::random::seed_from_os();
+        Self {
+            server,
+            index,
+            settings: server.settings.load_full(),
+            now: rubine_base::clock::unix_millis(),
+            effects: Effects::default(),
+            changes: Changes::default(),
+            random: Random::with_seed(seed),
+            access_random: Random::with_seed(seed.wrapping_add(1)),
+            deadlines: BTreeSet::new(),
+            is_out_of_memory: false,
+            looked_after_at: 0,
+            ticks: ticks::now(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> &'static WorkerStats {
+        &self.server.stats[self.index]
+    }
+
+    /// The command that `args` name.
+    #[inline]
+    pub(crate) fn find(&self, client: &Client, args: Args<'_>) -> Option<&'static Entry> {
+        // Requests of one client tend to repeat, and comparing a name is cheaper than looking it up.
+        let last = self.server.commands.all().get(client.last_command).copied();
+        let name = args.at(0);
+        let entry = match last {
+            Some(last) if !last.is_subcommand && last.spec.name.as_bytes() == name => last,
+            _ => self.server.commands.find(name)?,
+        };
+        if entry.is_container() && 1 < args.len() {
+            return Some(entry.subcommand(args.at(1)).unwrap_or(entry));
+        }
+        Some(entry)
+    }
+
+    /// Starts to measure: what follows is the time of commands.
+    pub(crate) fn start_clock(&mut self) {
+        self.ticks = ticks::now();
+    }
+
+    /// Does with a request what is due: runs it, queues it, refuses it or puts it off.
+    pub(crate) fn execute(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: Option<&'static Entry>,
+        args: Args<'_>,
+    ) -> Flow {
+        client.commands += 1;
+        let mark = reply.mark();
+        let mode = client.reply_mode;
+        let flow = self.admit(client, reply, entry, args);
+        if mode != ReplyMode::On {
+            reply.truncate_to(mark);
+            if mode == ReplyMode::Skip && client.reply_mode == ReplyMode::Skip {
+                client.reply_mode = ReplyMode::On;
+            }
+        }
+        if client.reply_mode == ReplyMode::SkipNext {
+            reply.truncate_to(mark);
+            client.reply_mode = ReplyMode::Skip;
+        }
+        flow
+    }
+
+    /// Tries a request again that had to wait for the end of a pause.
+    pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
+        let Some(owned) = client.postponed.take() else { return };
+        client.flags -= ClientFlags::PAUSED;
+        let args = owned.as_args();
+        let entry = self.find(client, args);
+        let mut output = std::mem::take(&mut client.output);
+        let mut reply = Reply::new(&mut output, client.protocol);
+        self.execute(client, &mut reply, entry, args);
+        client.output = output;
+    }
+
+    /// Answers a request that cannot be understood, and ends the connection.
+    #[cold]
+    pub(crate) fn protocol_error(&mut self, client: &mut Client, error: &ProtocolError) {
+        let protocol = client.protocol;
+        let text = format!("ERR {error}");
+        Reply::new(&mut client.output, protocol).error(&text);
+        client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        self.stats().error_replies.add(1);
+        tracing::debug!("Protocol error ({error}) from client id={}", client.id);
+    }
+
+    fn admit(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: Option<&'static Entry>,
+        args: Args<'_>,
+    ) -> Flow {
+        let Some(entry) = entry else {
+            self.refuse(client, reply, None, &unknown_command(args));
+            return Flow::Next;
+        };
+        if entry.is_container() {
+            let error = if args.len() < 2 {
+                CommandError::Arity(entry.full_name.clone())
+            } else {
+                unknown_subcommand(entry, args)
+            };
+            self.refuse(client, reply, Some(entry), &error);
+            return Flow::Next;
+        }
+        client.last_command = entry.number;
+        if self.settings.maxmemory != 0 {
+            self.is_out_of_memory = entry.spec.flags.contains(Flags::DENYOOM) && !self.make_room();
+        }
+        let request = gates::Request { core: self, client, entry, args };
+        if let Err(error) = gates::check(&request) {
+            self.refuse(client, reply, Some(entry), &error);
+            return Flow::Next;
+        }
+        let is_queued = client.transaction.is_some() && !ends_queueing(entry);
+        if self.server.pause.holds(self.now, entry, client, is_queued) {
+            client.postponed = Some(OwnedArgs::of(args));
+            client.flags |= ClientFlags::PAUSED;
+            return Flow::Stop;
+        }
+        if is_queued && let Some(transaction) = &mut client.transaction {
+            transaction.push(entry, args);
+            reply.simple("QUEUED");
+            return Flow::Next;
+        }
+        self.call(client, reply, entry, args);
+        if client.is_held() { Flow::Stop } else { Flow::Next }
+    }
+
+    /// Runs a command on its own.
+    #[inline]
+    fn call(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+    ) {
+        match entry.run {
+            Run::Data(command) => {
+                let shards = shards_of(entry.spec, args, false);
+                let mut locked = self.lock(&shards);
+                self.begin_unit();
+                let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
+                let result = self.run_data_as(command, db, notes, true, reply, args, &mut locked);
+                if let Some(wait) = self.effects.wait.take() {
+                    self.start_waiting(client, args, wait, &mut locked);
+                }
+                self.end_unit(locked);
+                self.count(entry, &result);
+            }
+            Run::Session(handler) => {
+                let result = self.run_session(handler, client, reply, entry, args, None);
+                self.count(entry, &result);
+            }
+            Run::Container => unreachable!("containers are refused before"),
+        }
+    }
+
+    /// Runs a command of a transaction, whose locks are held.
+    pub(crate) fn call_locked(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+        locked: &mut Locked<'static>,
+    ) {
+        let result = match entry.run {
+            Run::Data(command) => {
+                let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
+                self.run_data_as(command, db, notes, false, reply, args, locked)
+            }
+            Run::Session(handler) => {
+                self.run_session(handler, client, reply, entry, args, Some(locked))
+            }
+            Run::Container => unreachable!("containers are never queued"),
+        };
+        self.count(entry, &result);
+    }
+
+    fn run_session(
+        &mut self,
+        handler: crate::session::SessionHandler,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+        locked: Option<&mut Locked<'static>>,
+    ) -> CommandResult {
+        let mark = reply.mark();
+        let own_reply = Reply::reborrow(reply);
+        let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
+        let result = handler(&mut session);
+        let protocol = session.client.protocol;
+        reply.set_protocol(protocol);
+        if let Err(error) = &result {
+            reply.truncate_to(mark);
+            reply.error(&error.to_string());
+        }
+        result
+    }
+
+    /// Runs a data command for a client that is not at hand.
+    pub(crate) fn run_data(
+        &mut self,
+        command: &Command,
+        db: usize,
+        may_wait: bool,
+        reply: &mut Reply<'_>,
+        args: Args<'_>,
+        locked: &mut Locked<'_>,
+    ) -> CommandResult {
+        self.run_data_as(command, db, true, may_wait, reply, args, locked)
+    }
+
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the parts of a context, from three owners")]
+    fn run_data_as(
+        &mut self,
+        command: &Command,
+        db: usize,
+        notes_access: bool,
+        may_wait: bool,
+        reply: &mut Reply<'_>,
+        args: Args<'_>,
+        locked: &mut Locked<'_>,
+    ) -> CommandResult {
+        let access = Access::new(self.settings.access, self.now);
+        let options = ViewOptions { notes_access, removes_due: true };
+        let random = &mut self.access_random;
+        let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
+        let protocol = reply.protocol();
+        let mut context = Context {
+            args,
+            keys,
+            reply: Reply::reborrow(reply),
+            effects: &mut self.effects,
+            limits: &self.settings.limits,
+            random: &mut self.random,
+            client: ClientFacts { protocol, may_wait, is_trusted: false },
+            now: self.now,
+        };
+        rubine_commands::run(command, &mut context)
+    }
+
+    /// Starts a unit of work: what follows reaches the journal in one piece.
+    #[inline]
+    pub(crate) fn begin_unit(&mut self) {
+        self.effects.is_journalled = self.server.journal.is_active();
+        self.effects.listened = self.settings.listened;
+    }
+
+    /// Ends a unit of work: its effects go to the journal while the locks are held, then the locks are given back and
+    /// whoever waited for what was changed is served.
+    #[inline]
+    pub(crate) fn end_unit(&mut self, locked: Locked<'static>) {
+        self.write_journal();
+        if locked.pending_hand_off().is_none() {
+            return;
+        }
+        let pending = locked.pending_hand_offs();
+        drop(locked);
+        self.complete_hand_offs(pending);
+    }
+
+    /// Appends the effects of the unit to the journal.
+    #[inline]
+    pub(crate) fn write_journal(&mut self) {
+        if !self.effects.journal.is_empty() {
+            self.effects.journal.wrap_in_transaction();
+            let second = (self.now / 1000) as u64;
+            self.server.journal.append(&mut self.effects.journal, second);
+        }
+        self.effects.events.clear();
+    }
+
+    /// Replies with a refusal; a transaction that is being queued will not run.
+    fn refuse(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: Option<&'static Entry>,
+        error: &CommandError,
+    ) {
+        if let Some(transaction) = &mut client.transaction {
+            transaction.spoil();
+        }
+        if let Some(entry) = entry {
+            self.stats().commands[entry.number].rejected_calls.add(1);
+        }
+        self.server.errors.count(error);
+        self.stats().error_replies.add(1);
+        reply.error(&error.to_string());
+    }
+
+    /// Counts a command that ran.
+    #[inline]
+    fn count(&mut self, entry: &'static Entry, result: &CommandResult) {
+        let now = ticks::now();
+        let stats = &self.stats().commands[entry.number];
+        stats.calls.add(1);
+        stats.ticks.add(now.wrapping_sub(self.ticks));
+        self.ticks = now;
+        if let Err(error) = result {
+            stats.failed_calls.add(1);
+            self.stats().error_replies.add(1);
+            self.server.errors.count(error);
+        }
+    }
+
+    /// Adds up what the commands of a turn did.
+    pub(crate) fn flush_counts(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        let stats = self.stats();
+        stats.dirty.add(changes.dirty);
+        stats.keyspace_hits.add(changes.hits);
+        stats.keyspace_misses.add(changes.misses);
+        stats.expired_keys.add(changes.expired_count);
+        self.changes.expired = changes.expired;
+    }
+}
+
+/// Whether a command is run rather than queued inside MULTI.
+fn ends_queueing(entry: &Entry) -> bool {
+    matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "QUIT" | "RESET")
+}
+
+fn unknown_command(args: Args<'_>) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    let shown = |text: &[u8], room: usize| {
+        String::from_utf8_lossy(&text[..text.len().min(room)]).into_owned()
+    };
+    let mut arguments = String::new();
+    for argument in args.from(1) {
+        if SHOWN_MAX <= arguments.len() {
+            break;
+        }
+        let room = SHOWN_MAX - arguments.len();
+        arguments.push_str(&format!("'{}' ", shown(argument, room)));
+    }
+    let name = shown(args.at(0), SHOWN_MAX);
+    CommandError::Other(
+        format!("ERR unknown command '{name}', with args beginning with: {arguments}").into(),
+    )
+}
+
+fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    let name = args.at(1);
+    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]);
+    CommandError::Other(
+        format!("ERR unknown subcommand '{name}'. Try {} HELP.", entry.spec.name).into(),
+    )
+}
+
+/// Protocols by number.
+pub(crate) fn protocol_number(protocol: Protocol) -> u32 {
+    if protocol == Protocol::Resp3 { 3 } else { 2 }
+}

@@ -1,0 +1,91 @@
+//! The refusals that stand before every command, in one order: it decides which error a client sees.
+//! Never changes anything.
+
+use rubine_commands::{Args, CommandError, Flags};
+
+use crate::client::Client;
+use crate::command_table::Entry;
+use crate::dispatch::Core;
+
+/// What a gate looks at.
+pub(crate) struct Request<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) client: &'a Client,
+    pub(crate) entry: &'static Entry,
+    pub(crate) args: Args<'a>,
+}
+
+type Gate = fn(&Request<'_>) -> Result<(), CommandError>;
+
+/// Every gate, in order.
+const GATES: &[Gate] = &[arity, authenticated, protected, not_in_multi, has_memory];
+
+/// The error that a request is refused with, if any.
+#[inline]
+pub(crate) fn check(request: &Request<'_>) -> Result<(), CommandError> {
+    GATES.iter().try_for_each(|gate| gate(request))
+}
+
+/// The number of arguments is one that the command takes.
+fn arity(request: &Request<'_>) -> Result<(), CommandError> {
+    if request.entry.spec.takes(request.args.len()) {
+        return Ok(());
+    }
+    Err(CommandError::Arity(request.entry.full_name.clone()))
+}
+
+/// The client has told the password, or none is asked for.
+fn authenticated(request: &Request<'_>) -> Result<(), CommandError> {
+    let flags = request.entry.spec.flags;
+    if request.client.is_authenticated || flags.contains(Flags::NO_AUTH) {
+        return Ok(());
+    }
+    Err(CommandError::text("NOAUTH Authentication required."))
+}
+
+/// A command that could do harm is allowed by the configuration.
+fn protected(request: &Request<'_>) -> Result<(), CommandError> {
+    let flags = request.entry.spec.flags;
+    if !flags.contains(Flags::PROTECTED) {
+        return Ok(());
+    }
+    let config = request.core.server.config.load();
+    if config.enable_debug_command.allows(request.client.info.is_local) {
+        return Ok(());
+    }
+    let name = "DEBUG";
+    Err(CommandError::Other(
+        format!(
+            "ERR {name} command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server."
+        )
+        .into(),
+    ))
+}
+
+/// The command may be queued, if the client is queueing.
+fn not_in_multi(request: &Request<'_>) -> Result<(), CommandError> {
+    let is_barred =
+        request.client.transaction.is_some() && request.entry.spec.flags.contains(Flags::NO_MULTI);
+    if !is_barred {
+        return Ok(());
+    }
+    let name = request.entry.spec.name;
+    let text = match name {
+        "MULTI" => "ERR MULTI calls can not be nested".to_owned(),
+        "WATCH" => "ERR WATCH inside MULTI is not allowed".to_owned(),
+        _ => format!("ERR Command not allowed inside a transaction: {}", request.entry.full_name),
+    };
+    Err(CommandError::Other(text.into()))
+}
+
+/// There is room for what the command may add.
+fn has_memory(request: &Request<'_>) -> Result<(), CommandError> {
+    let is_refused =
+        request.core.is_out_of_memory && request.entry.spec.flags.contains(Flags::DENYOOM);
+    if is_refused {
+        return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    Ok(())
+}

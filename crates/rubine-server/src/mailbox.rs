@@ -1,0 +1,55 @@
+//! What one worker tells another. Messages of one sender arrive in the order in which they were sent.
+
+use std::sync::Arc;
+
+use mio::Waker;
+use parking_lot::Mutex;
+use rubine_resp::writer::Output;
+
+use crate::client::ClientInfo;
+use crate::socket::Socket;
+
+/// A worker's incoming messages.
+pub(crate) struct Mailbox {
+    messages: Mutex<Vec<Message>>,
+    waker: Waker,
+}
+
+/// Something that another worker, or a thread of the server, wants a worker to do.
+pub(crate) enum Message {
+    /// Serve this connection.
+    Connection { socket: Socket, info: Arc<ClientInfo> },
+    /// The command of a waiting client ran: this is its reply.
+    Served { client: u64, output: Output },
+    /// Stop waiting: answer as after a time-out, or with the error.
+    Unblock { client: u64, with_error: bool },
+    /// Close the connection, at once.
+    Kill { client: u64 },
+    /// A pause of all clients is over or was changed.
+    PauseChanged,
+    /// Something that a worker looks at every turn has changed.
+    Wake,
+}
+
+impl Mailbox {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self { messages: Mutex::new(Vec::new()), waker }
+    }
+
+    /// Puts a message in and wakes the worker.
+    pub(crate) fn send(&self, message: Message) {
+        let mut messages = self.messages.lock();
+        let was_empty = messages.is_empty();
+        messages.push(message);
+        drop(messages);
+        if was_empty {
+            // A failing wake-up means that the event queue is gone, and the worker with it.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Takes all messages out.
+    pub(crate) fn take(&self, into: &mut Vec<Message>) {
+        std::mem::swap(&mut *self.messages.lock(), into);
+    }
+}

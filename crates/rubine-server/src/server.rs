@@ -1,0 +1,165 @@
+//! What all workers share. Every part is safe to use from any thread.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rubine_base::hash::HashMap;
+use rubine_commands::CommandError;
+use rubine_journal::Journal;
+use rubine_keyspace::Keyspace;
+
+use crate::client::ClientInfo;
+use crate::command_table::CommandTable;
+use crate::config::ConfigStore;
+use crate::logging::Logger;
+use crate::mailbox::{Mailbox, Message};
+use crate::pause::Pause;
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+
+/// Error codes beyond this many are not counted apart: a client could make them up.
+const ERROR_CODES_MAX: usize = 128;
+
+/// A running server.
+pub(crate) struct Server {
+    pub(crate) keyspace: Keyspace,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) config: ConfigStore,
+    pub(crate) logger: Option<Arc<Logger>>,
+    pub(crate) settings: ArcSwap<Settings>,
+    /// Counts the changes of `settings`.
+    pub(crate) settings_version: AtomicU64,
+    pub(crate) commands: CommandTable,
+    pub(crate) clients: Clients,
+    pub(crate) workers: Vec<Mailbox>,
+    pub(crate) stats: Vec<WorkerStats>,
+    pub(crate) errors: ErrorStats,
+    pub(crate) pause: Pause,
+    /// 40 hexadecimal digits that no other run has.
+    pub(crate) run_id: String,
+    /// Unix milliseconds.
+    pub(crate) started_at: i64,
+    /// Where the server listens, for INFO.
+    pub(crate) listening: Mutex<Vec<String>>,
+    pub(crate) is_shutting_down: AtomicBool,
+    /// Whether keys that are due are removed although nobody asks for them: `DEBUG SET-ACTIVE-EXPIRE`.
+    pub(crate) expires_actively: AtomicBool,
+    pub(crate) peak_memory: AtomicUsize,
+    /// Memory in use when the server was ready.
+    pub(crate) startup_memory: AtomicUsize,
+    pub(crate) last_peak_at: AtomicI64,
+    pub(crate) gauges: crate::cron::Gauges,
+    /// The value of the `dirty` counters when the data set was last saved, or counted as saved.
+    pub(crate) saved_dirty: AtomicU64,
+}
+
+impl Server {
+    /// Takes over new settings; workers notice at their next turn.
+    pub(crate) fn publish(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.settings_version.fetch_add(1, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Lets every worker make a turn.
+    pub(crate) fn wake_all(&self) {
+        for worker in &self.workers {
+            worker.send(Message::Wake);
+        }
+    }
+
+    /// Asks all workers to end. The first one finishes the server.
+    pub(crate) fn shut_down(&self) {
+        self.is_shutting_down.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    /// Commands that ran, of all workers.
+    pub(crate) fn commands_processed(&self) -> u64 {
+        let of_worker =
+            |stats: &WorkerStats| stats.commands.iter().map(|it| it.calls.get()).sum::<u64>();
+        self.stats.iter().map(of_worker).sum()
+    }
+
+    /// A counter of all workers, added up.
+    pub(crate) fn total(&self, counter: impl Fn(&WorkerStats) -> u64) -> u64 {
+        self.stats.iter().map(counter).sum()
+    }
+}
+
+/// The connected clients.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    next_id: AtomicU64,
+    connected: Mutex<HashMap<u64, Arc<ClientInfo>>>,
+    count: AtomicUsize,
+}
+
+impl Clients {
+    /// A number that no client has had.
+    pub(crate) fn new_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn add(&self, info: Arc<ClientInfo>) {
+        let mut connected = self.connected.lock();
+        connected.insert(info.id, info);
+        self.count.store(connected.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn remove(&self, id: u64) {
+        let mut connected = self.connected.lock();
+        connected.remove(&id);
+        self.count.store(connected.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
+        self.connected.lock().get(&id).cloned()
+    }
+
+    /// All clients, by number.
+    pub(crate) fn list(&self) -> Vec<Arc<ClientInfo>> {
+        let mut clients: Vec<_> = self.connected.lock().values().cloned().collect();
+        clients.sort_by_key(|it| it.id);
+        clients
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// How often each error code was replied.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorStats {
+    counts: Mutex<HashMap<String, u64>>,
+}
+
+impl ErrorStats {
+    /// Counts an error reply by its code.
+    #[cold]
+    pub(crate) fn count(&self, error: &CommandError) {
+        let text = error.to_string();
+        let code = text.split(' ').next().unwrap_or("ERR");
+        let mut counts = self.counts.lock();
+        if let Some(count) = counts.get_mut(code) {
+            *count += 1;
+        } else if counts.len() < ERROR_CODES_MAX {
+            counts.insert(code.to_owned(), 1);
+        }
+    }
+
+    /// The counts, by code.
+    pub(crate) fn list(&self) -> Vec<(String, u64)> {
+        let mut counts: Vec<_> =
+            self.counts.lock().iter().map(|(code, count)| (code.clone(), *count)).collect();
+        counts.sort();
+        counts
+    }
+
+    pub(crate) fn clear(&self) {
+        self.counts.lock().clear();
+    }
+}

@@ -1,0 +1,76 @@
+//! What the configuration means for those who run commands, worked out once per change. Never parses anything.
+
+use rubine_commands::{EventClass, Limits};
+use rubine_keyspace::AccessPolicy;
+use rubine_resp::parser;
+
+use crate::config::{Config, MaxmemoryPolicy};
+
+/// Settings that every worker keeps at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) access: AccessPolicy,
+    pub(crate) maxmemory: u64,
+    pub(crate) eviction: MaxmemoryPolicy,
+    pub(crate) bulk_bytes_max: i64,
+    pub(crate) query_bytes_max: usize,
+    pub(crate) requires_password: bool,
+    pub(crate) idle_seconds_max: u32,
+    /// Events that are published, if any.
+    pub(crate) listened: Option<EventClass>,
+}
+
+impl Settings {
+    pub(crate) fn of(config: &Config) -> Self {
+        let is_lfu = matches!(
+            config.maxmemory_policy,
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu
+        );
+        let access = if is_lfu {
+            AccessPolicy::Lfu {
+                log_factor: config.lfu_log_factor,
+                decay_minutes: config.lfu_decay_time,
+            }
+        } else {
+            AccessPolicy::Lru
+        };
+        Self {
+            limits: limits_of(config),
+            access,
+            maxmemory: config.maxmemory,
+            eviction: config.maxmemory_policy,
+            bulk_bytes_max: i64::try_from(config.proto_max_bulk_len).unwrap_or(i64::MAX),
+            query_bytes_max: config.client_query_buffer_limit,
+            requires_password: config.requirepass.is_some(),
+            idle_seconds_max: config.timeout,
+            listened: None,
+        }
+    }
+
+    /// What a client's requests may ask for.
+    pub(crate) fn parser_limits(&self, is_authenticated: bool) -> parser::Limits {
+        let sender =
+            if is_authenticated { parser::Sender::Client } else { parser::Sender::Stranger };
+        parser::Limits { bulk_bytes_max: self.bulk_bytes_max, sender }
+    }
+}
+
+fn limits_of(config: &Config) -> Limits {
+    Limits {
+        databases: config.databases as usize,
+        string_len_max: config.proto_max_bulk_len,
+        hash_max_listpack_entries: config.hash_max_listpack_entries,
+        hash_max_listpack_value: config.hash_max_listpack_value,
+        list_max_listpack_size: i64::from(config.list_max_listpack_size),
+        set_max_intset_entries: config.set_max_intset_entries,
+        set_max_listpack_entries: config.set_max_listpack_entries,
+        set_max_listpack_value: config.set_max_listpack_value,
+        zset_max_listpack_entries: config.zset_max_listpack_entries,
+        zset_max_listpack_value: config.zset_max_listpack_value,
+        stream_node_max_bytes: config.stream_node_max_bytes,
+        stream_node_max_entries: config.stream_node_max_entries as usize,
+        hll_sparse_max_bytes: config.hll_sparse_max_bytes,
+        cluster: config.cluster_enabled,
+    }
+}

@@ -1,0 +1,68 @@
+//! One client's socket, of whatever kind. Never blocks.
+
+use std::io::{self, IoSlice, Write};
+use std::net::Shutdown;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Reads what has arrived into the spare room of `buffer`. 0 at the end of the stream.
+    pub(crate) fn read_into(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let spare = rustix::buffer::spare_capacity(buffer);
+        let read = match self {
+            Self::Tcp(stream) => rustix::io::read(&*stream, spare)?,
+            Self::Unix(stream) => rustix::io::read(&*stream, spare)?,
+        };
+        Ok(read)
+    }
+
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(slices),
+            Self::Unix(stream) => stream.write_vectored(slices),
+        }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        // Edge-triggered for both directions once and for all: no system call when a socket is full for a while.
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        self.source().register(registry, token, interests)
+    }
+
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        // A socket that is about to be closed leaves the poll by itself.
+        let _ = self.source().deregister(registry);
+    }
+
+    pub(crate) fn shutdown(&self) {
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
+    /// The descriptor's number, as CLIENT LIST shows it.
+    pub(crate) fn fd(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        match self {
+            Self::Tcp(stream) => stream.as_raw_fd(),
+            Self::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(stream) => stream,
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! From the command line to a running server, and to its end.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+
+use arc_swap::ArcSwap;
+use mio::{Poll, Waker};
+use parking_lot::Mutex;
+use rubine_base::clock::unix_millis;
+use rubine_journal::Journal;
+use rubine_keyspace::{Garbage, Keyspace};
+
+use crate::command_table::CommandTable;
+use crate::config::{Config, ConfigSource, ConfigStore};
+use crate::dispatch::Core;
+use crate::listener;
+use crate::logging;
+use crate::mailbox::Mailbox;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+use crate::sys::{allocator, process, ticks};
+use crate::worker::{MAILBOX, Worker};
+
+/// The name and version line of `--version`.
+pub fn version_line() -> String {
+    format!(
+        "Rubine server v={} sha=00000000:0 malloc=jemalloc bits=64 build=release",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+const HELP: &str = "\
+Usage: rubine-server [/path/to/rubine.conf] [options] [-]
+       rubine-server - (read the configuration from standard input)
+       rubine-server -v or --version
+       rubine-server -h or --help
+
+Every directive of the configuration file is an option too, after those of the file:
+       rubine-server (run with the defaults)
+       rubine-server /etc/redis/redis.conf
+       rubine-server --port 7000 --maxmemory 1gb
+       rubine-server rubine.conf --loglevel verbose -
+";
+
+/// Runs the server that `args` (without the program's name) ask for, until it is shut down.
+pub fn main(args: &[Vec<u8>]) -> ExitCode {
+    match args.first().map(Vec::as_slice) {
+        Some(b"-v" | b"--version") => return print(&format!("{}\n", version_line())),
+        Some(b"-h" | b"--help") => return print(HELP),
+        _ => {}
+    }
+    let (config, source) = match Config::from_args(args) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match serve(config, source) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            tracing::warn!("{reason}");
+            fail(&reason)
+        }
+    }
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(reason: &str) -> ExitCode {
+    // Nothing is left to be done about a closed standard error.
+    let _ = writeln!(std::io::stderr(), "{reason}");
+    ExitCode::FAILURE
+}
+
+/// Starts everything and waits for the end.
+fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
+    let directory = config.dir.as_path();
+    std::env::set_current_dir(directory)
+        .map_err(|error| format!("Can't chdir to '{}': {error}", directory.display()))?;
+    if config.daemonize {
+        process::daemonize().map_err(|error| format!("Can't go to the background: {error}"))?;
+    }
+    let logger = logging::install(&config)
+        .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))?;
+    announce(&source);
+    fit_maxclients(&mut config);
+    let listeners = listener::open_all(&config)?;
+    let (server, polls) = build(config, source, Some(logger), &listeners)?;
+    let config = server.config.load();
+    let pid_file = write_pid_file(&config);
+    install_signals(server)?;
+    let workers = start_workers(server, polls, listeners)?;
+    tracing::info!("Ready to accept connections {}", where_it_listens(&config));
+    notify_supervisor(&config);
+    for worker in workers {
+        if worker.join().is_err() {
+            return Err("a worker thread ended unexpectedly".to_owned());
+        }
+    }
+    if let Some(path) = pid_file {
+        let _ = std::fs::remove_file(path);
+    }
+    if let Some(path) = &config.unixsocket {
+        let _ = std::fs::remove_file(path);
+    }
+    tracing::warn!("Rubine is now ready to exit, bye bye...");
+    Ok(())
+}
+
+fn announce(source: &ConfigSource) {
+    tracing::info!("oO0OoO0OoO0Oo Rubine is starting oO0OoO0OoO0Oo");
+    tracing::info!(
+        "Rubine version={}, bits=64, modified=0, pid={}, just started",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    );
+    if source.file.is_none() {
+        tracing::info!("No config file given: the defaults and the command line are in force.");
+    } else {
+        tracing::info!("Configuration loaded");
+    }
+    for note in &source.notes {
+        tracing::info!("{note}");
+    }
+}
+
+/// Lowers `maxclients` to what the limit on open files allows.
+fn fit_maxclients(config: &mut Config) {
+    /// Descriptors that the server itself needs.
+    const RESERVED: u64 = 32;
+    let wanted = u64::from(config.maxclients) + RESERVED;
+    let allowed = process::raise_open_files(wanted);
+    if allowed < wanted {
+        let fitting = allowed.saturating_sub(RESERVED).max(1);
+        tracing::warn!(
+            "The limit of {allowed} open files leaves room for {fitting} clients: maxclients is lowered from {}.",
+            config.maxclients
+        );
+        config.maxclients = fitting as u32;
+    }
+}
+
+fn where_it_listens(config: &Config) -> String {
+    let mut places = Vec::new();
+    if config.port != 0 {
+        places.push("tcp");
+    }
+    if config.unixsocket.is_some() {
+        places.push("unix");
+    }
+    places.join(", ")
+}
+
+/// Puts the shared parts together. The server lives as long as the process.
+fn build(
+    mut config: Config,
+    source: ConfigSource,
+    logger: Option<Arc<logging::Logger>>,
+    listeners: &[listener::Listener],
+) -> Result<(&'static Server, Vec<Poll>), String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
+    config.workers = worker_count as u16;
+    let commands = CommandTable::new(&config.renamed_commands)?;
+    let (keyspace, garbage) = Keyspace::new();
+    std::thread::Builder::new()
+        .name("free".to_owned())
+        .spawn(move || garbage.into_iter().for_each(drop::<Garbage>))
+        .map_err(|error| format!("Can't start a thread: {error}"))?;
+    let mut polls = Vec::new();
+    let mut workers = Vec::new();
+    for _ in 0..worker_count {
+        let poll = Poll::new().map_err(|error| format!("Can't make an event queue: {error}"))?;
+        let waker = Waker::new(poll.registry(), MAILBOX)
+            .map_err(|error| format!("Can't make an event queue: {error}"))?;
+        polls.push(poll);
+        workers.push(Mailbox::new(waker));
+    }
+    let now = unix_millis();
+    let server = Server {
+        keyspace,
+        journal: Journal::new(0, 0),
+        settings: ArcSwap::from_pointee(Settings::of(&config)),
+        settings_version: AtomicU64::new(0),
+        stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),
+        commands,
+        clients: crate::server::Clients::default(),
+        workers,
+        errors: crate::server::ErrorStats::default(),
+        pause: crate::pause::Pause::default(),
+        run_id: new_run_id(),
+        started_at: now,
+        listening: Mutex::new(listeners.iter().map(listener::Listener::describe).collect()),
+        is_shutting_down: AtomicBool::new(false),
+        expires_actively: AtomicBool::new(true),
+        peak_memory: AtomicUsize::new(0),
+        startup_memory: AtomicUsize::new(allocator::used_memory()),
+        last_peak_at: AtomicI64::new(now / 1000),
+        gauges: crate::cron::Gauges::default(),
+        saved_dirty: AtomicU64::new(0),
+        logger,
+        config: ConfigStore::new(config, source),
+    };
+    Ok((Box::leak(Box::new(server)), polls))
+}
+
+/// 40 hexadecimal digits.
+fn new_run_id() -> String {
+    use rubine_base::random::{Random, seed_from_os};
+    let mut random = Random::with_seed(seed_from_os());
+    let mut bytes = [0; 20];
+    random.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn start_workers(
+    server: &'static Server,
+    polls: Vec<Poll>,
+    listeners: Vec<listener::Listener>,
+) -> Result<Vec<std::thread::JoinHandle<()>>, String> {
+    ticks::per_microsecond();
+    let mut listeners = Some(listeners);
+    let mut threads = Vec::new();
+    for (index, poll) in polls.into_iter().enumerate() {
+        let core = Core::new(server, index);
+        let own = if index == 0 { listeners.take().unwrap_or_default() } else { Vec::new() };
+        let mut worker = Worker::new(core, poll, own)
+            .map_err(|error| format!("Can't watch a listening socket: {error}"))?;
+        let thread = std::thread::Builder::new()
+            .name(format!("worker {index}"))
+            .spawn(move || worker.run())
+            .map_err(|error| format!("Can't start a thread: {error}"))?;
+        threads.push(thread);
+    }
+    Ok(threads)
+}
+
+/// SIGTERM and SIGINT shut down in order; a second one ends the process at once.
+fn install_signals(server: &'static Server) -> Result<(), String> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+        .map_err(|error| format!("Can't watch signals: {error}"))?;
+    let watch = move || {
+        let mut is_second = false;
+        for signal in &mut signals {
+            if is_second {
+                std::process::exit(1);
+            }
+            is_second = true;
+            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
+            tracing::warn!("Received {name} scheduling shutdown...");
+            server.shut_down();
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(watch)
+        .map_err(|error| format!("Can't start a thread: {error}"))?;
+    Ok(())
+}
+
+/// Writes the process number where the configuration says, or where a daemon's is expected.
+fn write_pid_file(config: &Config) -> Option<String> {
+    let default = config.daemonize.then(|| "/var/run/redis.pid".to_owned());
+    let path = config.pidfile.clone().filter(|it| !it.is_empty()).or(default)?;
+    match std::fs::write(&path, format!("{}\n", std::process::id())) {
+        Ok(()) => Some(path),
+        Err(error) => {
+            tracing::warn!("Can't write the pid file {path}: {error}");
+            None
+        }
+    }
+}
+
+/// Tells systemd that the server is ready, where it asked to be told.
+fn notify_supervisor(config: &Config) {
+    use crate::config::Supervised;
+    let socket = std::env::var_os("NOTIFY_SOCKET");
+    let wanted = match config.supervised {
+        Supervised::Systemd => true,
+        Supervised::Auto => socket.is_some(),
+        Supervised::No | Supervised::Upstart => false,
+    };
+    let (true, Some(socket)) = (wanted, socket) else { return };
+    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
+    if let Err(error) = send_to(&socket, message) {
+        tracing::warn!("Can't tell systemd that the server is ready: {error}");
+    }
+}
+
+fn send_to(path: &std::ffi::OsStr, message: &[u8]) -> std::io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let socket = UnixDatagram::unbound()?;
+    let address = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(path)?,
+    };
+    socket.send_to_addr(message, &address)?;
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Counters that INFO adds up. Each worker writes its own, on cache lines of its own; nobody waits for anybody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that one thread writes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `count`. Only the owning thread calls this.
+    #[inline]
+    pub(crate) fn add(&self, count: u64) {
+        if count != 0 {
+            self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets the counter, as a gauge or to start anew. A concurrent [`Self::add`] may win.
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+}
+
+/// What happened to one command.
+#[derive(Debug, Default)]
+pub(crate) struct CommandStats {
+    pub(crate) calls: Counter,
+    /// Time in the handler, in steps of [`crate::sys::ticks`].
+    pub(crate) ticks: Counter,
+    /// Refused before it ran.
+    pub(crate) rejected_calls: Counter,
+    /// Ran and replied with an error.
+    pub(crate) failed_calls: Counter,
+}
+
+/// The counters of one worker.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct WorkerStats {
+    pub(crate) commands: Vec<CommandStats>,
+    pub(crate) commands_processed: Counter,
+    pub(crate) connections_received: Counter,
+    pub(crate) rejected_connections: Counter,
+    pub(crate) input_bytes: Counter,
+    pub(crate) output_bytes: Counter,
+    pub(crate) keyspace_hits: Counter,
+    pub(crate) keyspace_misses: Counter,
+    pub(crate) expired_keys: Counter,
+    pub(crate) expired_fields: Counter,
+    pub(crate) evicted_keys: Counter,
+    pub(crate) dirty: Counter,
+    pub(crate) error_replies: Counter,
+    pub(crate) query_buffer_limit_disconnections: Counter,
+    pub(crate) output_buffer_limit_disconnections: Counter,
+    pub(crate) reads_processed: Counter,
+    pub(crate) writes_processed: Counter,
+    pub(crate) loop_turns: Counter,
+    pub(crate) blocked_clients: Counter,
+    pub(crate) watching_clients: Counter,
+    pub(crate) unexpected_error_replies: Counter,
+}
+
+impl WorkerStats {
+    pub(crate) fn new(command_count: usize) -> Self {
+        let commands = (0..command_count).map(|_| CommandStats::default()).collect();
+        Self { commands, ..Self::default() }
+    }
+}

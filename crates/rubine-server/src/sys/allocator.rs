@@ -1,0 +1,126 @@
+//! The global allocator: jemalloc, and a count of what it has handed out. Never allocates itself.
+//!
+//! Each thread counts on a cache line of its own; whoever asks adds them up. Sizes are counted as the allocator's size
+//! classes, so that `used_memory` means what it means in Redis.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+use tikv_jemallocator::Jemalloc;
+
+/// Threads that count alone; later ones share the last line.
+const LINES: usize = 128;
+
+#[repr(align(128))]
+struct Line(AtomicIsize);
+
+static COUNTS: [Line; LINES] = [const { Line(AtomicIsize::new(0)) }; LINES];
+static NEXT_LINE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static LINE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Bytes that are allocated now.
+pub fn used_memory() -> usize {
+    let sum: isize = COUNTS.iter().map(|line| line.0.load(Ordering::Relaxed)).sum();
+    sum.max(0) as usize
+}
+
+/// jemalloc with a count.
+pub struct CountingAllocator;
+
+#[inline]
+fn count(bytes: isize) {
+    let line = LINE.try_with(Cell::get).unwrap_or(LINES - 1);
+    let line = if line == usize::MAX { claim_line() } else { line };
+    let count = &COUNTS[line].0;
+    if line + 1 < LINES {
+        // The line belongs to this thread, so nothing comes between load and store.
+        count.store(count.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    } else {
+        count.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cold]
+fn claim_line() -> usize {
+    let line = NEXT_LINE.fetch_add(1, Ordering::Relaxed).min(LINES - 1);
+    let _ = LINE.try_with(|it| it.set(line));
+    line
+}
+
+/// The size class of an allocation of `size` bytes.
+#[inline]
+fn class(size: usize) -> isize {
+    let class = match size {
+        0..=8 => 8,
+        9..=128 => size.next_multiple_of(16),
+        _ => {
+            let group = usize::BITS - (size - 1).leading_zeros();
+            size.next_multiple_of(1 << (group - 3))
+        }
+    };
+    class as isize
+}
+
+// SAFETY: all memory comes from and goes back to jemalloc, unchanged.
+#[expect(unsafe_code, reason = "the allocator's interface is unsafe")]
+unsafe impl GlobalAlloc for CountingAllocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(class(layout.size()));
+        // SAFETY: the caller's promise is passed on.
+        unsafe { Jemalloc.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(class(layout.size()));
+        // SAFETY: as above.
+        unsafe { Jemalloc.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        count(-class(layout.size()));
+        // SAFETY: as above.
+        unsafe { Jemalloc.dealloc(memory, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(class(new_size) - class(layout.size()));
+        // SAFETY: as above.
+        unsafe { Jemalloc.realloc(memory, layout, new_size) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::class;
+
+    #[test]
+    fn classes_are_jemallocs() {
+        let expected = [
+            (1, 8),
+            (8, 8),
+            (9, 16),
+            (17, 32),
+            (128, 128),
+            (129, 160),
+            (256, 256),
+            (257, 320),
+            (512, 512),
+            (513, 640),
+            (4096, 4096),
+            (4097, 5120),
+            (8192, 8192),
+            (14337, 16384),
+        ];
+        for (size, expected) in expected {
+            assert_eq!(class(size), expected, "{size}");
+        }
+    }
+}

@@ -1,0 +1,579 @@
+//! A worker: one thread, one event loop, the clients that were given to it for life.
+//!
+//! A turn has phases, because what is left of the cost of a request is waiting for memory: read from sockets, parse a
+//! batch of requests, fetch the buckets of all their keys, fetch the records, run the commands in order, write once per
+//! connection.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::{Events, Poll, Token};
+use rubine_base::clock::unix_millis;
+use rubine_base::hash::HashMap;
+use rubine_commands::Args;
+use rubine_keyspace::{Key, Place};
+use rubine_resp::parser::{ArgRange, Parsed};
+use rubine_resp::writer::{Output, Reply};
+
+use crate::client::{Client, ClientFlags};
+use crate::command_table::Entry;
+use crate::cron::Cron;
+use crate::dispatch::{Core, Flow};
+use crate::listener::Listener;
+use crate::mailbox::Message;
+
+/// Clients whose requests are handled together.
+const GROUP_CLIENTS_MAX: usize = 32;
+/// Requests that are parsed before the first of them runs.
+const BATCH_REQUESTS_MAX: usize = 128;
+/// Keys of one request that are fetched ahead.
+const PREFETCHED_KEYS_MAX: usize = 16;
+/// Requests of one client in one turn; the rest has to wait for the others.
+const TURN_REQUESTS_MAX: usize = 1024;
+/// Room for one read.
+const READ_BYTES: usize = 16 * 1024;
+/// Query buffers that are kept for reuse.
+const SPARE_BUFFERS_MAX: usize = GROUP_CLIENTS_MAX * 2;
+/// Bytes offered to a socket at once, and pieces.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
+const WRITE_SLICES_MAX: usize = 64;
+/// Bytes that one call of a stream may produce.
+const STREAM_BYTES: usize = 64 * 1024;
+/// Bytes that one client may be sent in one turn before the others have theirs.
+const TURN_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+/// How long a worker sleeps at most.
+const SLEEP_MAX_MS: i64 = 100;
+
+/// The token of the worker's mailbox.
+pub(crate) const MAILBOX: Token = Token(usize::MAX);
+/// Tokens from here on are listeners.
+const FIRST_LISTENER: usize = usize::MAX / 2;
+
+/// One request of a batch.
+struct Request {
+    client: usize,
+    /// Where in the client's query it starts and ends.
+    span: Range<usize>,
+    /// Its arguments in the batch.
+    args: Range<usize>,
+    entry: Option<&'static Entry>,
+}
+
+/// Requests of several clients, parsed and not yet run. Empty between two batches.
+#[derive(Default)]
+struct Batch {
+    requests: Vec<Request>,
+    args: Vec<ArgRange>,
+    places: Vec<(usize, Place)>,
+}
+
+/// A worker's thread.
+pub(crate) struct Worker {
+    core: Core,
+    poll: Poll,
+    /// Listeners, at worker 0 only.
+    listeners: Vec<Listener>,
+    clients: Vec<Option<Box<Client>>>,
+    free_slots: Vec<usize>,
+    slot_of: HashMap<u64, usize>,
+    /// Clients that have something to do without a new event.
+    scheduled: Vec<usize>,
+    batch: Batch,
+    spare_buffers: Vec<Vec<u8>>,
+    messages: Vec<Message>,
+    cron: Cron,
+    settings_version: u64,
+    next_worker: usize,
+}
+
+impl Worker {
+    pub(crate) fn new(core: Core, poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(FIRST_LISTENER + index);
+            poll.registry().register(listener.source(), token, mio::Interest::READABLE)?;
+        }
+        let cron = Cron::new(&core);
+        Ok(Self {
+            core,
+            poll,
+            listeners,
+            clients: Vec::new(),
+            free_slots: Vec::new(),
+            slot_of: HashMap::default(),
+            scheduled: Vec::new(),
+            batch: Batch::default(),
+            spare_buffers: Vec::new(),
+            messages: Vec::new(),
+            cron,
+            settings_version: 0,
+            next_worker: 0,
+        })
+    }
+
+    /// Runs until the server shuts down.
+    pub(crate) fn run(&mut self) {
+        let mut events = Events::with_capacity(1024);
+        while !self.core.server.is_shutting_down.load(Ordering::Acquire) {
+            self.wait(&mut events);
+            self.core.now = unix_millis();
+            self.refresh_settings();
+            self.take_events(&events);
+            self.read_mail();
+            self.serve_scheduled();
+            self.end_waits();
+            self.cron.run(&mut self.core);
+            self.cron.look_after(&mut self.core, &mut self.clients, &mut self.scheduled);
+            self.core.flush_counts();
+            self.core.server.journal.notify();
+        }
+        self.say_goodbye();
+    }
+
+    /// Sleeps until something happens or is due.
+    fn wait(&mut self, events: &mut Events) {
+        let timeout_ms = if self.scheduled.is_empty() {
+            let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
+            let until_first = first.saturating_sub(unix_millis()).max(0);
+            until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))
+        } else {
+            0
+        };
+        let timeout = Duration::from_millis(timeout_ms as u64);
+        match self.poll.poll(events, Some(timeout)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => panic!("the event queue failed: {error}"),
+        }
+        self.core.stats().loop_turns.add(1);
+    }
+
+    fn refresh_settings(&mut self) {
+        let version = self.core.server.settings_version.load(Ordering::Acquire);
+        if version != self.settings_version {
+            self.settings_version = version;
+            self.core.settings = self.core.server.settings.load_full();
+        }
+    }
+
+    fn take_events(&mut self, events: &Events) {
+        for event in events {
+            let token = event.token();
+            if token == MAILBOX {
+                continue;
+            }
+            if FIRST_LISTENER <= token.0 {
+                self.accept(token.0 - FIRST_LISTENER);
+                continue;
+            }
+            let Some(client) = self.clients.get_mut(token.0).and_then(Option::as_mut) else {
+                continue;
+            };
+            client.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+            client.is_writable |= event.is_writable();
+            schedule(&mut self.scheduled, client, token.0);
+        }
+    }
+
+    /// Takes all waiting connections of a listener and gives them to the workers in turn.
+    fn accept(&mut self, listener: usize) {
+        let server = self.core.server;
+        let config = server.config.load();
+        loop {
+            let accepted = match self.listeners[listener].accept(&config) {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    tracing::warn!("Accepting client connection: {error}");
+                    return;
+                }
+            };
+            let worker = self.next_worker;
+            let Some((socket, info)) =
+                crate::admission::admit(&mut self.core, &config, accepted, worker)
+            else {
+                continue;
+            };
+            self.next_worker = (self.next_worker + 1) % server.workers.len();
+            if worker == self.core.index {
+                self.add_client(socket, info);
+            } else {
+                server.workers[worker].send(Message::Connection { socket, info });
+            }
+        }
+    }
+
+    fn add_client(
+        &mut self,
+        mut socket: crate::socket::Socket,
+        info: std::sync::Arc<crate::client::ClientInfo>,
+    ) {
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.clients.push(None);
+            self.clients.len() - 1
+        });
+        if let Err(error) = socket.register(self.poll.registry(), Token(slot)) {
+            tracing::warn!("Registering a client's socket: {error}");
+            self.core.server.clients.remove(info.id);
+            self.free_slots.push(slot);
+            return;
+        }
+        self.slot_of.insert(info.id, slot);
+        let is_authenticated = !self.core.settings.requires_password;
+        self.clients[slot] = Some(Box::new(Client::new(socket, info, is_authenticated)));
+    }
+
+    fn read_mail(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        self.core.server.workers[self.core.index].take(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Connection { socket, info } => self.add_client(socket, info),
+                Message::Served { client, output } => self.deliver(client, output),
+                Message::Unblock { client, with_error } => self.cancel_wait(client, with_error),
+                Message::Kill { client } => self.kill(client),
+                Message::PauseChanged => self.resume_paused(),
+                Message::Wake => {}
+            }
+        }
+        self.messages = messages;
+    }
+
+    /// A waiting client's command ran somewhere: its reply.
+    fn deliver(&mut self, id: u64, output: Output) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        self.core.unblock(client);
+        client.output.append(output);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    fn cancel_wait(&mut self, id: u64, with_error: bool) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        self.core.give_up(client, with_error);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    fn kill(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        if let Some(client) = &mut self.clients[slot] {
+            client.flags |= ClientFlags::CLOSE_NOW;
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
+    /// Clients whose time is over get the reply that says so.
+    fn end_waits(&mut self) {
+        while let Some(&(deadline, id)) = self.core.deadlines.first() {
+            if self.core.now < deadline {
+                return;
+            }
+            self.core.deadlines.pop_first();
+            self.cancel_wait(id, false);
+        }
+    }
+
+    /// Lets postponed commands try again.
+    fn resume_paused(&mut self) {
+        for slot in 0..self.clients.len() {
+            if let Some(client) = &mut self.clients[slot]
+                && client.flags.contains(ClientFlags::PAUSED)
+            {
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    /// Gives every client with something to do its part of the turn.
+    fn serve_scheduled(&mut self) {
+        let mut scheduled = std::mem::take(&mut self.scheduled);
+        for group in scheduled.chunks(GROUP_CLIENTS_MAX) {
+            self.read_group(group);
+            self.core.start_clock();
+            while self.parse_batch(group) {
+                self.prefetch_buckets();
+                self.prefetch_records();
+                self.execute_batch();
+            }
+            self.finish_group(group);
+        }
+        scheduled.clear();
+        // What was scheduled meanwhile stays; the allocation is kept.
+        scheduled.append(&mut self.scheduled);
+        self.scheduled = scheduled;
+    }
+
+    /// Reads once from every socket that has something.
+    fn read_group(&mut self, group: &[usize]) {
+        for &slot in group {
+            let Some(client) = &mut self.clients[slot] else { continue };
+            client.is_scheduled = false;
+            client.turn_requests = 0;
+            if client.is_readable && !client.is_held() {
+                if client.query.capacity() == 0 {
+                    client.query = self.spare_buffers.pop().unwrap_or_default();
+                }
+                read(&self.core, client);
+            }
+        }
+    }
+
+    /// Parses requests of a group's clients until the batch is full. Returns whether there are any.
+    fn parse_batch(&mut self, group: &[usize]) -> bool {
+        let share = BATCH_REQUESTS_MAX.div_ceil(group.len()).max(BATCH_REQUESTS_MAX / 4);
+        for &slot in group {
+            let Some(client) = &mut self.clients[slot] else { continue };
+            let room = BATCH_REQUESTS_MAX.saturating_sub(self.batch.requests.len()).min(share);
+            if room == 0 {
+                break;
+            }
+            if client.postponed.is_some() {
+                self.core.retry_postponed(client);
+            }
+            parse(&mut self.core, client, slot, room, &mut self.batch);
+        }
+        !self.batch.requests.is_empty()
+    }
+
+    fn prefetch_buckets(&mut self) {
+        let Batch { requests, args, places } = &mut self.batch;
+        for request in requests.iter() {
+            let (Some(entry), Some(client)) = (request.entry, &self.clients[request.client]) else {
+                continue;
+            };
+            let buffer = &client.query[request.span.clone()];
+            let args = Args::new(buffer, &args[request.args.clone()]);
+            let db = client.db;
+            if let Some(index) = entry.spec.single_key() {
+                places.extend(args.get(index).map(|key| (db, Key::new(key).place())));
+            } else {
+                let most = places.len() + PREFETCHED_KEYS_MAX;
+                entry.spec.for_each_key(args, |index| {
+                    if places.len() < most {
+                        places.push((db, Key::new(args.at(index)).place()));
+                    }
+                });
+            }
+        }
+        for &(db, place) in places.iter() {
+            self.core.server.keyspace.prefetch_bucket(db, place);
+        }
+    }
+
+    fn prefetch_records(&mut self) {
+        for (db, place) in self.batch.places.drain(..) {
+            self.core.server.keyspace.prefetch_record(db, place);
+        }
+    }
+
+    /// Runs the batch, client by client, in the order of arrival.
+    fn execute_batch(&mut self) {
+        let Batch { requests, args, .. } = &mut self.batch;
+        let mut requests = requests.drain(..).peekable();
+        while let Some(slot) = requests.peek().map(|it| it.client) {
+            let Some(client) = &mut self.clients[slot] else {
+                requests.next();
+                continue;
+            };
+            let query = std::mem::take(&mut client.query);
+            let mut output = std::mem::take(&mut client.output);
+            let mut reply = Reply::new(&mut output, client.protocol);
+            let mut flow = Flow::Next;
+            while let Some(request) = requests.next_if(|it| it.client == slot) {
+                if flow == Flow::Stop {
+                    // It stays in the query and is parsed again when its turn comes.
+                    continue;
+                }
+                let buffer = &query[request.span.clone()];
+                let args = Args::new(buffer, &args[request.args]);
+                client.query_start = request.span.end;
+                flow = self.core.execute(client, &mut reply, request.entry, args);
+                reply.set_protocol(client.protocol);
+            }
+            client.output = output;
+            client.query = query;
+        }
+        drop(requests);
+        args.clear();
+    }
+
+    /// Sends what was written, and decides what becomes of each client.
+    fn finish_group(&mut self, group: &[usize]) {
+        for &slot in group {
+            let Some(client) = &mut self.clients[slot] else { continue };
+            compact(client, &mut self.spare_buffers);
+            let is_open = send(&self.core, client);
+            client.publish(self.core.now);
+            if !is_open || client.flags.contains(ClientFlags::CLOSE_NOW) {
+                self.close(slot);
+                continue;
+            }
+            if client.flags.contains(ClientFlags::CLOSE_AFTER_REPLY) && client.output.is_empty() {
+                self.close(slot);
+                continue;
+            }
+            let Some(client) = &mut self.clients[slot] else { continue };
+            let has_requests = !client.is_held() && (client.is_readable || client.may_parse);
+            let has_output = client.is_writable && !client.output.is_empty();
+            if has_requests || has_output {
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    fn close(&mut self, slot: usize) {
+        let Some(mut client) = self.clients[slot].take() else { return };
+        self.core.stop_waiting(&mut client);
+        crate::transaction::unwatch_all(&mut self.core, &mut client);
+        client.socket.deregister(self.poll.registry());
+        client.socket.shutdown();
+        self.core.server.clients.remove(client.id);
+        self.slot_of.remove(&client.id);
+        self.free_slots.push(slot);
+    }
+
+    /// Sends what is still to be sent as far as sockets take it, and closes them.
+    fn say_goodbye(&mut self) {
+        for slot in 0..self.clients.len() {
+            if let Some(client) = &mut self.clients[slot] {
+                send(&self.core, client);
+            }
+            self.close(slot);
+        }
+    }
+}
+
+/// Puts a client on the list of those with something to do.
+pub(crate) fn schedule(scheduled: &mut Vec<usize>, client: &mut Client, slot: usize) {
+    if !client.is_scheduled {
+        client.is_scheduled = true;
+        scheduled.push(slot);
+    }
+}
+
+/// Reads once. Notes the end of the stream as a wish to be closed.
+fn read(core: &Core, client: &mut Client) {
+    let wanted = client.read_want.max(READ_BYTES);
+    client.query.reserve(wanted);
+    let room = client.query.capacity() - client.query.len();
+    core.stats().reads_processed.add(1);
+    match client.socket.read_into(&mut client.query) {
+        Ok(0) => client.flags |= ClientFlags::CLOSE_NOW,
+        Ok(count) => {
+            // A full buffer may have left something behind; a short read has not.
+            client.is_readable = count == room;
+            client.may_parse = true;
+            client.net_input += count as u64;
+            core.stats().input_bytes.add(count as u64);
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.is_readable = false,
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        Err(_) => client.flags |= ClientFlags::CLOSE_NOW,
+    }
+}
+
+/// Parses up to `room` requests of a client into the batch.
+fn parse(core: &mut Core, client: &mut Client, slot: usize, room: usize, batch: &mut Batch) {
+    let mut start = client.query_start;
+    for parsed_count in 0..room {
+        if client.is_held() || !client.may_parse || TURN_REQUESTS_MAX <= client.turn_requests {
+            return;
+        }
+        if start == client.query.len() {
+            client.may_parse = client.query_start < start;
+            return;
+        }
+        // An inline request is unquoted in place, so it cannot be parsed twice: it has to be run at once.
+        let is_inline = client.query[start] != b'*';
+        // And what a client may send changes when it authenticates.
+        if (is_inline || !client.is_authenticated) && 0 < parsed_count {
+            return;
+        }
+        let limits = core.settings.parser_limits(client.is_authenticated);
+        let first_arg = batch.args.len();
+        match client.parser.parse(&mut client.query[start..], &mut batch.args, &limits) {
+            Ok(Parsed::Request { consumed, .. }) => {
+                let span = start..start + consumed;
+                let args = first_arg..batch.args.len();
+                let view = Args::new(&client.query[span.clone()], &batch.args[args.clone()]);
+                let entry = core.find(client, view);
+                start = span.end;
+                batch.requests.push(Request { client: slot, span, args, entry });
+                client.turn_requests += 1;
+                if is_inline || !client.is_authenticated {
+                    return;
+                }
+            }
+            Ok(Parsed::Empty { consumed }) => {
+                start += consumed;
+                if parsed_count == 0 {
+                    client.query_start = start;
+                }
+            }
+            Ok(Parsed::Incomplete { want }) => {
+                if parsed_count == 0 {
+                    client.may_parse = false;
+                    client.read_want = want;
+                }
+                return;
+            }
+            Err(error) => {
+                if parsed_count == 0 {
+                    core.protocol_error(client, &error);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Drops what was executed from the query buffer, and the buffer itself when nothing is left.
+fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
+    if client.query_start == client.query.len() {
+        client.query.clear();
+        client.query_start = 0;
+        client.may_parse = false;
+        let buffer = std::mem::take(&mut client.query);
+        let is_usual = 0 < buffer.capacity() && buffer.capacity() <= READ_BYTES * 2;
+        if is_usual && spare_buffers.len() < SPARE_BUFFERS_MAX {
+            spare_buffers.push(buffer);
+        }
+    } else if 0 < client.query_start {
+        client.query.drain(..client.query_start);
+        client.query_start = 0;
+    }
+}
+
+/// Writes as much as the socket takes and the turn allows. Returns whether the connection is still good.
+fn send(core: &Core, client: &mut Client) -> bool {
+    let mut sent = 0;
+    while client.is_writable && !client.output.is_empty() {
+        if TURN_OUTPUT_BYTES_MAX <= sent {
+            break;
+        }
+        let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
+        let count = client.output.front_slices(&mut slices, WRITE_BYTES_MAX);
+        if count == 0 {
+            // A stream that looks for something produces nothing for a while: the others come first.
+            sent += TURN_OUTPUT_BYTES_MAX / 4;
+            client.output.pump(STREAM_BYTES);
+            continue;
+        }
+        core.stats().writes_processed.add(1);
+        match client.socket.write_vectored(&slices[..count]) {
+            Ok(written) => {
+                client.output.advance(written);
+                client.net_output += written as u64;
+                core.stats().output_bytes.add(written as u64);
+                sent += written;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.is_writable = false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
