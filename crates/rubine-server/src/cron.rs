@@ -3,12 +3,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rubine_commands::{Event, EventClass};
+use rubine_commands::{Effects, Event, EventClass};
 use rubine_keyspace::{Due, ExpiryCycle};
 
 use crate::client::{Client, ClientFlags};
 use crate::config::{Config, OutputBufferLimit};
 use crate::dispatch::Core;
+use crate::server::Server;
+use crate::stats::WorkerStats;
 use crate::sys::{allocator, ticks};
 use crate::worker::schedule;
 
@@ -112,40 +114,11 @@ impl Cron {
         let mut was_round = false;
         loop {
             let now = core.now;
+            let stats = core.stats();
             let effects = &mut core.effects;
-            let mut keys = 0;
-            let mut fields = 0;
             let step = self.expiry.step(&server.keyspace, now, |due| {
-                match due {
-                    Due::Key { db, key } => {
-                        keys += 1;
-                        if effects.is_journalled {
-                            effects.journal.command(db as u32, &[b"DEL", key]);
-                        }
-                        notify(effects, Event::EXPIRED, db, key);
-                    }
-                    Due::Fields { db, key, fields: due, is_empty } => {
-                        fields += due.len() as u64;
-                        if effects.is_journalled {
-                            let mut writer = effects.journal.begin(db as u32, due.len() + 2);
-                            writer.argument(b"HDEL").argument(key);
-                            for field in due {
-                                writer.argument(field);
-                            }
-                        }
-                        notify(effects, Event::HEXPIRED, db, key);
-                        if is_empty {
-                            notify(effects, Event::DEL, db, key);
-                        }
-                    }
-                }
-                if !effects.journal.is_empty() {
-                    // While the shard is locked, so that the order of the log is that of the data.
-                    server.journal.append(&mut effects.journal, (now / 1000) as u64);
-                }
+                tell_due(server, stats, effects, now, &due);
             });
-            core.stats().expired_keys.add(keys);
-            core.stats().expired_fields.add(fields);
             self.removed += step.removed_count;
             self.examined += step.examined_count;
             let is_over = limit <= ticks::now().wrapping_sub(start);
@@ -248,7 +221,43 @@ pub(crate) fn exceeds_output_limit(config: &Config, client: &mut Client, now: i6
     (soft_seconds as i64) < now / 1000 - since
 }
 
-fn notify(effects: &mut rubine_commands::Effects, event: Event, db: usize, key: &[u8]) {
+/// Tells the journal and listeners what fell due and was removed, while its shard is locked.
+pub(crate) fn tell_due(
+    server: &Server,
+    stats: &WorkerStats,
+    effects: &mut Effects,
+    now: i64,
+    due: &Due<'_>,
+) {
+    match *due {
+        Due::Key { db, key } => {
+            stats.expired_keys.add(1);
+            if effects.is_journalled {
+                effects.journal.command(db as u32, &[b"DEL", key]);
+            }
+            notify(effects, Event::EXPIRED, db, key);
+        }
+        Due::Fields { db, key, fields, is_empty } => {
+            stats.expired_fields.add(fields.len() as u64);
+            if effects.is_journalled {
+                let mut writer = effects.journal.begin(db as u32, fields.len() + 2);
+                writer.argument(b"HDEL").argument(key);
+                for field in fields {
+                    writer.argument(field);
+                }
+            }
+            notify(effects, Event::HEXPIRED, db, key);
+            if is_empty {
+                notify(effects, Event::DEL, db, key);
+            }
+        }
+    }
+    if !effects.journal.is_empty() {
+        server.journal.append(&mut effects.journal, (now / 1000) as u64);
+    }
+}
+
+fn notify(effects: &mut Effects, event: Event, db: usize, key: &[u8]) {
     let is_wanted = |class: EventClass| class.contains(event.class);
     if effects.listened.is_some_and(is_wanted) {
         effects.events.push((event, db, key.into()));

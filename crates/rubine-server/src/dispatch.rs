@@ -8,12 +8,13 @@ use rubine_base::random::Random;
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Flags, shards_of,
 };
-use rubine_keyspace::{Access, Changes, Locked, View, ViewOptions};
+use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
 use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Protocol, Reply};
 
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run};
+use crate::cron::tell_due;
 use crate::gates;
 use crate::server::Server;
 use crate::session::Session;
@@ -288,7 +289,7 @@ impl Core {
         locked: &mut Locked<'_>,
     ) -> CommandResult {
         let access = Access::new(self.settings.access, self.now);
-        let options = ViewOptions { notes_access, removes_due: true };
+        let options = ViewOptions { notes_access, due_keys: DueKeys::Removed };
         let random = &mut self.access_random;
         let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
         let protocol = reply.protocol();
@@ -317,12 +318,25 @@ impl Core {
     #[inline]
     pub(crate) fn end_unit(&mut self, locked: Locked<'static>) {
         self.write_journal();
-        if locked.pending_hand_off().is_none() {
+        let is_done = locked.pending_hand_off().is_none() && self.changes.found_due.is_empty();
+        if is_done {
             return;
         }
         let pending = locked.pending_hand_offs();
         drop(locked);
         self.complete_hand_offs(pending);
+        self.remove_found_due();
+    }
+
+    /// Removes the due keys that a walk has met, which held no locks that would have let it.
+    #[cold]
+    fn remove_found_due(&mut self) {
+        let found = std::mem::take(&mut self.changes.found_due);
+        let (server, stats, now) = (self.server, self.stats(), self.now);
+        let effects = &mut self.effects;
+        rubine_keyspace::remove_due(&server.keyspace, &found, now, |due| {
+            tell_due(server, stats, effects, now, &due);
+        });
     }
 
     /// Appends the effects of the unit to the journal.
