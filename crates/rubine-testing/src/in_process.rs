@@ -240,8 +240,7 @@ impl InProcess {
                 may_wait: false,
                 is_replay: true,
             };
-            // Only the master decides what is due, so a replica lives before all time.
-            let outcome = replica.run(&call, 0, &self.settings);
+            let outcome = replica.run(&call, self.now, &self.settings);
             assert_eq!(outcome.result, Ok(()), "the journal has {}", store::shown(&args));
         }
         let (ours, theirs) = (self.store.content(self.now), replica.content(self.now));
