@@ -63,7 +63,7 @@ pub struct Wait {
     pub deadline: Option<i64>,
     /// What it answers then.
     pub on_timeout: Nothing,
-    /// Whether an error ends the wait.
+    /// Whether the command runs again whatever becomes of its keys, be it to fail. See [`crate::may_serve`].
     pub ends_on_error: bool,
 }
 

@@ -1,8 +1,7 @@
 //! Running a command whose turn has come: which shards it needs, and what becomes of its reply on an error.
 //! Takes no lock: whoever calls has taken those that [`shards_of`] names.
 
-use rubine_keyspace::{Key, ShardSet};
-use rubine_structures::record::RecordRef;
+use rubine_keyspace::{Key, Locked, ShardSet, Waiter};
 use rubine_structures::value::Type;
 
 use crate::args::Args;
@@ -59,15 +58,19 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     result
 }
 
-/// Whether a command of `group` that waits for a key is worth running again, now that `record` is under the key. A key
-/// that is gone or holds another type leaves the command waiting, while any error of a command that runs again ends the
-/// wait: so a BLMOVE waits on when its source becomes a string, and fails when its destination has.
-pub fn may_serve(group: Group, record: Option<RecordRef<'_>>) -> bool {
+/// Whether it is worth running the command of a waiter again: one of its keys holds what a command of `group` waits for.
+/// If not, it waits on; if so, an error of the command ends the wait as a result does. Thus a BLMOVE waits on when its
+/// source becomes a string, and fails when its destination has.
+pub fn may_serve(group: Group, waiter: &Waiter, locked: &Locked<'_>, now: i64) -> bool {
     let awaited = match group {
         Group::List => Type::List,
         Group::SortedSet => Type::SortedSet,
         Group::Stream => Type::Stream,
         _ => return true,
     };
-    record.is_some_and(|record| record.value().type_of() == awaited)
+    let holds_awaited = |&index: &usize| {
+        let record = locked.find(waiter.db, Key::new(&waiter.args[index]), now);
+        record.is_some_and(|record| record.value().type_of() == awaited)
+    };
+    waiter.ends_on_error || waiter.keys.iter().any(holds_awaited)
 }

@@ -220,6 +220,12 @@ impl Locked<'_> {
         &mut self.guards[index].1
     }
 
+    /// Looks a key up without any trace: what is due is not there, but stays.
+    pub fn find(&self, db: usize, key: Key<'_>, now: i64) -> Option<RecordRef<'_>> {
+        let record = self.shard(key).table(db)?.find(key.table_hash(), key.bytes())?;
+        record.deadline().is_none_or(|deadline| now < deadline).then_some(record)
+    }
+
     /// Whether the key's shard is among the locked.
     pub fn covers(&self, key: Key<'_>) -> bool {
         self.guards.binary_search_by_key(&(key.shard() as u16), |it| it.0).is_ok()

@@ -32,7 +32,8 @@ pub struct Waiter {
     pub args: Vec<Box<[u8]>>,
     /// The keys that it waits for: indexes into `args`.
     pub keys: Vec<usize>,
-    /// Whether an error ends the wait: so for XREADGROUP; a BLPOP waits on if the key holds another type.
+    /// Whether the command runs again whatever becomes of its keys, be it to fail: so for XREADGROUP; a BLPOP waits on if
+    /// the key is gone or holds another type.
     pub ends_on_error: bool,
     /// The protocol version of the reply.
     pub protocol: u8,
@@ -102,7 +103,10 @@ impl Waiters {
     pub(crate) fn add(&mut self, db: usize, key: &[u8], waiter: &Arc<Waiter>) {
         let queue = self.queues.entry((db, key.into())).or_default();
         queue.retain(|it| it.state() == WaiterState::Waiting);
-        queue.push_back(waiter.clone());
+        // A command that names a key twice stands in its queue once.
+        if !queue.back().is_some_and(|last| Arc::ptr_eq(last, waiter)) {
+            queue.push_back(waiter.clone());
+        }
     }
 
     pub(crate) fn remove(&mut self, db: usize, key: &[u8], waiter: &Arc<Waiter>) {

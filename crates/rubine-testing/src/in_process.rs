@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rubine_base::hash::HashMap;
-use rubine_commands::{Command, FAMILIES, Flags, Nothing, Wait};
+use rubine_commands::{Command, FAMILIES, Family, Flags, Nothing, Wait, may_serve};
 use rubine_keyspace::{Waiter, WaiterState};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
@@ -182,6 +182,11 @@ impl InProcess {
         let args: Vec<Vec<u8>> = waiter.args.iter().map(|it| it.to_vec()).collect();
         let name = String::from_utf8_lossy(&args[0]).to_uppercase();
         let command = subcommand(self.commands[&*name], &args);
+        let holds = |family: &&Family| family.commands.iter().any(|it| it.spec.name == name);
+        let family = FAMILIES.iter().find(holds).expect("every command is in a family");
+        if !may_serve(family.group, waiter, &self.store.lock_all(), self.now) {
+            return;
+        }
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let call = Call {
             command,
@@ -192,8 +197,7 @@ impl InProcess {
             is_replay: false,
         };
         let outcome = self.store.run(&call, self.now, &self.settings);
-        let goes_on = outcome.wait.is_some() || (outcome.result.is_err() && !waiter.ends_on_error);
-        if goes_on || !waiter.end(WaiterState::Served) {
+        if outcome.wait.is_some() || !waiter.end(WaiterState::Served) {
             return;
         }
         self.clients[waiter.client as usize].sent.extend_from_slice(&outcome.reply);
