@@ -13,7 +13,7 @@ use rubine_journal::replay::Replay;
 use rubine_journal::{Effects as JournalEffects, Hold, Journal, Reader, Start};
 use rubine_keyspace::{
     Access, Changes, Due, DueKeys, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet,
-    Snapshot, View, ViewOptions,
+    Snapshot, View, ViewOptions, remove_due,
 };
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -115,12 +115,10 @@ impl Store {
         let result = run(call.command, &mut cx);
         let command = || shown(call.args);
         check_effects(call, &result, &changes, &effects);
-        if 0 < changes.dirty && !effects.replaces_command {
-            let args: Vec<&[u8]> = call.args.iter().map(Vec::as_slice).collect();
-            effects.journal.command(call.db as u32, &args);
-        }
-        self.append(&changes, &mut effects.journal, now);
+        effects.journal.wrap_in_transaction();
+        self.journal.append(&mut effects.journal, (now / 1000) as u64);
         drop(locked);
+        self.remove_found_due(&changes.found_due, now);
 
         let mut reply = Vec::new();
         drain(&mut output, &mut reply);
@@ -131,7 +129,7 @@ impl Store {
         let is_due = if effects.wait.is_some() { reply.is_empty() } else { is_one };
         assert!(is_due, "{} is not one reply to {}", text(&reply), command());
         let after = self.content_of_keys(call, args);
-        let was_changed = before != after && changes.expired.is_empty();
+        let was_changed = before != after && changes.expired_count == 0;
         assert!(!was_changed || 0 < changes.dirty, "{} changed a key unnoticed", command());
         Outcome { reply, wait: effects.wait, result }
     }
@@ -141,14 +139,7 @@ impl Store {
         let mut cycle = ExpiryCycle::new(0, 1);
         loop {
             let mut effects = JournalEffects::new();
-            let step = cycle.step(&self.keyspace, now, |due| match due {
-                Due::Key { db, key } => effects.command(db as u32, &[b"DEL", key]),
-                Due::Fields { db, key, fields, .. } => {
-                    let mut command: Vec<&[u8]> = vec![b"HDEL", key];
-                    command.extend(fields.iter().map(Vec::as_slice));
-                    effects.command(db as u32, &command);
-                }
-            });
+            let step = cycle.step(&self.keyspace, now, |due| write_due(&due, &mut effects));
             self.journal.append(&mut effects, (now / 1000) as u64);
             if step.is_round {
                 return;
@@ -183,16 +174,11 @@ impl Store {
         content
     }
 
-    /// Appends what was found due and what the command did, in this order.
-    fn append(&self, changes: &Changes, effects: &mut JournalEffects, now: i64) {
-        let second = (now / 1000) as u64;
-        let mut expired = JournalEffects::new();
-        for (db, key) in &changes.expired {
-            expired.command(*db as u32, &[b"DEL", key]);
-        }
-        self.journal.append(&mut expired, second);
-        effects.wrap_in_transaction();
-        self.journal.append(effects, second);
+    /// Removes keys that a walk came across.
+    fn remove_found_due(&self, keys: &[(usize, Box<[u8]>)], now: i64) {
+        let mut effects = JournalEffects::new();
+        remove_due(&self.keyspace, keys, now, |due| write_due(&due, &mut effects));
+        self.journal.append(&mut effects, (now / 1000) as u64);
     }
 
     /// What the keys of a command hold, due or not.
@@ -214,9 +200,21 @@ impl Store {
     }
 }
 
+fn write_due(due: &Due<'_>, effects: &mut JournalEffects) {
+    match due {
+        Due::Key { db, key } => effects.command(*db as u32, &[b"DEL", key]),
+        Due::Fields { db, key, fields, .. } => {
+            let mut command: Vec<&[u8]> = vec![b"HDEL", key];
+            command.extend(fields.iter().map(Vec::as_slice));
+            effects.command(*db as u32, &command);
+        }
+    }
+}
+
 fn check_effects(call: &Call<'_>, result: &CommandResult, changes: &Changes, effects: &Effects) {
-    let is_without_trace =
-        changes.dirty == 0 && effects.journal.is_empty() && effects.wait.is_none();
+    // Keys that were found due are gone and journalled whatever becomes of the command.
+    let own_count = effects.journal.command_count() as u64 - changes.expired_count;
+    let is_without_trace = changes.dirty == 0 && own_count == 0;
     let command = || shown(call.args);
     assert!(result.is_ok() || is_without_trace, "{} failed and left something", command());
     let may_write = call.command.spec.flags.contains(Flags::WRITE);
