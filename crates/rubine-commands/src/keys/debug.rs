@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use rubine_base::glob;
+use rubine_base::number::parse_i64;
 use rubine_keyspace::{AccessPolicy, Key};
 use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::hash::Encoding;
@@ -24,8 +25,15 @@ const DEBUG: Command = <Command>::container("DEBUG", unknown_form, FORMS)
     .complexity("O(1)")
     .flag(FLAGS);
 
-const FORMS: &[Command] =
-    &[DIGEST, DIGEST_VALUE, HTSTATS, HTSTATS_KEY, OBJECT, POPULATE, STRINGMATCH_LEN];
+const FORMS: &[Command] = &[
+    DEBUG_DIGEST,
+    DEBUG_DIGEST_VALUE,
+    DEBUG_HTSTATS,
+    DEBUG_HTSTATS_KEY,
+    DEBUG_OBJECT,
+    DEBUG_POPULATE,
+    DEBUG_STRINGMATCH_LEN,
+];
 
 const FLAGS: Flags = Flags::ADMIN
     .union(Flags::NOSCRIPT)
@@ -38,7 +46,7 @@ fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
     Err(CommandError::Subcommand(form, "DEBUG".to_owned()))
 }
 
-const DIGEST: Command = Command::new("DIGEST", digest)
+const DEBUG_DIGEST: Command = Command::new("DIGEST", digest)
     .summary("Computes a digest of all data, which is equal wherever the data is.")
     .complexity("O(N) with N the size of all data, in slices between other clients' commands.")
     .arity(2)
@@ -73,7 +81,7 @@ impl Stream for DigestReply {
     }
 }
 
-const DIGEST_VALUE: Command = Command::new("DIGEST-VALUE", digest_value)
+const DEBUG_DIGEST_VALUE: Command = Command::new("DIGEST-VALUE", digest_value)
     .summary("Computes a digest of what each key holds, without the key.")
     .syntax("[key ...]")
     .complexity("O(N) with N the size of the values, in slices between other clients' commands.")
@@ -127,7 +135,7 @@ impl Stream for ValueDigestReply {
     }
 }
 
-const HTSTATS: Command = Command::new("HTSTATS", htstats)
+const DEBUG_HTSTATS: Command = Command::new("HTSTATS", htstats)
     .summary("Tells how full the tables of a database are.")
     .syntax("db [FULL]")
     .complexity("O(N) with N the number of segments.")
@@ -154,7 +162,7 @@ fn htstats(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const HTSTATS_KEY: Command = Command::new("HTSTATS-KEY", htstats_key)
+const DEBUG_HTSTATS_KEY: Command = Command::new("HTSTATS-KEY", htstats_key)
     .summary("Tells how full the table behind one key is.")
     .syntax("key [FULL]")
     .complexity("O(1)")
@@ -177,7 +185,7 @@ fn htstats_key(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const OBJECT: Command = Command::new("OBJECT", object)
+const DEBUG_OBJECT: Command = Command::new("OBJECT", object)
     .summary("Tells where and how a value is held.")
     .syntax("key [FAST]")
     .complexity("O(1)")
@@ -230,7 +238,7 @@ fn content_bytes(record: RecordRef<'_>) -> usize {
     }
 }
 
-const POPULATE: Command = Command::new("POPULATE", populate)
+const DEBUG_POPULATE: Command = Command::new("POPULATE", populate)
     .summary("Makes many small strings, for tests; existing keys stay.")
     .syntax("count [prefix [size]]")
     .complexity("O(N) with N the count, during which nothing else runs.")
@@ -240,8 +248,8 @@ const POPULATE: Command = Command::new("POPULATE", populate)
 
 fn populate(cx: &mut Context<'_, '_>) -> CommandResult {
     let natural = |index: usize| {
-        let number = cx.args.integer(index)?;
-        u64::try_from(number).map_err(|_| CommandError::NotPositive)
+        let number = parse_i64(cx.args.at(index)).and_then(|it| u64::try_from(it).ok());
+        number.ok_or(CommandError::NotPositive)
     };
     let count = natural(2)?;
     let prefix = cx.args.get(3).unwrap_or(b"key").to_vec();
@@ -268,7 +276,7 @@ fn populate(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const STRINGMATCH_LEN: Command = Command::new("STRINGMATCH-LEN", stringmatch_len)
+const DEBUG_STRINGMATCH_LEN: Command = Command::new("STRINGMATCH-LEN", stringmatch_len)
     .summary("Tells whether a pattern matches a string.")
     .syntax("pattern string")
     .complexity("O(N*M) with N and M the lengths.")

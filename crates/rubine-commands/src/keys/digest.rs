@@ -4,7 +4,7 @@
 //! Two operations build it, both on 20 bytes: *add* xors the SHA-1 of some bytes in, so that order does not matter;
 //! *chain* does that and then takes the SHA-1 of all, so that it does. A key chains its name, its type and what its
 //! type says; where order is free, each element is chained for itself and added. A key with a deadline adds a fixed
-//! text. The data set chains the number of each database and xors its keys in.
+//! text. The data set chains the number of each database and adds its keys.
 
 use rubine_keyspace::{ScanCursor, Snapshot};
 use rubine_structures::hash::HashWalk;
@@ -19,14 +19,10 @@ const DIGEST_SIZE: usize = 20;
 pub(super) struct Digest([u8; DIGEST_SIZE]);
 
 impl Digest {
-    fn xor(&mut self, other: &[u8; DIGEST_SIZE]) {
-        for (byte, other) in self.0.iter_mut().zip(other) {
+    fn add(&mut self, bytes: &[u8]) {
+        for (byte, other) in self.0.iter_mut().zip(Sha1::digest(bytes)) {
             *byte ^= other;
         }
-    }
-
-    fn add(&mut self, bytes: &[u8]) {
-        self.xor(&Sha1::digest(bytes).into());
     }
 
     fn chain(&mut self, bytes: &[u8]) {
@@ -160,7 +156,7 @@ impl DatasetDigest {
     pub(super) fn step(&mut self) -> Option<Digest> {
         if let Some(mut value) = self.pending.pop() {
             match value.step(self.now) {
-                Some(digest) => self.digest.xor(&digest.0),
+                Some(digest) => self.digest.add(&digest.0),
                 None => self.pending.push(value),
             }
             return None;

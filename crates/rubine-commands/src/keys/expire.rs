@@ -243,7 +243,7 @@ fn tell_deadline(cx: &mut Context<'_, '_>, unit: Unit, base: Base) -> CommandRes
                 Base::Epoch => deadline,
             };
             match unit {
-                Unit::Seconds => milliseconds.saturating_add(500) / 1000,
+                Unit::Seconds => ((milliseconds.unsigned_abs() + 500) / 1000) as i64,
                 Unit::Milliseconds => milliseconds,
             }
         }

@@ -19,13 +19,14 @@ const OBJECT: Command = <Command>::container("OBJECT", unknown_object_form, OBJE
     .since("2.2.3")
     .complexity("O(1)");
 
-const OBJECT_FORMS: &[Command] = &[ENCODING, FREQ, HELP, IDLETIME, REFCOUNT];
+const OBJECT_FORMS: &[Command] =
+    &[OBJECT_ENCODING, OBJECT_FREQ, OBJECT_HELP, OBJECT_IDLETIME, OBJECT_REFCOUNT];
 
 fn unknown_object_form(cx: &mut Context<'_, '_>) -> CommandResult {
     Err(CommandError::unknown_subcommand(cx.args, "OBJECT"))
 }
 
-const ENCODING: Command = Command::new("ENCODING", encoding)
+const OBJECT_ENCODING: Command = Command::new("ENCODING", encoding)
     .summary("Tells in which encoding a value is held.")
     .syntax("key")
     .since("2.2.3")
@@ -43,7 +44,7 @@ fn encoding(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const FREQ: Command = Command::new("FREQ", freq)
+const OBJECT_FREQ: Command = Command::new("FREQ", freq)
     .summary("Tells the counter of accesses, under a policy that counts them.")
     .syntax("key")
     .since("4.0.0")
@@ -64,7 +65,7 @@ fn freq(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const IDLETIME: Command = Command::new("IDLETIME", idletime)
+const OBJECT_IDLETIME: Command = Command::new("IDLETIME", idletime)
     .summary("Tells how many seconds ago a key was last used, unless accesses are counted instead.")
     .syntax("key")
     .since("2.2.3")
@@ -85,7 +86,7 @@ fn idletime(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const REFCOUNT: Command = Command::new("REFCOUNT", refcount)
+const OBJECT_REFCOUNT: Command = Command::new("REFCOUNT", refcount)
     .summary("Tells how many keys hold a value together: each has its own.")
     .syntax("key")
     .since("2.2.3")
@@ -103,7 +104,7 @@ fn refcount(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const HELP: Command = Command::new("HELP", help)
+const OBJECT_HELP: Command = Command::new("HELP", help)
     .summary("Lists the forms of OBJECT.")
     .since("6.2.0")
     .complexity("O(1)")
@@ -132,7 +133,7 @@ fn help(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-const MEMORY: Command = <Command>::container("MEMORY", unknown_memory_form, &[USAGE])
+const MEMORY: Command = <Command>::container("MEMORY", unknown_memory_form, &[MEMORY_USAGE])
     .summary("Tells what takes how much memory.")
     .since("4.0.0")
     .complexity("O(1)");
@@ -141,7 +142,7 @@ fn unknown_memory_form(cx: &mut Context<'_, '_>) -> CommandResult {
     Err(CommandError::unknown_subcommand(cx.args, "MEMORY"))
 }
 
-const USAGE: Command = Command::new("USAGE", usage)
+const MEMORY_USAGE: Command = Command::new("USAGE", usage)
     .summary("Tells how many bytes a key and its value take.")
     .syntax("key [SAMPLES count]")
     .since("4.0.0")
