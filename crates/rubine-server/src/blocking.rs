@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rubine_commands::{Args, Wait};
+use rubine_commands::{Args, Wait, may_serve};
 use rubine_keyspace::{Key, Locked, ShardSet, Waiter, WaiterState};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -56,21 +56,16 @@ impl Core {
     /// Ends a client's wait, unless its command has run already and the reply is on its way. Returns what it
     /// waited for.
     pub(crate) fn stop_waiting(&mut self, client: &mut Client) -> Option<Blocked> {
-        let is_over = client
-            .blocked
-            .as_ref()?
-            .waiter
-            .as_ref()
-            .is_none_or(|waiter| waiter.end(WaiterState::Cancelled));
-        if !is_over {
-            return None;
-        }
-        let blocked = self.unblock(client)?;
-        if let Some(waiter) = &blocked.waiter {
+        if let Some(waiter) = &client.blocked.as_ref()?.waiter {
+            // Under the locks, since whoever serves the waiter holds them until the wait has ended: otherwise what its
+            // command took could belong to nobody.
             let mut locked = self.server.keyspace.lock(&queues_of(waiter));
+            if !waiter.end(WaiterState::Cancelled) {
+                return None;
+            }
             locked.remove_waiter(waiter);
         }
-        Some(blocked)
+        self.unblock(client)
     }
 
     /// Ends a client's wait with the reply that it would get when its time is over, or with an error.
@@ -145,7 +140,8 @@ impl Core {
         let mut shards = rubine_commands::shards_of(entry.spec, args, true);
         shards.add_all(&queues_of(waiter));
         let mut locked = server.keyspace.lock(&shards);
-        if waiter.state() != WaiterState::Waiting {
+        let still_waits = waiter.state() == WaiterState::Waiting;
+        if !still_waits || !may_serve(entry.group, waiter, &locked, self.now) {
             return Vec::new();
         }
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
@@ -154,11 +150,10 @@ impl Core {
         self.begin_unit();
         let result = self.run_data(command, waiter.db, true, &mut reply, args, &mut locked);
         let waits_on = self.effects.wait.take().is_some();
-        let ends = match result {
-            Ok(()) => !waits_on,
-            Err(_) => waiter.ends_on_error,
-        };
-        if ends && waiter.end(WaiterState::Served) {
+        if let Err(error) = &result {
+            self.count_failure(entry, error);
+        }
+        if !waits_on && waiter.end(WaiterState::Served) {
             locked.remove_waiter(waiter);
             let message = Message::Served { client: waiter.client, output };
             server.workers[waiter.worker].send(message);

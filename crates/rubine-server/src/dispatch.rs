@@ -378,10 +378,15 @@ impl Core {
         stats.ticks.add(now.wrapping_sub(self.ticks));
         self.ticks = now;
         if let Err(error) = result {
-            stats.failed_calls.add(1);
-            self.stats().error_replies.add(1);
-            self.server.errors.count(error);
+            self.count_failure(entry, error);
         }
+    }
+
+    /// Counts the failure of a command that is counted itself.
+    pub(crate) fn count_failure(&mut self, entry: &'static Entry, error: &CommandError) {
+        self.stats().commands[entry.number].failed_calls.add(1);
+        self.stats().error_replies.add(1);
+        self.server.errors.count(error);
     }
 
     /// Adds up what the commands of a turn did.
