@@ -16,7 +16,7 @@ use rubine_keyspace::{Waiter, WaiterState};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use self::settings::Settings;
-use self::store::{Call, Store, StoreContent};
+use self::store::{Call, Store};
 use crate::client::Received;
 use crate::target::{ClientIndex, Identity, Target, Version};
 use crate::transcript::Transcript;
@@ -41,6 +41,8 @@ pub struct InProcess {
     expiry: Expiry,
     settings: Settings,
     store: Store,
+    /// What becomes of the keys by the journal alone.
+    replica: Store,
     clients: Vec<Session>,
     /// Those whose command waits, in the order in which they came.
     waiting: Vec<Waiting>,
@@ -72,6 +74,7 @@ impl InProcess {
             expiry,
             settings: Settings::default(),
             store: Store::new(),
+            replica: Store::new(),
             clients: Vec::new(),
             waiting: Vec::new(),
             now: START,
@@ -119,6 +122,7 @@ impl InProcess {
         let (db, protocol) = (session.db, session.protocol);
         let call = Call { command, args, db, protocol, may_wait: true, is_replay: false };
         let outcome = self.store.run(&call, self.now, &self.settings);
+        self.check_keys(&call);
         self.clients[client].sent.extend_from_slice(&outcome.reply);
         if let Some(wait) = outcome.wait {
             self.park(client, args, wait);
@@ -198,6 +202,7 @@ impl InProcess {
             is_replay: false,
         };
         let outcome = self.store.run(&call, self.now, &self.settings);
+        self.check_keys(&call);
         if outcome.wait.is_some() || !waiter.end(WaiterState::Served) {
             return;
         }
@@ -222,12 +227,20 @@ impl InProcess {
         true
     }
 
-    /// Replays the journal into an empty store.
-    ///
-    /// # Panics
-    /// If the keys are not the same afterwards.
-    fn check_journal(&mut self) {
-        let mut replica = Store::new();
+    /// Compares the keys of a command that has just run with what the journal makes of them.
+    fn check_keys(&mut self, call: &Call<'_>) {
+        self.replay_journal();
+        let (ours, theirs) = (self.store.content_of_keys(call), self.replica.content_of_keys(call));
+        assert!(
+            ours == theirs,
+            "the keys of {}: {}\nwhat the journal makes of them: {}",
+            store::shown(call.args),
+            shortened(&ours),
+            shortened(&theirs)
+        );
+    }
+
+    fn replay_journal(&mut self) {
         for (db, args) in self.store.journal() {
             let name = String::from_utf8_lossy(&args[0]).to_uppercase();
             if name == "MULTI" || name == "EXEC" {
@@ -245,10 +258,16 @@ impl InProcess {
                 may_wait: false,
                 is_replay: true,
             };
-            let outcome = replica.run(&call, self.now, &self.settings);
+            let outcome = self.replica.run(&call, self.now, &self.settings);
             assert_eq!(outcome.result, Ok(()), "the journal has {}", store::shown(&args));
         }
-        let (mut ours, mut theirs) = (self.store.content(self.now), replica.content(self.now));
+    }
+
+    /// Compares all keys with what the journal makes of them.
+    fn check_all_keys(&mut self) {
+        self.replay_journal();
+        let mut ours = self.store.content(self.now);
+        let mut theirs = self.replica.content(self.now);
         ours.retain(|key, value| {
             let is_same = theirs.get(key) == Some(value);
             if is_same {
@@ -256,14 +275,17 @@ impl InProcess {
             }
             !is_same
         });
-        let is_same = ours.is_empty() && theirs.is_empty();
-        let shown = |content: &StoreContent| {
-            let lines = content.iter().map(|it| format!("{it:?}").chars().take(300).collect());
-            lines.collect::<Vec<String>>().join("\n")
-        };
-        let (ours, theirs) = (shown(&ours), shown(&theirs));
-        assert!(is_same, "the keys:\n{ours}\nwhat the journal makes of them:\n{theirs}");
+        assert!(
+            ours.is_empty() && theirs.is_empty(),
+            "the keys: {}\nwhat the journal makes of them: {}",
+            shortened(&ours),
+            shortened(&theirs)
+        );
     }
+}
+
+fn shortened(value: &impl std::fmt::Debug) -> String {
+    format!("{value:?}").chars().take(2000).collect()
 }
 
 /// What is not about data and yet needed: the database and the protocol of a connection.
@@ -321,7 +343,7 @@ impl Target for InProcess {
     }
 
     fn reset(&mut self) -> io::Result<()> {
-        self.check_journal();
+        self.check_all_keys();
         *self = Self::new(self.expiry);
         Ok(())
     }

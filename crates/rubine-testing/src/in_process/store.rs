@@ -30,6 +30,8 @@ pub(super) struct Store {
     keyspace: Keyspace,
     journal: Arc<Journal>,
     reader: Reader,
+    /// The database that the next command of the journal applies to.
+    journal_db: u32,
     random: Random,
 }
 
@@ -52,6 +54,9 @@ pub(super) struct Outcome {
     pub(super) result: CommandResult,
 }
 
+/// A key's deadline and value; nothing if there is no key.
+pub(super) type KeyContent = Option<(Option<i64>, Content)>;
+
 /// All keys that are there, by database.
 pub(super) type StoreContent = BTreeMap<(usize, String), (Option<i64>, Content)>;
 
@@ -61,7 +66,7 @@ impl Store {
         let journal = Journal::new(0, u64::MAX);
         let reader = journal.open_reader(Start::At(0), Hold::Everything);
         let reader = reader.expect("a new journal begins at its start");
-        Self { keyspace, journal, reader, random: Random::with_seed(1) }
+        Self { keyspace, journal, reader, journal_db: 0, random: Random::with_seed(1) }
     }
 
     pub(super) fn lock_all(&self) -> Locked<'_> {
@@ -76,7 +81,7 @@ impl Store {
         let (buffer, ranges) = laid_out(call.args);
         let args = Args::new(&buffer, &ranges);
         let spec = &call.command.spec;
-        let before = self.content_of_keys(call, args);
+        let before = self.content_of_keys(call);
 
         let mut output = Output::new();
         let mut effects = Effects {
@@ -128,7 +133,7 @@ impl Store {
         };
         let is_due = if effects.wait.is_some() { reply.is_empty() } else { is_one };
         assert!(is_due, "{} is not one reply to {}", text(&reply), command());
-        let after = self.content_of_keys(call, args);
+        let after = self.content_of_keys(call);
         let was_changed = before != after && changes.expired_count == 0;
         assert!(!was_changed || 0 < changes.dirty, "{} changed a key unnoticed", command());
         Outcome { reply, wait: effects.wait, result }
@@ -156,12 +161,15 @@ impl Store {
                 bytes.extend_from_slice(&slice);
             }
         }
-        let commands = Replay::new(&bytes, 0, 0);
-        let commands = commands.map(|it| it.expect("the journal writes whole commands"));
+        let mut replay = Replay::new(&bytes, 0, self.journal_db);
         let owned = |it: &&[u8]| it.to_vec();
-        commands
+        let commands = replay
+            .by_ref()
+            .map(|it| it.expect("the journal writes whole commands"))
             .map(|it| (it.database as usize, it.arguments.iter().map(owned).collect()))
-            .collect()
+            .collect();
+        self.journal_db = replay.database();
+        commands
     }
 
     /// All keys, those that are due not.
@@ -182,11 +190,9 @@ impl Store {
     }
 
     /// What the keys of a command hold, due or not.
-    fn content_of_keys(
-        &self,
-        call: &Call<'_>,
-        args: Args<'_>,
-    ) -> Vec<Option<(Option<i64>, Content)>> {
+    pub(super) fn content_of_keys(&self, call: &Call<'_>) -> Vec<KeyContent> {
+        let (buffer, ranges) = laid_out(call.args);
+        let args = Args::new(&buffer, &ranges);
         let mut content = Vec::new();
         call.command.spec.for_each_key(args, |index| {
             let key = Key::new(args.at(index));
