@@ -127,7 +127,7 @@ pub(crate) fn parse(printed: &str) -> Results {
                         message.push(line.to_owned());
                     }
                 }
-                message.truncate(MESSAGE_LINES_MAX);
+                let message = without_backtrace(message);
                 if status == "err" {
                     let test = text.rsplit_once(" in tests/").map_or(text, |(test, _)| test);
                     results.failed.push(Failed { test: test.to_owned(), message });
@@ -141,6 +141,19 @@ pub(crate) fn parse(printed: &str) -> Results {
         }
     }
     results
+}
+
+/// Keeps what an exception says. Where in the suite it was raised, the log tells.
+fn without_backtrace(mut lines: Vec<String>) -> Vec<String> {
+    if let Some(backtrace) = lines.iter().position(|line| line.trim() == "while executing") {
+        lines.truncate(backtrace);
+    }
+    // The suite prints an exception twice, first without its ten first letters.
+    if 1 < lines.len() && lines[1].ends_with(&lines[0]) {
+        lines.remove(0);
+    }
+    lines.truncate(MESSAGE_LINES_MAX);
+    lines
 }
 
 fn starts_report(line: &str) -> bool {
@@ -167,9 +180,10 @@ Testing unit/type/x
 [ok]: SET and GET (an item) (3 ms)
 [skip]: slow one
 [err]: LPOP in a list in tests/unit/type/x.tcl
-Expected 'a' to equal 'b'
-
+n command 'x'
+ERR unknown command 'x'
     while executing
+r x
 [ignore]: large: Tag
 [ok]: last
 [1/1 done]: unit/type/x (1 seconds)
