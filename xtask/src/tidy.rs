@@ -107,7 +107,7 @@ fn drawn_edges(text: &str) -> BTreeSet<(String, String)> {
 fn transcripts(root: &Path) -> Result<Vec<String>, Failure> {
     let mut commands = BTreeSet::new();
     each_file(&root.join("crates"), |_, text| {
-        commands.extend(declared_commands(text));
+        commands.extend(listed_commands(text));
         Vec::new()
     })?;
     let mut covered = BTreeSet::new();
@@ -129,23 +129,16 @@ fn transcripts(root: &Path) -> Result<Vec<String>, Failure> {
     Ok(problems)
 }
 
-/// The names of the commands that a file declares. A subcommand's constant carries its container's name in front, so
-/// its own name differs from it: `const CLIENT_ID: Command = Command::new("ID", ..)`.
-fn declared_commands(text: &str) -> Vec<String> {
-    let is_declaration = |line: &str| line.starts_with("const ") || line.starts_with("pub");
-    let starts = text.match_indices("const ").filter(|(at, _)| {
-        let line_start = text[..*at].rfind('\n').map_or(0, |newline| newline + 1);
-        is_declaration(&text[line_start..])
+/// The names in a file's lists of commands: `const COMMANDS: &[Command] = &[APPEND, pop::LPOP];`
+fn listed_commands(text: &str) -> Vec<String> {
+    let lists = text.split("COMMANDS: &[").skip(1).filter_map(|rest| {
+        let (_, rest) = rest.split_once("] =")?.1.split_once("&[")?;
+        rest.split_once(']').map(|(list, _)| list)
     });
-    let declarations = starts.filter_map(|(at, keyword)| {
-        let (constant, rest) = text[at + keyword.len()..].split_once(':')?;
-        let (kind, rest) = rest.split_once("(\"")?;
-        let is_command = kind.trim_start().starts_with("Command") && kind.len() < 100;
-        let name = rest.split_once('"')?.0;
-        let is_top_level = name.replace('-', "_") == constant;
-        (is_command && is_top_level).then(|| name.to_owned())
-    });
-    declarations.collect()
+    let names = lists.flat_map(|list| list.split(',')).map(str::trim);
+    let constants =
+        names.filter_map(|name| name.rsplit("::").next()).filter(|name| !name.is_empty());
+    constants.map(|constant| constant.replace('_', "-")).collect()
 }
 
 /// What `problems` finds in each of our Rust files, given its name and text.
@@ -186,7 +179,7 @@ fn has_word(line: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{CHECKS, declared_commands, drawn_edges, has_word, root};
+    use super::{CHECKS, drawn_edges, has_word, listed_commands, root};
 
     #[test]
     fn the_repository_is_tidy() {
@@ -218,14 +211,14 @@ mod tests {
     #[test]
     fn commands() {
         let text = "
-const SET: Command = Command::new(\"SET\", set);
-pub(super) const LPOP: Command = Command::new(\"LPOP\", |cx| pop(cx));
-const CLIENT_ID: Command = Command::new(\"ID\", id);
-const BIT_FIELD: Command =
-    Command::new(\"BIT-FIELD\", x);
-const OBJECT: Command<Handler> = Command::container(\"OBJECT\", object, &[]);
-const NAME: &str = \"NAME\";
+pub(crate) const COMMANDS: &[Command] = &[
+    SET, pop::LPOP,
+    RESTORE_ASKING,
+];
+const OBJECT_FORMS: &[Command] = &[ENCODING];
+pub(crate) const MEMORY_COMMANDS: &[Command<Handler>] =
+    &[MEMORY];
 ";
-        assert_eq!(declared_commands(text), ["SET", "LPOP", "BIT-FIELD", "OBJECT"]);
+        assert_eq!(listed_commands(text), ["SET", "LPOP", "RESTORE-ASKING", "MEMORY"]);
     }
 }

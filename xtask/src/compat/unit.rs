@@ -17,6 +17,9 @@ const START_SCRIPT: &str = "fconfigure stdout -buffering line\nsource tests/test
 /// How many lines of a failure's message are kept.
 const MESSAGE_LINES_MAX: usize = 6;
 
+/// What the suite says when it looks for a server that it has already given up.
+const STUMBLE: &str = "key \"pid\" not known in dictionary";
+
 /// How to run it.
 pub(crate) struct Run<'a> {
     pub(crate) unit: &'a str,
@@ -132,9 +135,14 @@ pub(crate) fn parse(printed: &str) -> Results {
                     let test = text.rsplit_once(" in tests/").map_or(text, |(test, _)| test);
                     results.failed.push(Failed { test: test.to_owned(), message });
                 } else {
+                    // After an exception outside any test the suite stumbles over itself; the cause stands before.
+                    let cause = match text.contains(STUMBLE).then(|| results.failed.pop()).flatten()
+                    {
+                        Some(Failed { test, message }) => format!("{test} {}", message.join(" | ")),
+                        None => format!("{text} {}", message.join(" | ")),
+                    };
                     let last = results.passed.last().map_or("the start", String::as_str);
-                    results.abort =
-                        Some(format!("{text} {}; last passed: {last}", message.join(" | ")));
+                    results.abort = Some(format!("{}; last passed: {last}", cause.trim()));
                 }
             }
             _ => {}
@@ -199,10 +207,19 @@ Test Summary: 2 passed, 1 failed
         let results = parse(printed);
         assert_eq!(results.passed, ["SET and GET (an item)", "last"]);
         assert_eq!(results.skipped, ["slow one"]);
-        let message =
-            vec!["Expected 'a' to equal 'b'".to_owned(), "    while executing".to_owned()];
+        let message = vec!["ERR unknown command 'x'".to_owned()];
         assert_eq!(results.failed, [Failed { test: "LPOP in a list".to_owned(), message }]);
         assert_eq!(results.abort, None);
+    }
+
+    #[test]
+    fn the_cause_of_an_abort_stands_before_it() {
+        let printed = "[err]: ERR y\n    while executing\n[exception]: z: key \"pid\" not known in dictionary.\n";
+        let results = parse(printed);
+        assert_eq!(
+            (results.failed, results.abort.as_deref()),
+            (vec![], Some("ERR y; last passed: the start"))
+        );
     }
 
     #[test]
