@@ -237,8 +237,10 @@ fn rewritten(lines: &[String], rewrites: Vec<(Range<usize>, String)>) -> String 
         for line in &lines[next..range.start] {
             writeln!(out, "{line}").expect("a String takes any text");
         }
-        // Null arrays are written as redis-cli shows them.
-        writeln!(out, "{}", text.replace("(nil array)", "(nil)")).expect("a String takes any text");
+        // As redis-cli shows null arrays, and as editors leave the ends of lines.
+        for line in text.replace("(nil array)", "(nil)").split('\n') {
+            writeln!(out, "{}", line.trim_end()).expect("a String takes any text");
+        }
         next = range.end;
     }
     for line in &lines[next..] {
