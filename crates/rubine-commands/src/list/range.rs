@@ -70,7 +70,7 @@ struct Items {
 impl Stream for Items {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         // A short item costs more than its bytes: each one in the budget of a header.
-        const ITEM_BYTES_MIN: usize = 8;
+        const ITEM_BYTES_MIN: usize = 16;
         let has_more =
             self.cursor
                 .next_slice(budget_bytes / ITEM_BYTES_MIN, budget_bytes, |item| reply.bulk(item));

@@ -173,9 +173,10 @@ fn lmovem(cx: &mut Context<'_, '_>) -> CommandResult {
     let ends = Ends::parse(cx.args)?;
     let amount = Amount::parse(cx.args, 5)?;
     if !move_some(cx, ends, amount)? {
-        match amount.count_min {
-            1 if !amount.is_exact => cx.reply.array(0),
-            _ => cx.reply.null_array(),
+        if amount.is_exact {
+            cx.reply.null_array();
+        } else {
+            cx.reply.array(0);
         }
     }
     Ok(())
