@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod execute;
 mod expiry;
+mod hash;
 mod keys;
 mod limits;
 mod list;

@@ -20,6 +20,8 @@ pub struct Changes {
     pub expired: Vec<(usize, Box<[u8]>)>,
     /// How many keys were found due.
     pub expired_count: u64,
+    /// Fields of hashes that a command removed or replaced because they were due.
+    pub expired_fields: u64,
     /// Lookups for reading that found a key.
     pub hits: u64,
     /// Lookups for reading that did not.
@@ -248,6 +250,11 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     pub fn take_expired(&mut self) -> Vec<(usize, Box<[u8]>)> {
         std::mem::take(&mut self.changes.expired)
+    }
+
+    /// Counts fields that were due and are gone now.
+    pub fn add_expired_fields(&mut self, count: u64) {
+        self.changes.expired_fields += count;
     }
 
     /// Counts changes beyond one a key.

@@ -169,7 +169,7 @@ impl Hash {
     /// Visits fields from `cursor` on, at least `count` if there are so many, and all of a small hash. Returns
     /// the cursor to go on with, 0 at the end. A field that stays from the first call (with 0) to the
     /// last is visited.
-    pub fn scan(&self, cursor: u64, count: u64, visit: impl FnMut(Element<'_>)) -> u64 {
+    pub fn scan<'h>(&'h self, cursor: u64, count: u64, visit: impl FnMut(Element<'h>)) -> u64 {
         match &self.form {
             Form::Small(small) => {
                 small.elements(0).for_each(visit);
@@ -192,6 +192,15 @@ impl Hash {
         match &self.form {
             Form::Small(small) => small.pack.heap_bytes(),
             Form::Large(trie) => size_of::<Trie>() + trie.heap_bytes(),
+        }
+    }
+
+    /// As [`Hash::heap_bytes`], of what no other handle shares.
+    pub fn unshared_bytes(&self) -> usize {
+        match &self.form {
+            Form::Small(small) if small.pack.is_shared() => 0,
+            Form::Small(small) => small.pack.heap_bytes(),
+            Form::Large(trie) => trie.unshared_bytes(),
         }
     }
 
@@ -251,6 +260,15 @@ impl HashWalk {
                 0 < remaining
             }
             WalkForm::Large(walk) => walk.visit_some(visit),
+        }
+    }
+
+    /// Bytes on the heap that no other handle shares: what the walk alone keeps, estimated for the large form.
+    pub fn unshared_bytes(&self) -> usize {
+        match &self.form {
+            WalkForm::Small { small, .. } if small.pack.is_shared() => 0,
+            WalkForm::Small { small, .. } => small.pack.heap_bytes(),
+            WalkForm::Large(walk) => walk.unshared_bytes(),
         }
     }
 

@@ -115,7 +115,7 @@ impl Trie {
 
     /// Visits elements from the position `cursor` on, at least `count` if there are so many. Returns the cursor
     /// to go on with, 0 at the end. An element that stays from the first call (with 0) to the last is visited.
-    pub fn scan(&self, cursor: u64, count: u64, mut visit: impl FnMut(Element<'_>)) -> u64 {
+    pub fn scan<'t>(&'t self, cursor: u64, count: u64, mut visit: impl FnMut(Element<'t>)) -> u64 {
         let mut position = cursor;
         let mut visited = 0;
         while position >> POSITION_BITS == 0 {
@@ -173,6 +173,15 @@ impl Trie {
     /// An estimate of the bytes on the heap from a sample of leaves.
     pub fn heap_bytes(&self) -> usize {
         self.estimate(|leaf| leaf.heap_bytes() + size_of::<Child>())
+    }
+
+    /// As [`Trie::heap_bytes`], of what no other handle shares.
+    pub fn unshared_bytes(&self) -> usize {
+        let len = self.len();
+        let samples = SAMPLES.min(len).max(1);
+        let own = (0..samples).filter_map(|i| self.root.own_leaf_of_rank(len * i / samples));
+        let share = own.map(|leaf| leaf.heap_bytes() as u64 * len / (leaf.len() as u64).max(1));
+        (share.sum::<u64>() / samples) as usize
     }
 
     /// An estimate of the allocations that go when this goes.
@@ -234,6 +243,11 @@ impl Walk {
         self.rank += leaf.len() as u64;
         leaf.elements().for_each(visit);
         true
+    }
+
+    /// As [`Trie::unshared_bytes`], of the handle that is read.
+    pub fn unshared_bytes(&self) -> usize {
+        self.trie.unshared_bytes()
     }
 
     /// How many elements are still to come.

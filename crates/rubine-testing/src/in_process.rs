@@ -102,6 +102,11 @@ impl InProcess {
             self.session_command(client, &name, args);
             return;
         }
+        if let Some(expiry) = expiry_switch(args) {
+            self.expiry = expiry;
+            self.reply(client, |reply| reply.simple("OK"));
+            return;
+        }
         let Some(&(_, container)) = self.commands.get(&*name) else {
             self.reply(client, |reply| {
                 reply.error(&format!("ERR unknown command '{}'", name.to_lowercase()));
@@ -290,6 +295,14 @@ fn shortened(value: &impl std::fmt::Debug) -> String {
 
 /// What is not about data and yet needed: the database and the protocol of a connection.
 const SESSION_COMMANDS: [&str; 2] = ["SELECT", "HELLO"];
+
+/// What `DEBUG SET-ACTIVE-EXPIRE` switches to, if it is this.
+fn expiry_switch(args: &[Vec<u8>]) -> Option<Expiry> {
+    let [debug, subcommand, state] = args else { return None };
+    let is_it = debug.eq_ignore_ascii_case(b"DEBUG")
+        && subcommand.eq_ignore_ascii_case(b"SET-ACTIVE-EXPIRE");
+    is_it.then_some(if state == b"0" { Expiry::Lazy } else { Expiry::Active })
+}
 
 fn subcommand(command: &'static Command, args: &[Vec<u8>]) -> &'static Command {
     let found = args.get(1).and_then(|name| {

@@ -127,7 +127,7 @@ pub(crate) fn replicate_deadline(cx: &mut Context<'_, '_>, key: Key<'_>, deadlin
 bitflags! {
     /// Under which circumstances a deadline is set: all that are named have to hold.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct Conditions: u8 {
+    pub(crate) struct Conditions: u8 {
         const NX = 1 << 0;
         const XX = 1 << 1;
         const GT = 1 << 2;
@@ -136,7 +136,8 @@ bitflags! {
 }
 
 impl Conditions {
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
+    /// Reads the arguments from number 3 on.
+    pub(crate) fn parse(args: Args<'_>) -> Result<Self, CommandError> {
         let mut conditions = Self::empty();
         for option in args.from(3) {
             conditions |= match option.to_ascii_uppercase().as_slice() {
@@ -157,7 +158,7 @@ impl Conditions {
     }
 
     /// A key without a deadline never falls due, so every deadline is less than its.
-    fn allow(self, old: Option<i64>, new: i64) -> bool {
+    pub(crate) fn allow(self, old: Option<i64>, new: i64) -> bool {
         self.iter().all(|condition| match condition {
             Self::NX => old.is_none(),
             Self::XX => old.is_some(),

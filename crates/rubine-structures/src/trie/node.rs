@@ -278,6 +278,24 @@ impl Child {
         }
     }
 
+    /// The leaf that holds the element of this rank, if no other handle leads to it.
+    pub(super) fn own_leaf_of_rank(&self, mut rank: u64) -> Option<&Leaf> {
+        let mut child = self;
+        while !child.is_shared() {
+            match &child.body {
+                Body::Leaf(leaf) => return Some(leaf),
+                Body::Node(node) => {
+                    child = node.children.iter().find(|child| {
+                        let here = rank < child.count;
+                        rank -= if here { 0 } else { child.count };
+                        here
+                    })?;
+                }
+            }
+        }
+        None
+    }
+
     /// The part of the trie that holds all elements of `position`, and the positions it covers.
     pub(super) fn part_at(&self, position: u64) -> (&Self, std::ops::Range<u64>) {
         let mut child = self;
@@ -293,7 +311,7 @@ impl Child {
         (child, covered)
     }
 
-    pub(super) fn for_each(&self, visit: &mut impl FnMut(Element<'_>)) {
+    pub(super) fn for_each<'c>(&'c self, visit: &mut impl FnMut(Element<'c>)) {
         match &self.body {
             Body::Leaf(leaf) => leaf.elements().for_each(visit),
             Body::Node(node) => node.children.iter().for_each(|child| child.for_each(visit)),
