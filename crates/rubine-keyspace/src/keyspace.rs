@@ -1,6 +1,7 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -36,6 +37,8 @@ pub enum Garbage {
 pub struct Keyspace {
     shards: Box<[ShardLock]>,
     garbage: mpsc::Sender<Garbage>,
+    /// Counts what was given to the background thread.
+    discarded_count: AtomicU64,
 }
 
 /// The shards that something needs: sorted, each once.
@@ -107,7 +110,7 @@ impl Keyspace {
     pub fn new() -> (Self, mpsc::Receiver<Garbage>) {
         let (garbage, receiver) = mpsc::channel();
         let shards = (0..SHARD_COUNT).map(|_| ShardLock::default()).collect();
-        (Self { shards, garbage }, receiver)
+        (Self { shards, garbage, discarded_count: AtomicU64::new(0) }, receiver)
     }
 
     /// Takes the locks of `set`, ascending. The caller holds no other.
@@ -170,8 +173,14 @@ impl Keyspace {
         Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard))
     }
 
+    /// How many records, values and databases were ever given to the background thread to be freed.
+    pub fn discarded_count(&self) -> u64 {
+        self.discarded_count.load(Ordering::Relaxed)
+    }
+
     /// Has `garbage` freed on the background thread.
     pub(crate) fn discard(&self, garbage: Garbage) {
+        self.discarded_count.fetch_add(1, Ordering::Relaxed);
         // Without a background thread, as in tests, it is freed here.
         let _ = self.garbage.send(garbage);
     }

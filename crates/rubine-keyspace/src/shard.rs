@@ -61,6 +61,16 @@ impl Shard {
         self.tables.len()
     }
 
+    /// Keys that somebody watches.
+    pub fn watched_key_count(&self) -> usize {
+        self.watches.len()
+    }
+
+    /// Keys that somebody waits for.
+    pub fn waited_key_count(&self) -> usize {
+        self.waiters.key_count()
+    }
+
     pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
         let watches = self.watches.entry((db, key.into())).or_default();
         if !watches.iter().any(|it| Arc::ptr_eq(it, watch)) {

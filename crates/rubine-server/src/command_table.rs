@@ -4,7 +4,11 @@
 use rubine_base::hash::HashMap;
 use rubine_commands::{Command, FAMILIES, Group, Spec};
 
-use crate::session::{SERVER_FAMILIES, SessionHandler};
+use crate::commands::help;
+use crate::session::{SERVER_FAMILIES, ServerCommand, SessionHandler};
+
+/// What every container offers that has no HELP of its own.
+static HELP: ServerCommand = help::HELP;
 
 /// Longer names are no commands.
 const NAME_LEN_MAX: usize = 32;
@@ -152,8 +156,12 @@ impl Builder {
         let mut table = CommandTable { by_name: HashMap::default(), all: Vec::new() };
         for draft in self.drafts {
             let name = draft.spec.name.to_ascii_lowercase();
+            let mut drafts = draft.subcommands;
+            if !drafts.is_empty() && !drafts.iter().any(|it| it.0.name == HELP.spec.name) {
+                drafts.push((&HELP.spec, Run::Session(HELP.run)));
+            }
             let mut subcommands = Vec::new();
-            for (spec, run) in draft.subcommands {
+            for (spec, run) in drafts {
                 let full_name = format!("{name}|{}", spec.name.to_ascii_lowercase());
                 let number = table.all.len();
                 let entry = Entry {

@@ -1,4 +1,5 @@
 //! The server's own commands, by topic.
 
 pub(crate) mod connection;
+pub(crate) mod help;
 pub(crate) mod server;

@@ -11,6 +11,7 @@ use crate::config::{Config, OutputBufferLimit};
 use crate::dispatch::Core;
 use crate::server::Server;
 use crate::stats::WorkerStats;
+use crate::sys::process::{self, Whose};
 use crate::sys::{allocator, ticks};
 use crate::worker::schedule;
 
@@ -31,6 +32,11 @@ pub(crate) struct Gauges {
     pub(crate) operations_per_second: AtomicU64,
     pub(crate) input_bytes_per_second: AtomicU64,
     pub(crate) output_bytes_per_second: AtomicU64,
+    pub(crate) turns_per_second: AtomicU64,
+    /// Time of a turn, in microseconds.
+    pub(crate) turn_duration_us: AtomicU64,
+    /// Part of the keys that were due among those looked at, in 1/10,000, as the first worker sees it.
+    pub(crate) stale_per_myriad: AtomicU64,
 }
 
 /// The clock's work of one worker.
@@ -53,6 +59,8 @@ struct Sample {
     commands: u64,
     input_bytes: u64,
     output_bytes: u64,
+    turns: u64,
+    busy_ticks: u64,
 }
 
 impl Cron {
@@ -75,6 +83,9 @@ impl Cron {
 
     /// Does what is due that needs no client.
     pub(crate) fn run(&mut self, core: &mut Core) {
+        if core.server.is_cron_paused.load(Ordering::Relaxed) {
+            return;
+        }
         if self.next_at <= core.now {
             self.next_at = core.now + PERIOD_MS;
             self.start_period(core);
@@ -93,7 +104,16 @@ impl Cron {
             EXPIRY_QUIET_US
         };
         (self.removed, self.examined) = (0, 0);
+        let stats = core.stats();
+        if self.is_behind {
+            stats.expiry_cap_reached.add(1);
+        }
+        let time = process::cpu_time(Whose::Thread);
+        stats.user_us.set(time.user_us);
+        stats.system_us.set(time.system_us);
         if core.index == 0 {
+            let share = (stale * 10_000.0) as u64;
+            core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
         }
     }
@@ -129,7 +149,9 @@ impl Cron {
             }
         }
         core.effects.events.clear();
-        let spent = ticks::now().wrapping_sub(start) as f64 / per_us;
+        let spent_ticks = ticks::now().wrapping_sub(start);
+        core.stats().expiry_ticks.add(spent_ticks);
+        let spent = spent_ticks as f64 / per_us;
         self.expiry_budget_us =
             if was_round && self.removed == 0 { 0.0 } else { self.expiry_budget_us - spent };
     }
@@ -150,6 +172,8 @@ impl Cron {
             commands: server.commands_processed(),
             input_bytes: server.total(|it| it.input_bytes.get()),
             output_bytes: server.total(|it| it.output_bytes.get()),
+            turns: server.total(|it| it.loop_turns.get()),
+            busy_ticks: server.total(|it| it.busy_ticks.get()),
         };
         let elapsed = (sample.at - self.sampled.at).max(1) as u64;
         let rate = |now: u64, before: u64| now.saturating_sub(before) * 1000 / elapsed;
@@ -160,6 +184,11 @@ impl Cron {
         gauges.input_bytes_per_second.store(input, Ordering::Relaxed);
         let output = rate(sample.output_bytes, self.sampled.output_bytes);
         gauges.output_bytes_per_second.store(output, Ordering::Relaxed);
+        gauges.turns_per_second.store(rate(sample.turns, self.sampled.turns), Ordering::Relaxed);
+        let turns = sample.turns.saturating_sub(self.sampled.turns).max(1);
+        let busy = sample.busy_ticks.saturating_sub(self.sampled.busy_ticks) as f64;
+        let turn_us = busy / ticks::per_microsecond() / turns as f64;
+        gauges.turn_duration_us.store(turn_us as u64, Ordering::Relaxed);
         self.sampled = sample;
     }
 
@@ -171,7 +200,8 @@ impl Cron {
         scheduled: &mut Vec<usize>,
     ) {
         const EVERY_MS: i64 = 1000;
-        if core.now - core.looked_after_at < EVERY_MS {
+        let is_paused = core.server.is_cron_paused.load(Ordering::Relaxed);
+        if is_paused || core.now - core.looked_after_at < EVERY_MS {
             return;
         }
         core.looked_after_at = core.now;

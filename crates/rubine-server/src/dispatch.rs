@@ -393,6 +393,7 @@ impl Core {
     pub(crate) fn flush_counts(&mut self) {
         let changes = std::mem::take(&mut self.changes);
         let stats = self.stats();
+        stats.timed_waits.set(self.deadlines.len() as u64);
         stats.dirty.add(changes.dirty);
         stats.keyspace_hits.add(changes.hits);
         stats.keyspace_misses.add(changes.misses);

@@ -14,6 +14,7 @@ mod listener;
 pub mod logging;
 mod mailbox;
 mod pause;
+mod reconfigure;
 mod server;
 mod session;
 mod settings;

@@ -51,6 +51,12 @@ pub(crate) struct Server {
     pub(crate) startup_memory: AtomicUsize,
     pub(crate) last_peak_at: AtomicI64,
     pub(crate) gauges: crate::cron::Gauges,
+    /// Names the history of the data: 40 hexadecimal digits.
+    pub(crate) replication_id: ArcSwap<String>,
+    /// Nothing happens by the clock: `DEBUG PAUSE-CRON`.
+    pub(crate) is_cron_paused: AtomicBool,
+    pub(crate) garbage: Garbage,
+    pub(crate) over_memory_limit: OverLimit,
     /// The value of the `dirty` counters when the data set was last saved, or counted as saved.
     pub(crate) saved_dirty: AtomicU64,
 }
@@ -76,6 +82,14 @@ impl Server {
         self.wake_all();
     }
 
+    /// Lets every counter start anew. What workers count at the same moment may be lost.
+    pub(crate) fn reset_stats(&self) {
+        self.stats.iter().for_each(WorkerStats::reset);
+        self.errors.clear();
+        self.garbage.reset();
+        self.over_memory_limit.reset();
+    }
+
     /// Commands that ran, of all workers.
     pub(crate) fn commands_processed(&self) -> u64 {
         let of_worker =
@@ -86,6 +100,74 @@ impl Server {
     /// A counter of all workers, added up.
     pub(crate) fn total(&self, counter: impl Fn(&WorkerStats) -> u64) -> u64 {
         self.stats.iter().map(counter).sum()
+    }
+}
+
+/// Counts what the background thread frees.
+#[derive(Debug, Default)]
+pub(crate) struct Garbage {
+    /// What it has freed since the start.
+    freed: Arc<AtomicU64>,
+    /// What it had freed when the counters were last set to 0.
+    freed_before: AtomicU64,
+}
+
+impl Garbage {
+    pub(crate) fn new(freed: Arc<AtomicU64>) -> Self {
+        Self { freed, freed_before: AtomicU64::new(0) }
+    }
+
+    /// What waits to be freed.
+    pub(crate) fn pending(&self, keyspace: &Keyspace) -> u64 {
+        let freed = self.freed.load(Ordering::Relaxed);
+        keyspace.discarded_count().saturating_sub(freed)
+    }
+
+    /// What was freed since the counters were last set to 0.
+    pub(crate) fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed) - self.freed_before.load(Ordering::Relaxed)
+    }
+
+    fn reset(&self) {
+        self.freed_before.store(self.freed.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// The time that memory was above its limit.
+#[derive(Debug, Default)]
+pub(crate) struct OverLimit {
+    /// Unix milliseconds; 0 while it is not.
+    since: AtomicI64,
+    total_ms: AtomicI64,
+}
+
+impl OverLimit {
+    /// Notes whether memory is above its limit.
+    pub(crate) fn note(&self, is_over: bool, now: i64) {
+        if is_over {
+            let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        } else if self.since.load(Ordering::Relaxed) != 0 {
+            let since = self.since.swap(0, Ordering::Relaxed);
+            if since != 0 {
+                self.total_ms.fetch_add((now - since).max(0), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// How long it has been so now.
+    pub(crate) fn current_ms(&self, now: i64) -> i64 {
+        let since = self.since.load(Ordering::Relaxed);
+        if since == 0 { 0 } else { (now - since).max(0) }
+    }
+
+    /// How long it was so altogether.
+    pub(crate) fn total_ms(&self, now: i64) -> i64 {
+        self.total_ms.load(Ordering::Relaxed) + self.current_ms(now)
+    }
+
+    fn reset(&self) {
+        self.total_ms.store(0, Ordering::Relaxed);
+        self.since.store(0, Ordering::Relaxed);
     }
 }
 

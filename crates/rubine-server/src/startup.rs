@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
@@ -23,6 +23,9 @@ use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::sys::{allocator, process, ticks};
 use crate::worker::{MAILBOX, Worker};
+
+/// The version of Redis that clients take this server for: they choose by it what they may use.
+pub(crate) const REDIS_VERSION: &str = "8.0.6";
 
 /// The name and version line of `--version`.
 pub fn version_line() -> String {
@@ -132,12 +135,10 @@ fn announce(source: &ConfigSource) {
 
 /// Lowers `maxclients` to what the limit on open files allows.
 fn fit_maxclients(config: &mut Config) {
-    /// Descriptors that the server itself needs.
-    const RESERVED: u64 = 32;
-    let wanted = u64::from(config.maxclients) + RESERVED;
+    let wanted = u64::from(config.maxclients) + process::RESERVED_FILES;
     let allowed = process::raise_open_files(wanted);
     if allowed < wanted {
-        let fitting = allowed.saturating_sub(RESERVED).max(1);
+        let fitting = allowed.saturating_sub(process::RESERVED_FILES).max(1);
         tracing::warn!(
             "The limit of {allowed} open files leaves room for {fitting} clients: maxclients is lowered from {}.",
             config.maxclients
@@ -169,9 +170,16 @@ fn build(
     config.workers = worker_count as u16;
     let commands = CommandTable::new(&config.renamed_commands)?;
     let (keyspace, garbage) = Keyspace::new();
+    let freed = Arc::new(AtomicU64::new(0));
+    let counter = freed.clone();
     std::thread::Builder::new()
         .name("free".to_owned())
-        .spawn(move || garbage.into_iter().for_each(drop::<Garbage>))
+        .spawn(move || {
+            for item in garbage {
+                drop::<Garbage>(item);
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        })
         .map_err(|error| format!("Can't start a thread: {error}"))?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
@@ -203,6 +211,10 @@ fn build(
         startup_memory: AtomicUsize::new(allocator::used_memory()),
         last_peak_at: AtomicI64::new(now / 1000),
         gauges: crate::cron::Gauges::default(),
+        replication_id: ArcSwap::from_pointee(new_run_id()),
+        is_cron_paused: AtomicBool::new(false),
+        garbage: crate::server::Garbage::new(freed),
+        over_memory_limit: crate::server::OverLimit::default(),
         saved_dirty: AtomicU64::new(0),
         logger,
         config: ConfigStore::new(config, source),
@@ -211,7 +223,7 @@ fn build(
 }
 
 /// 40 hexadecimal digits.
-fn new_run_id() -> String {
+pub(crate) fn new_run_id() -> String {
     use rubine_base::random::{Random, seed_from_os};
     let mut random = Random::with_seed(seed_from_os());
     let mut bytes = [0; 20];

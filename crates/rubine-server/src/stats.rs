@@ -42,7 +42,6 @@ pub(crate) struct CommandStats {
 #[repr(align(128))]
 pub(crate) struct WorkerStats {
     pub(crate) commands: Vec<CommandStats>,
-    pub(crate) commands_processed: Counter,
     pub(crate) connections_received: Counter,
     pub(crate) rejected_connections: Counter,
     pub(crate) input_bytes: Counter,
@@ -60,11 +59,48 @@ pub(crate) struct WorkerStats {
     pub(crate) writes_processed: Counter,
     pub(crate) loop_turns: Counter,
     pub(crate) blocked_clients: Counter,
-    pub(crate) watching_clients: Counter,
-    pub(crate) unexpected_error_replies: Counter,
+    /// Clients that wait and will give up.
+    pub(crate) timed_waits: Counter,
+    /// Time between two sleeps.
+    pub(crate) busy_ticks: Counter,
+    /// Processor time of the thread, in microseconds.
+    pub(crate) user_us: Counter,
+    pub(crate) system_us: Counter,
+    /// Time that was spent on expiry nobody asked for, and how often it was not enough.
+    pub(crate) expiry_ticks: Counter,
+    pub(crate) expiry_cap_reached: Counter,
 }
 
 impl WorkerStats {
+    /// Lets everything start anew that is not a state of the moment.
+    pub(crate) fn reset(&self) {
+        for command in &self.commands {
+            let CommandStats { calls, ticks, rejected_calls, failed_calls } = command;
+            [calls, ticks, rejected_calls, failed_calls].map(|it| it.set(0));
+        }
+        let counters = [
+            &self.connections_received,
+            &self.rejected_connections,
+            &self.input_bytes,
+            &self.output_bytes,
+            &self.keyspace_hits,
+            &self.keyspace_misses,
+            &self.expired_keys,
+            &self.expired_fields,
+            &self.evicted_keys,
+            &self.error_replies,
+            &self.query_buffer_limit_disconnections,
+            &self.output_buffer_limit_disconnections,
+            &self.reads_processed,
+            &self.writes_processed,
+            &self.loop_turns,
+            &self.busy_ticks,
+            &self.expiry_ticks,
+            &self.expiry_cap_reached,
+        ];
+        counters.map(|it| it.set(0));
+    }
+
     pub(crate) fn new(command_count: usize) -> Self {
         let commands = (0..command_count).map(|_| CommandStats::default()).collect();
         Self { commands, ..Self::default() }

@@ -23,6 +23,7 @@ use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
 use crate::listener::Listener;
 use crate::mailbox::Message;
+use crate::sys::ticks;
 
 /// Clients whose requests are handled together.
 const GROUP_CLIENTS_MAX: usize = 32;
@@ -85,6 +86,8 @@ pub(crate) struct Worker {
     messages: Vec<Message>,
     cron: Cron,
     settings_version: u64,
+    /// When the last sleep ended, in ticks.
+    woken_at: u64,
     next_worker: usize,
 }
 
@@ -108,6 +111,7 @@ impl Worker {
             messages: Vec::new(),
             cron,
             settings_version: 0,
+            woken_at: ticks::now(),
             next_worker: 0,
         })
     }
@@ -133,6 +137,8 @@ impl Worker {
 
     /// Sleeps until something happens or is due.
     fn wait(&mut self, events: &mut Events) {
+        let awake_ticks = ticks::now().wrapping_sub(self.woken_at);
+        self.core.stats().busy_ticks.add(awake_ticks);
         let timeout_ms = if self.scheduled.is_empty() {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.saturating_sub(unix_millis()).max(0);
@@ -146,6 +152,7 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => panic!("the event queue failed: {error}"),
         }
+        self.woken_at = ticks::now();
         self.core.stats().loop_turns.add(1);
     }
 
@@ -292,6 +299,8 @@ impl Worker {
         let mut scheduled = std::mem::take(&mut self.scheduled);
         for group in scheduled.chunks(GROUP_CLIENTS_MAX) {
             self.read_group(group);
+            // What was read now may have been sent after another worker's CONFIG SET was answered.
+            self.refresh_settings();
             self.core.start_clock();
             while self.parse_batch(group) {
                 self.prefetch_buckets();

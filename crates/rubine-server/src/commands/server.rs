@@ -1,47 +1,26 @@
-//! Commands about the server as a whole.
+//! Commands about the server as a whole, by topic.
 
-use rubine_commands::{CommandError, CommandResult, Flags, Scope};
+mod config;
+mod debug;
+mod info;
+mod process;
+
+use rubine_commands::CommandResult;
 
 use crate::session::{ServerCommand, Session};
-use crate::sys::allocator;
 
-pub(crate) const COMMANDS: &[ServerCommand] = &[CONFIG, INFO];
+/// All of them, in order of name.
+pub(crate) const COMMANDS: &[ServerCommand] = &[
+    config::CONFIG,
+    debug::DEBUG,
+    info::INFO,
+    process::LASTSAVE,
+    process::ROLE,
+    process::SHUTDOWN,
+    process::TIME,
+];
 
-const INFO: ServerCommand = ServerCommand::declare("INFO", info)
-    .summary("Returns what the server knows of itself.")
-    .syntax("[section [section ...]]")
-    .complexity("O(1)")
-    .arity(-1)
-    .flag(Flags::LOADING.union(Flags::STALE).union(Flags::SENTINEL))
-    .each_shard();
-
-fn info(session: &mut Session<'_>) -> CommandResult {
-    let text = format!("# Memory\r\nused_memory:{}\r\n", allocator::used_memory());
-    session.reply.verbatim(*b"txt", text.as_bytes());
-    let _ = Scope::All;
-    Ok(())
-}
-
-const CONFIG: ServerCommand = ServerCommand::container("CONFIG", unreachable, &[CONFIG_GET]);
-
-fn unreachable(_: &mut Session<'_>) -> CommandResult {
-    Err(CommandError::Syntax)
-}
-
-const CONFIG_GET: ServerCommand = ServerCommand::declare("GET", config_get)
-    .summary("Returns directives of the configuration by name or pattern.")
-    .syntax("parameter [parameter ...]")
-    .complexity("O(N) with N the number of directives.")
-    .arity(-3)
-    .flag(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE));
-
-fn config_get(session: &mut Session<'_>) -> CommandResult {
-    let patterns: Vec<_> = session.args.from(2).collect();
-    let found = session.core.server.config.load().get(&patterns);
-    session.reply.map(found.len());
-    for (name, value) in found {
-        session.reply.bulk(&name);
-        session.reply.bulk(&value);
-    }
-    Ok(())
+/// The handler of a name that only stands in front of subcommands: dispatch refuses it before.
+fn never_runs(_: &mut Session<'_>) -> CommandResult {
+    unreachable!("containers are refused before")
 }

@@ -28,6 +28,29 @@ pub fn used_memory() -> usize {
     sum.max(0) as usize
 }
 
+/// What jemalloc itself says, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    /// What was asked for, rounded up to size classes.
+    pub allocated: u64,
+    /// Pages that hold any of it.
+    pub active: u64,
+    /// Pages that the allocator keeps in physical memory.
+    pub resident: u64,
+}
+
+/// Asks jemalloc, which takes some tens of microseconds.
+pub fn stats() -> Stats {
+    use tikv_jemalloc_ctl::{epoch, stats};
+    // Without a new epoch the figures are old; without an answer they are 0.
+    let _ = epoch::advance();
+    Stats {
+        allocated: stats::allocated::read().unwrap_or(0) as u64,
+        active: stats::active::read().unwrap_or(0) as u64,
+        resident: stats::resident::read().unwrap_or(0) as u64,
+    }
+}
+
 /// jemalloc with a count.
 pub struct CountingAllocator;
 

@@ -19,6 +19,57 @@ pub fn daemonize() -> io::Result<()> {
     Ok(())
 }
 
+/// Processor time, in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuTime {
+    pub user_us: u64,
+    pub system_us: u64,
+}
+
+/// Whose processor time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    Process,
+    /// Child processes that have ended.
+    Children,
+    /// The calling thread.
+    Thread,
+}
+
+/// Asks the system for the processor time that was used so far.
+#[expect(unsafe_code, reason = "no library offers the time of one thread by kind")]
+pub fn cpu_time(whose: Whose) -> CpuTime {
+    let who = match whose {
+        Whose::Process => libc::RUSAGE_SELF,
+        Whose::Children => libc::RUSAGE_CHILDREN,
+        Whose::Thread => libc::RUSAGE_THREAD,
+    };
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the system fills in the structure, for which all zeros are a value, too.
+    let usage = unsafe {
+        libc::getrusage(who, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let micros = |it: libc::timeval| it.tv_sec as u64 * 1_000_000 + it.tv_usec as u64;
+    CpuTime { user_us: micros(usage.ru_utime), system_us: micros(usage.ru_stime) }
+}
+
+/// Bytes of the process in physical memory.
+pub fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split(' ').nth(1).and_then(|it| it.parse::<u64>().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
+}
+
+/// Bytes of physical memory that the machine has.
+pub fn system_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram as u64 * u64::from(info.mem_unit)
+}
+
+/// Descriptors that the server itself needs, beside those of its clients.
+pub const RESERVED_FILES: u64 = 32;
+
 /// Raises the limit on open files to `wanted`, or as far as it goes. Returns what is in force.
 pub fn raise_open_files(wanted: u64) -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -1,0 +1,206 @@
+//! The forms of DEBUG that concern the server itself. Those that look at data are beside the data commands.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rubine_base::number::{parse_f64, parse_i64};
+use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_resp::writer::Protocol;
+
+use crate::config::RewriteScope;
+use crate::session::{ServerCommand, Session};
+
+pub(super) const DEBUG: ServerCommand = ServerCommand::container(
+    "DEBUG",
+    super::never_runs,
+    &[
+        ASSERT,
+        CHANGE_REPL_ID,
+        CONFIG_REWRITE_FORCE_ALL,
+        ERROR,
+        LOG,
+        PANIC,
+        PAUSE_CRON,
+        PROTOCOL,
+        SEGFAULT,
+        SET_ACTIVE_EXPIRE,
+        SLEEP,
+        STRUCTSIZE,
+    ],
+);
+
+const fn form(name: &'static str, run: crate::session::SessionHandler) -> ServerCommand {
+    ServerCommand::declare(name, run).complexity("O(1)").arity(2).flag(
+        Flags::ADMIN
+            .union(Flags::NOSCRIPT)
+            .union(Flags::LOADING)
+            .union(Flags::STALE)
+            .union(Flags::PROTECTED),
+    )
+}
+
+const ASSERT: ServerCommand =
+    form("ASSERT", crash).summary("Ends the server as a broken invariant would.");
+const PANIC: ServerCommand =
+    form("PANIC", crash).summary("Ends the server as a broken invariant would.");
+const SEGFAULT: ServerCommand =
+    form("SEGFAULT", crash).summary("Ends the server as a broken invariant would.");
+
+fn crash(session: &mut Session<'_>) -> CommandResult {
+    let form = String::from_utf8_lossy(session.args.at(1)).to_ascii_uppercase();
+    panic!("DEBUG {form} called at Unix time {}", session.core.now / 1000);
+}
+
+const CHANGE_REPL_ID: ServerCommand = form("CHANGE-REPL-ID", change_repl_id)
+    .summary("Gives the history of the data another name, so that no replica can go on with it.");
+
+fn change_repl_id(session: &mut Session<'_>) -> CommandResult {
+    session.core.server.replication_id.store(crate::startup::new_run_id().into());
+    session.reply.ok();
+    Ok(())
+}
+
+const CONFIG_REWRITE_FORCE_ALL: ServerCommand =
+    form("CONFIG-REWRITE-FORCE-ALL", config_rewrite_force_all)
+        .summary("Does what CONFIG REWRITE does, with every directive that there is.");
+
+fn config_rewrite_force_all(session: &mut Session<'_>) -> CommandResult {
+    super::config::rewrite_file(session, RewriteScope::All)
+}
+
+const ERROR: ServerCommand =
+    form("ERROR", error).summary("Replies with an error of that text.").syntax("text").arity(3);
+
+fn error(session: &mut Session<'_>) -> CommandResult {
+    // A line break would end the reply early, and what follows it be taken for another one.
+    let text = String::from_utf8_lossy(session.args.at(2)).replace(['\r', '\n'], " ");
+    Err(CommandError::Other(text.into()))
+}
+
+const LOG: ServerCommand =
+    form("LOG", log).summary("Writes a line to the server's log.").syntax("message").arity(3);
+
+fn log(session: &mut Session<'_>) -> CommandResult {
+    tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(session.args.at(2)));
+    session.reply.ok();
+    Ok(())
+}
+
+const PAUSE_CRON: ServerCommand = form("PAUSE-CRON", pause_cron)
+    .summary("Stops what happens by the clock, or lets it go on.")
+    .syntax("0|1")
+    .arity(3);
+
+fn pause_cron(session: &mut Session<'_>) -> CommandResult {
+    let pauses = switch(session)?;
+    session.core.server.is_cron_paused.store(pauses, Ordering::Relaxed);
+    session.reply.ok();
+    Ok(())
+}
+
+const SET_ACTIVE_EXPIRE: ServerCommand = form("SET-ACTIVE-EXPIRE", set_active_expire)
+    .summary("Decides whether keys that are due go although nobody asks for them.")
+    .syntax("0|1")
+    .arity(3);
+
+fn set_active_expire(session: &mut Session<'_>) -> CommandResult {
+    let expires = switch(session)?;
+    session.core.server.expires_actively.store(expires, Ordering::Relaxed);
+    session.reply.ok();
+    Ok(())
+}
+
+/// Argument 2 as a switch. As in C, all that is no number is 0.
+fn switch(session: &Session<'_>) -> Result<bool, CommandError> {
+    Ok(parse_i64(session.args.at(2)).unwrap_or(0) != 0)
+}
+
+const SLEEP: ServerCommand = form("SLEEP", sleep)
+    .summary("Lets the worker that serves this client do nothing for a while.")
+    .syntax("seconds")
+    .arity(3);
+
+fn sleep(session: &mut Session<'_>) -> CommandResult {
+    let seconds = parse_f64(session.args.at(2)).unwrap_or(0.0);
+    if let Ok(span) = Duration::try_from_secs_f64(seconds) {
+        std::thread::sleep(span);
+    }
+    session.reply.ok();
+    Ok(())
+}
+
+const STRUCTSIZE: ServerCommand =
+    form("STRUCTSIZE", structsize).summary("Tells how large some of the structures are.");
+
+fn structsize(session: &mut Session<'_>) -> CommandResult {
+    let text = format!(
+        "bits:{} pointer:{} client:{} table:{}",
+        usize::BITS,
+        size_of::<usize>(),
+        size_of::<crate::client::Client>(),
+        size_of::<rubine_structures::table::Table>()
+    );
+    session.reply.simple(&text);
+    Ok(())
+}
+
+const PROTOCOL: ServerCommand = form("PROTOCOL", protocol)
+    .summary("Replies with a value of the type that is asked for.")
+    .syntax("string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false")
+    .arity(3);
+
+fn protocol(session: &mut Session<'_>) -> CommandResult {
+    let reply = &mut session.reply;
+    match session.args.at(2).to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.integer(12345),
+        b"double" => reply.double_text(b"3.141"),
+        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|it| reply.integer(it));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|it| reply.integer(it));
+        }
+        b"map" => {
+            reply.map(3);
+            for number in 0..3 {
+                reply.integer(number);
+                reply.boolean(number == 1);
+            }
+        }
+        b"attrib" => {
+            if reply.attribute(1) {
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.integer(90);
+            }
+            // An attribute is only there beside a reply of its own.
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if reply.protocol() != Protocol::Resp3 {
+                return Err(CommandError::text("ERR RESP2 is not supported by this command"));
+            }
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+            // A push is no reply either.
+            reply.bulk(b"Some real reply following the push reply");
+        }
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        b"verbatim" => reply.verbatim(*b"txt", b"This is a verbatim\nstring"),
+        _ => {
+            return Err(CommandError::text(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}

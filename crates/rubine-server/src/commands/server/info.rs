@@ -1,0 +1,150 @@
+//! INFO: what the server knows of itself, in sections of `name:value` lines that tools parse. Field names and their
+//! order are those of Redis and Valkey. Never locks a shard inside a transaction, which holds them all.
+
+mod clients;
+mod counters;
+mod memory;
+mod server;
+mod text;
+
+use rubine_commands::{CommandResult, Flags};
+use rubine_keyspace::Locked;
+
+use crate::server::Server;
+use crate::session::{ServerCommand, Session};
+use text::Text;
+
+pub(super) use memory::MemoryFacts;
+pub(super) use text::human_bytes;
+
+pub(super) const INFO: ServerCommand = ServerCommand::declare("INFO", info)
+    .summary("Returns what the server knows of itself.")
+    .syntax("[section [section ...]]")
+    .since("1.0.0")
+    .complexity("O(1)")
+    .arity(-1)
+    .flag(Flags::LOADING.union(Flags::STALE).union(Flags::SENTINEL))
+    .also(rubine_commands::Acl::DANGEROUS)
+    .each_shard();
+
+fn info(session: &mut Session<'_>) -> CommandResult {
+    let wanted = Wanted::parse(session.args.from(1));
+    let shards = session.locked.as_deref().map_or(Shards::Free, Shards::Locked);
+    let source = Source { server: session.core.server, now: session.core.now, shards };
+    let text = report(&source, &wanted);
+    session.reply.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// All sections, for a report about a crash. Looks at no shard, since locks may be held for ever.
+pub(crate) fn crash_report(server: &'static Server, now: i64) -> String {
+    let source = Source { server, now, shards: Shards::Unreachable };
+    report(&source, &Wanted { usual: true, all: true, names: Vec::new() })
+}
+
+fn report(source: &Source<'_>, wanted: &Wanted) -> String {
+    let mut text = Text::default();
+    for section in SECTIONS.iter().filter(|it| wanted.includes(it)) {
+        text.title(section.title);
+        (section.write)(source, &mut text);
+    }
+    text.finish()
+}
+
+/// What the sections are made from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) server: &'static Server,
+    /// Unix milliseconds.
+    pub(super) now: i64,
+    pub(super) shards: Shards<'a>,
+}
+
+/// How the shards may be looked at.
+#[derive(Clone, Copy)]
+pub(super) enum Shards<'a> {
+    /// One after the other, each under its lock.
+    Free,
+    /// These, whose locks are held.
+    Locked(&'a Locked<'static>),
+    /// Not at all.
+    Unreachable,
+}
+
+impl Source<'_> {
+    pub(super) fn for_each_shard(&self, mut look: impl FnMut(&rubine_keyspace::Shard)) {
+        match self.shards {
+            Shards::Free => self.server.keyspace.for_each_shard(|_, shard| look(shard)),
+            Shards::Locked(locked) => locked.shards().for_each(look),
+            Shards::Unreachable => {}
+        }
+    }
+}
+
+/// A section and who gets it.
+struct Section {
+    /// As it is asked for.
+    name: &'static str,
+    title: &'static str,
+    /// Whether it is among those that nobody has to ask for.
+    is_usual: bool,
+    write: fn(&Source<'_>, &mut Text),
+}
+
+impl Section {
+    const fn usual(
+        name: &'static str,
+        title: &'static str,
+        write: fn(&Source<'_>, &mut Text),
+    ) -> Self {
+        Self { name, title, is_usual: true, write }
+    }
+
+    const fn further(
+        name: &'static str,
+        title: &'static str,
+        write: fn(&Source<'_>, &mut Text),
+    ) -> Self {
+        Self { name, title, is_usual: false, write }
+    }
+}
+
+const SECTIONS: &[Section] = &[
+    Section::usual("server", "Server", server::server),
+    Section::usual("clients", "Clients", clients::clients),
+    Section::usual("memory", "Memory", memory::memory),
+    Section::usual("persistence", "Persistence", server::persistence),
+    Section::further("threads", "Threads", counters::threads),
+    Section::usual("stats", "Stats", counters::stats),
+    Section::usual("replication", "Replication", server::replication),
+    Section::usual("cpu", "CPU", server::cpu),
+    Section::usual("modules", "Modules", |_, _| {}),
+    Section::further("commandstats", "Commandstats", counters::commands),
+    Section::usual("errorstats", "Errorstats", counters::errors),
+    Section::usual("cluster", "Cluster", server::cluster),
+    Section::usual("keyspace", "Keyspace", server::keyspace),
+];
+
+/// The sections that were asked for.
+struct Wanted {
+    usual: bool,
+    all: bool,
+    names: Vec<Vec<u8>>,
+}
+
+impl Wanted {
+    fn parse<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let names: Vec<_> = names.map(<[u8]>::to_ascii_lowercase).collect();
+        let asks = |wanted: &[&[u8]]| names.iter().any(|it| wanted.contains(&it.as_slice()));
+        Self {
+            usual: names.is_empty() || asks(&[b"default"]),
+            all: asks(&[b"all", b"everything"]),
+            names,
+        }
+    }
+
+    fn includes(&self, section: &Section) -> bool {
+        let is_named = self.names.iter().any(|it| it == section.name.as_bytes());
+        self.all || (self.usual && section.is_usual) || is_named
+    }
+}

@@ -1,0 +1,44 @@
+//! The section of INFO about clients.
+
+use std::sync::atomic::Ordering;
+
+use super::{Source, Text};
+
+pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let clients = server.clients.list();
+    let most = |size: &dyn Fn(&crate::client::ClientInfo) -> usize| {
+        clients.iter().map(|it| size(it)).max().unwrap_or(0)
+    };
+    let input =
+        most(&|it| it.query_len.load(Ordering::Relaxed) + it.query_free.load(Ordering::Relaxed));
+    let output = most(&|it| it.output_bytes.load(Ordering::Relaxed));
+    let watching = clients.iter().filter(|it| it.watching.load(Ordering::Relaxed) != 0).count();
+    let (mut watched_keys, mut waited_keys) = (0, 0);
+    source.for_each_shard(|shard| {
+        watched_keys += shard.watched_key_count();
+        waited_keys += shard.waited_key_count();
+    });
+
+    text.field("connected_clients", clients.len());
+    text.field("cluster_connections", 0);
+    text.field("maxclients", server.config.load().maxclients);
+    text.field("client_recent_max_input_buffer", input);
+    text.field("client_recent_max_output_buffer", output);
+    text.field("blocked_clients", server.total(|it| it.blocked_clients.get()));
+    text.field("tracking_clients", 0);
+    text.field("pubsub_clients", 0);
+    text.field("watching_clients", watching);
+    text.field("clients_in_timeout_table", server.total(|it| it.timed_waits.get()));
+    text.field("total_watched_keys", watched_keys);
+    text.field("total_blocking_keys", waited_keys);
+    text.field("total_blocking_keys_on_nokey", 0);
+    let (reason, actions, until) = match server.pause.in_force(source.now) {
+        None => ("none", "none", source.now),
+        Some((true, until)) => ("client_pause", "all", until),
+        Some((false, until)) => ("client_pause", "write", until),
+    };
+    text.field("paused_reason", reason);
+    text.field("paused_actions", actions);
+    text.field("paused_timeout_milliseconds", until - source.now);
+}

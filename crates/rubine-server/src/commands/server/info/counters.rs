@@ -1,0 +1,167 @@
+//! The sections of INFO that add up what the workers count.
+
+use std::sync::atomic::Ordering;
+
+use super::{Source, Text};
+use crate::stats::{CommandStats, WorkerStats};
+use crate::sys::ticks;
+
+pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let total = |counter: fn(&WorkerStats) -> u64| server.total(counter);
+    let gauges = &server.gauges;
+    let kilobytes = |rate: u64| rate as f64 / 1024.0;
+    text.field("total_connections_received", total(|it| it.connections_received.get()));
+    text.field("total_commands_processed", server.commands_processed());
+    text.field("instantaneous_ops_per_sec", gauges.operations_per_second.load(Ordering::Relaxed));
+    text.field("total_net_input_bytes", total(|it| it.input_bytes.get()));
+    text.field("total_net_output_bytes", total(|it| it.output_bytes.get()));
+    text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    text.ratio(
+        "instantaneous_input_kbps",
+        kilobytes(gauges.input_bytes_per_second.load(Ordering::Relaxed)),
+    );
+    text.ratio(
+        "instantaneous_output_kbps",
+        kilobytes(gauges.output_bytes_per_second.load(Ordering::Relaxed)),
+    );
+    text.field("instantaneous_input_repl_kbps", "0.00");
+    text.field("instantaneous_output_repl_kbps", "0.00");
+    text.field("rejected_connections", total(|it| it.rejected_connections.get()));
+    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    keys(source, text);
+    text.zeros(&[
+        "pubsub_channels",
+        "pubsub_patterns",
+        "pubsubshard_channels",
+        "latest_fork_usec",
+        "total_forks",
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+        "unexpected_error_replies",
+    ]);
+    text.field("total_error_replies", total(|it| it.error_replies.get()));
+    text.field("dump_payload_sanitizations", 0);
+    traffic(source, text);
+}
+
+/// What became of keys.
+fn keys(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let total = |counter: fn(&WorkerStats) -> u64| server.total(counter);
+    let expiry_ms = total(|it| it.expiry_ticks.get()) as f64 / ticks::per_microsecond() / 1000.0;
+    let over = &server.over_memory_limit;
+    text.field("expired_keys", total(|it| it.expired_keys.get()));
+    text.field("expired_fields", total(|it| it.expired_fields.get()));
+    let stale = server.gauges.stale_per_myriad.load(Ordering::Relaxed) as f64 / 100.0;
+    text.ratio("expired_stale_perc", stale);
+    text.field("expired_time_cap_reached_count", total(|it| it.expiry_cap_reached.get()));
+    text.field("expire_cycle_cpu_milliseconds", expiry_ms as u64);
+    text.field("evicted_keys", total(|it| it.evicted_keys.get()));
+    text.zeros(&["evicted_clients", "evicted_scripts"]);
+    text.field("total_eviction_exceeded_time", over.total_ms(source.now));
+    text.field("current_eviction_exceeded_time", over.current_ms(source.now));
+    text.field("keyspace_hits", total(|it| it.keyspace_hits.get()));
+    text.field("keyspace_misses", total(|it| it.keyspace_misses.get()));
+}
+
+/// What went through sockets and event loops.
+fn traffic(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let total = |counter: fn(&WorkerStats) -> u64| server.total(counter);
+    let micros = |ticks: u64| (ticks as f64 / ticks::per_microsecond()) as u64;
+    let in_commands = |stats: &WorkerStats| stats.commands.iter().map(|it| it.ticks.get()).sum();
+    // The first worker stands where the main thread does elsewhere; what the others do is done by I/O threads.
+    let others = |counter: fn(&WorkerStats) -> u64| -> u64 {
+        server.stats.iter().skip(1).map(counter).sum()
+    };
+    text.field("total_reads_processed", total(|it| it.reads_processed.get()));
+    text.field("total_writes_processed", total(|it| it.writes_processed.get()));
+    text.field("io_threaded_reads_processed", others(|it| it.reads_processed.get()));
+    text.field("io_threaded_writes_processed", others(|it| it.writes_processed.get()));
+    text.field(
+        "client_query_buffer_limit_disconnections",
+        total(|it| it.query_buffer_limit_disconnections.get()),
+    );
+    text.field(
+        "client_output_buffer_limit_disconnections",
+        total(|it| it.output_buffer_limit_disconnections.get()),
+    );
+    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    text.field("eventloop_cycles", total(|it| it.loop_turns.get()));
+    text.field("eventloop_duration_sum", micros(total(|it| it.busy_ticks.get())));
+    text.field("eventloop_duration_cmd_sum", micros(server.total(in_commands)));
+    let gauges = &server.gauges;
+    text.field(
+        "instantaneous_eventloop_cycles_per_sec",
+        gauges.turns_per_second.load(Ordering::Relaxed),
+    );
+    text.field(
+        "instantaneous_eventloop_duration_usec",
+        gauges.turn_duration_us.load(Ordering::Relaxed),
+    );
+    text.zeros(&[
+        "acl_access_denied_auth",
+        "acl_access_denied_cmd",
+        "acl_access_denied_key",
+        "acl_access_denied_channel",
+    ]);
+}
+
+/// Each worker, in the words for I/O threads.
+pub(super) fn threads(source: &Source<'_>, text: &mut Text) {
+    let clients = source.server.clients.list();
+    for (index, stats) in source.server.stats.iter().enumerate() {
+        let served = clients.iter().filter(|it| it.worker == index).count();
+        let commands: u64 = stats.commands.iter().map(|it| it.calls.get()).sum();
+        text.field(
+            &format!("io_thread_{index}"),
+            format_args!(
+                "clients={served},reads={},writes={},commands={commands}",
+                stats.reads_processed.get(),
+                stats.writes_processed.get(),
+            ),
+        );
+    }
+}
+
+/// Each command that anybody has sent.
+pub(super) fn commands(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    for entry in server.commands.all() {
+        let total = |counter: fn(&CommandStats) -> u64| {
+            server.total(|stats| counter(&stats.commands[entry.number]))
+        };
+        let calls = total(|it| it.calls.get());
+        let rejected = total(|it| it.rejected_calls.get());
+        let failed = total(|it| it.failed_calls.get());
+        if calls == 0 && rejected == 0 && failed == 0 {
+            continue;
+        }
+        let micros = total(|it| it.ticks.get()) as f64 / ticks::per_microsecond();
+        text.field(
+            &format!("cmdstat_{}", entry.full_name),
+            format_args!(
+                "calls={calls},usec={},usec_per_call={:.2},rejected_calls={rejected},failed_calls={failed}",
+                micros as u64,
+                micros / calls.max(1) as f64
+            ),
+        );
+    }
+}
+
+/// Each error code that was replied.
+pub(super) fn errors(source: &Source<'_>, text: &mut Text) {
+    for (code, count) in source.server.errors.list() {
+        text.field(&format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}

@@ -1,0 +1,194 @@
+//! The sections of INFO about the process, what it keeps on disk, its place among others, and its keys.
+
+use std::sync::atomic::Ordering;
+
+use rubine_keyspace::{SHARD_COUNT, Survey};
+
+use super::{Source, Text};
+use crate::config::Supervised;
+use crate::startup::REDIS_VERSION;
+use crate::sys::process::{self, CpuTime, Whose};
+use crate::sys::ticks;
+
+pub(super) fn server(source: &Source<'_>, text: &mut Text) {
+    const DAY_SECONDS: i64 = 24 * 60 * 60;
+    let server = source.server;
+    let config = server.config.load();
+    let uptime = (source.now - server.started_at) / 1000;
+    let system = rustix::system::uname();
+    let word = |it: &std::ffi::CStr| it.to_string_lossy().into_owned();
+    let file = server.config.source().file.as_ref();
+    let executable = std::env::current_exe().unwrap_or_default();
+    text.field("redis_version", REDIS_VERSION);
+    text.field("server_name", "rubine");
+    text.field("rubine_version", env!("CARGO_PKG_VERSION"));
+    text.field("redis_git_sha1", "00000000");
+    text.field("redis_git_dirty", 0);
+    text.field("redis_build_id", "0");
+    text.field("redis_mode", "standalone");
+    text.field("server_mode", "standalone");
+    text.field(
+        "os",
+        format_args!(
+            "{} {} {}",
+            word(system.sysname()),
+            word(system.release()),
+            word(system.machine())
+        ),
+    );
+    text.field("arch_bits", usize::BITS);
+    text.field("monotonic_clock", format_args!("{:.2} ticks/us", ticks::per_microsecond()));
+    text.field("multiplexing_api", "epoll");
+    text.field("process_id", std::process::id());
+    text.field(
+        "process_supervised",
+        match config.supervised {
+            Supervised::No => "no",
+            Supervised::Upstart => "upstart",
+            Supervised::Systemd => "systemd",
+            Supervised::Auto => "unknown",
+        },
+    );
+    text.field("run_id", &server.run_id);
+    text.field("tcp_port", config.port);
+    text.field("server_time_usec", source.now * 1000);
+    text.field("uptime_in_seconds", uptime);
+    text.field("uptime_in_days", uptime / DAY_SECONDS);
+    text.field("hz", config.hz);
+    text.field("configured_hz", config.hz);
+    text.field("clients_hz", config.hz);
+    text.field("lru_clock", (source.now / 1000) & 0x00ff_ffff);
+    text.field("executable", executable.display());
+    text.field("config_file", file.map(|it| it.display().to_string()).unwrap_or_default());
+    text.field("io_threads_active", u8::from(1 < server.workers.len()));
+    text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
+    for (index, place) in server.listening.lock().iter().enumerate() {
+        text.field(&format!("listener{index}"), place);
+    }
+}
+
+pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let dirty = server.total(|it| it.dirty.get());
+    let saved = server.saved_dirty.load(Ordering::Relaxed);
+    text.zeros(&[
+        "loading",
+        "async_loading",
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+    ]);
+    text.field("current_fork_perc", "0.00");
+    text.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    text.field("rdb_changes_since_last_save", dirty.wrapping_sub(saved));
+    text.field("rdb_bgsave_in_progress", 0);
+    text.field("rdb_last_save_time", server.started_at / 1000);
+    text.field("rdb_last_bgsave_status", "ok");
+    text.field("rdb_last_bgsave_time_sec", -1);
+    text.field("rdb_current_bgsave_time_sec", -1);
+    text.zeros(&[
+        "rdb_saves",
+        "rdb_last_cow_size",
+        "rdb_last_load_keys_expired",
+        "rdb_last_load_keys_loaded",
+        "aof_enabled",
+        "aof_rewrite_in_progress",
+        "aof_rewrite_scheduled",
+    ]);
+    text.field("aof_last_rewrite_time_sec", -1);
+    text.field("aof_current_rewrite_time_sec", -1);
+    text.field("aof_last_bgrewrite_status", "ok");
+    text.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    text.field("aof_last_write_status", "ok");
+    text.field("aof_last_cow_size", 0);
+}
+
+pub(super) fn replication(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    text.field("role", "master");
+    text.field("connected_slaves", 0);
+    text.field("replicas_waiting_psync", 0);
+    text.field("master_failover_state", "no-failover");
+    text.field("master_replid", server.replication_id.load());
+    text.field("master_replid2", "0".repeat(40));
+    text.field("master_repl_offset", 0);
+    text.field("second_repl_offset", -1);
+    text.field("repl_backlog_active", 0);
+    text.field("repl_backlog_size", server.config.load().repl_backlog_size);
+    text.field("repl_backlog_first_byte_offset", 0);
+    text.field("repl_backlog_histlen", 0);
+}
+
+pub(super) fn cpu(source: &Source<'_>, text: &mut Text) {
+    let mut show = |whose: &str, time: CpuTime| {
+        let CpuTime { user_us, system_us } = time;
+        text.field(&format!("used_cpu_sys{whose}"), format_args!("{:.6}", seconds(system_us)));
+        text.field(&format!("used_cpu_user{whose}"), format_args!("{:.6}", seconds(user_us)));
+    };
+    show("", process::cpu_time(Whose::Process));
+    show("_children", process::cpu_time(Whose::Children));
+    // Every worker is what the main thread is elsewhere; the first one stands for them.
+    let first = &source.server.stats[0];
+    show(
+        "_main_thread",
+        CpuTime { user_us: first.user_us.get(), system_us: first.system_us.get() },
+    );
+    let active_us = first.busy_ticks.get() as f64 / ticks::per_microsecond();
+    text.field("used_active_time_main_thread", format_args!("{:.6}", active_us / 1e6));
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+pub(super) fn cluster(source: &Source<'_>, text: &mut Text) {
+    text.field("cluster_enabled", u8::from(source.server.config.load().cluster_enabled));
+}
+
+/// Records of one database that are looked at for what is not counted.
+const SURVEYED_MAX: usize = 4096;
+
+pub(super) fn keyspace(source: &Source<'_>, text: &mut Text) {
+    #[derive(Clone, Copy, Default)]
+    struct Counts {
+        keys: usize,
+        volatile: usize,
+        to_survey: usize,
+        survey: Survey,
+    }
+    let mut counts: Vec<Counts> = Vec::new();
+    source.for_each_shard(|shard| {
+        if counts.len() < shard.db_count() {
+            counts.resize(shard.db_count(), Counts::default());
+        }
+        for (db, count) in counts.iter_mut().enumerate() {
+            if let Some(table) = shard.table(db) {
+                count.keys += table.len();
+                count.volatile += table.volatile_len();
+                count.to_survey += shard.survey_len(db);
+            }
+        }
+    });
+    if counts.iter().any(|it| it.to_survey != 0) {
+        source.for_each_shard(|shard| {
+            for (db, count) in counts.iter_mut().enumerate() {
+                let is_small = count.to_survey <= SURVEYED_MAX;
+                let per_shard = if is_small { usize::MAX } else { SURVEYED_MAX / SHARD_COUNT };
+                shard.survey(db, per_shard.max(1), source.now, &mut count.survey);
+            }
+        });
+    }
+    for (db, count) in counts.iter().enumerate().filter(|(_, it)| it.keys != 0) {
+        let Survey { examined, volatile, time_left_ms, with_volatile_items } = count.survey;
+        // Exact where all were looked at, else what they make likely.
+        let with_items = (with_volatile_items * count.to_survey as u64) / examined.max(1);
+        let average_ttl = time_left_ms / volatile.max(1);
+        text.field(
+            &format!("db{db}"),
+            format_args!(
+                "keys={},expires={},avg_ttl={average_ttl},keys_with_volatile_items={with_items}",
+                count.keys, count.volatile
+            ),
+        );
+    }
+}
