@@ -126,7 +126,7 @@ impl<'a> Context<'a, '_> {
     pub(crate) fn flush_expired(&mut self) {
         for (db, key) in self.keys.take_expired() {
             if self.effects.is_journalled {
-                self.effects.journal.command(db as u32, &[b"DEL", &key]);
+                self.effects.journal.command(db as u32, &[b"UNLINK", &key]);
             }
             self.notify_in(db, Key::new(&key), Event::EXPIRED);
         }

@@ -263,7 +263,7 @@ pub(crate) fn tell_due(
         Due::Key { db, key } => {
             stats.expired_keys.add(1);
             if effects.is_journalled {
-                effects.journal.command(db as u32, &[b"DEL", key]);
+                effects.journal.command(db as u32, &[b"UNLINK", key]);
             }
             notify(effects, Event::EXPIRED, db, key);
         }

@@ -208,7 +208,7 @@ impl Store {
 
 fn write_due(due: &Due<'_>, effects: &mut JournalEffects) {
     match due {
-        Due::Key { db, key } => effects.command(*db as u32, &[b"DEL", key]),
+        Due::Key { db, key } => effects.command(*db as u32, &[b"UNLINK", key]),
         Due::Fields { db, key, fields, .. } => {
             let mut command: Vec<&[u8]> = vec![b"HDEL", key];
             command.extend(fields.iter().map(Vec::as_slice));
