@@ -85,7 +85,7 @@ impl InProcess {
     pub fn unknown_in(&self, transcript: &Transcript) -> Option<String> {
         let unknown_command = transcript.requests().find_map(|args| {
             let name = String::from_utf8_lossy(args.first()?).to_uppercase();
-            let is_known = self.commands.contains_key(&*name) || SESSION_COMMANDS.contains(&&*name);
+            let is_known = self.commands.contains_key(&*name) || name == "SELECT";
             (!is_known).then_some(name)
         });
         let mut settings = self.settings.clone();
@@ -136,10 +136,14 @@ impl InProcess {
     }
 
     fn session_command(&mut self, client: ClientIndex, name: &str, args: &[Vec<u8>]) {
-        let number = args.get(1).and_then(|it| rubine_base::number::parse_u64(it));
+        let number = args.get(1).and_then(|it| rubine_base::number::parse_i64(it));
+        let databases = 0..self.settings.limits.databases as i64;
         let session = &mut self.clients[client];
         let result = match (name, number) {
-            ("SELECT", Some(db)) if db < self.settings.limits.databases as u64 => {
+            ("SELECT", _) if args.len() != 2 => {
+                Err("ERR wrong number of arguments for 'select' command")
+            }
+            ("SELECT", Some(db)) if databases.contains(&db) => {
                 session.db = db as usize;
                 Ok(())
             }
@@ -293,7 +297,7 @@ fn shortened(value: &impl std::fmt::Debug) -> String {
     format!("{value:?}").chars().take(2000).collect()
 }
 
-/// What is not about data and yet needed: the database and the protocol of a connection.
+/// What is not about data and yet needed: the database and the protocol of a connection. HELLO stands for `@resp` only.
 const SESSION_COMMANDS: [&str; 2] = ["SELECT", "HELLO"];
 
 /// What `DEBUG SET-ACTIVE-EXPIRE` switches to, if it is this.
