@@ -98,6 +98,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let config = server.config.load();
     let pid_file = write_pid_file(&config);
     install_signals(server)?;
+    tracing::info!("Server initialized");
     let workers = start_workers(server, polls, listeners)?;
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     notify_supervisor(&config);
@@ -118,11 +119,9 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
 
 fn announce(source: &ConfigSource) {
     tracing::info!("oO0OoO0OoO0Oo Rubine is starting oO0OoO0OoO0Oo");
-    tracing::info!(
-        "Rubine version={}, bits=64, modified=0, pid={}, just started",
-        env!("CARGO_PKG_VERSION"),
-        std::process::id()
-    );
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    // Start scripts and test suites look for the process number in this form.
+    tracing::info!("Rubine version={version}, bits=64, just started, PID: {pid}");
     if source.file.is_none() {
         tracing::info!("No config file given: the defaults and the command line are in force.");
     } else {
