@@ -6,12 +6,12 @@ use std::sync::mpsc;
 
 use parking_lot::{Mutex, MutexGuard};
 use rubine_structures::record::{Record, RecordRef};
-use rubine_structures::table::Table;
+use rubine_structures::table::{Hints, Reading, Table};
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
 use crate::key::{Key, Place, SHARD_COUNT};
-use crate::shard::Shard;
+use crate::shard::{HINTED_DBS, Shard};
 use crate::snapshot::Snapshot;
 use crate::waiters::{Ready, Waiter};
 use crate::watch::Watch;
@@ -20,7 +20,7 @@ use crate::watch::Watch;
 const DROP_COST_MAX: usize = 64;
 
 /// One shard and its lock, on cache lines of their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(align(128))]
 struct ShardLock(Mutex<Shard>);
 
@@ -36,6 +36,8 @@ pub enum Garbage {
 #[derive(Debug)]
 pub struct Keyspace {
     shards: Box<[ShardLock]>,
+    /// Where to prefetch, for whoever has not locked yet.
+    hints: Hints,
     garbage: mpsc::Sender<Garbage>,
     /// Counts what was given to the background thread.
     discarded_count: AtomicU64,
@@ -109,8 +111,11 @@ impl Keyspace {
     /// An empty keyspace, and the queue that a background thread empties: dropping what it receives frees memory.
     pub fn new() -> (Self, mpsc::Receiver<Garbage>) {
         let (garbage, receiver) = mpsc::channel();
-        let shards = (0..SHARD_COUNT).map(|_| ShardLock::default()).collect();
-        (Self { shards, garbage, discarded_count: AtomicU64::new(0) }, receiver)
+        let hints = Hints::new(SHARD_COUNT * HINTED_DBS);
+        let shards = (0..SHARD_COUNT)
+            .map(|number| ShardLock(Mutex::new(Shard::new(number, hints.clone()))))
+            .collect();
+        (Self { shards, hints, garbage, discarded_count: AtomicU64::new(0) }, receiver)
     }
 
     /// Takes the locks of `set`, ascending. The caller holds no other.
@@ -128,23 +133,23 @@ impl Keyspace {
         Locked { guards, keyspace: self }
     }
 
-    /// Asks the processor to fetch the home bucket of a key. Does nothing if the shard is being used.
+    /// Asks the processor to fetch the home buckets of keys, without any lock, and their shards.
     #[inline]
-    pub fn prefetch_bucket(&self, db: usize, place: Place) {
-        if let Some(shard) = self.shards[place.shard()].0.try_lock()
-            && let Some(table) = shard.table(db)
-        {
-            table.prefetch_bucket(place.table_hash);
+    pub fn prefetch_buckets(&self, places: &[(usize, Place)]) {
+        let reading = Reading::new();
+        for &(db, place) in places.iter().filter(|it| it.0 < HINTED_DBS) {
+            let number = place.shard() * HINTED_DBS + db;
+            self.hints.prefetch_bucket(&reading, number, place.table_hash);
         }
     }
 
-    /// Asks the processor to fetch the record of a key, whose bucket was fetched before.
+    /// Asks the processor to fetch the records of keys whose buckets have been fetched.
     #[inline]
-    pub fn prefetch_record(&self, db: usize, place: Place) {
-        if let Some(shard) = self.shards[place.shard()].0.try_lock()
-            && let Some(table) = shard.table(db)
-        {
-            table.prefetch_record(place.table_hash);
+    pub fn prefetch_records(&self, places: &[(usize, Place)]) {
+        let reading = Reading::new();
+        for &(db, place) in places.iter().filter(|it| it.0 < HINTED_DBS) {
+            let number = place.shard() * HINTED_DBS + db;
+            self.hints.prefetch_record(&reading, number, place.table_hash);
         }
     }
 

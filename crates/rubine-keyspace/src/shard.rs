@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rubine_base::hash::HashMap;
-use rubine_structures::table::Table;
+use rubine_structures::table::{Hints, Table};
 
 use crate::key::table_hash;
 use crate::waiters::Waiters;
@@ -12,9 +12,14 @@ use crate::watch::Watch;
 /// A key and its database.
 type DbKey = (usize, Box<[u8]>);
 
+/// Databases from this on do without hints for prefetching.
+pub(crate) const HINTED_DBS: usize = 16;
+
 /// One of the keyspace's shards.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Shard {
+    number: usize,
+    hints: Hints,
     /// By database number; grows when a database is first written.
     tables: Vec<Table>,
     watches: HashMap<DbKey, Vec<Arc<Watch>>>,
@@ -22,6 +27,19 @@ pub struct Shard {
 }
 
 impl Shard {
+    pub(crate) fn new(number: usize, hints: Hints) -> Self {
+        let (tables, watches, waiters) = Default::default();
+        Self { number, hints, tables, watches, waiters }
+    }
+
+    fn new_table(&self, db: usize) -> Table {
+        if db < HINTED_DBS {
+            Table::with_hints(table_hash, self.hints.clone(), self.number * HINTED_DBS + db)
+        } else {
+            Table::new(table_hash)
+        }
+    }
+
     /// The shard's part of a database, if anything was ever stored there.
     #[inline]
     pub fn table(&self, db: usize) -> Option<&Table> {
@@ -30,8 +48,9 @@ impl Shard {
 
     #[inline]
     pub(crate) fn table_mut(&mut self, db: usize) -> &mut Table {
-        if self.tables.len() <= db {
-            self.tables.resize_with(db + 1, || Table::new(table_hash));
+        while self.tables.len() <= db {
+            let table = self.new_table(self.tables.len());
+            self.tables.push(table);
         }
         &mut self.tables[db]
     }
@@ -43,12 +62,14 @@ impl Shard {
     /// Empties a database and hands out what was there.
     pub(crate) fn take_table(&mut self, db: usize) -> Option<Table> {
         let table = self.tables.get_mut(db).filter(|table| !table.is_empty())?;
-        Some(std::mem::replace(table, Table::new(table_hash)))
+        Some(table.take())
     }
 
     pub(crate) fn swap(&mut self, first: usize, second: usize) {
         self.table_mut(first.max(second));
-        self.tables.swap(first, second);
+        if let Ok([one, other]) = self.tables.get_disjoint_mut([first, second]) {
+            one.swap(other);
+        }
     }
 
     /// Number of keys in a database.

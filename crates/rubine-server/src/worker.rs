@@ -367,15 +367,12 @@ impl Worker {
                 });
             }
         }
-        for &(db, place) in places.iter() {
-            self.core.server.keyspace.prefetch_bucket(db, place);
-        }
+        self.core.server.keyspace.prefetch_buckets(places);
     }
 
     fn prefetch_records(&mut self) {
-        for (db, place) in self.batch.places.drain(..) {
-            self.core.server.keyspace.prefetch_record(db, place);
-        }
+        self.core.server.keyspace.prefetch_records(&self.batch.places);
+        self.batch.places.clear();
     }
 
     /// Runs the batch, client by client, in the order of arrival.

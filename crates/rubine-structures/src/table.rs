@@ -17,6 +17,7 @@
 //! newest live snapshot is copied before it is changed, and in the copy all records are marked shared; a shared record
 //! is replaced rather than changed. What was replaced is kept until no snapshot can see it.
 
+mod hints;
 mod segment;
 mod snapshot;
 #[cfg(test)]
@@ -26,8 +27,10 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 
+pub use self::hints::{Hints, Reading};
 pub use self::snapshot::TableSnapshot;
 
+use self::hints::OwnHint;
 use self::segment::{Place, SegmentRef};
 use self::snapshot::{Garbage, Versions};
 use crate::record::{Record, RecordRef, ValueMut};
@@ -55,6 +58,8 @@ pub struct Table {
     /// The epoch in which changes are made now; a snapshot starts the next one.
     epoch: u64,
     versions: Option<Arc<Versions>>,
+    /// Where others learn what to prefetch.
+    hint: Option<OwnHint>,
 }
 
 /// What became of a record that was stored.
@@ -88,7 +93,17 @@ impl Table {
             deepest_count: 1,
             epoch: 1,
             versions: None,
+            hint: None,
         }
+    }
+
+    /// An empty table that keeps hint `number` up to date for those who prefetch without its lock.
+    pub fn with_hints(hash_of: HashOf, hints: Hints, number: usize) -> Self {
+        let mut table = Self::new(hash_of);
+        let hint = OwnHint::new(hints, number);
+        hint.replace(table.depth, &table.directory);
+        table.hint = Some(hint);
+        table
     }
 
     /// Number of records.
@@ -105,21 +120,31 @@ impl Table {
         self.volatile_len
     }
 
+    /// Empties the table and hands out what was in it.
+    pub fn take(&mut self) -> Self {
+        let mut taken = std::mem::replace(self, Self::new(self.hash_of));
+        self.adopt_hint(taken.hint.take());
+        taken
+    }
+
+    /// Exchanges the content of two tables.
+    pub fn swap(&mut self, other: &mut Self) {
+        let (own, others) = (self.hint.take(), other.hint.take());
+        std::mem::swap(self, other);
+        self.adopt_hint(own);
+        other.adopt_hint(others);
+    }
+
+    fn adopt_hint(&mut self, hint: Option<OwnHint>) {
+        if let Some(hint) = &hint {
+            hint.replace(self.depth, &self.directory);
+        }
+        self.hint = hint;
+    }
+
     /// Whether any record, or part of one, has or had a deadline.
     pub fn has_deadlines(&self) -> bool {
         self.has_deadlines
-    }
-
-    /// Asks the processor to fetch the home bucket of `hash`.
-    #[inline]
-    pub fn prefetch_bucket(&self, hash: u64) {
-        self.segment(hash).prefetch_bucket(hash);
-    }
-
-    /// Asks the processor to fetch the records in the home bucket of `hash` that may be the one.
-    #[inline]
-    pub fn prefetch_record(&self, hash: u64) {
-        self.segment(hash).prefetch_record(hash);
     }
 
     /// The record of `key`.
@@ -347,7 +372,21 @@ impl Table {
     /// Lets every directory entry of the segment that holds `hash` point to `segment`, which has the same depth.
     fn point_to(&mut self, hash: u64, segment: SegmentRef) {
         let (first, run) = self.view().run(hash, segment.depth());
+        self.fill(first, run, segment);
+    }
+
+    fn fill(&mut self, first: usize, run: usize, segment: SegmentRef) {
         Arc::make_mut(&mut self.directory)[first..first + run].fill(segment);
+        if let Some(hint) = &self.hint {
+            hint.set(first, run, segment);
+        }
+    }
+
+    fn set_directory(&mut self, directory: Arc<[SegmentRef]>, depth: u8) {
+        (self.directory, self.depth) = (directory, depth);
+        if let Some(hint) = &self.hint {
+            hint.replace(self.depth, &self.directory);
+        }
     }
 
     /// Grows or splits the segment of `hash`, which is writable and full.
@@ -360,8 +399,8 @@ impl Table {
             return segment.free();
         }
         if segment.depth() == self.depth {
-            self.directory = self.directory.iter().flat_map(|&segment| [segment; 2]).collect();
-            self.depth += 1;
+            let doubled = self.directory.iter().flat_map(|&segment| [segment; 2]).collect();
+            self.set_directory(doubled, self.depth + 1);
             self.deepest_count = 0;
         }
         let (low, high) = segment.split(self.epoch, self.hash_of);
@@ -369,9 +408,8 @@ impl Table {
             self.deepest_count += 2;
         }
         let (first, run) = self.view().run(hash, segment.depth());
-        let directory = Arc::make_mut(&mut self.directory);
-        directory[first..first + run / 2].fill(low);
-        directory[first + run / 2..first + run].fill(high);
+        self.fill(first, run / 2, low);
+        self.fill(first + run / 2, run / 2, high);
         segment.free();
     }
 
@@ -407,8 +445,8 @@ impl Table {
         segment.free();
         sibling.free();
         while self.deepest_count == 0 && 0 < self.depth {
-            self.directory = self.directory.iter().step_by(2).copied().collect();
-            self.depth -= 1;
+            let halved = self.directory.iter().step_by(2).copied().collect();
+            self.set_directory(halved, self.depth - 1);
             let mut deepest_count = 0;
             let depth = self.depth;
             self.for_each_segment(|segment| deepest_count += usize::from(segment.depth() == depth));
@@ -419,6 +457,8 @@ impl Table {
 
 impl Drop for Table {
     fn drop(&mut self) {
+        // Nobody shall find a segment any more before it is freed.
+        self.hint = None;
         let mut segments = Vec::new();
         self.for_each_segment(|segment| segments.push(segment));
         self.retire(Garbage::All(segments));

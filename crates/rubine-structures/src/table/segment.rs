@@ -3,7 +3,7 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::HashOf;
 use crate::record::{Record, RecordRef};
@@ -52,11 +52,13 @@ struct Header {
     len: usize,
 }
 
+/// The fields are atomics because prefetching looks at them without a lock; whoever writes holds it, so all accesses are
+/// relaxed and cost what plain ones do.
 #[repr(C, align(64))]
 struct Bucket {
     /// Seven tags, 0 for a free slot, and the overflow count in the top byte.
-    tags: u64,
-    entries: [u64; BUCKET_SLOTS],
+    tags: AtomicU64,
+    entries: [AtomicU64; BUCKET_SLOTS],
 }
 
 const OVERFLOW_SHIFT: u32 = 56;
@@ -65,10 +67,25 @@ const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 const SLOT_MARKS: u64 = 0x0080_8080_8080_8080;
 
 impl Bucket {
+    #[inline]
+    fn tags(&self) -> u64 {
+        self.tags.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn entry(&self, slot: usize) -> u64 {
+        self.entries[slot].load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_entry(&self, slot: usize, entry: u64) {
+        self.entries[slot].store(entry, Ordering::Relaxed);
+    }
+
     /// A mark in the top bit of each byte whose slot has `tag`.
     #[inline]
     fn matches(&self, tag: u8) -> u64 {
-        let difference = self.tags ^ (u64::from(tag) * 0x0101_0101_0101_0101);
+        let difference = self.tags() ^ (u64::from(tag) * 0x0101_0101_0101_0101);
         !(((difference & LOW_BITS) + LOW_BITS) | difference) & SLOT_MARKS
     }
 
@@ -77,29 +94,30 @@ impl Bucket {
     }
 
     fn overflow(&self) -> u64 {
-        self.tags >> OVERFLOW_SHIFT
+        self.tags() >> OVERFLOW_SHIFT
     }
 
     /// Counts one more record that went past; a full count stays full.
-    fn count_overflow(&mut self) {
+    fn count_overflow(&self) {
         if self.overflow() < OVERFLOW_MAX {
-            self.tags += 1 << OVERFLOW_SHIFT;
+            self.tags.store(self.tags() + (1 << OVERFLOW_SHIFT), Ordering::Relaxed);
         }
     }
 
-    fn discount_overflow(&mut self) {
+    fn discount_overflow(&self) {
         if self.overflow() < OVERFLOW_MAX {
-            self.tags -= 1 << OVERFLOW_SHIFT;
+            self.tags.store(self.tags() - (1 << OVERFLOW_SHIFT), Ordering::Relaxed);
         }
     }
 
-    fn set(&mut self, slot: usize, tag: u8, entry: u64) {
-        self.tags = self.tags & !(0xff << (slot * 8)) | u64::from(tag) << (slot * 8);
-        self.entries[slot] = entry;
+    fn set(&self, slot: usize, tag: u8, entry: u64) {
+        let tags = self.tags() & !(0xff << (slot * 8)) | u64::from(tag) << (slot * 8);
+        self.tags.store(tags, Ordering::Relaxed);
+        self.set_entry(slot, entry);
     }
 
     fn tag(&self, slot: usize) -> u8 {
-        (self.tags >> (slot * 8)) as u8
+        (self.tags() >> (slot * 8)) as u8
     }
 }
 
@@ -146,7 +164,7 @@ pub(super) struct Place {
 impl Place {
     fn entry(self) -> u64 {
         // SAFETY: a place is used only while its segment lives and nobody else writes it.
-        unsafe { self.bucket.as_ref().entries[self.slot] }
+        unsafe { self.bucket.as_ref() }.entry(self.slot)
     }
 
     #[inline]
@@ -156,13 +174,13 @@ impl Place {
 
     /// Lets the slot point to where its record moved; the record is private from then on.
     #[inline]
-    pub(super) fn point_to(mut self, record: NonNull<u8>) {
+    pub(super) fn point_to(self, record: NonNull<u8>) {
         let address = record.expose_provenance().get() as u64;
-        // SAFETY: as above, and the table is mutably borrowed by the caller.
-        let entry = unsafe { &mut self.bucket.as_mut().entries[self.slot] };
-        let entry_now = position_in(*entry) << POINTER_BITS | address;
-        if *entry != entry_now {
-            *entry = entry_now;
+        let entry = self.entry();
+        let entry_now = position_in(entry) << POINTER_BITS | address;
+        if entry != entry_now {
+            // SAFETY: as above, and the table is mutably borrowed by the caller.
+            unsafe { self.bucket.as_ref() }.set_entry(self.slot, entry_now);
         }
     }
 }
@@ -182,7 +200,10 @@ struct EmptySegment {
 
 static EMPTY: EmptySegment = EmptySegment {
     header: Header { birth: u64::MAX, earliest_deadline: AtomicI64::new(i64::MAX), len: 0 },
-    bucket: Bucket { tags: 0, entries: [0; BUCKET_SLOTS] },
+    bucket: Bucket {
+        tags: AtomicU64::new(0),
+        entries: [const { AtomicU64::new(0) }; BUCKET_SLOTS],
+    },
 };
 
 /// The class of the shared empty segment: no other segment has it.
@@ -320,9 +341,12 @@ impl SegmentRef {
         let position = position_of(hash, self.depth());
         let bucket = self.bucket_ref(home(position, self.buckets()));
         for slot in slots_of(bucket.matches(tag_of(hash))) {
-            let entry = bucket.entries[slot];
+            let entry = bucket.entry(slot);
             if position_in(entry) == position {
-                prefetch(pointer_in(entry).as_ptr());
+                let record = (entry & POINTER_MASK) as usize as *const u8;
+                prefetch(record);
+                // Header and key are on the first line, a value of some length on the next.
+                prefetch(record.wrapping_add(LINE));
             }
         }
     }
@@ -341,7 +365,7 @@ impl SegmentRef {
         for _ in 0..buckets {
             let bucket = self.bucket_ref(index);
             for slot in slots_of(bucket.matches(tag)) {
-                let entry = bucket.entries[slot];
+                let entry = bucket.entry(slot);
                 // SAFETY: an occupied slot points to a live record, which nobody writes during the search.
                 let record = unsafe { RecordRef::from_raw(pointer_in(entry)) };
                 if position_in(entry) == position && record.key() == key {
@@ -368,8 +392,7 @@ impl SegmentRef {
         let buckets = self.buckets();
         let mut index = home(position_in(entry), buckets);
         loop {
-            // SAFETY: the caller owns the segment, and no other reference into it is alive.
-            let bucket = unsafe { self.bucket(index).as_mut() };
+            let bucket = self.bucket_ref(index);
             let free = bucket.matches(0);
             if let Some(slot) = slots_of(free).next() {
                 bucket.set(slot, tag, entry);
@@ -378,7 +401,7 @@ impl SegmentRef {
             bucket.count_overflow();
             index = if index + 1 == buckets { 0 } else { index + 1 };
         }
-        // SAFETY: as above.
+        // SAFETY: the caller owns the segment.
         unsafe { (*self.header()).len += 1 };
     }
 
@@ -387,14 +410,13 @@ impl SegmentRef {
         let buckets = self.buckets();
         let mut index = home(position_in(place.entry()), buckets);
         while self.bucket(index) != place.bucket {
-            // SAFETY: the caller owns the segment, and no other reference into it is alive.
-            unsafe { self.bucket(index).as_mut() }.discount_overflow();
+            self.bucket_ref(index).discount_overflow();
             index = if index + 1 == buckets { 0 } else { index + 1 };
         }
         let memory = place.record();
-        // SAFETY: as above.
+        self.bucket_ref(index).set(place.slot, 0, 0);
+        // SAFETY: the caller owns the segment, and the entry no longer owns the record.
         unsafe {
-            self.bucket(index).as_mut().set(place.slot, 0, 0);
             (*self.header()).len -= 1;
             Record::from_raw(memory)
         }
@@ -417,14 +439,13 @@ impl SegmentRef {
         assert_eq!(copy.class(), self.class());
         for index in 0..self.buckets() {
             let from = self.bucket_ref(index);
-            // SAFETY: the copy is private until it is handed out.
-            let to = unsafe { copy.bucket(index).as_mut() };
-            to.tags = from.tags;
+            let to = copy.bucket_ref(index);
+            to.tags.store(from.tags(), Ordering::Relaxed);
             for slot in slots_of(from.occupied()) {
-                to.entries[slot] = from.entries[slot] | SHARED;
+                to.set_entry(slot, from.entry(slot) | SHARED);
             }
         }
-        // SAFETY: as above.
+        // SAFETY: the copy is private until it is handed out.
         unsafe { (*copy.header()).len = self.len() };
         copy.set_earliest_deadline(self.earliest_deadline());
         copy
@@ -482,7 +503,7 @@ impl SegmentRef {
         for index in 0..self.buckets() {
             let bucket = self.bucket_ref(index);
             for slot in slots_of(bucket.occupied()) {
-                visit(bucket.tag(slot), bucket.entries[slot]);
+                visit(bucket.tag(slot), bucket.entry(slot));
             }
         }
     }
@@ -546,7 +567,7 @@ impl SegmentRef {
         for _ in 0..buckets {
             let bucket = self.bucket_ref(at);
             for slot in slots_of(bucket.occupied()) {
-                if positions.contains(&position_in(bucket.entries[slot])) {
+                if positions.contains(&position_in(bucket.entry(slot))) {
                     visit(Place { bucket: self.bucket(at), slot });
                 }
             }
@@ -569,19 +590,34 @@ impl SegmentRef {
         if depth == 0 { None } else { self.start_hash(hash).checked_add(1 << (64 - depth)) }
     }
 
-    /// Frees the segment, not its records.
+    /// Frees the segment, not its records, as soon as nobody who prefetches can be looking at it.
     pub(super) fn free(self) {
         if !self.is_empty_marker() {
-            // SAFETY: the table calls this once, when nobody can reach the segment any more.
-            unsafe { dealloc(self.header().cast(), layout(self.class())) };
+            crossbeam_epoch::pin().defer(move || self.free_now());
         }
     }
 
-    /// Frees the segment and its records.
+    fn free_now(self) {
+        // SAFETY: the table calls `free` once, when nobody can reach the segment any more, and whoever had found it
+        // without a lock has since let go.
+        unsafe { dealloc(self.header().cast(), layout(self.class())) };
+    }
+
+    /// Frees the records, which no prefetch looks at, and then the segment.
     pub(super) fn free_with_records(self) {
         // SAFETY: the table calls this once, when nobody can reach segment or records any more.
         self.for_each_entry(|_, entry| drop(unsafe { Record::from_raw(pointer_in(entry)) }));
         self.free();
+    }
+
+    pub(super) fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// # Safety
+    /// `bits` come from [`Self::to_bits`] of a segment that is not freed yet.
+    pub(super) unsafe fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 }
 
