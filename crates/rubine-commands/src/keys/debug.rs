@@ -42,8 +42,7 @@ const FLAGS: Flags = Flags::ADMIN
     .union(Flags::PROTECTED);
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    let form = String::from_utf8_lossy(cx.args.get(1).unwrap_or_default()).into_owned();
-    Err(CommandError::Subcommand(form, "DEBUG".to_owned()))
+    Err(CommandError::unknown_subcommand(cx.args, "DEBUG"))
 }
 
 const DEBUG_DIGEST: Command = Command::new("DIGEST", digest)
