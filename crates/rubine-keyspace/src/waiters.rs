@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use parking_lot::{Mutex, MutexGuard};
 use rubine_base::hash::HashMap;
 
 /// What has become of a waiter.
@@ -38,6 +39,8 @@ pub struct Waiter {
     /// The protocol version of the reply.
     pub protocol: u8,
     state: AtomicU8,
+    /// Held while somebody runs the command, so that the wait cannot end between what it takes and its reply.
+    serving: Mutex<()>,
 }
 
 impl Waiter {
@@ -51,7 +54,8 @@ impl Waiter {
         protocol: u8,
     ) -> Arc<Self> {
         let state = AtomicU8::new(WaiterState::Waiting as u8);
-        Arc::new(Self { client, worker, db, args, keys, ends_on_error, protocol, state })
+        let serving = Mutex::new(());
+        Arc::new(Self { client, worker, db, args, keys, ends_on_error, protocol, state, serving })
     }
 
     pub fn state(&self) -> WaiterState {
@@ -60,6 +64,18 @@ impl Waiter {
             1 => WaiterState::Served,
             _ => WaiterState::Cancelled,
         }
+    }
+
+    /// Keeps [`Self::cancel`] from ending the wait until the guard is dropped.
+    pub fn start_serving(&self) -> MutexGuard<'_, ()> {
+        self.serving.lock()
+    }
+
+    /// Ends the wait from anywhere, without a shard's lock; returns whether it still lasted. It is to be taken off the
+    /// queues by the worker that owns the client.
+    pub fn cancel(&self) -> bool {
+        let _serving = self.serving.lock();
+        self.end(WaiterState::Cancelled)
     }
 
     /// Ends the wait, once: whoever gets `true` decides how.

@@ -9,7 +9,7 @@ use rubine_keyspace::{Key, Locked, ShardSet, Waiter, WaiterState};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
-use crate::client::{Blocked, Client, TimeoutReply};
+use crate::client::{Blocked, Client, ClientFlags, TimeoutReply};
 use crate::command_table::Run;
 use crate::dispatch::Core;
 use crate::mailbox::Message;
@@ -35,56 +35,85 @@ impl Core {
             protocol,
         );
         locked.add_waiter(&waiter);
-        self.block(client, Some(waiter), wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
+        self.block(client, waiter, wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
     }
 
-    /// Lets a client wait for something.
-    pub(crate) fn block(
+    /// Lets a client wait for its deadline, or for CLIENT UNBLOCK.
+    pub(crate) fn block_without_keys(
         &mut self,
         client: &mut Client,
-        waiter: Option<Arc<Waiter>>,
         deadline: Option<i64>,
         on_timeout: TimeoutReply,
     ) {
+        let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
+        self.block(client, waiter, deadline, on_timeout);
+    }
+
+    fn block(
+        &mut self,
+        client: &mut Client,
+        waiter: Arc<Waiter>,
+        deadline: Option<i64>,
+        on_timeout: TimeoutReply,
+    ) {
+        *client.info.waiter.lock() = Some(Arc::clone(&waiter));
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, client.id));
         }
         client.blocked = Some(Blocked { waiter, deadline, on_timeout });
-        self.stats().blocked_clients.add(1);
+        self.count_blocked(1);
+    }
+
+    /// Counts clients that begin or cease to wait, for keys or for the end of a pause.
+    pub(crate) fn count_blocked(&mut self, change: i64) {
+        let waiting = &self.stats().blocked_clients;
+        waiting.set(waiting.get().saturating_add_signed(change));
     }
 
     /// Ends a client's wait, unless its command has run already and the reply is on its way. Returns what it
     /// waited for.
     pub(crate) fn stop_waiting(&mut self, client: &mut Client) -> Option<Blocked> {
-        if let Some(waiter) = &client.blocked.as_ref()?.waiter {
-            // Under the locks, since whoever serves the waiter holds them until the wait has ended: otherwise what its
-            // command took could belong to nobody.
-            let mut locked = self.server.keyspace.lock(&queues_of(waiter));
-            if !waiter.end(WaiterState::Cancelled) {
-                return None;
-            }
-            locked.remove_waiter(waiter);
-        }
+        let was_waiting = client.blocked.as_ref()?.waiter.cancel();
+        if was_waiting { self.leave_queues(client) } else { None }
+    }
+
+    /// Takes a client whose wait has been cancelled off the queues. Returns what it waited for.
+    pub(crate) fn leave_queues(&mut self, client: &mut Client) -> Option<Blocked> {
+        let waiter = &client.blocked.as_ref()?.waiter;
+        self.server.keyspace.lock(&queues_of(waiter)).remove_waiter(waiter);
         self.unblock(client)
     }
 
+    /// Ends the wait of a client that goes away, whatever has become of it.
+    pub(crate) fn abandon_wait(&mut self, client: &mut Client) {
+        if let Some(blocked) = &client.blocked {
+            blocked.waiter.cancel();
+            self.leave_queues(client);
+        }
+        if client.flags.contains(ClientFlags::PAUSED) {
+            client.flags -= ClientFlags::PAUSED;
+            self.count_blocked(-1);
+        }
+    }
+
     /// Ends a client's wait with the reply that it would get when its time is over, or with an error.
-    pub(crate) fn give_up(&mut self, client: &mut Client, with_error: bool) {
-        let Some(blocked) = self.stop_waiting(client) else { return };
-        let protocol = client.protocol;
-        let mut reply = Reply::new(&mut client.output, protocol);
-        if with_error {
-            reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    pub(crate) fn give_up(&mut self, client: &mut Client) {
+        if let Some(blocked) = self.stop_waiting(client) {
+            answer(client, |reply| blocked.on_timeout.write(reply));
+        }
+    }
+
+    /// Answers a client whose wait was cancelled by CLIENT UNBLOCK.
+    pub(crate) fn answer_unblocked(&mut self, client: &mut Client, with_error: bool) {
+        let is_cancelled = |it: &Blocked| it.waiter.state() == WaiterState::Cancelled;
+        if !client.blocked.as_ref().is_some_and(is_cancelled) {
             return;
         }
-        match blocked.on_timeout {
-            TimeoutReply::Nothing(nothing) => nothing.write(&mut reply),
-            TimeoutReply::Integer(number) => reply.integer(number),
-            TimeoutReply::Integers(first, second) => {
-                reply.array(2);
-                reply.integer(first);
-                reply.integer(second);
-            }
+        let Some(blocked) = self.leave_queues(client) else { return };
+        if with_error {
+            answer(client, |reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+        } else {
+            answer(client, |reply| blocked.on_timeout.write(reply));
         }
     }
 
@@ -94,8 +123,8 @@ impl Core {
         if let Some(deadline) = blocked.deadline {
             self.deadlines.remove(&(deadline, client.id));
         }
-        let waiting = &self.stats().blocked_clients;
-        waiting.set(waiting.get().saturating_sub(1));
+        *client.info.waiter.lock() = None;
+        self.count_blocked(-1);
         Some(blocked)
     }
 
@@ -140,6 +169,8 @@ impl Core {
         let mut shards = rubine_commands::shards_of(entry.spec, args, true);
         shards.add_all(&queues_of(waiter));
         let mut locked = server.keyspace.lock(&shards);
+        // From here on the wait ends with what the command takes, or not at all.
+        let _serving = waiter.start_serving();
         let still_waits = waiter.state() == WaiterState::Waiting;
         if !still_waits || !may_serve(entry.group, waiter, &locked, self.now) {
             return Vec::new();
@@ -161,6 +192,13 @@ impl Core {
         self.write_journal();
         locked.pending_hand_offs()
     }
+}
+
+/// Gives a client the reply to the command that has waited.
+fn answer(client: &mut Client, write: impl FnOnce(&mut Reply<'_>)) {
+    let mut output = Output::new();
+    write(&mut Reply::new(&mut output, client.protocol));
+    client.deliver(output);
 }
 
 /// The shards in whose queues a waiter stands.

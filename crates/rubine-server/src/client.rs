@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rubine_commands::Nothing;
 use rubine_keyspace::Waiter;
 use rubine_resp::parser::Parser;
-use rubine_resp::writer::{Output, Protocol};
+use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::socket::Socket;
 use crate::transaction::Transaction;
@@ -54,8 +54,8 @@ pub(crate) enum ReplyMode {
 /// A client that waits.
 #[derive(Debug)]
 pub(crate) struct Blocked {
-    /// The queues it stands in; `None` if it waits for something else than keys.
-    pub(crate) waiter: Option<Arc<Waiter>>,
+    /// Decides how the wait ends. It stands in the queues of its keys, if it has any.
+    pub(crate) waiter: Arc<Waiter>,
     /// When it gives up, Unix milliseconds.
     pub(crate) deadline: Option<i64>,
     pub(crate) on_timeout: TimeoutReply,
@@ -69,6 +69,20 @@ pub(crate) enum TimeoutReply {
     Integer(i64),
     /// Two numbers: WAITAOF's.
     Integers(i64, i64),
+}
+
+impl TimeoutReply {
+    pub(crate) fn write(self, reply: &mut Reply<'_>) {
+        match self {
+            Self::Nothing(nothing) => nothing.write(reply),
+            Self::Integer(number) => reply.integer(number),
+            Self::Integers(first, second) => {
+                reply.array(2);
+                reply.integer(first);
+                reply.integer(second);
+            }
+        }
+    }
 }
 
 /// What others may know of a client. Written by its worker, read by CLIENT LIST.
@@ -90,18 +104,28 @@ pub(crate) struct ClientInfo {
     pub(crate) protocol: AtomicU32,
     /// Number of queued commands, -1 outside a transaction.
     pub(crate) multi: AtomicI64,
+    /// Bytes of the queued commands.
+    pub(crate) multi_bytes: AtomicUsize,
     pub(crate) watching: AtomicUsize,
     pub(crate) last_command: AtomicUsize,
     pub(crate) query_len: AtomicUsize,
     pub(crate) query_free: AtomicUsize,
+    /// Bytes of the arguments of the command that looks at this.
     pub(crate) argument_bytes: AtomicUsize,
     pub(crate) output_bytes: AtomicUsize,
     pub(crate) pinned_bytes: AtomicUsize,
+    /// Memory of the reply buffers, and the most that they have held lately.
+    pub(crate) reply_buffer_bytes: AtomicUsize,
+    pub(crate) reply_peak_bytes: AtomicUsize,
+    /// All memory of the client.
+    pub(crate) total_bytes: AtomicUsize,
     pub(crate) net_input: AtomicU64,
     pub(crate) net_output: AtomicU64,
     pub(crate) commands: AtomicU64,
     /// It was killed; its worker may not know yet.
     pub(crate) is_killed: AtomicBool,
+    /// What it waits for.
+    pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
 }
 
 /// What a client calls itself.
@@ -112,6 +136,13 @@ pub(crate) struct ClientNames {
     pub(crate) library_version: Vec<u8>,
     pub(crate) user: Vec<u8>,
 }
+
+/// Requests that are read before their time: while earlier ones run, or the client waits.
+const READ_AHEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A client that has left this much unread is not served until it reads. Large, since some clients send a whole
+/// pipeline before they read the first reply; they and the server would wait for each other for ever.
+const OUTPUT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// No command has run yet.
 pub(crate) const NO_COMMAND: usize = usize::MAX;
@@ -140,6 +171,7 @@ impl ClientInfo {
             flags: AtomicU32::new(0),
             protocol: AtomicU32::new(2),
             multi: AtomicI64::new(-1),
+            multi_bytes: AtomicUsize::new(0),
             watching: AtomicUsize::new(0),
             last_command: AtomicUsize::new(NO_COMMAND),
             query_len: AtomicUsize::new(0),
@@ -147,10 +179,14 @@ impl ClientInfo {
             argument_bytes: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
             pinned_bytes: AtomicUsize::new(0),
+            reply_buffer_bytes: AtomicUsize::new(0),
+            reply_peak_bytes: AtomicUsize::new(0),
+            total_bytes: AtomicUsize::new(0),
             net_input: AtomicU64::new(0),
             net_output: AtomicU64::new(0),
             commands: AtomicU64::new(0),
             is_killed: AtomicBool::new(false),
+            waiter: Mutex::new(None),
         }
     }
 
@@ -158,10 +194,16 @@ impl ClientInfo {
     pub(crate) fn flags(&self) -> ClientFlags {
         ClientFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
+
+    /// Ends the client's wait; returns whether it was waiting. Its worker has to be told.
+    pub(crate) fn cancel_wait(&self) -> bool {
+        self.waiter.lock().as_ref().is_some_and(|it| it.cancel())
+    }
 }
 
 /// A client as its worker sees it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that change one by one")]
 pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) socket: Socket,
@@ -170,11 +212,17 @@ pub(crate) struct Client {
     pub(crate) db: usize,
     pub(crate) protocol: Protocol,
     pub(crate) is_authenticated: bool,
+    /// It has been authenticated at some time: it is no stranger.
+    pub(crate) was_authenticated: bool,
     pub(crate) reply_mode: ReplyMode,
     pub(crate) parser: Parser,
     /// What was received and not yet executed, from `query_start` on.
     pub(crate) query: Vec<u8>,
     pub(crate) query_start: usize,
+    /// It keeps its query buffer when that is empty: requests tend to arrive in parts.
+    pub(crate) keeps_query: bool,
+    /// The most that the query buffer has held lately.
+    pub(crate) query_peak: usize,
     /// A request that was taken from the query and waits for the end of a pause.
     pub(crate) postponed: Option<crate::transaction::OwnedArgs>,
     pub(crate) output: Output,
@@ -183,6 +231,8 @@ pub(crate) struct Client {
     pub(crate) blocked: Option<Blocked>,
     /// More may be readable: the last read did not empty the socket.
     pub(crate) is_readable: bool,
+    /// The other side sends no more: when all is read, there will be no further event to say so.
+    pub(crate) is_read_closed: bool,
     /// The socket took all that it was offered.
     pub(crate) is_writable: bool,
     /// The query may hold a whole request.
@@ -196,9 +246,14 @@ pub(crate) struct Client {
     /// When the output first exceeded the soft limit, Unix seconds.
     pub(crate) soft_limit_since: Option<i64>,
     pub(crate) last_command: usize,
+    /// When something was last received from it or sent to it, Unix milliseconds.
+    pub(crate) last_interaction: i64,
     pub(crate) net_input: u64,
     pub(crate) net_output: u64,
+    /// Commands that have run to their end.
     pub(crate) commands: u64,
+    /// The most bytes of output that have waited lately.
+    pub(crate) reply_peak: usize,
 }
 
 impl Client {
@@ -209,22 +264,27 @@ impl Client {
         };
         Self {
             id: info.id,
+            last_interaction: info.connected_at,
             socket,
             info,
             flags,
             db: 0,
             protocol: Protocol::Resp2,
             is_authenticated,
+            was_authenticated: is_authenticated,
             reply_mode: ReplyMode::On,
             parser: Parser::new(),
             query: Vec::new(),
             query_start: 0,
+            keeps_query: false,
+            query_peak: 0,
             postponed: None,
             output: Output::new(),
             transaction: None,
             watches: crate::transaction::Watches::default(),
             blocked: None,
             is_readable: false,
+            is_read_closed: false,
             is_writable: true,
             may_parse: false,
             read_want: 0,
@@ -235,6 +295,7 @@ impl Client {
             net_input: 0,
             net_output: 0,
             commands: 0,
+            reply_peak: 0,
         }
     }
 
@@ -244,32 +305,82 @@ impl Client {
         self.blocked.is_some() || self.flags.intersects(holds)
     }
 
-    /// Bytes received and not executed.
+    /// Bytes received and not executed; none while a command runs, since the worker holds the query then.
     pub(crate) fn query_len(&self) -> usize {
-        self.query.len() - self.query_start
+        self.query.len().saturating_sub(self.query_start)
     }
 
-    /// Tells others what changed during a turn.
-    pub(crate) fn publish(&self, now: i64) {
+    /// Whether more may be read from its socket. While it waits, some is read ahead, so that the end of the connection
+    /// is noticed.
+    pub(crate) fn has_room_for_requests(&self) -> bool {
+        let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
+        let waits = self.blocked.is_some() || self.flags.contains(ClientFlags::PAUSED);
+        // What was received and not looked at holds requests that come first.
+        let has_backlog = (self.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
+        !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog
+    }
+
+    /// Whether it has left so much unread that it may ask for nothing more.
+    pub(crate) fn is_stalled(&self) -> bool {
+        OUTPUT_BYTES_MAX <= self.output.buffered_bytes()
+    }
+
+    /// Bytes that wait to be sent, and those that are kept for their sake.
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.output.buffered_bytes() + self.output.pinned_bytes()
+    }
+
+    /// Takes in the reply to a command that had to wait, as CLIENT REPLY says.
+    pub(crate) fn deliver(&mut self, output: Output) {
+        self.commands += 1;
+        match self.reply_mode {
+            ReplyMode::On => self.output.append(output),
+            ReplyMode::Skip => self.reply_mode = ReplyMode::On,
+            ReplyMode::Off | ReplyMode::SkipNext => {}
+        }
+    }
+
+    /// Tells others what has changed, before the replies that tell of the same are sent.
+    pub(crate) fn publish(&self) {
         let info = &self.info;
         let mut flags = self.flags;
         flags.set(ClientFlags::MULTI, self.transaction.is_some());
-        flags.set(ClientFlags::BLOCKED, self.blocked.is_some());
+        let waits = self.blocked.is_some() || flags.contains(ClientFlags::PAUSED);
+        flags.set(ClientFlags::BLOCKED, waits);
         flags.set(ClientFlags::DIRTY_WATCH, self.watches.is_broken());
-        let multi = self.transaction.as_ref().map_or(-1, |it| it.len() as i64);
-        info.last_interaction.store(now, Ordering::Relaxed);
+        let (multi, multi_bytes) = match &self.transaction {
+            Some(transaction) => (transaction.len() as i64, transaction.byte_count()),
+            None => (-1, 0),
+        };
+        info.last_interaction.store(self.last_interaction, Ordering::Relaxed);
         info.flags.store(flags.bits(), Ordering::Relaxed);
         info.db.store(self.db, Ordering::Relaxed);
         let protocol = if self.protocol == Protocol::Resp3 { 3 } else { 2 };
         info.protocol.store(protocol, Ordering::Relaxed);
         info.multi.store(multi, Ordering::Relaxed);
+        info.multi_bytes.store(multi_bytes, Ordering::Relaxed);
         info.watching.store(self.watches.len(), Ordering::Relaxed);
         info.last_command.store(self.last_command, Ordering::Relaxed);
         info.query_len.store(self.query_len(), Ordering::Relaxed);
         info.query_free.store(self.query.capacity() - self.query.len(), Ordering::Relaxed);
-        info.output_bytes.store(self.output.buffered_bytes(), Ordering::Relaxed);
+        info.argument_bytes.store(0, Ordering::Relaxed);
         info.net_input.store(self.net_input, Ordering::Relaxed);
-        info.net_output.store(self.net_output, Ordering::Relaxed);
         info.commands.store(self.commands, Ordering::Relaxed);
+    }
+
+    /// Tells others what is left to be sent.
+    pub(crate) fn publish_output(&self) {
+        let info = &self.info;
+        let (buffered, pinned) = (self.output.buffered_bytes(), self.output.pinned_bytes());
+        let allocated = self.output.allocated_bytes();
+        let structures = size_of::<Self>() + size_of::<ClientInfo>();
+        let multi = info.multi_bytes.load(Ordering::Relaxed);
+        let total = structures + self.query.capacity() + allocated + pinned + multi;
+        info.output_bytes.store(buffered, Ordering::Relaxed);
+        info.pinned_bytes.store(pinned, Ordering::Relaxed);
+        info.reply_buffer_bytes.store(allocated, Ordering::Relaxed);
+        info.reply_peak_bytes.store(self.reply_peak, Ordering::Relaxed);
+        info.total_bytes.store(total, Ordering::Relaxed);
+        info.net_output.store(self.net_output, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,6 @@ use rubine_commands::{Effects, Event, EventClass};
 use rubine_keyspace::{Due, ExpiryCycle};
 
 use crate::client::{Client, ClientFlags};
-use crate::config::{Config, OutputBufferLimit};
 use crate::dispatch::Core;
 use crate::server::Server;
 use crate::stats::WorkerStats;
@@ -50,6 +49,8 @@ pub(crate) struct Cron {
     examined: usize,
     is_behind: bool,
     sampled: Sample,
+    /// Where looking after clients has come to.
+    next_client: usize,
 }
 
 /// Totals at a moment, from which rates are made.
@@ -73,6 +74,7 @@ impl Cron {
             examined: 0,
             is_behind: false,
             sampled: Sample::default(),
+            next_client: 0,
         }
     }
 
@@ -192,63 +194,32 @@ impl Cron {
         self.sampled = sample;
     }
 
-    /// Closes clients that have been idle or do not read, once a second.
+    /// Looks after a part of the clients, so that each has its turn once a second.
     pub(crate) fn look_after(
         &mut self,
         core: &mut Core,
         clients: &mut [Option<Box<Client>>],
         scheduled: &mut Vec<usize>,
     ) {
-        const EVERY_MS: i64 = 1000;
+        /// So few clients all have their turn in each period.
+        const CLIENTS_MIN: usize = 32;
         let is_paused = core.server.is_cron_paused.load(Ordering::Relaxed);
-        if is_paused || core.now - core.looked_after_at < EVERY_MS {
+        let is_due = core.looked_after_at + PERIOD_MS <= core.now;
+        if is_paused || !is_due || clients.is_empty() {
             return;
         }
         core.looked_after_at = core.now;
-        let config = core.server.config.load();
-        for (slot, client) in clients.iter_mut().enumerate() {
-            let Some(client) = client else { continue };
-            if is_idle(core, client) {
-                tracing::info!(target: "verbose", "Closing idle client");
-                client.flags |= ClientFlags::CLOSE_NOW;
-            }
-            if exceeds_output_limit(&config, client, core.now) {
-                client.flags |= ClientFlags::CLOSE_NOW;
-                core.stats().output_buffer_limit_disconnections.add(1);
-                tracing::warn!(
-                    "Client id={} addr={} closed for overcoming of output buffer limits.",
-                    client.id,
-                    client.info.address
-                );
-            }
-            let pause_is_over = client.flags.contains(ClientFlags::PAUSED);
-            if client.flags.contains(ClientFlags::CLOSE_NOW) || pause_is_over {
-                schedule(scheduled, client, slot);
+        let periods = (1000 / PERIOD_MS) as usize;
+        let count = clients.len().div_ceil(periods).max(CLIENTS_MIN).min(clients.len());
+        for _ in 0..count {
+            self.next_client = (self.next_client + 1) % clients.len();
+            let Some(client) = &mut clients[self.next_client] else { continue };
+            crate::limits::look_after(core, client);
+            if client.flags.contains(ClientFlags::CLOSE_NOW) {
+                schedule(scheduled, client, self.next_client);
             }
         }
     }
-}
-
-fn is_idle(core: &Core, client: &Client) -> bool {
-    let limit = i64::from(core.settings.idle_seconds_max);
-    let last = client.info.last_interaction.load(Ordering::Relaxed);
-    limit != 0 && client.blocked.is_none() && limit < (core.now - last) / 1000
-}
-
-/// Whether a client has left more unread than it may.
-pub(crate) fn exceeds_output_limit(config: &Config, client: &mut Client, now: i64) -> bool {
-    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } =
-        config.client_output_buffer_limit.normal;
-    let unread = (client.output.buffered_bytes() + client.output.pinned_bytes()) as u64;
-    if hard_bytes != 0 && hard_bytes < unread {
-        return true;
-    }
-    if soft_bytes == 0 || unread <= soft_bytes {
-        client.soft_limit_since = None;
-        return false;
-    }
-    let since = *client.soft_limit_since.get_or_insert(now / 1000);
-    (soft_seconds as i64) < now / 1000 - since
 }
 
 /// Tells the journal and listeners what fell due and was removed, while its shard is locked.

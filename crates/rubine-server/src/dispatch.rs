@@ -37,6 +37,8 @@ pub(crate) struct Core {
     access_random: Random,
     /// When clients give up waiting: moment and client.
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
+    /// Clients whose commands wait for the end of a pause, in the order of their coming.
+    pub(crate) paused: Vec<u64>,
     /// Memory is used up, and evicting did not help.
     pub(crate) is_out_of_memory: bool,
     /// When clients were last looked after, Unix milliseconds.
@@ -66,6 +68,7 @@ impl Core {
             random: Random::with_seed(seed),
             access_random: Random::with_seed(seed.wrapping_add(1)),
             deadlines: BTreeSet::new(),
+            paused: Vec::new(),
             is_out_of_memory: false,
             looked_after_at: 0,
             ticks: ticks::now(),
@@ -105,19 +108,16 @@ impl Core {
         entry: Option<&'static Entry>,
         args: Args<'_>,
     ) -> Flow {
-        client.commands += 1;
         let mark = reply.mark();
-        let mode = client.reply_mode;
         let flow = self.admit(client, reply, entry, args);
-        if mode != ReplyMode::On {
+        let waits = client.blocked.is_some() || client.flags.contains(ClientFlags::PAUSED);
+        if client.reply_mode != ReplyMode::On && !waits {
             reply.truncate_to(mark);
-            if mode == ReplyMode::Skip && client.reply_mode == ReplyMode::Skip {
-                client.reply_mode = ReplyMode::On;
-            }
-        }
-        if client.reply_mode == ReplyMode::SkipNext {
-            reply.truncate_to(mark);
-            client.reply_mode = ReplyMode::Skip;
+            client.reply_mode = match client.reply_mode {
+                ReplyMode::On | ReplyMode::Skip => ReplyMode::On,
+                ReplyMode::SkipNext => ReplyMode::Skip,
+                ReplyMode::Off => ReplyMode::Off,
+            };
         }
         flow
     }
@@ -125,7 +125,6 @@ impl Core {
     /// Tries a request again that had to wait for the end of a pause.
     pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
         let Some(owned) = client.postponed.take() else { return };
-        client.flags -= ClientFlags::PAUSED;
         let args = owned.as_args();
         let entry = self.find(client, args);
         let mut output = std::mem::take(&mut client.output);
@@ -166,7 +165,7 @@ impl Core {
             return Flow::Next;
         }
         client.last_command = entry.number;
-        if self.settings.maxmemory != 0 {
+        if self.settings.maxmemory != 0 && !self.server.pause.stops_writes(self.now) {
             self.is_out_of_memory = entry.spec.flags.contains(Flags::DENYOOM) && !self.make_room();
         }
         let request = gates::Request { core: self, client, entry, args };
@@ -175,9 +174,11 @@ impl Core {
             return Flow::Next;
         }
         let is_queued = client.transaction.is_some() && !ends_queueing(entry);
-        if self.server.pause.holds(self.now, entry, client, is_queued) {
+        if self.server.pause.holds(self.now, entry, client) {
             client.postponed = Some(OwnedArgs::of(args));
             client.flags |= ClientFlags::PAUSED;
+            self.paused.push(client.id);
+            self.count_blocked(1);
             return Flow::Stop;
         }
         if is_queued && let Some(transaction) = &mut client.transaction {
@@ -186,6 +187,7 @@ impl Core {
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
+        client.commands += u64::from(client.blocked.is_none());
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
 
@@ -238,6 +240,7 @@ impl Core {
             }
             Run::Container => unreachable!("containers are never queued"),
         };
+        client.commands += 1;
         self.count(entry, &result);
     }
 
@@ -289,7 +292,9 @@ impl Core {
         locked: &mut Locked<'_>,
     ) -> CommandResult {
         let access = Access::new(self.settings.access, self.now);
-        let options = ViewOptions { notes_access, due_keys: DueKeys::Removed };
+        let is_paused = self.server.pause.stops_writes(self.now);
+        let due_keys = if is_paused { DueKeys::Hidden } else { DueKeys::Removed };
+        let options = ViewOptions { notes_access, due_keys };
         let random = &mut self.access_random;
         let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
         let protocol = reply.protocol();

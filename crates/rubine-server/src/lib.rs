@@ -10,6 +10,7 @@ mod cron;
 mod dispatch;
 mod eviction;
 mod gates;
+mod limits;
 mod listener;
 pub mod logging;
 mod mailbox;

@@ -7,54 +7,69 @@ use rubine_commands::Flags;
 use crate::client::Client;
 use crate::command_table::Entry;
 
+/// What a pause puts off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Commands that write, or might.
+    Writes,
+    /// All commands.
+    All,
+}
+
 /// A pause of clients, in force until its moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
-    /// Unix milliseconds until which all commands wait; 0 for no pause.
-    all_until: AtomicI64,
-    /// Unix milliseconds until which commands that write wait; 0 for no pause.
-    writes_until: AtomicI64,
+    /// Twice the Unix milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
+    /// that nobody sees half of a change.
+    state: AtomicI64,
 }
 
+/// No pause lasts longer than to here.
+const UNTIL_MAX: i64 = i64::MAX / 2;
+
 impl Pause {
-    /// Starts a pause or makes one longer or stricter; it never shortens one.
-    pub(crate) fn start(&self, until: i64, only_writes: bool) {
-        let moment = if only_writes { &self.writes_until } else { &self.all_until };
-        moment.fetch_max(until, Ordering::Relaxed);
+    /// Starts a pause, or makes the one in force longer or stricter: it never shortens or loosens one.
+    pub(crate) fn start(&self, now: i64, until: i64, kind: Kind) {
+        let until = until.min(UNTIL_MAX);
+        let is_total = kind == Kind::All;
+        let merged = |state| {
+            let (total, latest) = match in_force(state, now) {
+                Some((was_total, before)) => (was_total || is_total, before.max(until)),
+                None => (is_total, until),
+            };
+            Some(if now < latest { latest * 2 + i64::from(total) } else { 0 })
+        };
+        // The closure never declines.
+        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, merged);
     }
 
     pub(crate) fn end(&self) {
-        self.all_until.store(0, Ordering::Relaxed);
-        self.writes_until.store(0, Ordering::Relaxed);
+        self.state.store(0, Ordering::Relaxed);
     }
 
     /// What waits at `now`, and until when: `(is everything paused, moment)`.
+    #[inline]
     pub(crate) fn in_force(&self, now: i64) -> Option<(bool, i64)> {
-        let all = self.all_until.load(Ordering::Relaxed);
-        let writes = self.writes_until.load(Ordering::Relaxed);
-        if now < all {
-            Some((true, all.max(writes)))
-        } else if now < writes {
-            Some((false, writes))
-        } else {
-            None
-        }
+        in_force(self.state.load(Ordering::Relaxed), now)
     }
 
     /// Whether no keys may expire or be evicted: the data set shall not change.
+    #[inline]
     pub(crate) fn stops_writes(&self, now: i64) -> bool {
         self.in_force(now).is_some()
     }
 
     /// Whether a request has to wait.
     #[inline]
-    pub(crate) fn holds(&self, now: i64, entry: &Entry, client: &Client, is_queued: bool) -> bool {
+    pub(crate) fn holds(&self, now: i64, entry: &Entry, client: &Client) -> bool {
         let Some((is_total, _)) = self.in_force(now) else { return false };
-        if entry.spec.flags.contains(Flags::NEVER_PAUSED) {
-            return false;
-        }
-        is_total || (!is_queued && may_change_data(entry, client))
+        is_total || may_change_data(entry, client)
     }
+}
+
+fn in_force(state: i64, now: i64) -> Option<(bool, i64)> {
+    let until = state / 2;
+    (now < until).then_some((state % 2 == 1, until))
 }
 
 /// Whether a command writes, or might, or runs queued ones that do.
@@ -63,4 +78,41 @@ fn may_change_data(entry: &Entry, client: &Client) -> bool {
     let is_exec = entry.spec.name == "EXEC";
     entry.spec.flags.intersects(changing)
         || (is_exec && client.transaction.as_ref().is_some_and(|it| it.has_any(changing)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_becomes_longer_and_stricter_only() {
+        use Kind::{All, Writes};
+        const NOW: i64 = 1_000;
+        let cases: [(&[(i64, Kind)], i64, Option<(bool, i64)>); 7] = [
+            (&[], NOW, None),
+            (&[(2_000, Writes)], NOW, Some((false, 2_000))),
+            (&[(2_000, Writes)], 2_000, None),
+            (&[(2_000, All), (1_500, Writes)], 1_600, Some((true, 2_000))),
+            (&[(1_500, All), (2_000, Writes)], 1_600, Some((true, 2_000))),
+            (&[(2_000, Writes), (1_010, Writes)], NOW, Some((false, 2_000))),
+            (&[(0, All)], NOW, None),
+        ];
+        for (starts, at, expected) in cases {
+            let pause = Pause::default();
+            starts.iter().for_each(|&(until, kind)| pause.start(NOW, until, kind));
+            assert_eq!(pause.in_force(at), expected, "{starts:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn a_pause_that_is_over_counts_for_nothing() {
+        let pause = Pause::default();
+        pause.start(1_000, 2_000, Kind::All);
+        pause.start(2_000, 3_000, Kind::Writes);
+        assert_eq!(pause.in_force(2_500), Some((false, 3_000)));
+        pause.start(2_500, i64::MAX, Kind::Writes);
+        assert_eq!(pause.in_force(i64::MAX / 2 - 1), Some((false, UNTIL_MAX)));
+        pause.end();
+        assert_eq!(pause.in_force(2_500), None);
+    }
 }

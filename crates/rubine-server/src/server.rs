@@ -69,6 +69,14 @@ impl Server {
         self.wake_all();
     }
 
+    /// Closes another client's connection. Nobody finds it any more from now on, and none of its commands runs.
+    pub(crate) fn kill(&self, info: &ClientInfo) {
+        info.is_killed.store(true, Ordering::Release);
+        self.clients.remove(info.id);
+        info.cancel_wait();
+        self.workers[info.worker].send(Message::Kill { client: info.id });
+    }
+
     /// Lets every worker make a turn.
     pub(crate) fn wake_all(&self) {
         for worker in &self.workers {

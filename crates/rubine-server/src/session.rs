@@ -25,6 +25,8 @@ pub(crate) struct ServerFamily {
 /// Every server command.
 pub(crate) const SERVER_FAMILIES: &[ServerFamily] = &[
     ServerFamily { group: Group::Connection, commands: commands::connection::COMMANDS },
+    ServerFamily { group: Group::Generic, commands: commands::connection::WAIT_COMMANDS },
+    ServerFamily { group: Group::Cluster, commands: commands::connection::CLUSTER_COMMANDS },
     ServerFamily { group: Group::Server, commands: commands::server::COMMANDS },
     ServerFamily { group: Group::Transactions, commands: crate::transaction::COMMANDS },
 ];

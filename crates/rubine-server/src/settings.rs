@@ -4,7 +4,7 @@ use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_resp::parser;
 
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::config::{Config, MaxmemoryPolicy, OutputBufferLimit};
 
 /// Settings that every worker keeps at hand.
 #[derive(Clone, Debug)]
@@ -15,6 +15,7 @@ pub(crate) struct Settings {
     pub(crate) eviction: MaxmemoryPolicy,
     pub(crate) bulk_bytes_max: i64,
     pub(crate) query_bytes_max: usize,
+    pub(crate) output_limit: OutputBufferLimit,
     pub(crate) requires_password: bool,
     pub(crate) idle_seconds_max: u32,
     /// Events that are published, if any.
@@ -42,6 +43,7 @@ impl Settings {
             eviction: config.maxmemory_policy,
             bulk_bytes_max: i64::try_from(config.proto_max_bulk_len).unwrap_or(i64::MAX),
             query_bytes_max: config.client_query_buffer_limit,
+            output_limit: config.client_output_buffer_limit.normal,
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
             listened: None,

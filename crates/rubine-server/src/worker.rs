@@ -37,6 +37,8 @@ const TURN_REQUESTS_MAX: usize = 1024;
 const READ_BYTES: usize = 16 * 1024;
 /// Query buffers that are kept for reuse.
 const SPARE_BUFFERS_MAX: usize = GROUP_CLIENTS_MAX * 2;
+/// An empty query buffer up to this size is kept by a client whose requests arrive in parts.
+const KEPT_QUERY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes offered to a socket at once, and pieces.
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 const WRITE_SLICES_MAX: usize = 64;
@@ -125,6 +127,7 @@ impl Worker {
             self.refresh_settings();
             self.take_events(&events);
             self.read_mail();
+            self.end_pause();
             self.serve_scheduled();
             self.end_waits();
             self.cron.run(&mut self.core);
@@ -141,7 +144,7 @@ impl Worker {
         self.core.stats().busy_ticks.add(awake_ticks);
         let timeout_ms = if self.scheduled.is_empty() {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
-            let until_first = first.saturating_sub(unix_millis()).max(0);
+            let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
             until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))
         } else {
             0
@@ -177,8 +180,9 @@ impl Worker {
             let Some(client) = self.clients.get_mut(token.0).and_then(Option::as_mut) else {
                 continue;
             };
-            client.is_readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-            client.is_writable |= event.is_writable();
+            client.is_read_closed |= event.is_read_closed() || event.is_error();
+            client.is_readable |= event.is_readable() || client.is_read_closed;
+            client.is_writable |= event.is_writable() || event.is_error();
             schedule(&mut self.scheduled, client, token.0);
         }
     }
@@ -229,7 +233,9 @@ impl Worker {
         }
         self.slot_of.insert(info.id, slot);
         let is_authenticated = !self.core.settings.requires_password;
-        self.clients[slot] = Some(Box::new(Client::new(socket, info, is_authenticated)));
+        let client = Box::new(Client::new(socket, info, is_authenticated));
+        client.publish_output();
+        self.clients[slot] = Some(client);
     }
 
     fn read_mail(&mut self) {
@@ -239,7 +245,7 @@ impl Worker {
             match message {
                 Message::Connection { socket, info } => self.add_client(socket, info),
                 Message::Served { client, output } => self.deliver(client, output),
-                Message::Unblock { client, with_error } => self.cancel_wait(client, with_error),
+                Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
                 Message::PauseChanged => self.resume_paused(),
                 Message::Wake => {}
@@ -253,14 +259,15 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
-        client.output.append(output);
+        client.deliver(output);
         schedule(&mut self.scheduled, client, slot);
     }
 
-    fn cancel_wait(&mut self, id: u64, with_error: bool) {
+    /// Somebody has ended a client's wait.
+    fn unblock(&mut self, id: u64, with_error: bool) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
-        self.core.give_up(client, with_error);
+        self.core.answer_unblocked(client, with_error);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -279,18 +286,38 @@ impl Worker {
                 return;
             }
             self.core.deadlines.pop_first();
-            self.cancel_wait(id, false);
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            if let Some(client) = &mut self.clients[slot] {
+                self.core.give_up(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
         }
     }
 
-    /// Lets postponed commands try again.
+    /// When the pause ends that somebody waits for.
+    fn pause_end(&self) -> i64 {
+        if self.core.paused.is_empty() {
+            return i64::MAX;
+        }
+        self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
+    }
+
+    /// Lets postponed commands try again when a pause has run out.
+    fn end_pause(&mut self) {
+        let is_over = || self.core.server.pause.in_force(self.core.now).is_none();
+        if !self.core.paused.is_empty() && is_over() {
+            self.resume_paused();
+        }
+    }
+
+    /// Lets postponed commands try again, in the order in which they came.
     fn resume_paused(&mut self) {
-        for slot in 0..self.clients.len() {
-            if let Some(client) = &mut self.clients[slot]
-                && client.flags.contains(ClientFlags::PAUSED)
-            {
-                schedule(&mut self.scheduled, client, slot);
-            }
+        for id in std::mem::take(&mut self.core.paused) {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            client.flags -= ClientFlags::PAUSED;
+            self.core.count_blocked(-1);
+            schedule(&mut self.scheduled, client, slot);
         }
     }
 
@@ -321,7 +348,10 @@ impl Worker {
             let Some(client) = &mut self.clients[slot] else { continue };
             client.is_scheduled = false;
             client.turn_requests = 0;
-            if client.is_readable && !client.is_held() {
+            if client.info.is_killed.load(Ordering::Acquire) {
+                client.flags |= ClientFlags::CLOSE_NOW;
+            }
+            if client.is_readable && client.has_room_for_requests() {
                 if client.query.capacity() == 0 {
                     client.query = self.spare_buffers.pop().unwrap_or_default();
                 }
@@ -339,7 +369,7 @@ impl Worker {
             if room == 0 {
                 break;
             }
-            if client.postponed.is_some() {
+            if client.postponed.is_some() && !client.is_held() {
                 self.core.retry_postponed(client);
             }
             parse(&mut self.core, client, slot, room, &mut self.batch);
@@ -387,7 +417,11 @@ impl Worker {
             let query = std::mem::take(&mut client.query);
             let mut output = std::mem::take(&mut client.output);
             let mut reply = Reply::new(&mut output, client.protocol);
-            let mut flow = Flow::Next;
+            let is_killed = client.info.is_killed.load(Ordering::Acquire);
+            if is_killed {
+                client.flags |= ClientFlags::CLOSE_NOW;
+            }
+            let mut flow = if is_killed { Flow::Stop } else { Flow::Next };
             while let Some(request) = requests.next_if(|it| it.client == slot) {
                 if flow == Flow::Stop {
                     // It stays in the query and is parsed again when its turn comes.
@@ -411,9 +445,13 @@ impl Worker {
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
             compact(client, &mut self.spare_buffers);
-            let is_open = send(&self.core, client);
-            client.publish(self.core.now);
-            if !is_open || client.flags.contains(ClientFlags::CLOSE_NOW) {
+            client.publish();
+            client.reply_peak = client.reply_peak.max(client.output.buffered_bytes());
+            crate::limits::enforce(&mut self.core, client);
+            let is_open =
+                !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&self.core, client);
+            client.publish_output();
+            if !is_open {
                 self.close(slot);
                 continue;
             }
@@ -422,7 +460,8 @@ impl Worker {
                 continue;
             }
             let Some(client) = &mut self.clients[slot] else { continue };
-            let has_requests = !client.is_held() && (client.is_readable || client.may_parse);
+            let may_run = client.may_parse && !client.is_held() && !client.is_stalled();
+            let has_requests = may_run || (client.is_readable && client.has_room_for_requests());
             let has_output = client.is_writable && !client.output.is_empty();
             if has_requests || has_output {
                 schedule(&mut self.scheduled, client, slot);
@@ -432,7 +471,7 @@ impl Worker {
 
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
-        self.core.stop_waiting(&mut client);
+        self.core.abandon_wait(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
@@ -462,16 +501,20 @@ pub(crate) fn schedule(scheduled: &mut Vec<usize>, client: &mut Client, slot: us
 
 /// Reads once. Notes the end of the stream as a wish to be closed.
 fn read(core: &Core, client: &mut Client) {
-    let wanted = client.read_want.max(READ_BYTES);
-    client.query.reserve(wanted);
+    let room = client.query.capacity() - client.query.len();
+    if room < client.read_want.max(READ_BYTES / 4) {
+        client.query.reserve(client.read_want.max(READ_BYTES));
+    }
     let room = client.query.capacity() - client.query.len();
     core.stats().reads_processed.add(1);
     match client.socket.read_into(&mut client.query) {
         Ok(0) => client.flags |= ClientFlags::CLOSE_NOW,
         Ok(count) => {
-            // A full buffer may have left something behind; a short read has not.
-            client.is_readable = count == room;
+            // A full buffer may have left something behind; a short read has not, but for the end of the stream.
+            client.is_readable = count == room || client.is_read_closed;
             client.may_parse = true;
+            client.query_peak = client.query_peak.max(client.query.len());
+            client.last_interaction = core.now;
             client.net_input += count as u64;
             core.stats().input_bytes.add(count as u64);
         }
@@ -486,6 +529,9 @@ fn parse(core: &mut Core, client: &mut Client, slot: usize, room: usize, batch: 
     let mut start = client.query_start;
     for parsed_count in 0..room {
         if client.is_held() || !client.may_parse || TURN_REQUESTS_MAX <= client.turn_requests {
+            return;
+        }
+        if client.is_stalled() {
             return;
         }
         if start == client.query.len() {
@@ -542,12 +588,19 @@ fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
         client.query.clear();
         client.query_start = 0;
         client.may_parse = false;
+        if client.keeps_query && client.query.capacity() <= KEPT_QUERY_BYTES_MAX {
+            return;
+        }
+        client.keeps_query = false;
         let buffer = std::mem::take(&mut client.query);
         let is_usual = 0 < buffer.capacity() && buffer.capacity() <= READ_BYTES * 2;
         if is_usual && spare_buffers.len() < SPARE_BUFFERS_MAX {
             spare_buffers.push(buffer);
         }
-    } else if 0 < client.query_start {
+        return;
+    }
+    client.keeps_query = true;
+    if 0 < client.query_start {
         client.query.drain(..client.query_start);
         client.query_start = 0;
     }
@@ -569,9 +622,14 @@ fn send(core: &Core, client: &mut Client) -> bool {
             continue;
         }
         core.stats().writes_processed.add(1);
+        // Whoever reads the reply may look this number up at once.
+        let offered: usize = slices[..count].iter().map(|it| it.len()).sum();
+        let total = client.net_output + offered as u64;
+        client.info.net_output.store(total, Ordering::Relaxed);
         match client.socket.write_vectored(&slices[..count]) {
             Ok(written) => {
                 client.output.advance(written);
+                client.last_interaction = core.now;
                 client.net_output += written as u64;
                 core.stats().output_bytes.add(written as u64);
                 sent += written;

@@ -1,17 +1,31 @@
-//! Commands about the connection itself: HELLO, AUTH, PING, SELECT and their relatives.
+//! Commands about the connection itself: HELLO, AUTH, PING, SELECT and their relatives, CLIENT with all that is behind
+//! it, WAIT. None of them touches a key.
+
+mod auth;
+mod client;
+mod filter;
+mod list;
+mod mode;
+mod pause;
+mod wait;
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
-use rubine_resp::writer::Protocol;
 
 use crate::client::ClientFlags;
 use crate::session::{ServerCommand, Session};
 
-pub(crate) const COMMANDS: &[ServerCommand] = &[ECHO, PING, QUIT, SELECT];
+pub(crate) use list::{FIXED_OUTPUT_BYTES, add_line};
+pub(crate) use mode::COMMANDS as CLUSTER_COMMANDS;
+pub(crate) use wait::COMMANDS as WAIT_COMMANDS;
+
+pub(crate) const COMMANDS: &[ServerCommand] =
+    &[auth::AUTH, client::CLIENT, ECHO, auth::HELLO, PING, QUIT, auth::RESET, SELECT];
 
 const PING: ServerCommand = ServerCommand::declare("PING", ping)
     .summary("Answers PONG, or what it is given.")
     .syntax("[message]")
+    .since("1.0.0")
     .complexity("O(1)")
     .arity(-1)
     .flag(Flags::FAST.union(Flags::SENTINEL));
@@ -28,6 +42,7 @@ fn ping(session: &mut Session<'_>) -> CommandResult {
 const ECHO: ServerCommand = ServerCommand::declare("ECHO", echo)
     .summary("Answers what it is given.")
     .syntax("message")
+    .since("1.0.0")
     .complexity("O(1)")
     .arity(2)
     .flag(Flags::FAST.union(Flags::LOADING).union(Flags::STALE));
@@ -40,12 +55,14 @@ fn echo(session: &mut Session<'_>) -> CommandResult {
 const SELECT: ServerCommand = ServerCommand::declare("SELECT", select)
     .summary("Chooses the database of this connection.")
     .syntax("index")
+    .since("1.0.0")
     .complexity("O(1)")
     .arity(2)
-    .flag(Flags::FAST.union(Flags::LOADING).union(Flags::STALE));
+    .flag(Flags::FAST.union(Flags::LOADING).union(Flags::STALE).union(Flags::ALLOW_BUSY));
 
 fn select(session: &mut Session<'_>) -> CommandResult {
-    let index = parse_i64(session.args.at(1)).ok_or(CommandError::NotInteger)?;
+    let index = parse_i64(session.args.at(1)).filter(|&it| i32::try_from(it).is_ok());
+    let index = index.ok_or(CommandError::NotInteger)?;
     let databases = session.core.settings.limits.databases;
     let db = usize::try_from(index).ok().filter(|&it| it < databases);
     session.client.db = db.ok_or(CommandError::DbOutOfRange)?;
@@ -55,22 +72,13 @@ fn select(session: &mut Session<'_>) -> CommandResult {
 
 const QUIT: ServerCommand = ServerCommand::declare("QUIT", quit)
     .summary("Ends the connection after the replies are sent.")
+    .since("1.0.0")
     .complexity("O(1)")
     .arity(-1)
-    .flag(
-        Flags::ALLOW_BUSY
-            .union(Flags::FAST)
-            .union(Flags::LOADING)
-            .union(Flags::STALE)
-            .union(Flags::NOSCRIPT)
-            .union(Flags::NO_AUTH),
-    );
+    .flag(auth::FLAGS);
 
 fn quit(session: &mut Session<'_>) -> CommandResult {
     session.client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
     session.reply.ok();
     Ok(())
 }
-
-#[expect(dead_code, reason = "HELLO comes next")]
-fn _protocol(_: Protocol) {}

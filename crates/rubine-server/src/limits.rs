@@ -1,0 +1,122 @@
+//! Bounds on what one client may cost: requests that never end, replies that are never read, idleness. Decides and marks;
+//! the worker closes. Never looks at what commands do.
+
+use crate::client::{Client, ClientFlags};
+use crate::commands::connection::{FIXED_OUTPUT_BYTES, add_line};
+use crate::config::OutputBufferLimit;
+use crate::dispatch::Core;
+
+/// Replies that a client which has never authenticated may leave unread.
+const STRANGER_OUTPUT_BYTES_MAX: usize = 1024;
+/// Bytes of a request that the log shows.
+const SHOWN_QUERY_BYTES: usize = 64;
+/// A buffer with no more room than this to spare is not worth making smaller.
+const SPARE_BYTES_MIN: usize = 4 * 1024;
+/// A query buffer up to this size is kept as it is while its client is busy.
+const BUSY_QUERY_BYTES_MAX: usize = 32 * 1024;
+/// After this time without a request a client gives back its buffers.
+const IDLE_SECONDS: i64 = 2;
+
+/// Marks a client to be closed if its buffers have grown beyond their limits.
+#[inline]
+pub(crate) fn enforce(core: &mut Core, client: &mut Client) {
+    if core.settings.query_bytes_max < client.query_len() {
+        enforce_query_limit(core, client);
+    }
+    if !client.output.is_empty() {
+        enforce_output_limit(core, client);
+    }
+}
+
+#[cold]
+fn enforce_query_limit(core: &mut Core, client: &mut Client) {
+    // What is left may be many requests that have yet to run.
+    let is_one_request = !client.may_parse || client.is_held();
+    if !is_one_request || client.flags.contains(ClientFlags::CLOSE_NOW) {
+        return;
+    }
+    client.flags |= ClientFlags::CLOSE_NOW;
+    core.stats().query_buffer_limit_disconnections.add(1);
+    let query = &client.query[client.query_start..];
+    let shown = query[..query.len().min(SHOWN_QUERY_BYTES)].escape_ascii();
+    tracing::warn!(
+        "Closing client that reached max query buffer length: {} (qbuf initial bytes: \"{shown}\")",
+        line(core, client)
+    );
+}
+
+/// Marks a client to be closed if it has left more unread than it may.
+fn enforce_output_limit(core: &mut Core, client: &mut Client) {
+    if !exceeds_output_limit(core, client) || client.flags.contains(ClientFlags::CLOSE_NOW) {
+        return;
+    }
+    client.flags |= ClientFlags::CLOSE_NOW;
+    core.stats().output_buffer_limit_disconnections.add(1);
+    let line = line(core, client);
+    tracing::warn!("Client {line} closed for overcoming of output buffer limits.");
+}
+
+fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
+    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = core.settings.output_limit;
+    let unsent = client.unsent_bytes().saturating_sub(FIXED_OUTPUT_BYTES);
+    if !client.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
+        return true;
+    }
+    let unsent = unsent as u64;
+    if hard_bytes != 0 && hard_bytes <= unsent {
+        return true;
+    }
+    if soft_bytes == 0 || unsent < soft_bytes {
+        client.soft_limit_since = None;
+        return false;
+    }
+    let since = *client.soft_limit_since.get_or_insert(core.now / 1000);
+    (soft_seconds as i64) < core.now / 1000 - since
+}
+
+/// Looks after a client that may have nothing to do: closes it if it has been idle for too long or does not read, and
+/// takes memory back that it does not need.
+pub(crate) fn look_after(core: &mut Core, client: &mut Client) {
+    let idle_seconds = core.now / 1000 - client.last_interaction / 1000;
+    let idle_max = i64::from(core.settings.idle_seconds_max);
+    if idle_max != 0 && client.blocked.is_none() && idle_max < idle_seconds {
+        tracing::info!(target: "verbose", "Closing idle client");
+        client.flags |= ClientFlags::CLOSE_NOW;
+    }
+    enforce(core, client);
+    let is_idle = IDLE_SECONDS < idle_seconds;
+    let before = (client.query.capacity(), client.output.allocated_bytes());
+    shrink_query(client, is_idle);
+    if is_idle && client.output.is_empty() {
+        client.reply_peak = 0;
+        client.output.shrink();
+    }
+    if before != (client.query.capacity(), client.output.allocated_bytes()) {
+        client.publish();
+        client.publish_output();
+    }
+}
+
+fn shrink_query(client: &mut Client, is_idle: bool) {
+    let peak = std::mem::replace(&mut client.query_peak, client.query.len());
+    let capacity = client.query.capacity();
+    if capacity - client.query.len() <= SPARE_BYTES_MIN {
+        return;
+    }
+    if is_idle {
+        client.keeps_query &= !client.query.is_empty();
+        client.query.shrink_to_fit();
+    } else if BUSY_QUERY_BYTES_MAX < capacity && peak < capacity / 2 {
+        client.query.shrink_to(peak.max(client.query.len() + client.read_want));
+    }
+}
+
+/// The client as CLIENT LIST shows it.
+fn line(core: &Core, client: &Client) -> String {
+    client.publish();
+    client.publish_output();
+    let mut text = String::new();
+    add_line(&mut text, core.server, &client.info, core.now);
+    text.truncate(text.trim_end().len());
+    text
+}
