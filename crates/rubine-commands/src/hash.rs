@@ -213,3 +213,6 @@ impl FieldList {
         Ok(Self { first, count })
     }
 }
+
+#[cfg(test)]
+mod tests;

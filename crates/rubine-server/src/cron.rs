@@ -247,7 +247,9 @@ pub(crate) fn tell_due(
                     writer.argument(field);
                 }
             }
-            notify(effects, Event::HEXPIRED, db, key);
+            // Of another class than the same event of a command, as in Valkey.
+            let event = Event { class: EventClass::EXPIRED, ..Event::HEXPIRED };
+            notify(effects, event, db, key);
             if is_empty {
                 notify(effects, Event::DEL, db, key);
             }

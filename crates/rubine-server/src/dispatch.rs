@@ -403,6 +403,7 @@ impl Core {
         stats.keyspace_hits.add(changes.hits);
         stats.keyspace_misses.add(changes.misses);
         stats.expired_keys.add(changes.expired_count);
+        stats.expired_fields.add(changes.expired_fields);
         self.changes.expired = changes.expired;
     }
 }

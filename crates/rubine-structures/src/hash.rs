@@ -263,6 +263,14 @@ impl HashWalk {
         }
     }
 
+    /// Goes back to the first field.
+    pub fn restart(&mut self) {
+        match &mut self.form {
+            WalkForm::Small { visited, .. } => *visited = 0,
+            WalkForm::Large(walk) => walk.restart(),
+        }
+    }
+
     /// Bytes on the heap that no other handle shares: what the walk alone keeps, estimated for the large form.
     pub fn unshared_bytes(&self) -> usize {
         match &self.form {

@@ -245,6 +245,11 @@ impl Walk {
         true
     }
 
+    /// Goes back to the first element.
+    pub fn restart(&mut self) {
+        self.rank = 0;
+    }
+
     /// As [`Trie::unshared_bytes`], of the handle that is read.
     pub fn unshared_bytes(&self) -> usize {
         self.trie.unshared_bytes()

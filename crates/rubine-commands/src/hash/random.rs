@@ -114,7 +114,7 @@ impl<'h> Picker<'h> {
 }
 
 /// Writes up to `count` different fields.
-fn write_distinct(
+pub(super) fn write_distinct(
     reply: &mut Reply<'_>,
     hash: &Hash,
     sight: Sight,
@@ -148,7 +148,7 @@ fn write_distinct(
 }
 
 /// Writes `count` fields, of which several may be the same.
-fn write_repeated(
+pub(super) fn write_repeated(
     reply: &mut Reply<'_>,
     hash: &Hash,
     sight: Sight,

@@ -136,7 +136,7 @@ pub(super) fn write_fields(
             let walk = HashWalk::new(hash);
             let step = match count {
                 Some(count) => begin(reply, layout, count, sample),
-                None => Step::Count { walk: walk.clone(), count: 0, sample },
+                None => Step::Count { count: 0, sample },
             };
             reply.stream(Box::new(Fields { walk, sight, layout, step }));
         }
@@ -198,7 +198,6 @@ struct Fields {
 enum Step {
     /// Some fields may be hidden: how many are seen has to be known first.
     Count {
-        walk: HashWalk,
         count: u64,
         sample: Option<Sample>,
     },
@@ -213,12 +212,13 @@ impl Stream for Fields {
         let mut spent = 0;
         while spent < budget_bytes {
             match step {
-                Step::Count { walk, count, sample } => {
+                Step::Count { count, sample } => {
                     let has_more = walk.visit_some(|element| {
                         *count += u64::from(sight.sees(element));
                         spent += FIELD_COST;
                     });
                     if !has_more {
+                        walk.restart();
                         let sample = sample.take();
                         *step = begin(reply, *layout, *count, sample);
                     }
