@@ -238,6 +238,8 @@ pub struct Spec {
     pub arity: i32,
     pub flags: Flags,
     pub scope: Scope,
+    /// Hints for clients that send it to several servers, in COMMAND INFO's words; empty for none.
+    pub tips: &'static str,
     acl: Acl,
     keys: [Option<KeySpec>; KEY_SPECS_MAX],
 }
@@ -338,6 +340,7 @@ impl<H: Copy> Command<H> {
             arity: 1,
             flags: Flags::empty(),
             scope: Scope::Keys,
+            tips: "",
             acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
         };
@@ -373,6 +376,12 @@ impl<H: Copy> Command<H> {
     /// Its cost, as `O(1)`.
     pub const fn complexity(mut self, complexity: &'static str) -> Self {
         self.spec.complexity = complexity;
+        self
+    }
+
+    /// Hints for clients that send it to several servers, as `"request_policy:all_shards response_policy:agg_sum"`.
+    pub const fn tips(mut self, tips: &'static str) -> Self {
+        self.spec.tips = tips;
         self
     }
 

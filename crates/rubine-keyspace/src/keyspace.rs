@@ -1,7 +1,7 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -32,15 +32,65 @@ pub enum Garbage {
     Tables(Vec<Table>),
 }
 
+/// Counts what is freed on the background thread.
+#[derive(Debug, Default)]
+pub struct GarbageCounts {
+    discarded: AtomicU64,
+    freed: AtomicU64,
+    pending_bytes: AtomicUsize,
+    pending_databases: AtomicUsize,
+}
+
+impl GarbageCounts {
+    /// How many records, values and databases have been freed.
+    pub fn freed(&self) -> u64 {
+        self.freed.load(Ordering::Relaxed)
+    }
+
+    /// How many wait to be freed.
+    pub fn pending(&self) -> u64 {
+        self.discarded.load(Ordering::Relaxed).saturating_sub(self.freed())
+    }
+
+    /// Bytes of the values that wait, about.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether whole databases, of unknown size, wait.
+    pub fn has_pending_databases(&self) -> bool {
+        self.pending_databases.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// Something on its way to the background thread, which frees it by dropping this.
+#[derive(Debug)]
+pub struct Discarded {
+    garbage: Option<Garbage>,
+    bytes: usize,
+    counts: Arc<GarbageCounts>,
+}
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        let is_database = matches!(self.garbage, Some(Garbage::Tables(_)));
+        self.garbage = None;
+        self.counts.freed.fetch_add(1, Ordering::Relaxed);
+        self.counts.pending_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if is_database {
+            self.counts.pending_databases.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// All data of a server.
 #[derive(Debug)]
 pub struct Keyspace {
     shards: Box<[ShardLock]>,
     /// Where to prefetch, for whoever has not locked yet.
     hints: Hints,
-    garbage: mpsc::Sender<Garbage>,
-    /// Counts what was given to the background thread.
-    discarded_count: AtomicU64,
+    garbage: mpsc::Sender<Discarded>,
+    counts: Arc<GarbageCounts>,
 }
 
 /// The shards that something needs: sorted, each once.
@@ -109,13 +159,13 @@ impl ShardSet {
 
 impl Keyspace {
     /// An empty keyspace, and the queue that a background thread empties: dropping what it receives frees memory.
-    pub fn new() -> (Self, mpsc::Receiver<Garbage>) {
+    pub fn new() -> (Self, mpsc::Receiver<Discarded>) {
         let (garbage, receiver) = mpsc::channel();
         let hints = Hints::new(SHARD_COUNT * HINTED_DBS);
         let shards = (0..SHARD_COUNT)
             .map(|number| ShardLock(Mutex::new(Shard::new(number, hints.clone()))))
             .collect();
-        (Self { shards, hints, garbage, discarded_count: AtomicU64::new(0) }, receiver)
+        (Self { shards, hints, garbage, counts: Arc::default() }, receiver)
     }
 
     /// Takes the locks of `set`, ascending. The caller holds no other.
@@ -178,14 +228,27 @@ impl Keyspace {
         Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard))
     }
 
-    /// How many records, values and databases were ever given to the background thread to be freed.
-    pub fn discarded_count(&self) -> u64 {
-        self.discarded_count.load(Ordering::Relaxed)
+    /// What was given to the background thread, and what it has done.
+    pub fn garbage(&self) -> &GarbageCounts {
+        &self.counts
     }
 
     /// Has `garbage` freed on the background thread.
     pub(crate) fn discard(&self, garbage: Garbage) {
-        self.discarded_count.fetch_add(1, Ordering::Relaxed);
+        let counts = self.counts.clone();
+        counts.discarded.fetch_add(1, Ordering::Relaxed);
+        let bytes = match &garbage {
+            Garbage::Record(record) => record.as_ref().value().heap_bytes(),
+            Garbage::Value(Value::List(list)) => list.heap_bytes(),
+            Garbage::Value(Value::Hash(hash)) => hash.heap_bytes(),
+            Garbage::Value(_) => 0,
+            Garbage::Tables(_) => 0,
+        };
+        counts.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if matches!(garbage, Garbage::Tables(_)) {
+            counts.pending_databases.fetch_add(1, Ordering::Relaxed);
+        }
+        let garbage = Discarded { garbage: Some(garbage), bytes, counts };
         // Without a background thread, as in tests, it is freed here.
         let _ = self.garbage.send(garbage);
     }

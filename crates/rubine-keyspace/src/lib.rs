@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod eviction;
 mod expiry;
 mod key;
 mod keyspace;
@@ -18,9 +19,10 @@ mod waiters;
 mod watch;
 
 pub use self::access::{Access, AccessPolicy};
+pub use self::eviction::{Candidate, EvictionOrder, EvictionRule};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
 pub use self::key::{Key, Place, SHARD_COUNT, ScanCursor};
-pub use self::keyspace::{Garbage, Keyspace, Locked, ShardSet};
+pub use self::keyspace::{Discarded, Garbage, GarbageCounts, Keyspace, Locked, ShardSet};
 pub use self::shard::Shard;
 pub use self::snapshot::Snapshot;
 pub use self::survey::Survey;

@@ -46,7 +46,7 @@ impl Entry {
     }
 
     pub(crate) fn is_container(&self) -> bool {
-        matches!(self.run, Run::Container)
+        !self.subcommands.is_empty()
     }
 }
 
@@ -148,7 +148,9 @@ impl Builder {
             return draft.subcommands.extend(subcommands);
         }
         let subcommands: Vec<_> = subcommands.collect();
-        let run = if subcommands.is_empty() { run(command) } else { Run::Container };
+        // One that takes no arguments, as COMMAND does, is a command by itself, too.
+        let runs = subcommands.is_empty() || command.spec.takes(1);
+        let run = if runs { run(command) } else { Run::Container };
         self.drafts.push(Draft { spec: &command.spec, group, run, subcommands });
     }
 

@@ -95,6 +95,9 @@ impl Cron {
         if 0.0 < self.expiry_budget_us {
             self.expire(core);
         }
+        if core.must_evict_more {
+            core.make_room();
+        }
     }
 
     fn start_period(&mut self, core: &mut Core) {

@@ -39,7 +39,11 @@ pub(crate) struct Core {
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
     /// Clients whose commands wait for the end of a pause, in the order of their coming.
     pub(crate) paused: Vec<u64>,
-    /// Memory is used up, and evicting did not help.
+    /// Candidates for eviction.
+    pub(crate) eviction_pool: crate::eviction::Pool,
+    /// Eviction was not done when its time was over.
+    pub(crate) must_evict_more: bool,
+    /// Memory is used up, evicting did not help, and the command would add to it.
     pub(crate) is_out_of_memory: bool,
     /// When clients were last looked after, Unix milliseconds.
     pub(crate) looked_after_at: i64,
@@ -69,6 +73,8 @@ impl Core {
             access_random: Random::with_seed(seed.wrapping_add(1)),
             deadlines: BTreeSet::new(),
             paused: Vec::new(),
+            eviction_pool: crate::eviction::Pool::default(),
+            must_evict_more: false,
             is_out_of_memory: false,
             looked_after_at: 0,
             ticks: ticks::now(),
@@ -155,7 +161,8 @@ impl Core {
             self.refuse(client, reply, None, &unknown_command(args));
             return Flow::Next;
         };
-        if entry.is_container() {
+        let runs_alone = args.len() == 1 && entry.spec.takes(1);
+        if entry.is_container() && !runs_alone {
             let error = if args.len() < 2 {
                 CommandError::Arity(entry.full_name.clone())
             } else {
@@ -165,8 +172,8 @@ impl Core {
             return Flow::Next;
         }
         client.last_command = entry.number;
-        if self.settings.maxmemory != 0 && !self.server.pause.stops_writes(self.now) {
-            self.is_out_of_memory = entry.spec.flags.contains(Flags::DENYOOM) && !self.make_room();
+        if self.settings.maxmemory != 0 {
+            self.look_at_memory(client, entry);
         }
         let request = gates::Request { core: self, client, entry, args };
         if let Err(error) = gates::check(&request) {

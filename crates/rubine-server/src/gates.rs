@@ -82,9 +82,8 @@ fn not_in_multi(request: &Request<'_>) -> Result<(), CommandError> {
 
 /// There is room for what the command may add.
 fn has_memory(request: &Request<'_>) -> Result<(), CommandError> {
-    let is_refused =
-        request.core.is_out_of_memory && request.entry.spec.flags.contains(Flags::DENYOOM);
-    if is_refused {
+    let core = request.core;
+    if core.is_out_of_memory && core.settings.maxmemory != 0 {
         return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
     Ok(())

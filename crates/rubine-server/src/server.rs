@@ -55,7 +55,8 @@ pub(crate) struct Server {
     pub(crate) replication_id: ArcSwap<String>,
     /// Nothing happens by the clock: `DEBUG PAUSE-CRON`.
     pub(crate) is_cron_paused: AtomicBool,
-    pub(crate) garbage: Garbage,
+    /// What the background thread had freed when the counters were last set to 0.
+    pub(crate) freed_before: AtomicU64,
     pub(crate) over_memory_limit: OverLimit,
     /// The value of the `dirty` counters when the data set was last saved, or counted as saved.
     pub(crate) saved_dirty: AtomicU64,
@@ -94,7 +95,7 @@ impl Server {
     pub(crate) fn reset_stats(&self) {
         self.stats.iter().for_each(WorkerStats::reset);
         self.errors.clear();
-        self.garbage.reset();
+        self.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.over_memory_limit.reset();
     }
 
@@ -108,36 +109,6 @@ impl Server {
     /// A counter of all workers, added up.
     pub(crate) fn total(&self, counter: impl Fn(&WorkerStats) -> u64) -> u64 {
         self.stats.iter().map(counter).sum()
-    }
-}
-
-/// Counts what the background thread frees.
-#[derive(Debug, Default)]
-pub(crate) struct Garbage {
-    /// What it has freed since the start.
-    freed: Arc<AtomicU64>,
-    /// What it had freed when the counters were last set to 0.
-    freed_before: AtomicU64,
-}
-
-impl Garbage {
-    pub(crate) fn new(freed: Arc<AtomicU64>) -> Self {
-        Self { freed, freed_before: AtomicU64::new(0) }
-    }
-
-    /// What waits to be freed.
-    pub(crate) fn pending(&self, keyspace: &Keyspace) -> u64 {
-        let freed = self.freed.load(Ordering::Relaxed);
-        keyspace.discarded_count().saturating_sub(freed)
-    }
-
-    /// What was freed since the counters were last set to 0.
-    pub(crate) fn freed(&self) -> u64 {
-        self.freed.load(Ordering::Relaxed) - self.freed_before.load(Ordering::Relaxed)
-    }
-
-    fn reset(&self) {
-        self.freed_before.store(self.freed.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 

@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
-use rubine_keyspace::{Garbage, Keyspace};
+use rubine_keyspace::{Discarded, Keyspace};
 
 use crate::command_table::CommandTable;
 use crate::config::{Config, ConfigSource, ConfigStore};
@@ -169,16 +169,9 @@ fn build(
     config.workers = worker_count as u16;
     let commands = CommandTable::new(&config.renamed_commands)?;
     let (keyspace, garbage) = Keyspace::new();
-    let freed = Arc::new(AtomicU64::new(0));
-    let counter = freed.clone();
     std::thread::Builder::new()
         .name("free".to_owned())
-        .spawn(move || {
-            for item in garbage {
-                drop::<Garbage>(item);
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
-        })
+        .spawn(move || garbage.into_iter().for_each(drop::<Discarded>))
         .map_err(|error| format!("Can't start a thread: {error}"))?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
@@ -212,7 +205,7 @@ fn build(
         gauges: crate::cron::Gauges::default(),
         replication_id: ArcSwap::from_pointee(new_run_id()),
         is_cron_paused: AtomicBool::new(false),
-        garbage: crate::server::Garbage::new(freed),
+        freed_before: AtomicU64::new(0),
         over_memory_limit: crate::server::OverLimit::default(),
         saved_dirty: AtomicU64::new(0),
         logger,

@@ -142,7 +142,7 @@ impl Worker {
     fn wait(&mut self, events: &mut Events) {
         let awake_ticks = ticks::now().wrapping_sub(self.woken_at);
         self.core.stats().busy_ticks.add(awake_ticks);
-        let timeout_ms = if self.scheduled.is_empty() {
+        let timeout_ms = if self.scheduled.is_empty() && !self.core.must_evict_more {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
             until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))

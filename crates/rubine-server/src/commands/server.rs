@@ -1,5 +1,6 @@
 //! Commands about the server as a whole, by topic.
 
+mod command;
 mod config;
 mod debug;
 mod info;
@@ -11,6 +12,7 @@ use crate::session::{ServerCommand, Session};
 
 /// All of them, in order of name.
 pub(crate) const COMMANDS: &[ServerCommand] = &[
+    command::COMMAND,
     config::CONFIG,
     debug::DEBUG,
     info::INFO,

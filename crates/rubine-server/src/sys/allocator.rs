@@ -24,7 +24,10 @@ thread_local! {
 
 /// Bytes that are allocated now.
 pub fn used_memory() -> usize {
-    let sum: isize = COUNTS.iter().map(|line| line.0.load(Ordering::Relaxed)).sum();
+    // Asked before every command where memory is limited: only lines that were ever used are added up.
+    let used = NEXT_LINE.load(Ordering::Relaxed).min(LINES - 1);
+    let lines = COUNTS[..used].iter().chain(&COUNTS[LINES - 1..]);
+    let sum: isize = lines.map(|line| line.0.load(Ordering::Relaxed)).sum();
     sum.max(0) as usize
 }
 

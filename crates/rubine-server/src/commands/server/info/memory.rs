@@ -132,8 +132,10 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("mem_overhead_db_hashtable_rehashing", 0);
     text.field("active_defrag_running", 0);
     let server = source.server;
-    text.field("lazyfree_pending_objects", server.garbage.pending(&server.keyspace));
-    text.field("lazyfreed_objects", server.garbage.freed());
+    let garbage = server.keyspace.garbage();
+    let freed_before = server.freed_before.load(Ordering::Relaxed);
+    text.field("lazyfree_pending_objects", garbage.pending());
+    text.field("lazyfreed_objects", garbage.freed().saturating_sub(freed_before));
 }
 
 fn scripts(text: &mut Text) {
