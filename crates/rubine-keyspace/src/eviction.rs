@@ -38,6 +38,8 @@ pub struct Candidate {
     pub key: Box<[u8]>,
 }
 
+/// Records that are looked at for one candidate before it is searched for.
+const LOOKS_PER_CANDIDATE: usize = 2;
 /// Segments of one table that are looked into for candidates.
 const SEGMENTS_MAX: usize = 64;
 
@@ -59,7 +61,7 @@ impl Shard {
             }
             let mut found = 0;
             let mut cursor = random.next_u64();
-            for _ in 0..SEGMENTS_MAX {
+            for attempt in 0..SEGMENTS_MAX {
                 let look = |record: RecordRef<'_>| {
                     if found < count && rule.allows(record) {
                         found += 1;
@@ -67,11 +69,11 @@ impl Shard {
                         visit(Candidate { score, db, key: record.key().into() });
                     }
                 };
-                let next = if rule.only_volatile {
-                    // Passes by segments where nothing has a deadline.
-                    table.due(cursor, i64::MAX - 1, look)
+                let next = if attempt == 0 || !rule.only_volatile {
+                    table.scan(cursor, count * LOOKS_PER_CANDIDATE, look)
                 } else {
-                    table.scan(cursor, count, look)
+                    // Passes by segments where nothing has a deadline, and goes through the others.
+                    table.due(cursor, i64::MAX - 1, look)
                 };
                 if found != 0 {
                     break;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Flags, shards_of,
+    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, shards_of,
 };
 use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
 use rubine_resp::parser::ProtocolError;
@@ -172,6 +172,7 @@ impl Core {
             return Flow::Next;
         }
         client.last_command = entry.number;
+        self.stats().last_command.set(entry.number as u64);
         if self.settings.maxmemory != 0 {
             self.look_at_memory(client, entry);
         }

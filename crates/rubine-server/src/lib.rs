@@ -6,6 +6,7 @@ mod client;
 mod command_table;
 mod commands;
 pub mod config;
+mod crash;
 mod cron;
 mod dispatch;
 mod eviction;

@@ -95,6 +95,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
     let (server, polls) = build(config, source, Some(logger), &listeners)?;
+    crate::crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config);
     install_signals(server)?;

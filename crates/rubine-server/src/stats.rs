@@ -58,6 +58,8 @@ pub(crate) struct WorkerStats {
     pub(crate) reads_processed: Counter,
     pub(crate) writes_processed: Counter,
     pub(crate) loop_turns: Counter,
+    /// The number of the command that ran last or runs now.
+    pub(crate) last_command: Counter,
     pub(crate) blocked_clients: Counter,
     /// Clients that wait and will give up.
     pub(crate) timed_waits: Counter,
@@ -76,7 +78,7 @@ impl WorkerStats {
     pub(crate) fn reset(&self) {
         for command in &self.commands {
             let CommandStats { calls, ticks, rejected_calls, failed_calls } = command;
-            [calls, ticks, rejected_calls, failed_calls].map(|it| it.set(0));
+            [calls, ticks, rejected_calls, failed_calls].into_iter().for_each(|it| it.set(0));
         }
         let counters = [
             &self.connections_received,
@@ -98,11 +100,13 @@ impl WorkerStats {
             &self.expiry_ticks,
             &self.expiry_cap_reached,
         ];
-        counters.map(|it| it.set(0));
+        counters.into_iter().for_each(|it| it.set(0));
     }
 
     pub(crate) fn new(command_count: usize) -> Self {
         let commands = (0..command_count).map(|_| CommandStats::default()).collect();
-        Self { commands, ..Self::default() }
+        let stats = Self { commands, ..Self::default() };
+        stats.last_command.set(u64::MAX);
+        stats
     }
 }

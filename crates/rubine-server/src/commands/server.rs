@@ -4,8 +4,11 @@ mod command;
 mod config;
 mod debug;
 mod info;
+mod lolwut;
+mod memory;
 mod process;
 
+pub(crate) use info::crash_report as crash_info;
 use rubine_commands::CommandResult;
 
 use crate::session::{ServerCommand, Session};
@@ -17,6 +20,8 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     debug::DEBUG,
     info::INFO,
     process::LASTSAVE,
+    lolwut::LOLWUT,
+    memory::MEMORY,
     process::ROLE,
     process::SHUTDOWN,
     process::TIME,

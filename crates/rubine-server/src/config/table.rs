@@ -171,7 +171,7 @@ directives! {
     shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT).not_yet(REPLICATION);
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigint".many();
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigterm".many();
-    crash_log_enabled: bool = true, "crash-log-enabled".not_yet(CRASH);
+    crash_log_enabled: bool = true, "crash-log-enabled";
     crash_memcheck_enabled: bool = true, "crash-memcheck-enabled".no_meaning(MEMCHECK);
     use_exit_on_panic: bool = false, "use-exit-on-panic".hidden().no_meaning(ABORT);
     enable_debug_assert: bool = false,

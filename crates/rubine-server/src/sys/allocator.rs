@@ -54,6 +54,37 @@ pub fn stats() -> Stats {
     }
 }
 
+/// Bytes of a report that are kept.
+const REPORT_BYTES_MAX: usize = 1 << 20;
+
+/// Everything that jemalloc says of itself, as text.
+pub fn report() -> Vec<u8> {
+    use tikv_jemalloc_ctl::stats_print::{Options, stats_print};
+    let mut text = Vec::new();
+    // Writing to memory cannot fail.
+    let _ = stats_print(&mut text, Options::default());
+    text.truncate(REPORT_BYTES_MAX);
+    text
+}
+
+/// Gives unused pages of all arenas back to the system.
+#[expect(unsafe_code, reason = "the library has no name for actions")]
+pub fn purge() -> bool {
+    /// The arena number that stands for all.
+    const ALL: &std::ffi::CStr = c"arena.4096.purge";
+    let nothing = std::ptr::null_mut();
+    // SAFETY: the name ends with a zero, and the action takes and gives no value.
+    unsafe {
+        tikv_jemalloc_sys::mallctl(
+            ALL.as_ptr(),
+            nothing,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        ) == 0
+    }
+}
+
 /// jemalloc with a count.
 pub struct CountingAllocator;
 

@@ -14,8 +14,7 @@ use crate::server::Server;
 use crate::session::{ServerCommand, Session};
 use text::Text;
 
-pub(super) use memory::MemoryFacts;
-pub(super) use text::human_bytes;
+pub(super) use memory::{MemoryFacts, ratio};
 
 pub(super) const INFO: ServerCommand = ServerCommand::declare("INFO", info)
     .summary("Returns what the server knows of itself.")

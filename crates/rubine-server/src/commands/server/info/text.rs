@@ -46,7 +46,7 @@ impl Text {
 }
 
 /// A number of bytes for people, as `1.50M`.
-pub(in crate::commands::server) fn human_bytes(bytes: u64) -> String {
+fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
     if bytes < 1024 {
         return format!("{bytes}B");
