@@ -241,8 +241,7 @@ impl Keyspace {
             Garbage::Record(record) => record.as_ref().value().heap_bytes(),
             Garbage::Value(Value::List(list)) => list.heap_bytes(),
             Garbage::Value(Value::Hash(hash)) => hash.heap_bytes(),
-            Garbage::Value(_) => 0,
-            Garbage::Tables(_) => 0,
+            Garbage::Value(_) | Garbage::Tables(_) => 0,
         };
         counts.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
         if matches!(garbage, Garbage::Tables(_)) {

@@ -37,11 +37,13 @@ fn report(server: &'static Server, reason: &str, stack: Option<&Backtrace>) {
         tracing::warn!("Rubine {} crashed: {reason}", env!("CARGO_PKG_VERSION"));
         return;
     };
+    let config = server.config.load();
     tracing::warn!(
         "\n\n=== RUBINE BUG REPORT START: Cut & paste starting from here ===\n\
-         Rubine {} crashed: {reason}\n\n------ STACK TRACE ------\n{stack}\n\
+         Rubine {} crashed: {reason}\n{}\n------ STACK TRACE ------\n{stack}\n\
          ------ WORKERS ------\n{}",
         env!("CARGO_PKG_VERSION"),
+        config.debug_context,
         workers(server)
     );
     // By itself, since it takes locks that may never be free again.

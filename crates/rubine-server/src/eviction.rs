@@ -58,11 +58,11 @@ impl Core {
             return true;
         }
         self.server.over_memory_limit.note(true, self.now);
-        let Some(rule) = rule_of(self.settings.eviction) else { return false };
         if self.server.pause.stops_writes(self.now) {
             // The data shall not change: what must not wait may use more memory meanwhile.
             return true;
         }
+        let Some(rule) = rule_of(self.settings.eviction) else { return false };
         self.evict(rule)
     }
 

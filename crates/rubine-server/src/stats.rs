@@ -78,7 +78,9 @@ impl WorkerStats {
     pub(crate) fn reset(&self) {
         for command in &self.commands {
             let CommandStats { calls, ticks, rejected_calls, failed_calls } = command;
-            [calls, ticks, rejected_calls, failed_calls].into_iter().for_each(|it| it.set(0));
+            for counter in [calls, ticks, rejected_calls, failed_calls] {
+                counter.set(0);
+            }
         }
         let counters = [
             &self.connections_received,
@@ -100,7 +102,9 @@ impl WorkerStats {
             &self.expiry_ticks,
             &self.expiry_cap_reached,
         ];
-        counters.into_iter().for_each(|it| it.set(0));
+        for counter in counters {
+            counter.set(0);
+        }
     }
 
     pub(crate) fn new(command_count: usize) -> Self {

@@ -28,7 +28,6 @@ const CLIENT_EVICTION: &str = "clients are not evicted yet";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COLLATE: &str = "SORT ALPHA compares bytes so far";
 const COMMANDLOG: &str = "there is no command log yet";
-const CRASH: &str = "there is no crash report yet";
 const DEFRAG: &str = "memory is not defragmented yet";
 const IMPORT: &str = "there is no import mode yet";
 const LATENCY: &str = "latency is not tracked yet";
@@ -176,7 +175,7 @@ directives! {
     use_exit_on_panic: bool = false, "use-exit-on-panic".hidden().no_meaning(ABORT);
     enable_debug_assert: bool = false,
         "enable-debug-assert".immutable().hidden().no_meaning(ASSERT);
-    debug_context: String = String::new(), "debug-context".hidden().not_yet(CRASH);
+    debug_context: String = String::new(), "debug-context".hidden();
     watchdog_period: u32 = 0, "watchdog-period".number(0, INT).hidden().not_yet(WATCHDOG);
     hash_seed: Option<Vec<u8>> = None,
         "hash-seed".checked(checks::hash_seed).immutable().not_yet(SEED);

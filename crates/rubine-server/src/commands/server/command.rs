@@ -118,7 +118,9 @@ fn list(session: &mut Session<'_>) -> CommandResult {
         .map(|it| it.full_name.as_bytes())
         .collect();
     session.reply.array(names.len());
-    names.into_iter().for_each(|it| session.reply.bulk(it));
+    for name in names {
+        session.reply.bulk(name);
+    }
     Ok(())
 }
 

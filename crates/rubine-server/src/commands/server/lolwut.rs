@@ -21,10 +21,9 @@ fn lolwut(session: &mut Session<'_>) -> CommandResult {
         rubine_base::number::parse_i64(version).ok_or(CommandError::NotInteger)?;
     }
     let mut text = stone(&mut session.core.random);
-    text.push_str(&format!(
-        "\nA ruby. Rubine ver. {}, for clients Redis ver. {REDIS_VERSION}\n",
-        env!("CARGO_PKG_VERSION")
-    ));
+    let own = env!("CARGO_PKG_VERSION");
+    let versions = format!("\nA ruby. Rubine ver. {own}, for clients Redis ver. {REDIS_VERSION}\n");
+    text.push_str(&versions);
     session.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }

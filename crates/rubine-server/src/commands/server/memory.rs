@@ -167,7 +167,7 @@ fn diagnosis(facts: &MemoryFacts, clients: u64) -> String {
     if findings.is_empty() {
         return "Nothing is noticeable about the use of memory.\n".to_owned();
     }
-    findings.iter().map(|it| format!("* {it}\n")).collect()
+    format!("* {}\n", findings.join("\n* "))
 }
 
 const PURGE: ServerCommand = ServerCommand::declare("PURGE", purge)

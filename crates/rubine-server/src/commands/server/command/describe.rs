@@ -86,9 +86,13 @@ pub(super) fn describe(entry: &Entry, reply: &mut Reply<'_>) {
     tips(spec, reply);
     let keys: Vec<_> = spec.keys().collect();
     reply.set(keys.len());
-    keys.into_iter().for_each(|it| key_spec(it, reply));
+    for it in keys {
+        key_spec(it, reply);
+    }
     reply.array(entry.subcommands.len());
-    entry.subcommands.iter().for_each(|it| describe(it, reply));
+    for subcommand in &entry.subcommands {
+        describe(subcommand, reply);
+    }
 }
 
 /// Writes what a command does with a key.
@@ -99,13 +103,17 @@ pub(super) fn access(access: KeyAccess, reply: &mut Reply<'_>) {
 fn statuses<'a>(reply: &mut Reply<'_>, names: impl Iterator<Item = &'a str>, prefix: &str) {
     let names: Vec<_> = names.collect();
     reply.set(names.len());
-    names.into_iter().for_each(|it| reply.simple(&format!("{prefix}{it}")));
+    for name in names {
+        reply.simple(&format!("{prefix}{name}"));
+    }
 }
 
 fn tips(spec: &Spec, reply: &mut Reply<'_>) {
     let tips: Vec<_> = spec.tips.split_whitespace().collect();
     reply.set(tips.len());
-    tips.into_iter().for_each(|it| reply.bulk(it.as_bytes()));
+    for tip in tips {
+        reply.bulk(tip.as_bytes());
+    }
 }
 
 /// First key, last key and step, for clients from before there were key specifications: the ranges that start at a

@@ -53,7 +53,9 @@ impl KeyCounter {
 
     fn write(&mut self, arguments: &[Argument], reply: &mut Reply<'_>) {
         reply.array(arguments.len());
-        arguments.iter().for_each(|it| self.write_one(it, reply));
+        for argument in arguments {
+            self.write_one(argument, reply);
+        }
     }
 
     fn write_one(&mut self, argument: &Argument, reply: &mut Reply<'_>) {
@@ -95,7 +97,9 @@ impl KeyCounter {
         if !flags.is_empty() {
             reply.bulk(b"flags");
             reply.set(flags.len());
-            flags.into_iter().for_each(|it| reply.simple(it));
+            for flag in flags {
+                reply.simple(flag);
+            }
         }
         if let Some(parts) = parts {
             reply.bulk(b"arguments");
