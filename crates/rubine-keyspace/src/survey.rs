@@ -47,7 +47,7 @@ impl Survey {
             self.time_left_ms += deadline.saturating_sub(now).max(0) as u64;
         }
         if let ValueRef::Hash(hash) = record.value() {
-            self.with_volatile_items += u64::from(hash.next_deadline().is_some());
+            self.with_volatile_items += u64::from(hash.has_deadlines());
         }
     }
 }

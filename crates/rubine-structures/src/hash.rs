@@ -149,6 +149,16 @@ impl Hash {
         }
     }
 
+    /// Whether any field has a deadline: exact, and slower than [`Hash::next_deadline`].
+    pub fn has_deadlines(&self) -> bool {
+        match &self.form {
+            Form::Small(small) => {
+                small.shape == Shape::Triples && small.elements(0).any(|it| it.deadline.is_some())
+            }
+            Form::Large(trie) => trie.has_deadlines(),
+        }
+    }
+
     /// Removes fields that are due at `now`, and tells of each before it goes. Stops when `limit` is reached;
     /// whether more are due, [`Hash::next_deadline`] tells. Returns how many were removed.
     pub fn expire_due(&mut self, now: i64, limit: usize, expired: impl FnMut(Element<'_>)) -> u64 {

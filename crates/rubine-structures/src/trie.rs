@@ -156,6 +156,11 @@ impl Trie {
         (earliest != NO_DEADLINE).then_some(earliest)
     }
 
+    /// Whether any element has a deadline: exact, but looks at every leaf where one has or had.
+    pub fn has_deadlines(&self) -> bool {
+        self.root.has_deadlines()
+    }
+
     /// Removes elements that are due at `now`, and tells of each before it goes. Stops when `limit` elements are
     /// removed or leaves looked at; whether more are due, [`Trie::next_deadline`] tells.
     pub fn expire_due(

@@ -136,6 +136,7 @@ fn check(hash: &Hash, model: &Model) {
     assert_eq!((walked, walk.remaining()), (order, 0));
     let earliest = model.iter().filter_map(|(.., deadline)| *deadline).min();
     assert!(earliest.is_none_or(|earliest| hash.next_deadline().unwrap() <= earliest));
+    assert_eq!(hash.has_deadlines(), earliest.is_some());
 }
 
 proptest! {

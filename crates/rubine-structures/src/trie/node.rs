@@ -311,6 +311,15 @@ impl Child {
         (child, covered)
     }
 
+    /// Whether any element below has a deadline.
+    pub(super) fn has_deadlines(&self) -> bool {
+        self.earliest_deadline != NO_DEADLINE
+            && match &self.body {
+                Body::Leaf(leaf) => leaf.earliest_deadline() != NO_DEADLINE,
+                Body::Node(node) => node.children.iter().any(Self::has_deadlines),
+            }
+    }
+
     pub(super) fn for_each<'c>(&'c self, visit: &mut impl FnMut(Element<'c>)) {
         match &self.body {
             Body::Leaf(leaf) => leaf.elements().for_each(visit),
