@@ -11,7 +11,7 @@ use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
 use crate::key::{Key, Place, SHARD_COUNT};
-use crate::shard::{HINTED_DBS, Shard};
+use crate::shard::{HINTED_DBS, Shard, hint_number};
 use crate::snapshot::Snapshot;
 use crate::waiters::{Ready, Waiter};
 use crate::watch::Watch;
@@ -172,6 +172,11 @@ impl Keyspace {
     #[inline]
     pub fn lock(&self, set: &ShardSet) -> Locked<'_> {
         let guards = match set {
+            ShardSet::Some(shards) if shards.len() == 1 => {
+                let mut guards = SmallVec::new();
+                guards.push((shards[0], self.shards[usize::from(shards[0])].0.lock()));
+                guards
+            }
             ShardSet::Some(shards) => shards
                 .iter()
                 .map(|&shard| (shard, self.shards[usize::from(shard)].0.lock()))
@@ -188,7 +193,7 @@ impl Keyspace {
     pub fn prefetch_buckets(&self, places: &[(usize, Place)]) {
         let reading = Reading::new();
         for &(db, place) in places.iter().filter(|it| it.0 < HINTED_DBS) {
-            let number = place.shard() * HINTED_DBS + db;
+            let number = hint_number(place.shard(), db);
             self.hints.prefetch_bucket(&reading, number, place.table_hash);
         }
     }
@@ -198,7 +203,7 @@ impl Keyspace {
     pub fn prefetch_records(&self, places: &[(usize, Place)]) {
         let reading = Reading::new();
         for &(db, place) in places.iter().filter(|it| it.0 < HINTED_DBS) {
-            let number = place.shard() * HINTED_DBS + db;
+            let number = hint_number(place.shard(), db);
             self.hints.prefetch_record(&reading, number, place.table_hash);
         }
     }

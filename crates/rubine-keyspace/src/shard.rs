@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rubine_base::hash::HashMap;
 use rubine_structures::table::{Hints, Table};
 
-use crate::key::table_hash;
+use crate::key::{SHARD_COUNT, table_hash};
 use crate::waiters::Waiters;
 use crate::watch::Watch;
 
@@ -15,13 +15,19 @@ type DbKey = (usize, Box<[u8]>);
 /// Databases from this on do without hints for prefetching.
 pub(crate) const HINTED_DBS: usize = 16;
 
+/// The number of a table among the hints: those of one database lie side by side.
+#[inline]
+pub(crate) fn hint_number(shard: usize, db: usize) -> usize {
+    db * SHARD_COUNT + shard
+}
+
 /// One of the keyspace's shards.
 #[derive(Debug)]
 pub struct Shard {
-    number: usize,
-    hints: Hints,
     /// By database number; grows when a database is first written.
     tables: Vec<Table>,
+    number: usize,
+    hints: Hints,
     watches: HashMap<DbKey, Vec<Arc<Watch>>>,
     pub(crate) waiters: Waiters,
 }
@@ -34,7 +40,7 @@ impl Shard {
 
     fn new_table(&self, db: usize) -> Table {
         if db < HINTED_DBS {
-            Table::with_hints(table_hash, self.hints.clone(), self.number * HINTED_DBS + db)
+            Table::with_hints(table_hash, self.hints.clone(), hint_number(self.number, db))
         } else {
             Table::new(table_hash)
         }

@@ -31,7 +31,7 @@ pub use self::hints::{Hints, Reading};
 pub use self::snapshot::TableSnapshot;
 
 use self::hints::OwnHint;
-use self::segment::{Place, SegmentRef};
+use self::segment::{Place, SegmentCell, SegmentRef};
 use self::snapshot::{Garbage, Versions};
 use crate::record::{Record, RecordRef, ValueMut};
 use crate::value::Value;
@@ -45,7 +45,7 @@ pub type HashOf = fn(&[u8]) -> u64;
 /// A hash table of records, ordered by hash.
 #[derive(Debug)]
 pub struct Table {
-    directory: Arc<[SegmentRef]>,
+    directory: Arc<[SegmentCell]>,
     depth: u8,
     hash_of: HashOf,
     len: usize,
@@ -84,7 +84,7 @@ impl Table {
     /// they pass.
     pub fn new(hash_of: HashOf) -> Self {
         Self {
-            directory: Arc::new([SegmentRef::empty(0)]),
+            directory: Arc::new([SegmentCell::new(SegmentRef::empty(0))]),
             depth: 0,
             hash_of,
             len: 0,
@@ -101,7 +101,7 @@ impl Table {
     pub fn with_hints(hash_of: HashOf, hints: Hints, number: usize) -> Self {
         let mut table = Self::new(hash_of);
         let hint = OwnHint::new(hints, number);
-        hint.replace(table.depth, &table.directory);
+        hint.replace(table.depth, &table.directory, None);
         table.hint = Some(hint);
         table
     }
@@ -123,7 +123,8 @@ impl Table {
     /// Empties the table and hands out what was in it.
     pub fn take(&mut self) -> Self {
         let mut taken = std::mem::replace(self, Self::new(self.hash_of));
-        self.adopt_hint(taken.hint.take());
+        let left = taken.directory.clone();
+        self.adopt_hint(taken.hint.take(), left);
         taken
     }
 
@@ -131,13 +132,14 @@ impl Table {
     pub fn swap(&mut self, other: &mut Self) {
         let (own, others) = (self.hint.take(), other.hint.take());
         std::mem::swap(self, other);
-        self.adopt_hint(own);
-        other.adopt_hint(others);
+        self.adopt_hint(own, other.directory.clone());
+        other.adopt_hint(others, self.directory.clone());
     }
 
-    fn adopt_hint(&mut self, hint: Option<OwnHint>) {
+    /// Lets `hint` show this table in place of the one whose directory is `old`.
+    fn adopt_hint(&mut self, hint: Option<OwnHint>, old: Arc<[SegmentCell]>) {
         if let Some(hint) = &hint {
-            hint.replace(self.depth, &self.directory);
+            hint.replace(self.depth, &self.directory, Some(old));
         }
         self.hint = hint;
     }
@@ -225,7 +227,8 @@ impl Table {
         if self.len == 0 {
             return None;
         }
-        let slots = if self.depth == 0 { self.directory[0].slots() } else { segment::SLOTS_MAX };
+        let slots =
+            if self.depth == 0 { self.directory[0].get().slots() } else { segment::SLOTS_MAX };
         loop {
             let segment = self.segment(random.next_u64());
             // A segment that has split less is met more often by as much as it is refused here.
@@ -311,7 +314,7 @@ impl Table {
     fn for_each_segment(&self, mut visit: impl FnMut(SegmentRef)) {
         let mut index = 0;
         while index < self.directory.len() {
-            let segment = self.directory[index];
+            let segment = self.directory[index].get();
             visit(segment);
             index += 1 << (self.depth - segment.depth());
         }
@@ -376,16 +379,21 @@ impl Table {
     }
 
     fn fill(&mut self, first: usize, run: usize, segment: SegmentRef) {
-        Arc::make_mut(&mut self.directory)[first..first + run].fill(segment);
-        if let Some(hint) = &self.hint {
-            hint.set(first, run, segment);
+        if Arc::get_mut(&mut self.directory).is_none() {
+            // A snapshot has it.
+            let copy = self.directory.iter().map(SegmentCell::copy).collect();
+            self.set_directory(copy, self.depth);
+        }
+        for cell in &self.directory[first..first + run] {
+            cell.set(segment);
         }
     }
 
-    fn set_directory(&mut self, directory: Arc<[SegmentRef]>, depth: u8) {
-        (self.directory, self.depth) = (directory, depth);
+    fn set_directory(&mut self, directory: Arc<[SegmentCell]>, depth: u8) {
+        let old = std::mem::replace(&mut self.directory, directory);
+        self.depth = depth;
         if let Some(hint) = &self.hint {
-            hint.replace(self.depth, &self.directory);
+            hint.replace(self.depth, &self.directory, Some(old));
         }
     }
 
@@ -399,7 +407,8 @@ impl Table {
             return segment.free();
         }
         if segment.depth() == self.depth {
-            let doubled = self.directory.iter().flat_map(|&segment| [segment; 2]).collect();
+            let doubled =
+                self.directory.iter().flat_map(|cell| [cell.copy(), cell.copy()]).collect();
             self.set_directory(doubled, self.depth + 1);
             self.deepest_count = 0;
         }
@@ -445,7 +454,7 @@ impl Table {
         segment.free();
         sibling.free();
         while self.deepest_count == 0 && 0 < self.depth {
-            let halved = self.directory.iter().step_by(2).copied().collect();
+            let halved = self.directory.iter().step_by(2).map(SegmentCell::copy).collect();
             self.set_directory(halved, self.depth - 1);
             let mut deepest_count = 0;
             let depth = self.depth;
@@ -458,7 +467,9 @@ impl Table {
 impl Drop for Table {
     fn drop(&mut self) {
         // Nobody shall find a segment any more before it is freed.
-        self.hint = None;
+        if let Some(hint) = self.hint.take() {
+            hint.clear(&self.directory);
+        }
         let mut segments = Vec::new();
         self.for_each_segment(|segment| segments.push(segment));
         self.retire(Garbage::All(segments));
@@ -468,14 +479,14 @@ impl Drop for Table {
 /// A directory to read through: the table's own or a snapshot's.
 #[derive(Clone, Copy)]
 struct View<'a> {
-    directory: &'a [SegmentRef],
+    directory: &'a [SegmentCell],
     depth: u8,
 }
 
 impl<'a> View<'a> {
     #[inline]
     fn segment(self, hash: u64) -> SegmentRef {
-        self.directory[self.index(hash)]
+        self.directory[self.index(hash)].get()
     }
 
     #[inline]

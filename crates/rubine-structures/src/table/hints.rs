@@ -1,20 +1,16 @@
-//! Where to prefetch: a copy of each table's directory that may be read without the table's lock. What is read may be
-//! out of date, which costs a useless prefetch and nothing else.
+//! Where to prefetch: the directories of many tables, readable without the tables' locks. What is read may be out of
+//! date, which costs a useless prefetch and nothing else.
 //!
 //! Directories and segments that were replaced are freed by epochs (crossbeam): not before every thread that was
 //! reading when they went has let go of its [`Reading`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::segment::SegmentRef;
+use super::segment::{SegmentCell, SegmentRef};
 
-/// A copy of a directory.
-#[derive(Debug)]
-struct Copy {
-    depth: u8,
-    segments: Box<[AtomicU64]>,
-}
+const POINTER_BITS: u32 = 48;
+const DEPTH_SHIFT: u32 = 56;
 
 /// The hints of many tables, numbered by their owner.
 #[derive(Clone, Debug)]
@@ -24,8 +20,9 @@ pub struct Hints {
 
 #[derive(Debug, Default)]
 struct Slot {
-    copy: AtomicPtr<Copy>,
-    /// One table keeps it up to date.
+    /// Address and depth of a directory, which has 2^depth entries; 0 for none.
+    directory: AtomicU64,
+    /// A table has the number.
     is_claimed: AtomicBool,
 }
 
@@ -77,14 +74,17 @@ impl Hints {
     #[expect(unsafe_code, reason = "what is read is kept alive by the epoch")]
     fn segment(&self, reading: &Reading, number: usize, hash: u64) -> Option<SegmentRef> {
         let Reading(_guard) = reading;
-        let copy = self.slots.get(number)?.copy.load(Ordering::Acquire);
-        // SAFETY: a copy and the segments in it are freed only after the guard's epoch.
-        unsafe {
-            let copy = copy.as_ref()?;
-            let index = (hash >> 1 >> (63 - copy.depth)) as usize;
-            let bits = copy.segments.get(index)?.load(Ordering::Acquire);
-            Some(SegmentRef::from_bits(bits))
+        let directory = self.slots.get(number)?.directory.load(Ordering::Acquire);
+        if directory == 0 {
+            return None;
         }
+        let depth = directory >> DEPTH_SHIFT;
+        let address = directory & ((1 << POINTER_BITS) - 1);
+        let cells = std::ptr::with_exposed_provenance::<SegmentCell>(address as usize);
+        let index = (hash >> 1 >> (63 - depth)) as usize;
+        // SAFETY: the directory has 2^depth entries, and it and the segments in it are freed only after the guard's
+        // epoch.
+        Some(unsafe { &*cells.add(index) }.get())
     }
 }
 
@@ -95,7 +95,6 @@ pub(super) struct OwnHint {
     number: usize,
 }
 
-#[expect(unsafe_code, reason = "what is replaced is freed by the epoch")]
 impl OwnHint {
     /// # Panics
     /// If another table has the number: the segments of one would be found through the other.
@@ -105,35 +104,28 @@ impl OwnHint {
         Self { hints, number }
     }
 
-    /// The directory is another now.
-    pub(super) fn replace(&self, depth: u8, directory: &[SegmentRef]) {
-        let segments = directory.iter().map(|it| AtomicU64::new(it.to_bits())).collect();
-        self.swap(Box::into_raw(Box::new(Copy { depth, segments })));
-    }
-
-    /// Directory entries `first..first + run` point to `segment` now.
-    pub(super) fn set(&self, first: usize, run: usize, segment: SegmentRef) {
-        let copy = self.hints.slots[self.number].copy.load(Ordering::Relaxed);
-        // SAFETY: only this table replaces its copy, and it is mutably borrowed by the caller.
-        let Some(copy) = (unsafe { copy.as_ref() }) else { return };
-        for entry in &copy.segments[first..first + run] {
-            entry.store(segment.to_bits(), Ordering::Release);
-        }
-    }
-
-    fn swap(&self, copy: *mut Copy) {
-        let old = self.hints.slots[self.number].copy.swap(copy, Ordering::AcqRel);
-        if !old.is_null() {
-            // SAFETY: it came from a box, and nobody finds it any more.
-            let old = unsafe { Box::from_raw(old) };
+    /// The directory is `directory` now, in place of `old`.
+    pub(super) fn replace(
+        &self,
+        depth: u8,
+        directory: &Arc<[SegmentCell]>,
+        old: Option<Arc<[SegmentCell]>>,
+    ) {
+        let address = directory.as_ptr().expose_provenance() as u64;
+        assert!(address >> POINTER_BITS == 0, "user space has 48-bit addresses");
+        let slot = &self.hints.slots[self.number];
+        slot.directory.store(address | u64::from(depth) << DEPTH_SHIFT, Ordering::Release);
+        if let Some(old) = old {
             crossbeam_epoch::pin().defer(move || drop(old));
         }
     }
-}
 
-impl Drop for OwnHint {
-    fn drop(&mut self) {
-        self.swap(std::ptr::null_mut());
-        self.hints.slots[self.number].is_claimed.store(false, Ordering::Release);
+    /// The table with `directory` ends.
+    pub(super) fn clear(self, directory: &Arc<[SegmentCell]>) {
+        let slot = &self.hints.slots[self.number];
+        slot.directory.store(0, Ordering::Release);
+        slot.is_claimed.store(false, Ordering::Release);
+        let directory = directory.clone();
+        crossbeam_epoch::pin().defer(move || drop(directory));
     }
 }

@@ -43,6 +43,31 @@ const SHARED: u64 = 1 << 63;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct SegmentRef(u64);
 
+/// An entry of a directory. Read without a lock by those who prefetch; written under it.
+#[derive(Debug)]
+pub(super) struct SegmentCell(AtomicU64);
+
+impl SegmentCell {
+    pub(super) fn new(segment: SegmentRef) -> Self {
+        Self(AtomicU64::new(segment.0))
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> SegmentRef {
+        // Acquire: whoever finds a segment finds it initialised.
+        SegmentRef(self.0.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set(&self, segment: SegmentRef) {
+        self.0.store(segment.0, Ordering::Release);
+    }
+
+    /// Another entry for the same segment.
+    pub(super) fn copy(&self) -> Self {
+        Self::new(self.get())
+    }
+}
+
 #[repr(C, align(64))]
 struct Header {
     /// The table's epoch when the segment was made.
@@ -151,6 +176,24 @@ fn position_in(entry: u64) -> u64 {
 #[inline]
 fn home(position: u64, buckets: usize) -> usize {
     (position as usize * buckets) >> POSITION_BITS
+}
+
+/// Compares keys. Most are short, and equal when it comes to this: two loads a side do it then.
+#[inline]
+fn equal(one: &[u8], other: &[u8]) -> bool {
+    const WORD: usize = size_of::<u64>();
+    if one.len() != other.len() {
+        return false;
+    }
+    let words = |key: &[u8]| {
+        let first = u64::from_ne_bytes(*key.first_chunk::<WORD>()?);
+        let last = u64::from_ne_bytes(*key.last_chunk::<WORD>()?);
+        Some((first, last))
+    };
+    match (words(one), words(other)) {
+        (Some(some), Some(others)) if one.len() <= 2 * WORD => some == others,
+        _ => one == other,
+    }
 }
 
 /// One occupied slot.
@@ -368,7 +411,7 @@ impl SegmentRef {
                 let entry = bucket.entry(slot);
                 // SAFETY: an occupied slot points to a live record, which nobody writes during the search.
                 let record = unsafe { RecordRef::from_raw(pointer_in(entry)) };
-                if position_in(entry) == position && record.key() == key {
+                if position_in(entry) == position && equal(record.key(), key) {
                     return Some(Place { bucket: self.bucket(index), slot });
                 }
             }
@@ -608,16 +651,6 @@ impl SegmentRef {
         // SAFETY: the table calls this once, when nobody can reach segment or records any more.
         self.for_each_entry(|_, entry| drop(unsafe { Record::from_raw(pointer_in(entry)) }));
         self.free();
-    }
-
-    pub(super) fn to_bits(self) -> u64 {
-        self.0
-    }
-
-    /// # Safety
-    /// `bits` come from [`Self::to_bits`] of a segment that is not freed yet.
-    pub(super) unsafe fn from_bits(bits: u64) -> Self {
-        Self(bits)
     }
 }
 

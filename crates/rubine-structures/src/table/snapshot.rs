@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::View;
-use super::segment::SegmentRef;
+use super::segment::{SegmentCell, SegmentRef};
 use crate::record::{Record, RecordRef};
 
 /// A table as it was at one moment. Readable from any thread while the table goes on.
 #[derive(Debug)]
 pub struct TableSnapshot {
-    directory: Arc<[SegmentRef]>,
+    directory: Arc<[SegmentCell]>,
     depth: u8,
     len: usize,
     volatile_len: usize,
@@ -22,7 +22,7 @@ pub struct TableSnapshot {
 
 impl TableSnapshot {
     pub(super) fn new(
-        directory: Arc<[SegmentRef]>,
+        directory: Arc<[SegmentCell]>,
         depth: u8,
         len: usize,
         volatile_len: usize,
