@@ -35,7 +35,7 @@ pub struct Shard {
 impl Shard {
     pub(crate) fn new(number: usize, hints: Hints) -> Self {
         let (tables, watches, waiters) = Default::default();
-        Self { number, hints, tables, watches, waiters }
+        Self { tables, number, hints, watches, waiters }
     }
 
     fn new_table(&self, db: usize) -> Table {

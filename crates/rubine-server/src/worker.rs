@@ -28,7 +28,7 @@ use crate::sys::ticks;
 /// Clients whose requests are handled together.
 const GROUP_CLIENTS_MAX: usize = 32;
 /// Requests that are parsed before the first of them runs.
-const BATCH_REQUESTS_MAX: usize = 128;
+const BATCH_REQUESTS_MAX: usize = 64;
 /// Keys of one request that are fetched ahead.
 const PREFETCHED_KEYS_MAX: usize = 16;
 /// Requests of one client in one turn; the rest has to wait for the others.

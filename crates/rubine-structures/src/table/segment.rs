@@ -376,21 +376,35 @@ impl SegmentRef {
     #[inline]
     pub(super) fn prefetch_bucket(self, hash: u64) {
         let bucket = self.bucket(home(position_of(hash, self.depth()), self.buckets()));
-        prefetch(bucket.as_ptr().cast());
+        let line = bucket.as_ptr().cast::<u8>();
+        prefetch(line);
+        // One record in ten went past its home; behind the last bucket this fetches a line in vain.
+        prefetch(line.wrapping_add(LINE));
     }
 
+    /// Looks where a search would look first.
     #[inline]
     pub(super) fn prefetch_record(self, hash: u64) {
-        let position = position_of(hash, self.depth());
-        let bucket = self.bucket_ref(home(position, self.buckets()));
-        for slot in slots_of(bucket.matches(tag_of(hash))) {
-            let entry = bucket.entry(slot);
-            if position_in(entry) == position {
-                let record = (entry & POINTER_MASK) as usize as *const u8;
-                prefetch(record);
-                // Header and key are on the first line, a value of some length on the next.
-                prefetch(record.wrapping_add(LINE));
+        /// Records further away from home are rare.
+        const BUCKETS_LOOKED_AT: usize = 2;
+        let (position, buckets) = (position_of(hash, self.depth()), self.buckets());
+        let mut index = home(position, buckets);
+        for _ in 0..BUCKETS_LOOKED_AT {
+            let bucket = self.bucket_ref(index);
+            for slot in slots_of(bucket.matches(tag_of(hash))) {
+                let entry = bucket.entry(slot);
+                if position_in(entry) == position {
+                    let record = (entry & POINTER_MASK) as usize as *const u8;
+                    prefetch(record);
+                    // Header and key are on the first line, a value of some length on the next.
+                    prefetch(record.wrapping_add(LINE));
+                    return;
+                }
             }
+            if bucket.overflow() == 0 {
+                return;
+            }
+            index = if index + 1 == buckets { 0 } else { index + 1 };
         }
     }
 
