@@ -103,7 +103,7 @@ fn nobody_steals_from_a_waiter() {
 #[test]
 fn a_wait_that_ends_loses_nothing() {
     const CONSUMERS: usize = 5;
-    const ITEMS: usize = 400;
+    const ITEMS: usize = 1_500;
     let server = parallel_server();
     let taken = AtomicUsize::new(0);
     let is_over = || ITEMS <= taken.load(Ordering::Relaxed);

@@ -13,7 +13,7 @@ const CLIENTS: usize = 8;
 
 #[test]
 fn every_increment_counts_once() {
-    const ROUNDS: usize = 60;
+    const ROUNDS: usize = 200;
     const DEPTH: usize = 10;
     let server = parallel_server();
     let increment = |client: &mut Client| {
@@ -77,7 +77,7 @@ fn check_consumed(consumed: &[Vec<(usize, usize)>], producers: usize, count: usi
 #[test]
 fn a_chain_of_lists_loses_nothing_and_keeps_order() {
     const PRODUCERS: usize = 3;
-    const COUNT: usize = 250;
+    const COUNT: usize = 1_000;
     let server = parallel_server();
     let consumed_count = AtomicUsize::new(0);
     let is_over = || PRODUCERS * COUNT <= consumed_count.load(Ordering::Relaxed);
@@ -129,7 +129,7 @@ fn a_chain_of_lists_loses_nothing_and_keeps_order() {
 /// Each client adds to two numbers of different shards if nobody else did meanwhile.
 #[test]
 fn a_watched_key_loses_no_update() {
-    const UPDATES: i64 = 60;
+    const UPDATES: i64 = 200;
     let server = parallel_server();
     let update = |index: usize| {
         let mut client = server.client();
@@ -167,7 +167,7 @@ fn a_watched_key_loses_no_update() {
 fn renames_neither_lose_nor_double_a_key() {
     const PLACES: u64 = 16;
     const TOKENS: usize = 5;
-    const MOVES: usize = 500;
+    const MOVES: usize = 2_000;
     let server = parallel_server();
     let mut client = server.client();
     (0..TOKENS).for_each(|it| drop(call(&mut client, &format!("SET place:{it} token:{it}"))));
@@ -205,7 +205,7 @@ fn renames_neither_lose_nor_double_a_key() {
 /// A copy is taken at one instant: a list that only grows by two at once has even copies.
 #[test]
 fn a_copy_is_of_one_instant() {
-    const ROUNDS: usize = 400;
+    const ROUNDS: usize = 1_500;
     let server = parallel_server();
     let repeat = |line: &str| {
         let mut client = server.client();

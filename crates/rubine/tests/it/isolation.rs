@@ -43,7 +43,7 @@ fn beside(writers: Vec<Box<dyn FnOnce() + Send + '_>>, readers: Vec<Box<dyn Fn()
 #[test]
 fn transfers_keep_the_sum() {
     const ACCOUNTS: usize = 20;
-    const TRANSFERS: usize = 250;
+    const TRANSFERS: usize = 1_000;
     const SUM: i64 = 1_000 * ACCOUNTS as i64;
     let server = parallel_server();
     let names: Vec<String> = (0..ACCOUNTS).map(|it| format!("account:{it}")).collect();
@@ -80,7 +80,7 @@ fn transfers_keep_the_sum() {
 #[test]
 fn mset_is_seen_whole_or_not_at_all() {
     const KEYS: usize = 12;
-    const ROUNDS: usize = 300;
+    const ROUNDS: usize = 1_200;
     let server = parallel_server();
     let names: Vec<String> = (0..KEYS).map(|it| format!("key:{it}")).collect();
     let reversed = names.iter().rev().map(|it| format!(" {it}")).collect::<String>();
@@ -104,7 +104,7 @@ fn mset_is_seen_whole_or_not_at_all() {
 /// Two keys of a transaction have one deadline, so they go at one instant, whoever notices.
 #[test]
 fn what_falls_due_together_goes_together() {
-    const ROUNDS: usize = 150;
+    const ROUNDS: usize = 600;
     let server = parallel_server();
     let write = || {
         let mut client = server.client();
@@ -129,7 +129,7 @@ fn what_falls_due_together_goes_together() {
 /// Pairs of equal values in two databases, which are flushed and swapped all the time: no pair is ever torn.
 #[test]
 fn flushing_and_swapping_tear_nothing() {
-    const ROUNDS: usize = 200;
+    const ROUNDS: usize = 600;
     const PAIRS: u64 = 8;
     let server = parallel_server();
     let write = |db: u64| {
@@ -146,7 +146,8 @@ fn flushing_and_swapping_tear_nothing() {
         let mut random = random(99);
         let lines = ["SWAPDB 0 1", "FLUSHDB", "FLUSHALL ASYNC", "FLUSHALL SYNC", "SWAPDB 1 0"];
         for _ in 0..ROUNDS {
-            assert_eq!(call(&mut client, pick(&mut random, &lines)), Value::Status("OK".into()));
+            let line: &&str = pick(&mut random, &lines);
+            assert_eq!(call(&mut client, line), Value::Status("OK".into()));
         }
     };
     let read = || {
