@@ -222,8 +222,9 @@ impl Parser {
 
 /// What to reserve when it is not known how much is missing.
 const WANT_MIN: usize = 1;
-/// A claimed length is believed up to this, or up to what has arrived already if that is more.
-const WANT_TRUSTED: usize = 64 * 1024;
+/// A claimed length is believed up to this, or up to what has arrived already if that is more. A reservation costs nothing
+/// until it is filled, and up to here it saves copies while an argument arrives.
+const WANT_TRUSTED: usize = 1024 * 1024;
 /// Room made for arguments before any has been seen.
 const ARGS_RESERVED_MAX: usize = 32;
 /// From here on it is cheaper to remember arguments than to find them again.

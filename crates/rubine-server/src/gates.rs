@@ -75,7 +75,7 @@ fn not_in_multi(request: &Request<'_>) -> Result<(), CommandError> {
     let text = match name {
         "MULTI" => "ERR MULTI calls can not be nested".to_owned(),
         "WATCH" => "ERR WATCH inside MULTI is not allowed".to_owned(),
-        _ => format!("ERR Command not allowed inside a transaction: {}", request.entry.full_name),
+        _ => format!("ERR Command '{}' not allowed inside a transaction", request.entry.full_name),
     };
     Err(CommandError::Other(text.into()))
 }

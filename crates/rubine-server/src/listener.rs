@@ -1,11 +1,13 @@
-//! The sockets that the server listens on. Accepting is worker 0's; which worker serves a connection is decided here.
+//! The sockets that the server listens on. Worker 0 accepts; anybody may have them moved while the server runs.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use mio::net::{TcpListener, UnixListener};
+use mio::{Interest, Registry, Token};
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
 use crate::config::Config;
@@ -27,42 +29,158 @@ pub(crate) struct Accepted {
     pub(crate) ip: Option<IpAddr>,
 }
 
+/// Tokens from here on are listeners.
+pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
+
+/// Every open listener, by the token of its events.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    /// The event queue of the worker that accepts.
+    registry: Registry,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    listeners: Vec<(Token, Listener)>,
+    /// How many there have ever been: a token is not used again, since an event may be on its way.
+    token_count: usize,
+}
+
+impl Open {
+    fn add(&mut self, registry: &Registry, mut listener: Listener) -> io::Result<()> {
+        let token = Token(FIRST_LISTENER + self.token_count);
+        registry.register(listener.source(), token, Interest::READABLE)?;
+        self.token_count += 1;
+        self.listeners.push((token, listener));
+        Ok(())
+    }
+
+    /// Closes the listeners at `addresses`.
+    fn close(&mut self, registry: &Registry, addresses: &[SocketAddr]) {
+        self.listeners.retain_mut(|(_, listener)| {
+            let closes = listener.address().is_some_and(|it| addresses.contains(&it));
+            if closes {
+                // What is closed leaves the queue by itself.
+                let _ = registry.deregister(listener.source());
+            }
+            !closes
+        });
+    }
+
+    /// Opens listeners at all of `places`; returns where.
+    fn open(
+        &mut self,
+        registry: &Registry,
+        config: &Config,
+        places: &[Place],
+    ) -> Result<(), (Vec<SocketAddr>, String)> {
+        let mut opened = Vec::new();
+        for place in places {
+            let added =
+                open_at(config, place.address).and_then(|listener| self.add(registry, listener));
+            match added {
+                Ok(()) => opened.push(place.address),
+                Err(error) if place.is_optional && is_unavailable(&error) => {}
+                Err(error) => return Err((opened, cannot_listen(place.address, &error))),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Listening {
+    /// Starts to watch `listeners` in the event queue of `registry`.
+    pub(crate) fn new(registry: Registry, listeners: Vec<Listener>) -> io::Result<Self> {
+        let mut open = Open::default();
+        for listener in listeners {
+            open.add(&registry, listener)?;
+        }
+        Ok(Self { registry, open: Mutex::new(open) })
+    }
+
+    /// The next connection of the listener with that token, if one has come.
+    pub(crate) fn accept(&self, token: Token, config: &Config) -> io::Result<Accepted> {
+        let open = self.open.lock();
+        match open.listeners.iter().find(|(it, _)| *it == token) {
+            Some((_, listener)) => listener.accept(config),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// What INFO says of each.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        self.open.lock().listeners.iter().map(|(_, it)| it.describe()).collect()
+    }
+
+    /// Moves the TCP listeners to where `config` says. When that fails they are where they were.
+    pub(crate) fn rebind(&self, config: &Config) -> Result<(), String> {
+        let wanted = places(&config.bind, config.port)?;
+        let mut open = self.open.lock();
+        let before: Vec<_> = open.listeners.iter().filter_map(|(_, it)| it.address()).collect();
+        let is_wanted = |address: &SocketAddr| wanted.iter().any(|it| it.address == *address);
+        let (kept, given_up): (Vec<_>, Vec<_>) = before.into_iter().partition(is_wanted);
+        let new: Vec<_> = wanted.iter().filter(|it| !kept.contains(&it.address)).copied().collect();
+        // The old ones have to go first, as a socket at every address excludes those at a single one.
+        open.close(&self.registry, &given_up);
+        let Err((opened, reason)) = open.open(&self.registry, config, &new) else { return Ok(()) };
+        open.close(&self.registry, &opened);
+        let old: Vec<_> =
+            given_up.iter().map(|&address| Place { address, is_optional: false }).collect();
+        if let Err((_, reason)) = open.open(&self.registry, config, &old) {
+            tracing::warn!("{reason}");
+        }
+        Err(reason)
+    }
+}
+
+/// Where to listen.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    address: SocketAddr,
+    /// It is no failure if this machine does not have the address.
+    is_optional: bool,
+}
+
+/// Where to listen on `port` at all addresses of `bind`. One with a `-` in front may be missing.
+fn places(bind: &[String], port: u16) -> Result<Vec<Place>, String> {
+    let mut places = Vec::new();
+    if port == 0 {
+        return Ok(places);
+    }
+    for name in bind.iter().filter(|it| !it.is_empty()) {
+        let (name, is_optional) = match name.strip_prefix('-') {
+            Some(name) => (name, true),
+            None => (name.as_str(), false),
+        };
+        match resolve(name, port) {
+            Ok(address) => places.push(Place { address, is_optional }),
+            Err(_) if is_optional => {}
+            Err(error) => return Err(cannot_listen(format_args!("{name}:{port}"), &error)),
+        }
+    }
+    Ok(places)
+}
+
+fn cannot_listen(place: impl std::fmt::Display, error: &io::Error) -> String {
+    format!("Could not create server TCP listening socket {place}: {error}")
+}
+
 /// Opens every socket that the configuration names. Fails with a sentence that says which one and why.
 pub(crate) fn open_all(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = open_tcp(config, &config.bind, config.port)?;
+    let mut listeners = Vec::new();
+    for place in places(&config.bind, config.port)? {
+        match open_at(config, place.address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if place.is_optional && is_unavailable(&error) => {}
+            Err(error) => return Err(cannot_listen(place.address, &error)),
+        }
+    }
     if let Some(path) = &config.unixsocket {
         listeners.push(open_unix(config, path)?);
     }
     if listeners.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".to_owned());
-    }
-    Ok(listeners)
-}
-
-/// Opens the TCP sockets on `port` at all addresses of `bind`. An address with a `-` in front may be missing.
-pub(crate) fn open_tcp(
-    config: &Config,
-    bind: &[String],
-    port: u16,
-) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    if port == 0 {
-        return Ok(listeners);
-    }
-    for address in bind {
-        let (name, is_optional) = match address.strip_prefix('-') {
-            Some(name) => (name, true),
-            None => (address.as_str(), false),
-        };
-        match open_at(config, name, port) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if is_optional && is_unavailable(&error) => {}
-            Err(error) => {
-                return Err(format!(
-                    "Could not create server TCP listening socket {name}:{port}: {error}"
-                ));
-            }
-        }
     }
     Ok(listeners)
 }
@@ -75,15 +193,18 @@ fn is_unavailable(error: &io::Error) -> bool {
     )
 }
 
-fn open_at(config: &Config, name: &str, port: u16) -> io::Result<Listener> {
-    let address = match name {
-        "*" => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-        "::*" => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port)),
+fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
+    match name {
+        "*" => Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        "::*" => Ok(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))),
         name => (name, port)
             .to_socket_addrs()?
             .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?,
-    };
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host")),
+    }
+}
+
+fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -139,6 +260,14 @@ impl Listener {
         }
     }
 
+    /// Where it listens; `None` for a unix socket.
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(_, address) => Some(*address),
+            Self::Unix(..) => None,
+        }
+    }
+
     /// What INFO says of it: `name=tcp,bind=127.0.0.1,port=6379`.
     pub(crate) fn describe(&self) -> String {
         match self {
@@ -149,7 +278,7 @@ impl Listener {
         }
     }
 
-    pub(crate) fn source(&mut self) -> &mut dyn mio::event::Source {
+    fn source(&mut self) -> &mut dyn mio::event::Source {
         match self {
             Self::Tcp(listener, _) => listener,
             Self::Unix(listener, _) => listener,

@@ -20,8 +20,10 @@ pub(crate) fn apply(
     if is_changed("dir") {
         enter(new)?;
     }
-    let moves = is_changed("bind") || is_changed("port");
-    if moves && let Err(refusal) = move_listeners() {
+    let moved = ["port", "bind"].into_iter().find(|name| is_changed(name));
+    if let Some(directive) = moved
+        && let Err(refusal) = move_listeners(server, new, directive)
+    {
         if is_changed("dir") {
             // It was the working directory a moment ago; if it is gone now, the new one is as good.
             let _ = std::env::set_current_dir(old.dir.as_path());
@@ -58,7 +60,13 @@ fn enter(new: &Config) -> Result<(), Refusal> {
     })
 }
 
-fn move_listeners() -> Result<(), Refusal> {
-    let reason = "the sockets that the server listens on cannot be moved while it runs".to_owned();
-    Err(Refusal { directive: "bind", reason })
+fn move_listeners(server: &Server, new: &Config, directive: &'static str) -> Result<(), Refusal> {
+    server.listening.rebind(new).map_err(|reason| {
+        tracing::warn!("{reason}");
+        let reason = match directive {
+            "port" => "Unable to listen on this port. Check server logs.",
+            _ => "Failed to bind to specified addresses.",
+        };
+        Refusal { directive, reason: reason.to_owned() }
+    })
 }

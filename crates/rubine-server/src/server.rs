@@ -13,6 +13,7 @@ use rubine_keyspace::Keyspace;
 use crate::client::ClientInfo;
 use crate::command_table::CommandTable;
 use crate::config::ConfigStore;
+use crate::listener::Listening;
 use crate::logging::Logger;
 use crate::mailbox::{Mailbox, Message};
 use crate::pause::Pause;
@@ -42,7 +43,7 @@ pub(crate) struct Server {
     /// Unix milliseconds.
     pub(crate) started_at: i64,
     /// Where the server listens, for INFO.
-    pub(crate) listening: Mutex<Vec<String>>,
+    pub(crate) listening: Listening,
     pub(crate) is_shutting_down: AtomicBool,
     /// Whether keys that are due are removed although nobody asks for them: `DEBUG SET-ACTIVE-EXPIRE`.
     pub(crate) expires_actively: AtomicBool,

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
-use parking_lot::Mutex;
 use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace};
@@ -94,13 +93,13 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     announce(&source);
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
-    let (server, polls) = build(config, source, Some(logger), &listeners)?;
+    let (server, polls) = build(config, source, Some(logger), listeners)?;
     crate::crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config);
     install_signals(server)?;
     tracing::info!("Server initialized");
-    let workers = start_workers(server, polls, listeners)?;
+    let workers = start_workers(server, polls)?;
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     notify_supervisor(&config);
     for worker in workers {
@@ -163,7 +162,7 @@ fn build(
     mut config: Config,
     source: ConfigSource,
     logger: Option<Arc<logging::Logger>>,
-    listeners: &[listener::Listener],
+    listeners: Vec<listener::Listener>,
 ) -> Result<(&'static Server, Vec<Poll>), String> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
@@ -183,6 +182,10 @@ fn build(
         polls.push(poll);
         workers.push(Mailbox::new(waker));
     }
+    let registry = polls[0].registry().try_clone();
+    let listening = registry
+        .and_then(|registry| listener::Listening::new(registry, listeners))
+        .map_err(|error| format!("Can't watch a listening socket: {error}"))?;
     let now = unix_millis();
     let server = Server {
         keyspace,
@@ -197,7 +200,7 @@ fn build(
         pause: crate::pause::Pause::default(),
         run_id: new_run_id(),
         started_at: now,
-        listening: Mutex::new(listeners.iter().map(listener::Listener::describe).collect()),
+        listening,
         is_shutting_down: AtomicBool::new(false),
         expires_actively: AtomicBool::new(true),
         peak_memory: AtomicUsize::new(0),
@@ -227,16 +230,12 @@ pub(crate) fn new_run_id() -> String {
 fn start_workers(
     server: &'static Server,
     polls: Vec<Poll>,
-    listeners: Vec<listener::Listener>,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, String> {
     ticks::per_microsecond();
-    let mut listeners = Some(listeners);
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let core = Core::new(server, index);
-        let own = if index == 0 { listeners.take().unwrap_or_default() } else { Vec::new() };
-        let mut worker = Worker::new(core, poll, own)
-            .map_err(|error| format!("Can't watch a listening socket: {error}"))?;
+        let mut worker = Worker::new(core, poll);
         let thread = std::thread::Builder::new()
             .name(format!("worker {index}"))
             .spawn(move || worker.run())

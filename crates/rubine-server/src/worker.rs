@@ -21,7 +21,7 @@ use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
-use crate::listener::Listener;
+use crate::listener::FIRST_LISTENER;
 use crate::mailbox::Message;
 use crate::sys::ticks;
 
@@ -51,8 +51,6 @@ const SLEEP_MAX_MS: i64 = 100;
 
 /// The token of the worker's mailbox.
 pub(crate) const MAILBOX: Token = Token(usize::MAX);
-/// Tokens from here on are listeners.
-const FIRST_LISTENER: usize = usize::MAX / 2;
 
 /// One request of a batch.
 struct Request {
@@ -76,8 +74,6 @@ struct Batch {
 pub(crate) struct Worker {
     core: Core,
     poll: Poll,
-    /// Listeners, at worker 0 only.
-    listeners: Vec<Listener>,
     clients: Vec<Option<Box<Client>>>,
     free_slots: Vec<usize>,
     slot_of: HashMap<u64, usize>,
@@ -94,16 +90,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(core: Core, poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
-        for (index, listener) in listeners.iter_mut().enumerate() {
-            let token = Token(FIRST_LISTENER + index);
-            poll.registry().register(listener.source(), token, mio::Interest::READABLE)?;
-        }
+    pub(crate) fn new(core: Core, poll: Poll) -> Self {
         let cron = Cron::new(&core);
-        Ok(Self {
+        Self {
             core,
             poll,
-            listeners,
             clients: Vec::new(),
             free_slots: Vec::new(),
             slot_of: HashMap::default(),
@@ -115,7 +106,7 @@ impl Worker {
             settings_version: 0,
             woken_at: ticks::now(),
             next_worker: 0,
-        })
+        }
     }
 
     /// Runs until the server shuts down.
@@ -174,7 +165,7 @@ impl Worker {
                 continue;
             }
             if FIRST_LISTENER <= token.0 {
-                self.accept(token.0 - FIRST_LISTENER);
+                self.accept(token);
                 continue;
             }
             let Some(client) = self.clients.get_mut(token.0).and_then(Option::as_mut) else {
@@ -188,11 +179,11 @@ impl Worker {
     }
 
     /// Takes all waiting connections of a listener and gives them to the workers in turn.
-    fn accept(&mut self, listener: usize) {
+    fn accept(&mut self, listener: Token) {
         let server = self.core.server;
         let config = server.config.load();
         loop {
-            let accepted = match self.listeners[listener].accept(&config) {
+            let accepted = match server.listening.accept(listener, &config) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

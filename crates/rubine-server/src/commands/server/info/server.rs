@@ -62,7 +62,7 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     text.field("config_file", file.map(|it| it.display().to_string()).unwrap_or_default());
     text.field("io_threads_active", u8::from(1 < server.workers.len()));
     text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
-    for (index, place) in server.listening.lock().iter().enumerate() {
+    for (index, place) in server.listening.describe().iter().enumerate() {
         text.field(&format!("listener{index}"), place);
     }
 }
