@@ -71,12 +71,8 @@ fn not_in_multi(request: &Request<'_>) -> Result<(), CommandError> {
     if !is_barred {
         return Ok(());
     }
-    let name = request.entry.spec.name;
-    let text = match name {
-        "MULTI" => "ERR MULTI calls can not be nested".to_owned(),
-        "WATCH" => "ERR WATCH inside MULTI is not allowed".to_owned(),
-        _ => format!("ERR Command '{}' not allowed inside a transaction", request.entry.full_name),
-    };
+    let name = &request.entry.full_name;
+    let text = format!("ERR Command '{name}' not allowed inside a transaction");
     Err(CommandError::Other(text.into()))
 }
 

@@ -87,8 +87,9 @@ mod tests {
     #[test]
     fn a_pause_becomes_longer_and_stricter_only() {
         use Kind::{All, Writes};
+        type Starts = &'static [(i64, Kind)];
         const NOW: i64 = 1_000;
-        let cases: [(&[(i64, Kind)], i64, Option<(bool, i64)>); 7] = [
+        let cases: [(Starts, i64, Option<(bool, i64)>); 7] = [
             (&[], NOW, None),
             (&[(2_000, Writes)], NOW, Some((false, 2_000))),
             (&[(2_000, Writes)], 2_000, None),
@@ -99,7 +100,9 @@ mod tests {
         ];
         for (starts, at, expected) in cases {
             let pause = Pause::default();
-            starts.iter().for_each(|&(until, kind)| pause.start(NOW, until, kind));
+            for &(until, kind) in starts {
+                pause.start(NOW, until, kind);
+            }
             assert_eq!(pause.in_force(at), expected, "{starts:?} at {at}");
         }
     }
