@@ -7,6 +7,7 @@ pub mod list;
 pub mod pack;
 pub mod record;
 pub mod set;
+pub mod sorted_set;
 pub mod table;
 pub mod trie;
 pub mod value;
