@@ -269,6 +269,7 @@ impl Keyspace {
         let cost = match &value {
             Value::List(list) => list.drop_cost(),
             Value::Hash(hash) => hash.drop_cost(),
+            Value::SortedSet(set) => set.drop_cost(),
             Value::Int(_) | Value::Bytes(_) | Value::Raw(_) | Value::Shared(_) => 0,
         };
         if DROP_COST_MAX < cost {

@@ -26,6 +26,7 @@ use rubine_base::SharedBytes;
 
 use crate::hash::Hash;
 use crate::list::List;
+use crate::sorted_set::SortedSet;
 use crate::value::{INLINE_LEN_MAX, Value, ValueRef};
 
 /// How many of the access bits are kept.
@@ -52,6 +53,7 @@ enum Kind {
     Shared,
     List,
     Hash,
+    SortedSet,
 }
 
 impl Kind {
@@ -62,6 +64,7 @@ impl Kind {
             Self::Shared => size_of::<SharedBytes>(),
             Self::List => size_of::<List>(),
             Self::Hash => size_of::<Hash>(),
+            Self::SortedSet => size_of::<SortedSet>(),
         }
     }
 }
@@ -69,6 +72,8 @@ impl Kind {
 const _: () = assert!(align_of::<List>() <= ALIGN && align_of::<Hash>() <= ALIGN);
 const _: () =
     assert!(size_of::<List>().is_multiple_of(ALIGN) && size_of::<Hash>().is_multiple_of(ALIGN));
+const _: () =
+    assert!(align_of::<SortedSet>() <= ALIGN && size_of::<SortedSet>().is_multiple_of(ALIGN));
 
 /// Where the parts of one record lie.
 #[derive(Clone, Copy)]
@@ -88,6 +93,7 @@ impl Shape {
             Value::Shared(_) => (Kind::Shared, false, 0),
             Value::List(_) => (Kind::List, false, 0),
             Value::Hash(_) => (Kind::Hash, false, 0),
+            Value::SortedSet(_) => (Kind::SortedSet, false, 0),
         };
         let mut flags = 0;
         if deadline.is_some() {
@@ -207,6 +213,7 @@ impl Record {
                 Kind::Shared => Value::Shared(slot.cast::<SharedBytes>().read()),
                 Kind::List => Value::List(slot.cast::<List>().read()),
                 Kind::Hash => Value::Hash(slot.cast::<Hash>().read()),
+                Kind::SortedSet => Value::SortedSet(slot.cast::<SortedSet>().read()),
             };
             dealloc(this.memory.as_ptr(), shape.layout());
             value
@@ -290,6 +297,7 @@ impl Drop for Record {
                 Kind::Shared => slot.cast::<SharedBytes>().drop_in_place(),
                 Kind::List => slot.cast::<List>().drop_in_place(),
                 Kind::Hash => slot.cast::<Hash>().drop_in_place(),
+                Kind::SortedSet => slot.cast::<SortedSet>().drop_in_place(),
             }
             dealloc(self.memory.as_ptr(), shape.layout());
         }
@@ -327,6 +335,7 @@ unsafe fn write_value(memory: NonNull<u8>, shape: Shape, value: Value<'_>) {
             Value::Shared(bytes) => slot.cast::<SharedBytes>().write(bytes),
             Value::List(list) => slot.cast::<List>().write(list),
             Value::Hash(hash) => slot.cast::<Hash>().write(hash),
+            Value::SortedSet(set) => slot.cast::<SortedSet>().write(set),
         }
     }
 }
@@ -350,6 +359,7 @@ pub(crate) unsafe fn value_mut_of<'a>(memory: NonNull<u8>) -> ValueMut<'a> {
             Kind::Shared => ValueMut::Shared(slot.cast::<SharedBytes>().as_mut()),
             Kind::List => ValueMut::List(slot.cast::<List>().as_mut()),
             Kind::Hash => ValueMut::Hash(slot.cast::<Hash>().as_mut()),
+            Kind::SortedSet => ValueMut::SortedSet(slot.cast::<SortedSet>().as_mut()),
         }
     }
 }
@@ -362,6 +372,7 @@ pub enum ValueMut<'a> {
     Shared(&'a mut SharedBytes),
     List(&'a mut List),
     Hash(&'a mut Hash),
+    SortedSet(&'a mut SortedSet),
 }
 
 /// A record as readers see it.
@@ -411,6 +422,7 @@ impl<'a> RecordRef<'a> {
                 Kind::Shared => ValueRef::Shared(slot.cast::<SharedBytes>().as_ref()),
                 Kind::List => ValueRef::List(slot.cast::<List>().as_ref()),
                 Kind::Hash => ValueRef::Hash(slot.cast::<Hash>().as_ref()),
+                Kind::SortedSet => ValueRef::SortedSet(slot.cast::<SortedSet>().as_ref()),
             }
         }
     }

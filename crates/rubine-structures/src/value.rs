@@ -8,6 +8,7 @@ use rubine_base::number::parse_i64;
 
 use crate::hash::Hash;
 use crate::list::{List, ListEncoding};
+use crate::sorted_set::SortedSet;
 
 /// Strings up to this many bytes live inside their record; longer ones are shared buffers of their own.
 pub const INLINE_LEN_MAX: usize = 1024;
@@ -28,6 +29,7 @@ pub enum Value<'a> {
     Shared(SharedBytes),
     List(List),
     Hash(Hash),
+    SortedSet(SortedSet),
 }
 
 impl<'a> Value<'a> {
@@ -68,6 +70,7 @@ impl<'a> Value<'a> {
             Self::Shared(bytes) => Value::Shared(bytes),
             Self::List(list) => Value::List(list),
             Self::Hash(hash) => Value::Hash(hash),
+            Self::SortedSet(set) => Value::SortedSet(set),
         }
     }
 }
@@ -84,6 +87,7 @@ pub enum ValueRef<'a> {
     Shared(&'a SharedBytes),
     List(&'a List),
     Hash(&'a Hash),
+    SortedSet(&'a SortedSet),
 }
 
 impl ValueRef<'_> {
@@ -96,6 +100,7 @@ impl ValueRef<'_> {
             Self::Shared(bytes) => Value::Shared(bytes.clone()),
             Self::List(list) => Value::List(list.clone()),
             Self::Hash(hash) => Value::Hash(hash.clone()),
+            Self::SortedSet(set) => Value::SortedSet(set.clone()),
         }
     }
 
@@ -105,6 +110,7 @@ impl ValueRef<'_> {
             Self::Int(_) | Self::Bytes { .. } | Self::Shared(_) => Type::String,
             Self::List(_) => Type::List,
             Self::Hash(_) => Type::Hash,
+            Self::SortedSet(_) => Type::SortedSet,
         }
     }
 
@@ -119,6 +125,7 @@ impl ValueRef<'_> {
                 ListEncoding::Quicklist => "quicklist",
             },
             Self::Hash(hash) => hash.encoding().name(),
+            Self::SortedSet(set) => set.encoding().name(),
         }
     }
 
@@ -129,6 +136,7 @@ impl ValueRef<'_> {
             Self::Shared(_) => 1,
             Self::List(list) => list.drop_cost(),
             Self::Hash(hash) => hash.drop_cost(),
+            Self::SortedSet(set) => set.drop_cost(),
         }
     }
 
@@ -139,6 +147,7 @@ impl ValueRef<'_> {
             Self::Shared(bytes) => bytes.capacity() + size_of::<Vec<u8>>() + 2 * size_of::<usize>(),
             Self::List(list) => list.heap_bytes(),
             Self::Hash(hash) => hash.heap_bytes(),
+            Self::SortedSet(set) => set.heap_bytes(),
         }
     }
 }

@@ -9,6 +9,7 @@ use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::hash::Encoding;
 use rubine_structures::list::ListEncoding;
 use rubine_structures::record::RecordRef;
+use rubine_structures::sorted_set;
 use rubine_structures::table::TableShape;
 use rubine_structures::value::{Value, ValueRef};
 
@@ -173,6 +174,7 @@ fn htstats_key(cx: &mut Context<'_, '_>) -> CommandResult {
     let record = cx.keys.find_untouched(cx.key(2)).ok_or(CommandError::NoSuchKey)?;
     let len = match record.value() {
         ValueRef::Hash(hash) if hash.encoding() == Encoding::Hashtable => hash.len(),
+        ValueRef::SortedSet(set) if set.encoding() == sorted_set::Encoding::Skiplist => set.len(),
         _ => {
             return Err(CommandError::text(
                 "ERR The value stored at the specified key is not represented using an hash table",
@@ -233,7 +235,9 @@ fn content_bytes(record: RecordRef<'_>) -> usize {
         ValueRef::Int(number) => itoa::Buffer::new().format(number).len(),
         ValueRef::Bytes { bytes, .. } => bytes.len(),
         ValueRef::Shared(bytes) => bytes.len(),
-        value @ (ValueRef::List(_) | ValueRef::Hash(_)) => value.heap_bytes(),
+        value @ (ValueRef::List(_) | ValueRef::Hash(_) | ValueRef::SortedSet(_)) => {
+            value.heap_bytes()
+        }
     }
 }
 

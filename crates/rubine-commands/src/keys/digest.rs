@@ -6,10 +6,12 @@
 //! type says; where order is free, each element is chained for itself and added. A key with a deadline adds a fixed
 //! text. The data set chains the number of each database and adds its keys.
 
+use rubine_base::number::DoubleText;
 use rubine_keyspace::{ScanCursor, Snapshot};
 use rubine_structures::hash::HashWalk;
 use rubine_structures::list::{End, ListCursor};
 use rubine_structures::record::RecordRef;
+use rubine_structures::sorted_set::{Direction, SortedSetCursor};
 use rubine_structures::value::{Type, ValueRef};
 use sha1::{Digest as _, Sha1};
 
@@ -57,6 +59,7 @@ enum Rest {
     Nothing,
     List(ListCursor),
     Hash(HashWalk),
+    SortedSet(SortedSetCursor),
 }
 
 impl ValueDigest {
@@ -90,6 +93,9 @@ impl ValueDigest {
             }
             ValueRef::List(list) => Rest::List(ListCursor::new(list, 0..list.len(), End::Front)),
             ValueRef::Hash(hash) => Rest::Hash(HashWalk::new(hash)),
+            ValueRef::SortedSet(set) => {
+                Rest::SortedSet(SortedSetCursor::new(set, 0..set.len(), Direction::Ascending))
+            }
         };
         Self { digest, has_deadline: record.deadline().is_some(), rest }
     }
@@ -101,6 +107,14 @@ impl ValueDigest {
             Rest::Nothing => false,
             Rest::List(cursor) => {
                 cursor.next_slice(ITEMS_PER_STEP, BYTES_PER_STEP, |item| digest.chain(item))
+            }
+            Rest::SortedSet(cursor) => {
+                cursor.next_slice(ITEMS_PER_STEP, BYTES_PER_STEP, |member, score| {
+                    let mut element = Digest::default();
+                    element.chain(member);
+                    element.chain(DoubleText::of(score).as_bytes());
+                    digest.add(&element.0);
+                })
             }
             Rest::Hash(walk) => walk.visit_some(|field| {
                 if field.deadline.is_none_or(|deadline| now < deadline) {

@@ -11,6 +11,8 @@ pub(super) enum Content {
     List(Vec<String>),
     /// Fields with value and deadline.
     Hash(BTreeMap<String, (String, Option<i64>)>),
+    /// Members with the bits of their scores.
+    SortedSet(Vec<(String, u64)>),
 }
 
 impl Content {
@@ -20,6 +22,9 @@ impl Content {
             ValueRef::Bytes { bytes, .. } => Self::String(text(bytes)),
             ValueRef::Shared(bytes) => Self::String(text(bytes)),
             ValueRef::List(list) => Self::List(list.iter().map(text).collect()),
+            ValueRef::SortedSet(set) => {
+                Self::SortedSet(set.iter().map(|(it, score)| (text(it), score.to_bits())).collect())
+            }
             ValueRef::Hash(hash) => {
                 let fields = hash.iter();
                 Self::Hash(fields.map(|it| (text(it.key), (text(it.value), it.deadline))).collect())
