@@ -26,7 +26,7 @@ use crate::mailbox::Message;
 use crate::sys::ticks;
 
 /// Clients whose requests are handled together.
-const GROUP_CLIENTS_MAX: usize = 32;
+const GROUP_CLIENTS_MAX: usize = 16;
 /// Requests that are parsed before the first of them runs.
 const BATCH_REQUESTS_MAX: usize = 64;
 /// Keys of one request that are fetched ahead.
@@ -353,10 +353,9 @@ impl Worker {
 
     /// Parses requests of a group's clients until the batch is full. Returns whether there are any.
     fn parse_batch(&mut self, group: &[usize]) -> bool {
-        let share = BATCH_REQUESTS_MAX.div_ceil(group.len()).max(BATCH_REQUESTS_MAX / 4);
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
-            let room = BATCH_REQUESTS_MAX.saturating_sub(self.batch.requests.len()).min(share);
+            let room = BATCH_REQUESTS_MAX.saturating_sub(self.batch.requests.len());
             if room == 0 {
                 break;
             }
@@ -426,6 +425,12 @@ impl Worker {
             }
             client.output = output;
             client.query = query;
+            // Whoever has sent all that it was going to send gets its replies now, and can go on while others are
+            // served.
+            let is_done = client.query_start == client.query.len();
+            if is_done && !send(&self.core, client) {
+                client.flags |= ClientFlags::CLOSE_NOW;
+            }
         }
         drop(requests);
         args.clear();
