@@ -2,7 +2,7 @@
 //! Never runs one.
 
 use rubine_base::hash::HashMap;
-use rubine_commands::{Command, FAMILIES, Group, Spec};
+use rubine_commands::{Acl, Command, FAMILIES, Group, Spec};
 
 use crate::commands::help;
 use crate::session::{SERVER_FAMILIES, ServerCommand, SessionHandler};
@@ -43,6 +43,14 @@ impl Entry {
     pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Entry> {
         let mut subcommands = self.subcommands.iter();
         subcommands.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
+    }
+
+    /// Its ACL categories. A name that only stands in front of others is in none but that of slow commands.
+    pub(crate) fn acl(&self) -> Acl {
+        match self.run {
+            Run::Container => Acl::SLOW,
+            Run::Data(_) | Run::Session(_) => self.spec.acl(self.group),
+        }
     }
 
     pub(crate) fn is_container(&self) -> bool {

@@ -28,6 +28,7 @@ pub(super) const HRANDFIELD: Command = Command::new("HRANDFIELD", hrandfield)
     .syntax("key [count [WITHVALUES]]")
     .since("6.2.0")
     .complexity("O(N) with N the number of fields returned.")
+    .tips("nondeterministic_output")
     .arity(-2)
     .reads()
     .key("RO ACCESS");

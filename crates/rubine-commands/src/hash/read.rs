@@ -126,6 +126,7 @@ pub(super) const HSCAN: Command = Command::new("HSCAN", hscan)
     .syntax("key cursor [MATCH pattern] [COUNT count] [NOVALUES]")
     .since("2.8.0")
     .complexity("O(1) for every call, O(N) for all of a hash, with N the number of its fields.")
+    .tips("nondeterministic_output")
     .arity(-3)
     .reads()
     .key("RO ACCESS");

@@ -22,6 +22,7 @@ pub(super) const HGETALL: Command = Command::new("HGETALL", |cx| write_all(cx, L
     .syntax("key")
     .since("2.0.0")
     .complexity("O(N) with N the number of fields.")
+    .tips("nondeterministic_output_order")
     .arity(2)
     .reads()
     .key("RO ACCESS");
@@ -31,6 +32,7 @@ pub(super) const HKEYS: Command = Command::new("HKEYS", |cx| write_all(cx, Layou
     .syntax("key")
     .since("2.0.0")
     .complexity("O(N) with N the number of fields.")
+    .tips("nondeterministic_output_order")
     .arity(2)
     .reads()
     .key("RO ACCESS");
@@ -40,6 +42,7 @@ pub(super) const HVALS: Command = Command::new("HVALS", |cx| write_all(cx, Layou
     .syntax("key")
     .since("2.0.0")
     .complexity("O(N) with N the number of fields.")
+    .tips("nondeterministic_output_order")
     .arity(2)
     .reads()
     .key("RO ACCESS");

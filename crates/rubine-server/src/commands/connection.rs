@@ -27,6 +27,7 @@ const PING: ServerCommand = ServerCommand::declare("PING", ping)
     .syntax("[message]")
     .since("1.0.0")
     .complexity("O(1)")
+    .tips("request_policy:all_shards response_policy:all_succeeded")
     .arity(-1)
     .flag(Flags::FAST.union(Flags::SENTINEL));
 

@@ -78,6 +78,7 @@ const SETNAME: ServerCommand = ServerCommand::declare("SETNAME", setname)
     .syntax("connection-name")
     .since("2.6.9")
     .complexity("O(1)")
+    .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(3)
     .flag(FLAGS_BUSY.union(Flags::SENTINEL));
 
@@ -107,6 +108,7 @@ const SETINFO: ServerCommand = ServerCommand::declare("SETINFO", setinfo)
     .syntax("LIB-NAME libname | LIB-VER libver")
     .since("7.2.0")
     .complexity("O(1)")
+    .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(4)
     .flag(FLAGS_BUSY.union(Flags::SENTINEL));
 

@@ -35,6 +35,7 @@ pub(super) const INFO: ServerCommand = ServerCommand::declare("INFO", info)
     .summary("Returns what CLIENT LIST says of this connection.")
     .since("6.2.0")
     .complexity("O(1)")
+    .tips("nondeterministic_output")
     .arity(2)
     .flag(FLAGS);
 
@@ -58,6 +59,7 @@ pub(super) const LIST: ServerCommand = ServerCommand::declare("LIST", list)
     )
     .since("2.4.0")
     .complexity("O(N) with N the number of connections.")
+    .tips("nondeterministic_output")
     .arity(-2)
     .flag(FLAGS.union(Flags::ADMIN));
 

@@ -158,7 +158,7 @@ impl<'a> Filter<'a> {
         match self {
             Self::All => true,
             Self::Nothing => false,
-            Self::Category(category) => entry.spec.acl(entry.group).contains(*category),
+            Self::Category(category) => entry.acl().contains(*category),
             Self::Pattern(pattern) => {
                 glob::matches(pattern, entry.full_name.as_bytes(), Case::Insensitive)
             }

@@ -38,6 +38,7 @@ const SET: ServerCommand = ServerCommand::declare("SET", set)
     .syntax("parameter value [parameter value ...]")
     .since("2.0.0")
     .complexity("O(N) with N the number of directives given.")
+    .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(-4)
     .flag(FLAGS);
 
@@ -65,6 +66,7 @@ const RESETSTAT: ServerCommand = ServerCommand::declare("RESETSTAT", resetstat)
     .summary("Lets the counters that INFO shows start anew.")
     .since("2.0.0")
     .complexity("O(N) with N the number of commands.")
+    .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(2)
     .flag(FLAGS);
 
@@ -81,6 +83,7 @@ const REWRITE: ServerCommand = ServerCommand::declare("REWRITE", rewrite)
     .summary("Writes what is in force into the file that the server was started with.")
     .since("2.8.0")
     .complexity("O(N) with N the number of directives.")
+    .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(2)
     .flag(FLAGS);
 

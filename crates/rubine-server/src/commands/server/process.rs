@@ -9,6 +9,7 @@ pub(super) const TIME: ServerCommand = ServerCommand::declare("TIME", time)
     .summary("Returns the server's clock: seconds and microseconds.")
     .since("2.6.0")
     .complexity("O(1)")
+    .tips("nondeterministic_output")
     .arity(1)
     .flag(Flags::LOADING.union(Flags::STALE).union(Flags::FAST));
 
@@ -25,6 +26,7 @@ pub(super) const LASTSAVE: ServerCommand = ServerCommand::declare("LASTSAVE", la
     .summary("Returns when the data was last saved, or else when the server started.")
     .since("1.0.0")
     .complexity("O(1)")
+    .tips("nondeterministic_output")
     .arity(1)
     .flag(Flags::LOADING.union(Flags::STALE).union(Flags::FAST))
     .also(Acl::ADMIN.union(Acl::DANGEROUS));

@@ -81,7 +81,7 @@ pub(super) fn describe(entry: &Entry, reply: &mut Reply<'_>) {
     reply.integer(first);
     reply.integer(last);
     reply.integer(step);
-    let acl = spec.acl(entry.group);
+    let acl = entry.acl();
     statuses(reply, CATEGORIES.iter().filter(|it| acl.contains(it.0)).map(|it| it.1), "@");
     tips(spec, reply);
     let keys: Vec<_> = spec.keys().collect();
