@@ -69,6 +69,12 @@ events! {
     RESTORE = GENERIC "restore";
     RPOP = LIST "rpop";
     RPUSH = LIST "rpush";
+    SADD = SET "sadd";
+    SDIFFSTORE = SET "sdiffstore";
     SET = STRING "set";
     SETRANGE = STRING "setrange";
+    SINTERSTORE = SET "sinterstore";
+    SPOP = SET "spop";
+    SREM = SET "srem";
+    SUNIONSTORE = SET "sunionstore";
 }

@@ -6,6 +6,7 @@
 mod args;
 mod command;
 mod context;
+mod element_scan;
 mod error;
 mod event;
 mod execute;
@@ -14,6 +15,8 @@ mod hash;
 mod keys;
 mod limits;
 mod list;
+mod sample;
+mod set;
 mod string;
 mod table;
 

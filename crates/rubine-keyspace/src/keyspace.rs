@@ -268,6 +268,7 @@ impl Keyspace {
         let Some(value) = value else { return };
         let cost = match &value {
             Value::List(list) => list.drop_cost(),
+            Value::Set(set) => set.drop_cost(),
             Value::Hash(hash) => hash.drop_cost(),
             Value::SortedSet(set) => set.drop_cost(),
             Value::Int(_) | Value::Bytes(_) | Value::Raw(_) | Value::Shared(_) => 0,

@@ -26,6 +26,7 @@ use rubine_base::SharedBytes;
 
 use crate::hash::Hash;
 use crate::list::List;
+use crate::set::Set;
 use crate::sorted_set::SortedSet;
 use crate::value::{INLINE_LEN_MAX, Value, ValueRef};
 
@@ -52,6 +53,7 @@ enum Kind {
     Inline,
     Shared,
     List,
+    Set,
     Hash,
     SortedSet,
 }
@@ -63,17 +65,20 @@ impl Kind {
             Self::Inline => 0,
             Self::Shared => size_of::<SharedBytes>(),
             Self::List => size_of::<List>(),
+            Self::Set => size_of::<Set>(),
             Self::Hash => size_of::<Hash>(),
             Self::SortedSet => size_of::<SortedSet>(),
         }
     }
 }
 
-const _: () = assert!(align_of::<List>() <= ALIGN && align_of::<Hash>() <= ALIGN);
-const _: () =
-    assert!(size_of::<List>().is_multiple_of(ALIGN) && size_of::<Hash>().is_multiple_of(ALIGN));
-const _: () =
-    assert!(align_of::<SortedSet>() <= ALIGN && size_of::<SortedSet>().is_multiple_of(ALIGN));
+/// Whether a value of this type can lie in a slot.
+const fn fits_slot<T>() -> bool {
+    align_of::<T>() <= ALIGN && size_of::<T>().is_multiple_of(ALIGN)
+}
+
+const _: () = assert!(fits_slot::<List>() && fits_slot::<Set>());
+const _: () = assert!(fits_slot::<Hash>() && fits_slot::<SortedSet>());
 
 /// Where the parts of one record lie.
 #[derive(Clone, Copy)]
@@ -92,6 +97,7 @@ impl Shape {
             Value::Raw(bytes) => (Kind::Inline, true, bytes.len()),
             Value::Shared(_) => (Kind::Shared, false, 0),
             Value::List(_) => (Kind::List, false, 0),
+            Value::Set(_) => (Kind::Set, false, 0),
             Value::Hash(_) => (Kind::Hash, false, 0),
             Value::SortedSet(_) => (Kind::SortedSet, false, 0),
         };
@@ -212,6 +218,7 @@ impl Record {
                 Kind::Int | Kind::Inline => this.as_ref().value().to_value(),
                 Kind::Shared => Value::Shared(slot.cast::<SharedBytes>().read()),
                 Kind::List => Value::List(slot.cast::<List>().read()),
+                Kind::Set => Value::Set(slot.cast::<Set>().read()),
                 Kind::Hash => Value::Hash(slot.cast::<Hash>().read()),
                 Kind::SortedSet => Value::SortedSet(slot.cast::<SortedSet>().read()),
             };
@@ -296,6 +303,7 @@ impl Drop for Record {
                 Kind::Int | Kind::Inline => {}
                 Kind::Shared => slot.cast::<SharedBytes>().drop_in_place(),
                 Kind::List => slot.cast::<List>().drop_in_place(),
+                Kind::Set => slot.cast::<Set>().drop_in_place(),
                 Kind::Hash => slot.cast::<Hash>().drop_in_place(),
                 Kind::SortedSet => slot.cast::<SortedSet>().drop_in_place(),
             }
@@ -334,6 +342,7 @@ unsafe fn write_value(memory: NonNull<u8>, shape: Shape, value: Value<'_>) {
             }
             Value::Shared(bytes) => slot.cast::<SharedBytes>().write(bytes),
             Value::List(list) => slot.cast::<List>().write(list),
+            Value::Set(set) => slot.cast::<Set>().write(set),
             Value::Hash(hash) => slot.cast::<Hash>().write(hash),
             Value::SortedSet(set) => slot.cast::<SortedSet>().write(set),
         }
@@ -358,6 +367,7 @@ pub(crate) unsafe fn value_mut_of<'a>(memory: NonNull<u8>) -> ValueMut<'a> {
             }
             Kind::Shared => ValueMut::Shared(slot.cast::<SharedBytes>().as_mut()),
             Kind::List => ValueMut::List(slot.cast::<List>().as_mut()),
+            Kind::Set => ValueMut::Set(slot.cast::<Set>().as_mut()),
             Kind::Hash => ValueMut::Hash(slot.cast::<Hash>().as_mut()),
             Kind::SortedSet => ValueMut::SortedSet(slot.cast::<SortedSet>().as_mut()),
         }
@@ -371,6 +381,7 @@ pub enum ValueMut<'a> {
     Bytes(&'a mut [u8]),
     Shared(&'a mut SharedBytes),
     List(&'a mut List),
+    Set(&'a mut Set),
     Hash(&'a mut Hash),
     SortedSet(&'a mut SortedSet),
 }
@@ -421,6 +432,7 @@ impl<'a> RecordRef<'a> {
                 }
                 Kind::Shared => ValueRef::Shared(slot.cast::<SharedBytes>().as_ref()),
                 Kind::List => ValueRef::List(slot.cast::<List>().as_ref()),
+                Kind::Set => ValueRef::Set(slot.cast::<Set>().as_ref()),
                 Kind::Hash => ValueRef::Hash(slot.cast::<Hash>().as_ref()),
                 Kind::SortedSet => ValueRef::SortedSet(slot.cast::<SortedSet>().as_ref()),
             }

@@ -63,7 +63,20 @@ pub enum Member<'a> {
     Integer(i64),
 }
 
-impl Member<'_> {
+impl<'a> Member<'a> {
+    /// The text of the member, written to `buffer` if it is not kept as text.
+    pub fn text_in<'b>(self, buffer: &'b mut Vec<u8>) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        if let Self::Text(text) = self {
+            return text;
+        }
+        buffer.clear();
+        self.write(buffer);
+        buffer
+    }
+
     /// Appends the text of the member.
     pub fn write(self, out: &mut Vec<u8>) {
         match self {
@@ -139,6 +152,17 @@ impl Set {
             Form::Integers(integers) => parse_i64(member).is_some_and(|i| integers.contains(i)),
             Form::Packed(pack) => pack.find(member, 0, 1).is_some(),
             Form::Large(trie) => trie.contains(member),
+        }
+    }
+
+    /// As [`Set::contains`], of a member of another set.
+    pub fn has(&self, member: Member<'_>) -> bool {
+        match (&self.form, member) {
+            (Form::Integers(integers), Member::Integer(integer)) => integers.contains(integer),
+            (_, Member::Text(text)) => self.contains(text),
+            (_, Member::Integer(integer)) => {
+                self.contains(itoa::Buffer::new().format(integer).as_bytes())
+            }
         }
     }
 
@@ -236,6 +260,15 @@ impl Set {
         }
     }
 
+    /// As [`Set::heap_bytes`], of what no other handle shares.
+    pub fn unshared_bytes(&self) -> usize {
+        match &self.form {
+            // Small enough not to be worth a look at who else holds it.
+            Form::Integers(_) | Form::Packed(_) => self.heap_bytes(),
+            Form::Large(trie) => trie.unshared_bytes(),
+        }
+    }
+
     /// Makes integers texts where these and `member` may be a listpack. Returns whether they may.
     fn integers_become_texts(&mut self, member: &[u8], limits: Limits) -> bool {
         let count = self.len() as usize;
@@ -314,6 +347,15 @@ impl SetWalk {
             }
         }
         0 < remaining
+    }
+
+    /// As [`Set::unshared_bytes`], of the handle that is read.
+    pub fn unshared_bytes(&self) -> usize {
+        match &self.form {
+            WalkForm::Integers { integers, .. } => integers.heap_bytes(),
+            WalkForm::Packed { pack, .. } => pack.heap_bytes(),
+            WalkForm::Large(walk) => walk.unshared_bytes(),
+        }
     }
 
     /// How many members are still to come.

@@ -8,6 +8,7 @@ use rubine_base::number::parse_i64;
 
 use crate::hash::Hash;
 use crate::list::{List, ListEncoding};
+use crate::set::Set;
 use crate::sorted_set::SortedSet;
 
 /// Strings up to this many bytes live inside their record; longer ones are shared buffers of their own.
@@ -28,6 +29,7 @@ pub enum Value<'a> {
     /// A longer string.
     Shared(SharedBytes),
     List(List),
+    Set(Set),
     Hash(Hash),
     SortedSet(SortedSet),
 }
@@ -69,6 +71,7 @@ impl<'a> Value<'a> {
             Self::Raw(bytes) => Value::Raw(Cow::Owned(bytes.into_owned())),
             Self::Shared(bytes) => Value::Shared(bytes),
             Self::List(list) => Value::List(list),
+            Self::Set(set) => Value::Set(set),
             Self::Hash(hash) => Value::Hash(hash),
             Self::SortedSet(set) => Value::SortedSet(set),
         }
@@ -86,6 +89,7 @@ pub enum ValueRef<'a> {
     },
     Shared(&'a SharedBytes),
     List(&'a List),
+    Set(&'a Set),
     Hash(&'a Hash),
     SortedSet(&'a SortedSet),
 }
@@ -99,6 +103,7 @@ impl ValueRef<'_> {
             Self::Bytes { bytes, raw: true } => Value::Raw(Cow::Owned(bytes.to_vec())),
             Self::Shared(bytes) => Value::Shared(bytes.clone()),
             Self::List(list) => Value::List(list.clone()),
+            Self::Set(set) => Value::Set(set.clone()),
             Self::Hash(hash) => Value::Hash(hash.clone()),
             Self::SortedSet(set) => Value::SortedSet(set.clone()),
         }
@@ -109,6 +114,7 @@ impl ValueRef<'_> {
         match self {
             Self::Int(_) | Self::Bytes { .. } | Self::Shared(_) => Type::String,
             Self::List(_) => Type::List,
+            Self::Set(_) => Type::Set,
             Self::Hash(_) => Type::Hash,
             Self::SortedSet(_) => Type::SortedSet,
         }
@@ -124,6 +130,7 @@ impl ValueRef<'_> {
                 ListEncoding::Listpack => "listpack",
                 ListEncoding::Quicklist => "quicklist",
             },
+            Self::Set(set) => set.encoding().name(),
             Self::Hash(hash) => hash.encoding().name(),
             Self::SortedSet(set) => set.encoding().name(),
         }
@@ -135,6 +142,7 @@ impl ValueRef<'_> {
             Self::Int(_) | Self::Bytes { .. } => 0,
             Self::Shared(_) => 1,
             Self::List(list) => list.drop_cost(),
+            Self::Set(set) => set.drop_cost(),
             Self::Hash(hash) => hash.drop_cost(),
             Self::SortedSet(set) => set.drop_cost(),
         }
@@ -146,6 +154,7 @@ impl ValueRef<'_> {
             Self::Int(_) | Self::Bytes { .. } => 0,
             Self::Shared(bytes) => bytes.capacity() + size_of::<Vec<u8>>() + 2 * size_of::<usize>(),
             Self::List(list) => list.heap_bytes(),
+            Self::Set(set) => set.heap_bytes(),
             Self::Hash(hash) => hash.heap_bytes(),
             Self::SortedSet(set) => set.heap_bytes(),
         }

@@ -7,12 +7,13 @@ use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::hash::Hash;
 use rubine_structures::trie::Element;
 
-use super::walk::{FIELDS_AT_ONCE_MAX, Layout, Sample, write_fields};
+use super::walk::{FIELDS_AT_ONCE_MAX, Layout, write_fields};
 use super::{Sight, find};
 use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
+use crate::sample::Sample;
 
 /// Where fields are hidden, this many tries to hit one that is not.
 const TRIES: usize = 100;

@@ -1,15 +1,14 @@
 //! Commands that look fields up: HGET, HMGET, HEXISTS, HLEN, HSTRLEN and HSCAN. Never changes a hash.
 
-use rubine_base::glob::{self, Case};
 use rubine_base::number::parse_u64;
 use rubine_keyspace::Key;
 use rubine_resp::writer::Reply;
 use rubine_structures::trie::Element;
 
 use super::{Sight, find};
-use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
+use crate::element_scan::{ElementScan, Extra};
 use crate::error::{CommandError, CommandResult};
 
 pub(super) const HGET: Command = Command::new("HGET", hget)
@@ -131,9 +130,6 @@ pub(super) const HSCAN: Command = Command::new("HSCAN", hscan)
     .reads()
     .key("RO ACCESS");
 
-/// However many fields are asked for, one call holds the lock for no more than these.
-const SCAN_COUNT_MAX: u64 = 10_000;
-
 fn hscan(cx: &mut Context<'_, '_>) -> CommandResult {
     let cursor = parse_u64(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let sight = Sight::of(cx);
@@ -144,12 +140,10 @@ fn hscan(cx: &mut Context<'_, '_>) -> CommandResult {
         cx.reply.array(0);
         return Ok(());
     };
-    let options = ScanOptions::parse(cx.args)?;
+    let options = ElementScan::parse(cx.args, Extra::Values)?;
     let mut found = Vec::new();
     let next = hash.scan(cursor, options.count, |element| {
-        let is_wanted =
-            options.pattern.is_none_or(|it| glob::matches(it, element.key, Case::Sensitive));
-        if is_wanted && sight.sees(element) {
+        if options.matches(element.key) && sight.sees(element) {
             found.push(element);
         }
     });
@@ -163,37 +157,4 @@ fn hscan(cx: &mut Context<'_, '_>) -> CommandResult {
         }
     }
     Ok(())
-}
-
-/// What HSCAN was asked for.
-#[derive(Debug)]
-struct ScanOptions<'a> {
-    /// `None` where every field matches.
-    pattern: Option<&'a [u8]>,
-    count: u64,
-    with_values: bool,
-}
-
-impl<'a> ScanOptions<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut parsed = Self { pattern: None, count: 10, with_values: true };
-        let mut options = args.options(3);
-        while !options.is_at_end() {
-            if options.keyword("NOVALUES") {
-                parsed.with_values = false;
-            } else if options.keyword("NOSCORES") {
-                return Err(CommandError::text("ERR NOSCORES option can only be used in ZSCAN"));
-            } else if options.keyword("COUNT") {
-                let count = options.integer()?;
-                let count = u64::try_from(count).ok().filter(|&count| 0 < count);
-                parsed.count = count.ok_or(CommandError::Syntax)?.min(SCAN_COUNT_MAX);
-            } else if options.keyword("MATCH") {
-                let pattern = options.required()?;
-                parsed.pattern = (pattern != b"*").then_some(pattern);
-            } else {
-                return Err(CommandError::Syntax);
-            }
-        }
-        Ok(parsed)
-    }
 }

@@ -1,6 +1,5 @@
 //! HGETALL, HKEYS, HVALS, and the stream that writes what is too much to be written at once. Never changes a hash.
 
-use rubine_base::random::Random;
 use rubine_keyspace::Key;
 use rubine_resp::writer::{Progress, Protocol, Reply, Stream};
 use rubine_structures::hash::{Hash, HashWalk};
@@ -11,6 +10,7 @@ use super::{Sight, find};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::sample::{Choice, Sample};
 
 /// A hash of more fields is written by a stream.
 pub(super) const FIELDS_AT_ONCE_MAX: u64 = 512;
@@ -102,13 +102,6 @@ impl Layout {
     }
 }
 
-/// A random choice of fields, made while walking: of the fields still to come, so many are to be taken.
-#[derive(Clone, Debug)]
-pub(super) struct Sample {
-    pub(super) count: u64,
-    pub(super) random: Random,
-}
-
 /// Writes the fields that are seen, or a sample of them: at once if they are few, else by a stream.
 pub(super) fn write_fields(
     reply: &mut Reply<'_>,
@@ -128,7 +121,7 @@ pub(super) fn write_fields(
     match count {
         Some(count) if is_small => {
             let mut choice = Choice::new(count, sample);
-            layout.write_header(reply, choice.wanted as usize);
+            layout.write_header(reply, choice.wanted() as usize);
             for element in hash.iter() {
                 if sight.sees(element) && choice.takes() {
                     layout.write(reply, element);
@@ -149,43 +142,8 @@ pub(super) fn write_fields(
 /// Writes the header before `count` fields, or of those that are chosen of them.
 fn begin(reply: &mut Reply<'_>, layout: Layout, count: u64, sample: Option<Sample>) -> Step {
     let choice = Choice::new(count, sample);
-    layout.write_header(reply, choice.wanted as usize);
+    layout.write_header(reply, choice.wanted() as usize);
     Step::Write(choice)
-}
-
-/// Which of the fields that come by are taken.
-#[derive(Debug)]
-struct Choice {
-    /// Fields that will come by.
-    remaining: u64,
-    /// Fields that are to be taken of them. Invariant: `wanted <= remaining`
-    wanted: u64,
-    /// Needed only while `wanted < remaining`.
-    random: Option<Random>,
-}
-
-impl Choice {
-    fn new(count: u64, sample: Option<Sample>) -> Self {
-        match sample {
-            Some(Sample { count: wanted, random }) => {
-                Self { remaining: count, wanted: wanted.min(count), random: Some(random) }
-            }
-            None => Self { remaining: count, wanted: count, random: None },
-        }
-    }
-
-    /// Whether the field that comes by is taken: each choice of `wanted` fields is equally likely.
-    fn takes(&mut self) -> bool {
-        let taken = match &mut self.random {
-            Some(random) if self.wanted < self.remaining => {
-                random.below(self.remaining) < self.wanted
-            }
-            _ => 0 < self.wanted,
-        };
-        self.remaining -= 1;
-        self.wanted -= u64::from(taken);
-        taken
-    }
 }
 
 /// A long reply that is still to be written.
@@ -234,7 +192,7 @@ impl Stream for Fields {
                             spent += layout.bytes_of(element);
                         }
                     });
-                    if !has_more || choice.wanted == 0 {
+                    if !has_more || choice.wanted() == 0 {
                         return Progress::Done;
                     }
                 }

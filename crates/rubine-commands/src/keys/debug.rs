@@ -9,6 +9,7 @@ use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::hash::Encoding;
 use rubine_structures::list::ListEncoding;
 use rubine_structures::record::RecordRef;
+use rubine_structures::set::Encoding as SetEncoding;
 use rubine_structures::sorted_set;
 use rubine_structures::table::TableShape;
 use rubine_structures::value::{Value, ValueRef};
@@ -174,6 +175,7 @@ fn htstats_key(cx: &mut Context<'_, '_>) -> CommandResult {
     let record = cx.keys.find_untouched(cx.key(2)).ok_or(CommandError::NoSuchKey)?;
     let len = match record.value() {
         ValueRef::Hash(hash) if hash.encoding() == Encoding::Hashtable => hash.len(),
+        ValueRef::Set(set) if set.encoding() == SetEncoding::Hashtable => set.len(),
         ValueRef::SortedSet(set) if set.encoding() == sorted_set::Encoding::Skiplist => set.len(),
         _ => {
             return Err(CommandError::text(
@@ -235,8 +237,8 @@ fn content_bytes(record: RecordRef<'_>) -> usize {
         ValueRef::Int(number) => itoa::Buffer::new().format(number).len(),
         ValueRef::Bytes { bytes, .. } => bytes.len(),
         ValueRef::Shared(bytes) => bytes.len(),
-        value @ (ValueRef::List(_) | ValueRef::Hash(_) | ValueRef::SortedSet(_)) => {
-            value.heap_bytes()
+        ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::SortedSet(_) => {
+            record.value().heap_bytes()
         }
     }
 }

@@ -11,6 +11,7 @@ use rubine_keyspace::{ScanCursor, Snapshot};
 use rubine_structures::hash::HashWalk;
 use rubine_structures::list::{End, ListCursor};
 use rubine_structures::record::RecordRef;
+use rubine_structures::set::SetWalk;
 use rubine_structures::sorted_set::{Direction, SortedSetCursor};
 use rubine_structures::value::{Type, ValueRef};
 use sha1::{Digest as _, Sha1};
@@ -58,6 +59,7 @@ pub(super) struct ValueDigest {
 enum Rest {
     Nothing,
     List(ListCursor),
+    Set(SetWalk),
     Hash(HashWalk),
     SortedSet(SortedSetCursor),
 }
@@ -92,6 +94,7 @@ impl ValueDigest {
                 Rest::Nothing
             }
             ValueRef::List(list) => Rest::List(ListCursor::new(list, 0..list.len(), End::Front)),
+            ValueRef::Set(set) => Rest::Set(SetWalk::new(set)),
             ValueRef::Hash(hash) => Rest::Hash(HashWalk::new(hash)),
             ValueRef::SortedSet(set) => {
                 Rest::SortedSet(SortedSetCursor::new(set, 0..set.len(), Direction::Ascending))
@@ -107,6 +110,12 @@ impl ValueDigest {
             Rest::Nothing => false,
             Rest::List(cursor) => {
                 cursor.next_slice(ITEMS_PER_STEP, BYTES_PER_STEP, |item| digest.chain(item))
+            }
+            Rest::Set(walk) => {
+                let mut text = Vec::new();
+                walk.visit_some(|member| {
+                    digest.add(member.text_in(&mut text));
+                })
             }
             Rest::SortedSet(cursor) => {
                 cursor.next_slice(ITEMS_PER_STEP, BYTES_PER_STEP, |member, score| {

@@ -252,10 +252,10 @@ directives! {
     list_max_listpack_size: i32 = -2,
         "list-max-listpack-size".alias("list-max-ziplist-size").number(-INT - 1, INT);
     list_compress_depth: u32 = 0, "list-compress-depth".number(0, INT).not_yet(LIST_COMPRESSION);
-    set_max_intset_entries: usize = 512, "set-max-intset-entries".number(0, LONG).not_yet(TYPES);
+    set_max_intset_entries: usize = 512, "set-max-intset-entries".number(0, LONG);
     set_max_listpack_entries: usize = 128,
-        "set-max-listpack-entries".number(0, LONG).not_yet(TYPES);
-    set_max_listpack_value: usize = 64, "set-max-listpack-value".number(0, LONG).not_yet(TYPES);
+        "set-max-listpack-entries".number(0, LONG);
+    set_max_listpack_value: usize = 64, "set-max-listpack-value".number(0, LONG);
     zset_max_listpack_entries: usize = 128,
         "zset-max-listpack-entries".alias("zset-max-ziplist-entries").number(0, LONG)
             .not_yet(TYPES);

@@ -1,6 +1,6 @@
 //! What keys hold, in a form that two stores can be compared by, whatever the encoding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rubine_structures::value::ValueRef;
 
@@ -9,6 +9,7 @@ use rubine_structures::value::ValueRef;
 pub(super) enum Content {
     String(String),
     List(Vec<String>),
+    Set(BTreeSet<String>),
     /// Fields with value and deadline.
     Hash(BTreeMap<String, (String, Option<i64>)>),
     /// Members with the bits of their scores.
@@ -22,6 +23,7 @@ impl Content {
             ValueRef::Bytes { bytes, .. } => Self::String(text(bytes)),
             ValueRef::Shared(bytes) => Self::String(text(bytes)),
             ValueRef::List(list) => Self::List(list.iter().map(text).collect()),
+            ValueRef::Set(set) => Self::Set(set.iter().map(|it| text(&it.to_vec())).collect()),
             ValueRef::SortedSet(set) => {
                 Self::SortedSet(set.iter().map(|(it, score)| (text(it), score.to_bits())).collect())
             }
