@@ -8,6 +8,7 @@ mod build;
 mod ci;
 mod clock;
 mod compat;
+mod docs;
 mod oracle;
 mod peer;
 mod process;
@@ -28,6 +29,8 @@ enum Command {
     Tidy,
     /// Plays the transcripts against real servers
     Oracle(oracle::Options),
+    /// Writes the reference of commands from their declarations
+    Docs,
     /// Runs Valkey's test suite against our server
     Compat(compat::Options),
     /// Measures our server against a real Valkey
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Oracle(options) => oracle::run(&options),
+        Command::Docs => docs::run(),
         Command::Compat(options) => compat::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Ci => ci::run(),

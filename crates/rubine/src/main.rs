@@ -1,5 +1,7 @@
 //! The multi-call binary: its mode follows from the name it is started by.
 
+#![forbid(unsafe_code)]
+
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 

@@ -2,6 +2,8 @@
 
 mod describe;
 mod document;
+#[cfg(test)]
+mod reference;
 mod syntax;
 
 use rubine_base::glob::{self, Case};
