@@ -1,9 +1,12 @@
-//! Who may connect: protected mode and the limit on clients. Never reads from a socket.
+//! Who may connect: protected mode, the limit on clients, no browsers. Never reads from a socket.
 
 use std::io::IoSlice;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::client::ClientInfo;
+use rubine_commands::Args;
+
+use crate::client::{Client, ClientFlags, ClientInfo};
 use crate::config::Config;
 use crate::dispatch::Core;
 use crate::listener::Accepted;
@@ -46,4 +49,29 @@ pub(crate) fn admit(
     let info = Arc::new(info);
     server.clients.add(info.clone());
     Some((socket, info))
+}
+
+/// Whether it is a line of an HTTP request that could come from a page in somebody's browser. What follows it would be
+/// run as commands if the line were merely refused.
+pub(crate) fn is_http(args: Args<'_>) -> bool {
+    [&b"POST"[..], b"Host:"].iter().any(|it| it.eq_ignore_ascii_case(args.at(0)))
+}
+
+impl Core {
+    /// Closes the connection of a client that speaks HTTP.
+    #[cold]
+    pub(crate) fn refuse_http(&mut self, client: &mut Client) {
+        const WARNING_INTERVAL_MS: i64 = 60_000;
+        client.flags |= ClientFlags::CLOSE_NOW;
+        let warned_at = &self.server.warned_of_http_at;
+        if warned_at.load(Ordering::Relaxed) + WARNING_INTERVAL_MS < self.now {
+            warned_at.store(self.now, Ordering::Relaxed);
+            tracing::warn!(
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Rubine. \
+                 This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your \
+                 instance. Connection from {} aborted.",
+                client.info.address
+            );
+        }
+    }
 }

@@ -12,6 +12,7 @@ use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
 use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Protocol, Reply};
 
+use crate::admission;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run};
 use crate::cron::tell_due;
@@ -158,6 +159,10 @@ impl Core {
         args: Args<'_>,
     ) -> Flow {
         let Some(entry) = entry else {
+            if admission::is_http(args) {
+                self.refuse_http(client);
+                return Flow::Stop;
+            }
             self.refuse(client, reply, None, &unknown_command(args));
             return Flow::Next;
         };

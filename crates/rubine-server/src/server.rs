@@ -38,6 +38,8 @@ pub(crate) struct Server {
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) errors: ErrorStats,
     pub(crate) pause: Pause,
+    /// When the log last told of a browser, Unix milliseconds.
+    pub(crate) warned_of_http_at: AtomicI64,
     /// 40 hexadecimal digits that no other run has.
     pub(crate) run_id: String,
     /// Unix milliseconds.

@@ -198,6 +198,7 @@ fn build(
         workers,
         errors: crate::server::ErrorStats::default(),
         pause: crate::pause::Pause::default(),
+        warned_of_http_at: AtomicI64::new(0),
         run_id: new_run_id(),
         started_at: now,
         listening,
