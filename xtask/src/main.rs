@@ -21,7 +21,7 @@ use clap::Parser;
 
 /// Tests, checks and measures Rubine.
 #[derive(Parser)]
-#[command(name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     /// Runs every test of the workspace
     Test(test::Options),
