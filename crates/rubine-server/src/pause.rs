@@ -87,9 +87,9 @@ mod tests {
     #[test]
     fn a_pause_becomes_longer_and_stricter_only() {
         use Kind::{All, Writes};
-        type Starts = &'static [(i64, Kind)];
+        type Case = (&'static [(i64, Kind)], i64, Option<(bool, i64)>);
         const NOW: i64 = 1_000;
-        let cases: [(Starts, i64, Option<(bool, i64)>); 7] = [
+        let cases: [Case; 7] = [
             (&[], NOW, None),
             (&[(2_000, Writes)], NOW, Some((false, 2_000))),
             (&[(2_000, Writes)], 2_000, None),
