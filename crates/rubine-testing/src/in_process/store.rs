@@ -91,7 +91,7 @@ impl Store {
         };
         let mut changes = Changes::default();
         let mut locked = self.keyspace.lock(&shards_of(spec, args, false));
-        let mut random = self.random.clone();
+        let mut random = Random::with_seed(self.random.next_u64());
         let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
         let options = ViewOptions { notes_access: true, due_keys };
         let access = Access::new(settings.access, now);

@@ -41,8 +41,14 @@ enum Rule {
 impl Merge {
     /// `None` counts as an empty set.
     pub(super) fn new(operation: Operation, sets: Vec<Option<Set>>) -> Self {
-        let first_is_missing = sets.first().is_some_and(Option::is_none);
-        let any_is_missing = sets.iter().any(Option::is_none);
+        let is_empty = match operation {
+            Operation::Union => false,
+            Operation::Intersection => sets.iter().any(Option::is_none),
+            Operation::Difference => sets.first().is_none_or(Option::is_none),
+        };
+        if is_empty {
+            return Self { members: Sequence::new(Vec::new()), rule: Rule::NotBefore };
+        }
         let mut sets: Vec<Set> = sets.into_iter().flatten().collect();
         let is_many = SETS_LOOKED_INTO_MAX < sets.len();
         match operation {
@@ -55,18 +61,12 @@ impl Merge {
                 Self { members: Sequence::new(sets), rule: Rule::NotBefore }
             }
             Operation::Intersection => {
-                if any_is_missing {
-                    sets.clear();
-                }
                 sets.sort_by_key(Set::len);
-                let others = sets.split_off(sets.len().min(1));
+                let others = sets.split_off(1);
                 Self { members: Sequence::new(sets), rule: Rule::InAll(others) }
             }
             Operation::Difference => {
-                if first_is_missing {
-                    sets.clear();
-                }
-                let mut others = sets.split_off(sets.len().min(1));
+                let mut others = sets.split_off(1);
                 let others_len: u64 = others.iter().map(Set::len).sum();
                 if is_many && others_len < sets[0].len() * others.len() as u64 / 2 {
                     others.append(&mut sets);
