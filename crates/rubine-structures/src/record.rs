@@ -3,13 +3,13 @@
 //!
 //! | offset | size | field |
 //! |---|---|---|
-//! | 0 | 4 | access bits: 24 for LRU or LFU, the top 8 unused; the only bytes that change while others read |
+//! | 0 | 4 | 24 access bits for LRU or LFU, which alone change while others read; in the top 8, the length of the key |
 //! | 4 | 1 | kind of value, see [`Kind`] |
 //! | 5 | 1 | flags |
 //! | 6 | 2 | length of an inline string |
 //! | 8 | 0 or 8 | deadline, Unix milliseconds, when `HAS_DEADLINE` |
 //! | + | by kind | value slot: the integer, or the handle of a collection or shared string |
-//! | + | 1 or 4 | length of the key; 4 when `LONG_KEY` |
+//! | + | 0 or 4 | length of the key, when `LONG_KEY` |
 //! | + | | the key |
 //! | + | | the bytes of an inline string |
 //!
@@ -26,12 +26,15 @@ use rubine_base::SharedBytes;
 
 use crate::hash::Hash;
 use crate::list::List;
+use crate::pack::allocation_class;
 use crate::set::Set;
 use crate::sorted_set::SortedSet;
 use crate::value::{INLINE_LEN_MAX, Value, ValueRef};
 
 /// How many of the access bits are kept.
 pub const ACCESS_BITS: u32 = 24;
+
+const ACCESS_MASK: u32 = (1 << ACCESS_BITS) - 1;
 
 const KIND_OFFSET: usize = 4;
 const FLAGS_OFFSET: usize = 5;
@@ -123,7 +126,7 @@ impl Shape {
     }
 
     fn key_offset(self) -> usize {
-        self.key_len_offset() + if self.flags & LONG_KEY != 0 { size_of::<u32>() } else { 1 }
+        self.key_len_offset() + if self.flags & LONG_KEY != 0 { size_of::<u32>() } else { 0 }
     }
 
     fn inline_offset(self) -> usize {
@@ -131,22 +134,9 @@ impl Shape {
     }
 
     fn layout(self) -> Layout {
-        let size = size_class(self.inline_offset() + self.inline_len);
+        let size = allocation_class(self.inline_offset() + self.inline_len);
         Layout::from_size_align(size, ALIGN).expect("a key is at most 4 GiB long")
     }
-}
-
-/// The allocator's size class that `size` falls into: 8, multiples of 16 up to 128, then four classes a doubling.
-pub(crate) fn size_class(size: usize) -> usize {
-    if size <= 8 {
-        return 8;
-    }
-    if size <= 128 {
-        return size.next_multiple_of(16);
-    }
-    let step = (size - 1).next_power_of_two() >> 3;
-    let step = if (size - 1).is_power_of_two() { step << 1 } else { step };
-    size.next_multiple_of(step.max(16))
 }
 
 /// One key with its value, owned.
@@ -178,15 +168,15 @@ impl Record {
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
         // SAFETY: the memory is fresh, aligned to 8 and as long as the shape says.
         unsafe {
-            memory.cast::<AtomicU32>().write(AtomicU32::new(access));
+            let short_len = if shape.flags & LONG_KEY == 0 { key.len() as u32 } else { 0 };
+            let word = short_len << ACCESS_BITS | access & ACCESS_MASK;
+            memory.cast::<AtomicU32>().write(AtomicU32::new(word));
             if let Some(deadline) = deadline {
                 memory.add(HEADER_SIZE).cast::<i64>().write(deadline);
             }
             if shape.flags & LONG_KEY != 0 {
                 let key_len = u32::try_from(key.len()).expect("a key is shorter than 4 GiB");
                 memory.add(shape.key_len_offset()).cast::<u32>().write_unaligned(key_len);
-            } else {
-                memory.add(shape.key_len_offset()).write(key.len() as u8);
             }
             let to = memory.add(shape.key_offset());
             std::ptr::copy_nonoverlapping(key.as_ptr(), to.as_ptr(), key.len());
@@ -461,15 +451,17 @@ impl<'a> RecordRef<'a> {
     /// The LRU or LFU bits.
     #[inline]
     pub fn access(self) -> u32 {
-        self.access_cell().load(Ordering::Relaxed)
+        self.access_cell().load(Ordering::Relaxed) & ACCESS_MASK
     }
 
     /// Notes an access. Not a change of content: snapshots share the record all the same.
     #[inline]
     pub fn set_access(self, access: u32) {
         let cell = self.access_cell();
-        if cell.load(Ordering::Relaxed) != access {
-            cell.store(access, Ordering::Relaxed);
+        let old = cell.load(Ordering::Relaxed);
+        let new = old & !ACCESS_MASK | access & ACCESS_MASK;
+        if old != new {
+            cell.store(new, Ordering::Relaxed);
         }
     }
 
@@ -495,11 +487,10 @@ impl<'a> RecordRef<'a> {
             let flags = self.memory.add(FLAGS_OFFSET).read();
             let inline_len = usize::from(self.memory.add(INLINE_LEN_OFFSET).cast::<u16>().read());
             let mut shape = Shape { kind, flags, key_len: 0, inline_len };
-            let key_len = self.memory.add(shape.key_len_offset());
             shape.key_len = if flags & LONG_KEY == 0 {
-                usize::from(key_len.read())
+                (self.access_cell().load(Ordering::Relaxed) >> ACCESS_BITS) as usize
             } else {
-                key_len.cast::<u32>().read_unaligned() as usize
+                self.memory.add(shape.key_len_offset()).cast::<u32>().read_unaligned() as usize
             };
             shape
         }
@@ -570,30 +561,6 @@ mod tests {
                 assert_eq!(record.as_ref().deadline(), deadline);
                 assert_eq!(text(record.as_ref().value()), value);
             }
-        }
-    }
-
-    #[test]
-    fn size_classes_are_the_allocators() {
-        let expected = [
-            (1, 8),
-            (8, 8),
-            (9, 16),
-            (17, 32),
-            (33, 48),
-            (128, 128),
-            (129, 160),
-            (160, 160),
-            (161, 192),
-            (256, 256),
-            (257, 320),
-            (512, 512),
-            (513, 640),
-            (1025, 1280),
-            (4097, 5120),
-        ];
-        for (size, class) in expected {
-            assert_eq!(size_class(size), class, "{size}");
         }
     }
 }

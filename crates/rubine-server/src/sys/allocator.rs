@@ -1,12 +1,14 @@
 //! The global allocator: jemalloc, and a count of what it has handed out. Never allocates itself.
 //!
 //! Each thread counts on a cache line of its own; whoever asks adds them up. Sizes are counted as the allocator's size
-//! classes, so that `used_memory` means what it means in Redis.
+//! classes, so that `used_memory` means what it means in Redis. The workspace builds jemalloc with classes 8 bytes apart
+//! up to 64 (`JEMALLOC_SYS_WITH_LG_QUANTUM` in `.cargo/config.toml`), which records and packs are cut for.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
+use rubine_structures::pack::allocation_class;
 use tikv_jemallocator::Jemalloc;
 
 /// Threads that count alone; later ones share the last line.
@@ -111,22 +113,21 @@ fn claim_line() -> usize {
 /// The size class of an allocation of `size` bytes.
 #[inline]
 fn class(size: usize) -> isize {
-    let class = match size {
-        0..=8 => 8,
-        9..=128 => size.next_multiple_of(16),
-        _ => {
-            let group = usize::BITS - (size - 1).leading_zeros();
-            size.next_multiple_of(1 << (group - 3))
-        }
-    };
-    class as isize
+    allocation_class(size.max(1)) as isize
 }
 
-// SAFETY: all memory comes from and goes back to jemalloc, unchanged.
+/// With classes 8 bytes apart, only sizes that are multiples of a larger alignment are aligned to it.
+#[inline]
+fn aligned(layout: Layout) -> Layout {
+    if layout.align() <= 8 { layout } else { layout.pad_to_align() }
+}
+
+// SAFETY: all memory comes from and goes back to jemalloc, every time with the same layout.
 #[expect(unsafe_code, reason = "the allocator's interface is unsafe")]
 unsafe impl GlobalAlloc for CountingAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let layout = aligned(layout);
         count(class(layout.size()));
         // SAFETY: the caller's promise is passed on.
         unsafe { Jemalloc.alloc(layout) }
@@ -134,6 +135,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let layout = aligned(layout);
         count(class(layout.size()));
         // SAFETY: as above.
         unsafe { Jemalloc.alloc_zeroed(layout) }
@@ -141,6 +143,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 
     #[inline]
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        let layout = aligned(layout);
         count(-class(layout.size()));
         // SAFETY: as above.
         unsafe { Jemalloc.dealloc(memory, layout) }
@@ -148,15 +151,20 @@ unsafe impl GlobalAlloc for CountingAllocator {
 
     #[inline]
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let layout = aligned(layout);
+        let new_size =
+            if layout.align() <= 8 { new_size } else { new_size.next_multiple_of(layout.align()) };
         count(class(new_size) - class(layout.size()));
-        // SAFETY: as above.
+        // SAFETY: as above; the caller's new size is the smaller one.
         unsafe { Jemalloc.realloc(memory, layout, new_size) }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::class;
+    use std::alloc::{GlobalAlloc, Layout};
+
+    use super::{CountingAllocator, class};
 
     #[test]
     fn classes_are_jemallocs() {
@@ -164,7 +172,9 @@ mod tests {
             (1, 8),
             (8, 8),
             (9, 16),
-            (17, 32),
+            (17, 24),
+            (33, 40),
+            (65, 80),
             (128, 128),
             (129, 160),
             (256, 256),
@@ -178,6 +188,26 @@ mod tests {
         ];
         for (size, expected) in expected {
             assert_eq!(class(size), expected, "{size}");
+        }
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "the allocator's interface is unsafe")]
+    fn memory_is_aligned_though_classes_are_narrow() {
+        for align in [1, 2, 4, 8, 16, 32, 64, 128] {
+            for size in 1..300 {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                // SAFETY: the memory is not used, and freed with the layout that it was allocated with.
+                let addresses = unsafe {
+                    let memory = [(); 4].map(|()| CountingAllocator.alloc(layout));
+                    memory.map(|it| {
+                        let address = it.addr();
+                        CountingAllocator.dealloc(it, layout);
+                        address
+                    })
+                };
+                assert!(addresses.iter().all(|it| it % align == 0), "{size} {align}");
+            }
         }
     }
 }

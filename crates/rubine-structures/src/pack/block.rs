@@ -138,13 +138,13 @@ pub(super) fn unrounded_bytes(used: usize) -> usize {
     PREFIX + used + bounds_bytes(if u8::try_from(tiny).is_ok() { tiny } else { tiny + 4 })
 }
 
-/// What the allocator sets aside when asked for `bytes`: four sizes for each doubling.
+/// What the allocator sets aside when asked for `bytes`: sizes 8 apart up to 64, 16 apart up to 128, then four for each
+/// doubling.
+#[inline]
 pub fn allocation_class(bytes: usize) -> usize {
-    const QUANTUM: usize = 16;
     match bytes {
-        0 => 0,
-        1..=8 => 8,
-        9..=128 => bytes.next_multiple_of(QUANTUM),
+        0..=64 => bytes.next_multiple_of(8),
+        65..=128 => bytes.next_multiple_of(16),
         _ => {
             let doubling = usize::BITS - 1 - (bytes - 1).leading_zeros();
             bytes.next_multiple_of(1 << (doubling - 2))

@@ -173,6 +173,10 @@ fn allocation_classes_are_those_of_the_allocator() {
     let cases = [
         (1, 8),
         (9, 16),
+        (17, 24),
+        (33, 40),
+        (64, 64),
+        (65, 80),
         (128, 128),
         (129, 160),
         (161, 192),
