@@ -40,12 +40,12 @@ const SPARE_BUFFERS_MAX: usize = GROUP_CLIENTS_MAX * 2;
 /// An empty query buffer up to this size is kept by a client whose requests arrive in parts.
 const KEPT_QUERY_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes offered to a socket at once, and pieces.
-const WRITE_BYTES_MAX: usize = 256 * 1024;
+const WRITE_BYTES_MAX: usize = 128 * 1024;
 const WRITE_SLICES_MAX: usize = 64;
 /// Bytes that one call of a stream may produce.
 const STREAM_BYTES: usize = 64 * 1024;
 /// Bytes that one client may be sent in one turn before the others have theirs.
-const TURN_OUTPUT_BYTES_MAX: usize = 1024 * 1024;
+const TURN_OUTPUT_BYTES_MAX: usize = 128 * 1024;
 /// How long a worker sleeps at most.
 const SLEEP_MAX_MS: i64 = 100;
 
