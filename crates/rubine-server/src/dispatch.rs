@@ -142,7 +142,7 @@ impl Core {
 
     /// Answers a request that cannot be understood, and ends the connection.
     #[cold]
-    pub(crate) fn protocol_error(&mut self, client: &mut Client, error: &ProtocolError) {
+    pub(crate) fn protocol_error(&mut self, client: &mut Client, error: ProtocolError) {
         let protocol = client.protocol;
         let text = format!("ERR {error}");
         Reply::new(&mut client.output, protocol).error(&text);
@@ -437,7 +437,7 @@ fn unknown_command(args: Args<'_>) -> CommandError {
             break;
         }
         let room = SHOWN_MAX - arguments.len();
-        arguments.push_str(&format!("'{}' ", shown(argument, room)));
+        arguments.extend(["'", &shown(argument, room), "' "]);
     }
     let name = shown(args.at(0), SHOWN_MAX);
     CommandError::Other(

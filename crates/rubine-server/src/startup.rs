@@ -225,7 +225,8 @@ pub(crate) fn new_run_id() -> String {
     let mut random = Random::with_seed(seed_from_os());
     let mut bytes = [0; 20];
     random.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')).collect()
 }
 
 fn start_workers(

@@ -86,7 +86,8 @@ pub(crate) struct Worker {
     settings_version: u64,
     /// When the last sleep ended, in ticks.
     woken_at: u64,
-    next_worker: usize,
+    /// The worker that gets the next connection.
+    next_turn: usize,
 }
 
 impl Worker {
@@ -105,7 +106,7 @@ impl Worker {
             cron,
             settings_version: 0,
             woken_at: ticks::now(),
-            next_worker: 0,
+            next_turn: 0,
         }
     }
 
@@ -192,13 +193,13 @@ impl Worker {
                     return;
                 }
             };
-            let worker = self.next_worker;
+            let worker = self.next_turn;
             let Some((socket, info)) =
                 crate::admission::admit(&mut self.core, &config, accepted, worker)
             else {
                 continue;
             };
-            self.next_worker = (self.next_worker + 1) % server.workers.len();
+            self.next_turn = (self.next_turn + 1) % server.workers.len();
             if worker == self.core.index {
                 self.add_client(socket, info);
             } else {
@@ -570,7 +571,7 @@ fn parse(core: &mut Core, client: &mut Client, slot: usize, room: usize, batch: 
             }
             Err(error) => {
                 if parsed_count == 0 {
-                    core.protocol_error(client, &error);
+                    core.protocol_error(client, error);
                 }
                 return;
             }
