@@ -22,6 +22,7 @@ pub(crate) struct ElementScan<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extra {
     Nothing,
+    Scores,
     Values,
 }
 
@@ -39,7 +40,12 @@ impl<'a> ElementScan<'a> {
                 }
                 parsed.with_values = false;
             } else if options.keyword("NOSCORES") {
-                return Err(CommandError::text("ERR NOSCORES option can only be used in ZSCAN"));
+                if extra != Extra::Scores {
+                    return Err(CommandError::text(
+                        "ERR NOSCORES option can only be used in ZSCAN",
+                    ));
+                }
+                parsed.with_values = false;
             } else if options.keyword("COUNT") {
                 let count = options.integer()?;
                 let count = u64::try_from(count).ok().filter(|&count| 0 < count);

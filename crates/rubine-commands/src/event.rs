@@ -77,4 +77,16 @@ events! {
     SPOP = SET "spop";
     SREM = SET "srem";
     SUNIONSTORE = SET "sunionstore";
+    ZADD = SORTED_SET "zadd";
+    ZDIFFSTORE = SORTED_SET "zdiffstore";
+    ZINCR = SORTED_SET "zincr";
+    ZINTERSTORE = SORTED_SET "zinterstore";
+    ZPOPMAX = SORTED_SET "zpopmax";
+    ZPOPMIN = SORTED_SET "zpopmin";
+    ZRANGESTORE = SORTED_SET "zrangestore";
+    ZREM = SORTED_SET "zrem";
+    ZREMRANGEBYLEX = SORTED_SET "zremrangebylex";
+    ZREMRANGEBYRANK = SORTED_SET "zremrangebyrank";
+    ZREMRANGEBYSCORE = SORTED_SET "zremrangebyscore";
+    ZUNIONSTORE = SORTED_SET "zunionstore";
 }

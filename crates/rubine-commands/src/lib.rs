@@ -17,6 +17,7 @@ mod limits;
 mod list;
 mod sample;
 mod set;
+mod sorted_set;
 mod string;
 mod table;
 

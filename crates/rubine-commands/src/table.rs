@@ -1,7 +1,7 @@
 //! All data commands, by family. Lists what the family files declare, nothing else.
 
 use crate::command::{Command, Group};
-use crate::{hash, keys, list, set, string};
+use crate::{hash, keys, list, set, sorted_set, string};
 
 /// The commands of one group.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: Group::String, commands: string::COMMANDS },
     Family { group: Group::List, commands: list::COMMANDS },
     Family { group: Group::Set, commands: set::COMMANDS },
+    Family { group: Group::SortedSet, commands: sorted_set::COMMANDS },
     Family { group: Group::Hash, commands: hash::COMMANDS },
 ];
 

@@ -126,14 +126,22 @@ impl SortedSet {
 
     /// Adds a member or changes its score.
     pub fn insert(&mut self, member: &[u8], score: f64, limits: Limits) {
+        self.replace(member, self.score(member), score, limits);
+    }
+
+    /// As [`SortedSet::insert`], for a member whose score is known to be `old`.
+    #[inline]
+    pub fn replace(&mut self, member: &[u8], old: Option<f64>, score: f64, limits: Limits) {
         assert!(!score.is_nan());
+        if old.is_some_and(|old| old.to_bits() == score.to_bits()) {
+            return;
+        }
         match &mut self.form {
             Form::Small(small) => {
-                if let Some((index, old)) = small.find(member) {
-                    if old.to_bits() != score.to_bits() {
-                        small.remove(index);
-                        small.insert(member, score);
-                    }
+                if old.is_some() {
+                    let (index, _) = small.find(member).expect("the caller found it");
+                    small.remove(index);
+                    small.insert(member, score);
                     return;
                 }
                 let may_stay = small.len() < limits.entries
@@ -143,15 +151,16 @@ impl SortedSet {
                     small.insert(member, score);
                     return;
                 }
-                self.enlarge().insert(member, score);
+                self.enlarge().replace(member, None, score);
             }
-            Form::Large(large) => large.insert(member, score),
+            Form::Large(large) => large.replace(member, old, score),
         }
     }
 
-    /// Takes the large form at once if `count` members, which are about to be added, ask for it.
-    pub fn expect(&mut self, count: usize, limits: Limits) {
-        if limits.entries < count {
+    /// Takes the large form at once if `count` members, which are about to be added and of which the longest has
+    /// `member_bytes`, ask for it.
+    pub fn expect(&mut self, count: usize, member_bytes: usize, limits: Limits) {
+        if limits.entries < count || limits.value_bytes < member_bytes {
             self.enlarge();
         }
     }
@@ -311,11 +320,8 @@ impl Large {
         self.scores.get(member).map(score_of)
     }
 
-    fn insert(&mut self, member: &[u8], score: f64) {
-        if let Some(old) = self.score(member) {
-            if old.to_bits() == score.to_bits() {
-                return;
-            }
+    fn replace(&mut self, member: &[u8], old: Option<f64>, score: f64) {
+        if let Some(old) = old {
             self.tree.remove(encode(old), member);
         }
         self.scores.insert(member, &score.to_le_bytes(), Deadline::Never);

@@ -257,10 +257,9 @@ directives! {
         "set-max-listpack-entries".number(0, LONG);
     set_max_listpack_value: usize = 64, "set-max-listpack-value".number(0, LONG);
     zset_max_listpack_entries: usize = 128,
-        "zset-max-listpack-entries".alias("zset-max-ziplist-entries").number(0, LONG)
-            .not_yet(TYPES);
+        "zset-max-listpack-entries".alias("zset-max-ziplist-entries").number(0, LONG);
     zset_max_listpack_value: usize = 64,
-        "zset-max-listpack-value".alias("zset-max-ziplist-value").memory(0, LONG).not_yet(TYPES);
+        "zset-max-listpack-value".alias("zset-max-ziplist-value").memory(0, LONG);
     hll_sparse_max_bytes: usize = 3000, "hll-sparse-max-bytes".memory(0, LONG).not_yet(TYPES);
     stream_node_max_bytes: usize = 4096, "stream-node-max-bytes".memory(0, LONG).not_yet(TYPES);
     stream_node_max_entries: u64 = 100, "stream-node-max-entries".number(0, LONG).not_yet(TYPES);

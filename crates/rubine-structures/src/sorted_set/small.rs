@@ -88,10 +88,11 @@ impl DoubleEndedIterator for Elements<'_> {
     }
 }
 
-/// Hands over a score as an item: an integer of 1, 2 or 4 bytes where it is one, else the bits.
+/// Hands over a score as an item: an integer of 1, 2 or 4 bytes where it is one, else the bits. As in the listpacks of
+/// Redis, zero loses its sign.
 fn with_item(score: f64, take: impl FnOnce(&[u8])) {
     let integer = score as i32;
-    if f64::from(integer).to_bits() != score.to_bits() {
+    if f64::from(integer).to_bits() != (score + 0.0).to_bits() {
         take(&score.to_le_bytes());
     } else if let Ok(byte) = i8::try_from(integer) {
         take(&byte.to_le_bytes());

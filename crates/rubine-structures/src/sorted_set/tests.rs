@@ -92,7 +92,7 @@ fn apply(set: &mut SortedSet, model: &mut Model, step: &Step) {
 }
 
 fn bits(elements: &[(Vec<u8>, f64)]) -> Vec<(Vec<u8>, u64)> {
-    elements.iter().map(|(m, s)| (m.clone(), s.to_bits())).collect()
+    elements.iter().map(|(m, s)| (m.clone(), (s + 0.0).to_bits())).collect()
 }
 
 fn check(set: &SortedSet, model: &Model) {
@@ -108,7 +108,7 @@ fn check(set: &SortedSet, model: &Model) {
         }
     }
     for (rank, (member, score)) in expected.iter().enumerate() {
-        assert_eq!(set.score(member).map(f64::to_bits), Some(score.to_bits()));
+        assert_eq!(set.score(member), Some(*score));
         assert_eq!(set.rank(member).map(|(rank, _)| rank), Some(rank as u64));
         assert_eq!(set.nth(rank as u64), Some((&**member, *score)));
     }
@@ -145,6 +145,8 @@ fn check(set: &SortedSet, model: &Model) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
     #[test]
     fn it_equals_a_map_and_clones_stay_as_they_were(steps in steps()) {
         let (mut set, mut model) = (SortedSet::new(), Model::new());
@@ -194,6 +196,23 @@ fn limits_decide_the_form() {
     other.insert(&[b'm'; 65], 1.0, LIMITS);
     assert_eq!(other.encoding(), Encoding::Skiplist);
     assert_eq!((set.len(), other.len()), (25, 24));
+}
+
+/// As in Redis: a listpack has it as an integer.
+#[test]
+fn zero_keeps_its_sign_in_the_large_form() {
+    let mut set = SortedSet::new();
+    set.insert(b"a", -0.0, LIMITS);
+    assert!(set.score(b"a").unwrap().is_sign_positive());
+    set.expect(25, 1, LIMITS);
+    set.insert(b"a", -0.0, LIMITS);
+    set.insert(b"b", 0.0, LIMITS);
+    set.insert(b"A", 0.0, LIMITS);
+    assert!(set.score(b"a").unwrap().is_sign_negative());
+    let members: Vec<_> = set.iter().map(|(member, _)| member).collect();
+    assert_eq!(members, [b"A", b"a", b"b"]);
+    assert_eq!(set.count_before(Position::BeforeScore(-0.0)), 0);
+    assert_eq!(set.count_before(Position::AfterScore(-0.0)), 3);
 }
 
 /// A large set costs little more than what it has to hold twice: members of 16 bytes and their scores.

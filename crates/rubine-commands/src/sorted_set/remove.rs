@@ -1,0 +1,97 @@
+//! ZREM and the plain forms of ZPOP: elements are taken out. Never waits for one.
+
+use rubine_keyspace::Key;
+use rubine_structures::sorted_set::Direction;
+
+use super::elements::{Layout, write_elements};
+use super::{find_mut, note_removed};
+use crate::command::Command;
+use crate::context::Context;
+use crate::error::{CommandError, CommandResult};
+use crate::event::Event;
+
+pub(super) const ZREM: Command = Command::new("ZREM", zrem)
+    .summary("Removes members. A sorted set without members is removed.")
+    .syntax("key member [member ...]")
+    .since("1.2.0")
+    .complexity("O(M*log(N)) with N the number of members and M the number of those removed.")
+    .arity(-3)
+    .writes()
+    .fast()
+    .key("RW DELETE");
+
+fn zrem(cx: &mut Context<'_, '_>) -> CommandResult {
+    let key = cx.key(1);
+    let Some(set) = find_mut(&mut cx.keys, key)? else {
+        cx.reply.integer(0);
+        return Ok(());
+    };
+    let removed = cx.args.from(2).filter(|member| set.remove(member)).count() as u64;
+    let is_emptied = set.is_empty();
+    if 0 < removed {
+        note_removed(cx, key, Event::ZREM, removed, is_emptied);
+    }
+    cx.reply.integer(removed as i64);
+    Ok(())
+}
+
+pub(super) const ZPOPMIN: Command = Command::new("ZPOPMIN", |cx| pop(cx, Direction::Ascending))
+    .summary("Takes the member with the lowest score, or several. A sorted set without members is removed.")
+    .syntax("key [count]")
+    .since("5.0.0")
+    .complexity("O(log(N)*M) with N the number of members and M the number of those returned.")
+    .arity(-2)
+    .writes()
+    .fast()
+    .key("RW ACCESS DELETE");
+
+pub(super) const ZPOPMAX: Command = Command::new("ZPOPMAX", |cx| pop(cx, Direction::Descending))
+    .summary("Takes the member with the highest score, or several. A sorted set without members is removed.")
+    .syntax("key [count]")
+    .since("5.0.0")
+    .complexity("O(log(N)*M) with N the number of members and M the number of those returned.")
+    .arity(-2)
+    .writes()
+    .fast()
+    .key("RW ACCESS DELETE");
+
+fn pop(cx: &mut Context<'_, '_>, from: Direction) -> CommandResult {
+    let (count_max, layout) = match cx.args.len() {
+        2 => (1, Layout::Flat),
+        3 => {
+            let count = cx.args.count(2).ok_or(CommandError::NotPositive)?;
+            (count as u64, Layout::of(true, cx.reply.protocol()))
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    let key = cx.key(1);
+    let count = find_mut(&mut cx.keys, key)?.map_or(0, |set| set.len().min(count_max));
+    layout.write_header(&mut cx.reply, count);
+    if 0 < count {
+        take(cx, key, from, count, layout)?;
+    }
+    Ok(())
+}
+
+/// Takes `count` elements, which there are, and writes them. The header is the caller's.
+pub(super) fn take(
+    cx: &mut Context<'_, '_>,
+    key: Key<'_>,
+    from: Direction,
+    count: u64,
+    layout: Layout,
+) -> CommandResult {
+    let set = find_mut(&mut cx.keys, key)?.expect("the caller found it");
+    let (ranks, event) = match from {
+        Direction::Ascending => (0..count, Event::ZPOPMIN),
+        Direction::Descending => (set.len() - count..set.len(), Event::ZPOPMAX),
+    };
+    write_elements(&mut cx.reply, set, ranks.clone(), from, layout);
+    let is_emptied = count == set.len();
+    // A set that goes altogether goes with its key, to be freed elsewhere.
+    if !is_emptied {
+        set.remove_range(ranks);
+    }
+    note_removed(cx, key, event, count, is_emptied);
+    Ok(())
+}

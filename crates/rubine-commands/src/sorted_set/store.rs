@@ -1,0 +1,58 @@
+//! Storing what was computed under a key, and ZRANGESTORE. Never changes a source.
+
+use rubine_keyspace::Key;
+use rubine_structures::sorted_set::SortedSet;
+use rubine_structures::value::Value;
+
+use super::range::{Use, Wanted};
+use super::{find, form_limits};
+use crate::command::Command;
+use crate::context::Context;
+use crate::error::CommandResult;
+use crate::event::Event;
+
+/// Puts a result under `key`, in place of whatever is there, and replies with its length. An empty one removes the key.
+pub(super) fn store(cx: &mut Context<'_, '_>, key: Key<'_>, result: SortedSet, event: Event) {
+    let count = result.len();
+    if 0 < count {
+        if cx.keys.store(key, Value::SortedSet(result), None) {
+            cx.notify(key, Event::NEW);
+        }
+        cx.touched(key, event);
+    } else if cx.keys.remove(key) {
+        cx.touched(key, Event::DEL);
+    }
+    cx.reply.integer(count as i64);
+}
+
+pub(super) const ZRANGESTORE: Command = Command::new("ZRANGESTORE", zrangestore)
+    .summary("Stores the members in a range of ranks, scores or the alphabet under a key.")
+    .syntax("destination source min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]")
+    .since("6.2.0")
+    .complexity("O(log(N)+M) with N the number of members and M the number of those stored.")
+    .arity(-5)
+    .writes()
+    .denies_oom()
+    .key_at(1, "OW UPDATE")
+    .key_at(2, "RO ACCESS");
+
+fn zrangestore(cx: &mut Context<'_, '_>) -> CommandResult {
+    let wanted = Wanted::parse(cx.args, 3, None, None, Use::Store)?;
+    let (destination, source) = (cx.key(1), cx.key(2));
+    let limits = form_limits(cx.limits);
+    let result = match find(&mut cx.keys, source)? {
+        None => SortedSet::new(),
+        Some(set) => {
+            let ranks = wanted.ranks(set);
+            let is_all = ranks == (0..set.len());
+            if is_all && limits.entries < set.len() as usize {
+                set.clone()
+            } else {
+                let elements = set.iter_range(ranks, wanted.direction).collect();
+                SortedSet::from_elements(elements, limits)
+            }
+        }
+    };
+    store(cx, destination, result, Event::ZRANGESTORE);
+    Ok(())
+}
