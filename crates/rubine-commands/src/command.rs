@@ -240,6 +240,8 @@ pub struct Spec {
     pub scope: Scope,
     /// Hints for clients that send it to several servers, in COMMAND INFO's words; empty for none.
     pub tips: &'static str,
+    /// Its subcommands are forms of one command: in statistics they count as that, and in COMMAND they do not show.
+    pub counts_as_one: bool,
     acl: Acl,
     keys: [Option<KeySpec>; KEY_SPECS_MAX],
 }
@@ -341,6 +343,7 @@ impl<H: Copy> Command<H> {
             flags: Flags::empty(),
             scope: Scope::Keys,
             tips: "",
+            counts_as_one: false,
             acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
         };
@@ -382,6 +385,12 @@ impl<H: Copy> Command<H> {
     /// Hints for clients that send it to several servers, as `"request_policy:all_shards response_policy:agg_sum"`.
     pub const fn tips(mut self, tips: &'static str) -> Self {
         self.spec.tips = tips;
+        self
+    }
+
+    /// Its subcommands are forms of one command.
+    pub const fn counts_as_one(mut self) -> Self {
+        self.spec.counts_as_one = true;
         self
     }
 

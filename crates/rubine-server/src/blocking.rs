@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rubine_commands::{Args, Wait, may_serve};
+use rubine_commands::{Args, CommandError, Wait, may_serve};
 use rubine_keyspace::{Key, Locked, ShardSet, Waiter, WaiterState};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -111,7 +111,11 @@ impl Core {
         }
         let Some(blocked) = self.leave_queues(client) else { return };
         if with_error {
-            answer(client, |reply| reply.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+            let error = CommandError::text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            if let Some(entry) = self.server.commands.all().get(client.last_command) {
+                self.count_rejection(entry, &error);
+            }
+            answer(client, |reply| reply.error(&error.to_string()));
         } else {
             answer(client, |reply| blocked.on_timeout.write(reply));
         }

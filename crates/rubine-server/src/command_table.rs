@@ -171,8 +171,10 @@ impl Builder {
                 drafts.push((&HELP.spec, Run::Session(HELP.run)));
             }
             let mut subcommands = Vec::new();
+            let counts_as_one = draft.spec.counts_as_one;
             for (spec, run) in drafts {
                 let full_name = format!("{name}|{}", spec.name.to_ascii_lowercase());
+                // What counts as one has one number: the next, which the name in front will have.
                 let number = table.all.len();
                 let entry = Entry {
                     spec,
@@ -184,7 +186,9 @@ impl Builder {
                     subcommands: Vec::new(),
                 };
                 let entry: &'static Entry = Box::leak(Box::new(entry));
-                table.all.push(entry);
+                if !counts_as_one {
+                    table.all.push(entry);
+                }
                 subcommands.push(entry);
             }
             let number = table.all.len();

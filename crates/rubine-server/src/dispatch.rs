@@ -17,6 +17,7 @@ use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run};
 use crate::cron::tell_due;
 use crate::gates;
+use crate::latency::Histogram;
 use crate::server::Server;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -393,7 +394,11 @@ impl Core {
         let now = ticks::now();
         let stats = &self.stats().commands[entry.number];
         stats.calls.add(1);
-        stats.ticks.add(now.wrapping_sub(self.ticks));
+        let spent = now.wrapping_sub(self.ticks);
+        stats.ticks.add(spent);
+        if self.settings.tracks_latency {
+            stats.latency.get_or_init(Histogram::default).record(spent);
+        }
         self.ticks = now;
         if let Err(error) = result {
             self.count_failure(entry, error);
@@ -403,6 +408,13 @@ impl Core {
     /// Counts the failure of a command that is counted itself.
     pub(crate) fn count_failure(&mut self, entry: &'static Entry, error: &CommandError) {
         self.stats().commands[entry.number].failed_calls.add(1);
+        self.stats().error_replies.add(1);
+        self.server.errors.count(error);
+    }
+
+    /// Counts an error that a command was answered with before or instead of running.
+    pub(crate) fn count_rejection(&mut self, entry: &'static Entry, error: &CommandError) {
+        self.stats().commands[entry.number].rejected_calls.add(1);
         self.stats().error_replies.add(1);
         self.server.errors.count(error);
     }

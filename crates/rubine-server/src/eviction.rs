@@ -169,15 +169,11 @@ impl Core {
     }
 }
 
-/// Whether a command may make the data grow, or the queue of a transaction.
+/// Whether a command may make the data grow, or runs queued ones that may.
 fn adds_memory(client: &Client, entry: &Entry) -> bool {
-    let denied = Flags::DENYOOM;
-    let Some(transaction) = &client.transaction else { return entry.spec.flags.contains(denied) };
-    match entry.spec.name {
-        "EXEC" => transaction.has_any(denied),
-        "DISCARD" | "QUIT" | "RESET" => false,
-        _ => true,
-    }
+    let is_exec = entry.spec.name == "EXEC";
+    let queued = client.transaction.as_ref().filter(|_| is_exec);
+    entry.spec.flags.contains(Flags::DENYOOM) || queued.is_some_and(|it| it.has_any(Flags::DENYOOM))
 }
 
 fn rule_of(policy: MaxmemoryPolicy) -> Option<EvictionRule> {

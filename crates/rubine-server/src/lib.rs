@@ -11,6 +11,7 @@ mod cron;
 mod dispatch;
 mod eviction;
 mod gates;
+mod latency;
 mod limits;
 mod listener;
 pub mod logging;

@@ -1,6 +1,9 @@
 //! Counters that INFO adds up. Each worker writes its own, on cache lines of its own; nobody waits for anybody.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::latency::Histogram;
 
 /// A counter that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -12,6 +15,13 @@ impl Counter {
     pub(crate) fn add(&self, count: u64) {
         if count != 0 {
             self.0.store(self.0.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        }
+    }
+
+    /// Raises the counter to `value`. Only the owning thread calls this.
+    pub(crate) fn raise_to(&self, value: u64) {
+        if self.get() < value {
+            self.set(value);
         }
     }
 
@@ -35,6 +45,8 @@ pub(crate) struct CommandStats {
     pub(crate) rejected_calls: Counter,
     /// Ran and replied with an error.
     pub(crate) failed_calls: Counter,
+    /// Made when the command is first measured: most commands are never sent.
+    pub(crate) latency: OnceLock<Histogram>,
 }
 
 /// The counters of one worker.
@@ -71,13 +83,20 @@ pub(crate) struct WorkerStats {
     /// Time that was spent on expiry nobody asked for, and how often it was not enough.
     pub(crate) expiry_ticks: Counter,
     pub(crate) expiry_cap_reached: Counter,
+    /// Time of what happens by the clock, and the most that a turn has been.
+    pub(crate) cron_ticks: Counter,
+    pub(crate) turn_ticks_max: Counter,
+    pub(crate) turn_commands_max: Counter,
 }
 
 impl WorkerStats {
     /// Lets everything start anew that is not a state of the moment.
     pub(crate) fn reset(&self) {
         for command in &self.commands {
-            let CommandStats { calls, ticks, rejected_calls, failed_calls } = command;
+            let CommandStats { calls, ticks, rejected_calls, failed_calls, latency } = command;
+            if let Some(latency) = latency.get() {
+                latency.reset();
+            }
             for counter in [calls, ticks, rejected_calls, failed_calls] {
                 counter.set(0);
             }
@@ -101,6 +120,9 @@ impl WorkerStats {
             &self.busy_ticks,
             &self.expiry_ticks,
             &self.expiry_cap_reached,
+            &self.cron_ticks,
+            &self.turn_ticks_max,
+            &self.turn_commands_max,
         ];
         for counter in counters {
             counter.set(0);

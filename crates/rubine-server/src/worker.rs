@@ -88,6 +88,8 @@ pub(crate) struct Worker {
     woken_at: u64,
     /// The worker that gets the next connection.
     next_turn: usize,
+    /// Requests that were taken in this turn.
+    turn_requests: usize,
 }
 
 impl Worker {
@@ -107,6 +109,7 @@ impl Worker {
             settings_version: 0,
             woken_at: ticks::now(),
             next_turn: 0,
+            turn_requests: 0,
         }
     }
 
@@ -122,8 +125,10 @@ impl Worker {
             self.end_pause();
             self.serve_scheduled();
             self.end_waits();
+            let cron_start = ticks::now();
             self.cron.run(&mut self.core);
             self.cron.look_after(&mut self.core, &mut self.clients, &mut self.scheduled);
+            self.core.stats().cron_ticks.add(ticks::now().wrapping_sub(cron_start));
             self.core.flush_counts();
             self.core.server.journal.notify();
         }
@@ -133,7 +138,10 @@ impl Worker {
     /// Sleeps until something happens or is due.
     fn wait(&mut self, events: &mut Events) {
         let awake_ticks = ticks::now().wrapping_sub(self.woken_at);
-        self.core.stats().busy_ticks.add(awake_ticks);
+        let stats = self.core.stats();
+        stats.busy_ticks.add(awake_ticks);
+        stats.turn_ticks_max.raise_to(awake_ticks);
+        stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let timeout_ms = if self.scheduled.is_empty() && !self.core.must_evict_more {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
@@ -399,6 +407,7 @@ impl Worker {
     /// Runs the batch, client by client, in the order of arrival.
     fn execute_batch(&mut self) {
         let Batch { requests, args, .. } = &mut self.batch;
+        self.turn_requests += requests.len();
         let mut requests = requests.drain(..).peekable();
         while let Some(slot) = requests.peek().map(|it| it.client) {
             let Some(client) = &mut self.clients[slot] else {

@@ -25,6 +25,7 @@ pub(crate) const COMMANDS: &[Command] = &[DEBUG];
 const DEBUG: Command = <Command>::container("DEBUG", unknown_form, FORMS)
     .summary("Looks inside, for tests.")
     .complexity("O(1)")
+    .counts_as_one()
     .flag(FLAGS);
 
 const FORMS: &[Command] = &[

@@ -3,7 +3,7 @@
 use rubine_keyspace::AccessPolicy;
 use rubine_structures::record::RecordRef;
 
-use crate::command::{Acl, Command, Flags};
+use crate::command::{Acl, Command};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 
@@ -19,8 +19,7 @@ const OBJECT: Command = <Command>::container("OBJECT", unknown_object_form, OBJE
     .since("2.2.3")
     .complexity("O(1)");
 
-const OBJECT_FORMS: &[Command] =
-    &[OBJECT_ENCODING, OBJECT_FREQ, OBJECT_HELP, OBJECT_IDLETIME, OBJECT_REFCOUNT];
+const OBJECT_FORMS: &[Command] = &[OBJECT_ENCODING, OBJECT_FREQ, OBJECT_IDLETIME, OBJECT_REFCOUNT];
 
 fn unknown_object_form(cx: &mut Context<'_, '_>) -> CommandResult {
     Err(CommandError::unknown_subcommand(cx.args, "OBJECT"))
@@ -104,35 +103,6 @@ fn refcount(cx: &mut Context<'_, '_>) -> CommandResult {
     match cx.keys.find_untouched(cx.key(2)) {
         Some(_) => cx.reply.integer(1),
         None => cx.reply.null(),
-    }
-    Ok(())
-}
-
-const OBJECT_HELP: Command = Command::new("HELP", help)
-    .summary("Lists the forms of OBJECT.")
-    .since("6.2.0")
-    .complexity("O(1)")
-    .arity(2)
-    .flag(Flags::LOADING.union(Flags::STALE))
-    .also(Acl::KEYSPACE);
-
-fn help(cx: &mut Context<'_, '_>) -> CommandResult {
-    let lines = [
-        "OBJECT <form> [<arg> ...]. Forms are:",
-        "ENCODING <key>",
-        "    How the value is held: int, embstr, raw, listpack and so on.",
-        "FREQ <key>",
-        "    The logarithmic counter of accesses; under an LFU policy only.",
-        "IDLETIME <key>",
-        "    Seconds since the last access; not under an LFU policy.",
-        "REFCOUNT <key>",
-        "    How many keys hold the value together.",
-        "HELP",
-        "    This list.",
-    ];
-    cx.reply.array(lines.len());
-    for line in lines {
-        cx.reply.simple(line);
     }
     Ok(())
 }

@@ -285,9 +285,9 @@ directives! {
         "commandlog-large-reply-max-len".number(0, LONG).not_yet(COMMANDLOG);
     latency_monitor_threshold: u64 = 0,
         "latency-monitor-threshold".number(0, LONG).not_yet(LATENCY);
-    latency_tracking: bool = true, "latency-tracking".not_yet(LATENCY);
+    latency_tracking: bool = true, "latency-tracking";
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
-        "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN).not_yet(LATENCY);
+        "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN);
 
     // Snapshots.
     save: Vec<SavePoint> = DEFAULT_SAVE_POINTS.to_vec(),

@@ -48,6 +48,11 @@ fn report(source: &Source<'_>, wanted: &Wanted) -> String {
         text.title(section.title);
         (section.write)(source, &mut text);
     }
+    // Shown to those only who name it.
+    if wanted.names.iter().any(|it| it == b"debug") {
+        text.title("Debug");
+        counters::debug(source, &mut text);
+    }
     text.finish()
 }
 
@@ -121,6 +126,7 @@ const SECTIONS: &[Section] = &[
     Section::usual("modules", "Modules", |_, _| {}),
     Section::further("commandstats", "Commandstats", counters::commands),
     Section::usual("errorstats", "Errorstats", counters::errors),
+    Section::further("latencystats", "Latencystats", counters::latencies),
     Section::usual("cluster", "Cluster", server::cluster),
     Section::usual("keyspace", "Keyspace", server::keyspace),
 ];

@@ -89,8 +89,9 @@ pub(super) fn describe(entry: &Entry, reply: &mut Reply<'_>) {
     for it in keys {
         key_spec(it, reply);
     }
-    reply.array(entry.subcommands.len());
-    for subcommand in &entry.subcommands {
+    let subcommands = if spec.counts_as_one { &[][..] } else { &entry.subcommands };
+    reply.array(subcommands.len());
+    for subcommand in subcommands {
         describe(subcommand, reply);
     }
 }

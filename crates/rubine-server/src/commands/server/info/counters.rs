@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
+use crate::latency::percentile;
 use crate::stats::{CommandStats, WorkerStats};
 use crate::sys::ticks;
 
@@ -157,6 +158,45 @@ pub(super) fn commands(source: &Source<'_>, text: &mut Text) {
             ),
         );
     }
+}
+
+/// How long each command takes, for the percentiles that the configuration names.
+pub(super) fn latencies(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let percentiles = &server.config.load().latency_tracking_info_percentiles;
+    if !server.config.load().latency_tracking {
+        return;
+    }
+    for entry in server.commands.all() {
+        let mut counts = Vec::new();
+        for stats in &server.stats {
+            if let Some(latency) = stats.commands[entry.number].latency.get() {
+                latency.add_to(&mut counts);
+            }
+        }
+        let shown: Vec<_> = percentiles
+            .iter()
+            .filter_map(|&percent| {
+                let micros = percentile(&counts, percent)? as f64 / ticks::per_microsecond();
+                Some(format!("p{percent}={micros:.3}"))
+            })
+            .collect();
+        if !shown.is_empty() {
+            let name = format!("latency_percentiles_usec_{}", entry.full_name);
+            text.field(&name, shown.join(","));
+        }
+    }
+}
+
+/// What only developers look at.
+pub(super) fn debug(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let micros = |ticks: u64| (ticks as f64 / ticks::per_microsecond()) as u64;
+    let most = |counter: fn(&WorkerStats) -> u64| server.stats.iter().map(counter).max();
+    text.field("eventloop_duration_aof_sum", 0);
+    text.field("eventloop_duration_cron_sum", micros(server.total(|it| it.cron_ticks.get())));
+    text.field("eventloop_duration_max", micros(most(|it| it.turn_ticks_max.get()).unwrap_or(0)));
+    text.field("eventloop_cmd_per_cycle_max", most(|it| it.turn_commands_max.get()).unwrap_or(0));
 }
 
 /// Each error code that was replied.
