@@ -29,6 +29,8 @@ use crate::sys::ticks;
 const GROUP_CLIENTS_MAX: usize = 16;
 /// Requests that are parsed before the first of them runs.
 const BATCH_REQUESTS_MAX: usize = 64;
+/// Room for so many arguments is kept from batch to batch; a request may have far more.
+const ARGS_KEPT_MAX: usize = 1 << 14;
 /// Keys of one request that are fetched ahead.
 const PREFETCHED_KEYS_MAX: usize = 16;
 /// Requests of one client in one turn; the rest has to wait for the others.
@@ -444,6 +446,7 @@ impl Worker {
         }
         drop(requests);
         args.clear();
+        args.shrink_to(ARGS_KEPT_MAX);
     }
 
     /// Sends what was written, and decides what becomes of each client.
