@@ -9,6 +9,8 @@ mod ci;
 mod clock;
 mod compat;
 mod docs;
+mod e2e;
+mod fuzz;
 mod oracle;
 mod peer;
 mod process;
@@ -35,6 +37,10 @@ enum Command {
     Compat(compat::Options),
     /// Measures our server against a real Valkey
     Bench(bench::Options),
+    /// Lets the clients that people use do what they do every day
+    E2e(e2e::Options),
+    /// Sends random commands to a server
+    Fuzz(fuzz::Options),
     /// All that must hold before a change is taken
     Ci,
 }
@@ -50,6 +56,8 @@ fn main() -> ExitCode {
         Command::Docs => docs::run(),
         Command::Compat(options) => compat::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::E2e(options) => e2e::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     };
     match result {

@@ -312,3 +312,6 @@ fn send_to(path: &std::ffi::OsStr, message: &[u8]) -> std::io::Result<()> {
     socket.send_to_addr(message, &address)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

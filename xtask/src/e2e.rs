@@ -1,0 +1,97 @@
+//! `cargo xtask e2e`: redis-py and ioredis, as programs use them, against our server. Installs them beside the build;
+//! where Python or Node are not at hand it says so and goes on.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rubine_testing::server::{Server, ServerOptions};
+
+use crate::Failure;
+use crate::build;
+use crate::process::{find_program, output_of_both, root, target_directory};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// The server, instead of one built for it
+    #[arg(long)]
+    server: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let program = match &options.server {
+        Some(path) => path.canonicalize()?,
+        None => build::server("dev")?,
+    };
+    let folder = target_directory().join("e2e");
+    std::fs::create_dir_all(&folder)?;
+    let mut failures = Vec::new();
+    for (name, prepare) in CLIENTS {
+        let script = match prepare(&folder) {
+            Ok(script) => script,
+            Err(reason) => {
+                println!("e2e: without {name}: {reason}");
+                continue;
+            }
+        };
+        let server = ServerOptions::new(&program).with("workers", "3").start()?;
+        match play(script, &server) {
+            Ok(printed) => println!("e2e: {name}: {}", printed.trim()),
+            Err(failure) => failures.push(format!("e2e: {name}: {failure}\n{}", server.log())),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
+/// Installs a client library; gives the command that runs its script, or why there is none.
+type Prepare = fn(&Path) -> Result<Command, String>;
+
+const CLIENTS: [(&str, Prepare); 2] =
+    [("redis-py", prepare_redis_py), ("ioredis", prepare_ioredis)];
+
+fn play(mut script: Command, server: &Server) -> Result<String, Failure> {
+    let port = server.address().port().to_string();
+    output_of_both(script.env("RUBINE_PORT", port))
+}
+
+fn prepare_redis_py(folder: &Path) -> Result<Command, String> {
+    let python = find_program("python3").ok_or("there is no python3")?;
+    let requirements = root().join("tests/e2e/requirements.txt");
+    let environment = folder.join("python");
+    let own_python = environment.join("bin/python");
+    if !own_python.is_file() {
+        install(Command::new(python).args(["-m", "venv"]).arg(&environment))?;
+    }
+    install(
+        Command::new(&own_python)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+            .arg("--requirement")
+            .arg(requirements),
+    )?;
+    let mut command = Command::new(own_python);
+    command.arg(root().join("tests/e2e/redis_py.py"));
+    Ok(command)
+}
+
+fn prepare_ioredis(folder: &Path) -> Result<Command, String> {
+    let node = find_program("node").ok_or("there is no node")?;
+    let npm = find_program("npm").ok_or("there is no npm")?;
+    let copy = |name: &str| {
+        let from = root().join("tests/e2e").join(name);
+        std::fs::copy(from, folder.join(name)).map_err(|error| format!("{name}: {error}"))
+    };
+    copy("package.json")?;
+    copy("ioredis.mjs")?;
+    let mut npm = Command::new(npm);
+    install(npm.current_dir(folder).args(["install", "--silent", "--no-audit", "--no-fund"]))?;
+    let mut command = Command::new(node);
+    command.current_dir(folder).arg("ioredis.mjs");
+    Ok(command)
+}
+
+/// Without network this fails, which is no fault of ours.
+fn install(command: &mut Command) -> Result<(), String> {
+    output_of_both(command).map(drop).map_err(|failure| {
+        let text = failure.to_string();
+        text.lines().next_back().unwrap_or("it cannot be installed").to_owned()
+    })
+}
