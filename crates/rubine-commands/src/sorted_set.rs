@@ -12,8 +12,11 @@ use crate::error::CommandError;
 use crate::event::Event;
 use crate::limits::Limits;
 
+mod combine;
 mod elements;
 mod interval;
+mod pop;
+mod random;
 mod range;
 mod read;
 mod remove;
@@ -21,26 +24,41 @@ mod score;
 mod store;
 
 pub(crate) const COMMANDS: &[Command] = &[
+    pop::BZMPOP,
+    pop::BZPOPMAX,
+    pop::BZPOPMIN,
     score::ZADD,
     read::ZCARD,
     interval::ZCOUNT,
+    combine::ZDIFF,
+    combine::ZDIFFSTORE,
     score::ZINCRBY,
+    combine::ZINTER,
+    combine::ZINTERCARD,
+    combine::ZINTERSTORE,
     interval::ZLEXCOUNT,
+    pop::ZMPOP,
     read::ZMSCORE,
     remove::ZPOPMAX,
     remove::ZPOPMIN,
+    random::ZRANDMEMBER,
     range::ZRANGE,
     range::ZRANGEBYLEX,
     range::ZRANGEBYSCORE,
     store::ZRANGESTORE,
     read::ZRANK,
     remove::ZREM,
+    remove::ZREMRANGEBYLEX,
+    remove::ZREMRANGEBYRANK,
+    remove::ZREMRANGEBYSCORE,
     range::ZREVRANGE,
     range::ZREVRANGEBYLEX,
     range::ZREVRANGEBYSCORE,
     read::ZREVRANK,
     read::ZSCAN,
     read::ZSCORE,
+    combine::ZUNION,
+    combine::ZUNIONSTORE,
 ];
 
 /// The sorted set under a key, for reading; an error if there is something else.

@@ -1,9 +1,10 @@
-//! ZREM and the plain forms of ZPOP: elements are taken out. Never waits for one.
+//! ZREM, ZREMRANGEBY and the plain forms of ZPOP: elements are taken out. Never waits for one.
 
 use rubine_keyspace::Key;
 use rubine_structures::sorted_set::Direction;
 
 use super::elements::{Layout, write_elements};
+use super::interval::{By, Interval};
 use super::{find_mut, note_removed};
 use crate::command::Command;
 use crate::context::Context;
@@ -32,6 +33,61 @@ fn zrem(cx: &mut Context<'_, '_>) -> CommandResult {
         note_removed(cx, key, Event::ZREM, removed, is_emptied);
     }
     cx.reply.integer(removed as i64);
+    Ok(())
+}
+
+pub(super) const ZREMRANGEBYRANK: Command =
+    Command::new("ZREMRANGEBYRANK", |cx| remove_range(cx, By::Rank, Event::ZREMRANGEBYRANK))
+        .summary(
+            "Removes the members in a range of ranks. A sorted set without members is removed.",
+        )
+        .syntax("key start stop")
+        .since("2.0.0")
+        .complexity("O(log(N)+M) with N the number of members and M the number of those removed.")
+        .arity(4)
+        .writes()
+        .key("RW DELETE");
+
+pub(super) const ZREMRANGEBYSCORE: Command = Command::new("ZREMRANGEBYSCORE", |cx| {
+    remove_range(cx, By::Score, Event::ZREMRANGEBYSCORE)
+})
+.summary("Removes the members whose score is in a range. A sorted set without members is removed.")
+.syntax("key min max")
+.since("1.2.0")
+.complexity("O(log(N)+M) with N the number of members and M the number of those removed.")
+.arity(4)
+.writes()
+.key("RW DELETE");
+
+pub(super) const ZREMRANGEBYLEX: Command = Command::new("ZREMRANGEBYLEX", |cx| {
+    remove_range(cx, By::Member, Event::ZREMRANGEBYLEX)
+})
+.summary("Removes the members in a range of the alphabet. A sorted set without members is removed.")
+.syntax("key min max")
+.since("2.8.9")
+.complexity("O(log(N)+M) with N the number of members and M the number of those removed.")
+.arity(4)
+.writes()
+.key("RW DELETE");
+
+fn remove_range(cx: &mut Context<'_, '_>, by: By, event: Event) -> CommandResult {
+    let interval = Interval::parse(by, cx.args.at(2), cx.args.at(3))?;
+    let key = cx.key(1);
+    let Some(set) = find_mut(&mut cx.keys, key)? else {
+        cx.reply.integer(0);
+        return Ok(());
+    };
+    let ranks = interval.ranks(set, Direction::Ascending);
+    let count = ranks.end - ranks.start;
+    let is_emptied = count == set.len();
+    // A set that goes altogether goes with its key, to be freed elsewhere.
+    if !is_emptied {
+        set.remove_range(ranks);
+    }
+    if 0 < count {
+        note_removed(cx, key, event, count, is_emptied);
+    }
+    cx.reply.integer(count as i64);
     Ok(())
 }
 
