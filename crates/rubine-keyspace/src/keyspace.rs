@@ -403,8 +403,13 @@ impl Locked<'_> {
     }
 
     /// Registers `watch` at a key.
-    pub fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
-        self.shard_mut(Key::new(key)).watch(db, key, watch);
+    pub fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
+        self.shard_mut(Key::new(key)).watch(db, key, watch, now);
+    }
+
+    /// Whether a watched key has fallen due since `watch` began: EXEC takes that for a change.
+    pub fn fell_due(&self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) -> bool {
+        self.shard(Key::new(key)).fell_due(db, key, watch, now)
     }
 
     /// Takes `watch` away from a key.

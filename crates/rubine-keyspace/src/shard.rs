@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rubine_base::hash::HashMap;
+use rubine_structures::record::RecordRef;
 use rubine_structures::table::{Hints, Table};
 
 use crate::key::{SHARD_COUNT, table_hash};
@@ -11,6 +12,14 @@ use crate::watch::Watch;
 
 /// A key and its database.
 type DbKey = (usize, Box<[u8]>);
+
+/// A client that watches a key.
+#[derive(Debug)]
+struct Watcher {
+    watch: Arc<Watch>,
+    /// The key was due already when the watch began.
+    was_due: bool,
+}
 
 /// Databases from this on do without hints for prefetching.
 pub(crate) const HINTED_DBS: usize = 16;
@@ -28,7 +37,7 @@ pub struct Shard {
     tables: Vec<Table>,
     number: usize,
     hints: Hints,
-    watches: HashMap<DbKey, Vec<Arc<Watch>>>,
+    watches: HashMap<DbKey, Vec<Watcher>>,
     pub(crate) waiters: Waiters,
 }
 
@@ -98,21 +107,35 @@ impl Shard {
         self.waiters.key_count()
     }
 
-    pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
-        let watches = self.watches.entry((db, key.into())).or_default();
-        if !watches.iter().any(|it| Arc::ptr_eq(it, watch)) {
-            watches.push(watch.clone());
+    pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
+        let was_due = self.is_due(db, key, now);
+        let watchers = self.watches.entry((db, key.into())).or_default();
+        if !watchers.iter().any(|it| Arc::ptr_eq(&it.watch, watch)) {
+            watchers.push(Watcher { watch: watch.clone(), was_due });
         }
     }
 
     pub(crate) fn unwatch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
         let id = (db, Box::from(key));
-        if let Some(watches) = self.watches.get_mut(&id) {
-            watches.retain(|it| !Arc::ptr_eq(it, watch));
-            if watches.is_empty() {
+        if let Some(watchers) = self.watches.get_mut(&id) {
+            watchers.retain(|it| !Arc::ptr_eq(&it.watch, watch));
+            if watchers.is_empty() {
                 self.watches.remove(&id);
             }
         }
+    }
+
+    /// Whether the key has fallen due since `watch` began.
+    pub(crate) fn fell_due(&self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) -> bool {
+        let watchers = self.watches.get(&(db, Box::from(key))).into_iter().flatten();
+        let was_due = watchers.filter(|it| Arc::ptr_eq(&it.watch, watch)).any(|it| it.was_due);
+        !was_due && self.is_due(db, key, now)
+    }
+
+    /// Whether a key is there and due at `now`.
+    pub(crate) fn is_due(&self, db: usize, key: &[u8], now: i64) -> bool {
+        let record = self.table(db).and_then(|it| it.find(table_hash(key), key));
+        record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now)
     }
 
     /// Whatever hangs on the key of a change: watches break, waiters may be served.
@@ -126,11 +149,25 @@ impl Shard {
         }
     }
 
-    /// Breaks the watches on keys of `db` that exist now or did before a flush or swap.
-    pub(crate) fn break_watches_of_db(&mut self, db: usize, exists: impl Fn(&[u8]) -> bool) {
-        for ((watched_db, key), watches) in &self.watches {
-            if *watched_db == db && exists(key) {
-                mark_broken(watches);
+    fn is_alive(&self, db: usize, key: &[u8], now: i64) -> bool {
+        let record = self.table(db).and_then(|it| it.find(table_hash(key), key));
+        record.is_some_and(|it| it.deadline().is_none_or(|deadline| now < deadline))
+    }
+
+    /// Two databases are about to be exchanged: breaks the watches on keys that are, not due, in either. Of the other
+    /// watched keys, those that will be due after the exchange count as due from the beginning.
+    pub(crate) fn note_exchange(&mut self, first: usize, second: usize, now: i64) {
+        for (db, other) in [(first, second), (second, first)] {
+            for key in self.watched_keys(db) {
+                let is_touched = [first, second].into_iter().any(|db| self.is_alive(db, &key, now));
+                let will_be_due = self.is_due(other, &key, now);
+                for watcher in self.watches.get_mut(&(db, key)).into_iter().flatten() {
+                    if is_touched {
+                        watcher.watch.mark_broken();
+                    } else {
+                        watcher.was_due = will_be_due;
+                    }
+                }
             }
         }
     }
@@ -141,14 +178,13 @@ impl Shard {
 
     #[cold]
     fn break_watches(&mut self, db: usize, key: &[u8]) {
-        if let Some(watches) = self.watches.get(&(db, Box::from(key))) {
-            mark_broken(watches);
+        let exists = self.table(db).is_some_and(|it| it.find(table_hash(key), key).is_some());
+        for watcher in self.watches.get_mut(&(db, Box::from(key))).into_iter().flatten() {
+            // That a key goes which was due already is no change.
+            let is_no_change = std::mem::take(&mut watcher.was_due) && !exists;
+            if !is_no_change {
+                watcher.watch.mark_broken();
+            }
         }
-    }
-}
-
-fn mark_broken(watches: &[Arc<Watch>]) {
-    for watch in watches {
-        watch.mark_broken();
     }
 }

@@ -436,16 +436,14 @@ impl<'a, 'k> View<'a, 'k> {
         for shard in self.locked.shards_mut() {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
             for db in dbs {
-                for key in shard.watched_keys(db) {
-                    let existed = shard.table(db).is_some_and(|table| {
-                        table.find(Key::new(&key).table_hash(), &key).is_some()
-                    });
-                    if existed {
-                        shard.note_change(db, &key);
-                    }
-                }
-                shard.waiters.note_swap(db);
+                let mut watched = shard.watched_keys(db);
+                watched.retain(|key| {
+                    let table = shard.table(db);
+                    table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
+                });
                 tables.extend(shard.take_table(db));
+                watched.iter().for_each(|key| shard.note_change(db, key));
+                shard.waiters.note_swap(db);
             }
         }
         let removed = tables.iter().map(Table::len).sum::<usize>() as u64;
@@ -462,19 +460,7 @@ impl<'a, 'k> View<'a, 'k> {
         }
         let now = self.now;
         for shard in self.locked.shards_mut() {
-            let exists = |shard: &Shard, db: usize, key: &[u8]| {
-                let record =
-                    shard.table(db).and_then(|it| it.find(Key::new(key).table_hash(), key));
-                record.is_some_and(|it| it.deadline().is_none_or(|deadline| now < deadline))
-            };
-            for db in [first, second] {
-                let touched: Vec<_> = shard
-                    .watched_keys(db)
-                    .into_iter()
-                    .filter(|key| exists(shard, first, key) || exists(shard, second, key))
-                    .collect();
-                shard.break_watches_of_db(db, |key| touched.iter().any(|it| **it == *key));
-            }
+            shard.note_exchange(first, second, now);
             shard.swap(first, second);
             shard.waiters.note_swap(first);
             shard.waiters.note_swap(second);

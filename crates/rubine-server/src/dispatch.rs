@@ -343,6 +343,10 @@ impl Core {
         }
         let pending = locked.pending_hand_offs();
         drop(locked);
+        if !pending.is_empty() {
+            // What was handed in may have fallen due while the unit ran.
+            self.now = rubine_base::clock::unix_millis();
+        }
         self.complete_hand_offs(pending);
         self.remove_found_due();
     }

@@ -83,8 +83,6 @@ pub(crate) struct Watches {
 struct WatchedKey {
     db: usize,
     key: Box<[u8]>,
-    /// It was due already when the watch began: that it goes is no change.
-    was_due: bool,
 }
 
 impl Watches {
@@ -155,9 +153,8 @@ fn watch(session: &mut Session<'_>) -> CommandResult {
         if is_known {
             continue;
         }
-        locked.watch(client.db, key, &watch);
-        let was_due = locked.is_due(client.db, Key::new(key), core.now);
-        client.watches.keys.push(WatchedKey { db: client.db, key: key.into(), was_due });
+        locked.watch(client.db, key, &watch, core.now);
+        client.watches.keys.push(WatchedKey { db: client.db, key: key.into() });
     }
     session.reply.ok();
     Ok(())
@@ -211,11 +208,10 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
         shards.add_all(&shards_of(entry.spec, args.as_args(), true));
     }
     let mut locked = core.lock(&shards);
-    let expired = client
-        .watches
-        .keys
-        .iter()
-        .any(|it| !it.was_due && locked.is_due(it.db, Key::new(&it.key), core.now));
+    let expired = client.watches.watch.as_ref().is_some_and(|watch| {
+        let mut keys = client.watches.keys.iter();
+        keys.any(|it| locked.fell_due(it.db, &it.key, watch, core.now))
+    });
     let is_broken = client.watches.is_broken() || expired;
     if let Some(watch) = client.watches.watch.take() {
         for it in client.watches.keys.drain(..) {
