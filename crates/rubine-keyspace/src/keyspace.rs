@@ -376,6 +376,12 @@ impl Locked<'_> {
         })
     }
 
+    /// Whether a hand-off is still due as it was looked up. If the key has changed since, its first waiter may be one
+    /// that could not be served before.
+    pub fn is_current(&self, ready: &Ready) -> bool {
+        self.shard(Key::new(&ready.key)).waiters.is_current(ready)
+    }
+
     /// The hand-off is complete: no waiter of the key can be served, unless the key has changed since.
     pub fn settle_hand_off(&mut self, ready: &Ready) {
         self.shard_mut(Key::new(&ready.key)).waiters.settle(ready);

@@ -162,6 +162,11 @@ impl Waiters {
         self.ready.retain(|it| it != ready);
     }
 
+    /// Whether the hand-off is still due and the key has not changed since `ready` was looked up.
+    pub(crate) fn is_current(&self, ready: &Ready) -> bool {
+        self.ready.contains(ready)
+    }
+
     pub(crate) fn waiting_on(&self, db: usize, key: &[u8]) -> Vec<Arc<Waiter>> {
         let queue = self.queues.get(&(db, Box::from(key)));
         let waiting = queue.into_iter().flatten();

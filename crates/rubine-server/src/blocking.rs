@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use rubine_commands::{Args, CommandError, Wait, may_serve};
-use rubine_keyspace::{Key, Locked, ShardSet, Waiter, WaiterState};
+use rubine_keyspace::{Key, Locked, Ready, ShardSet, Waiter, WaiterState};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
@@ -153,7 +153,7 @@ impl Core {
                 let Some((ready, waiters)) = locked.next_hand_off() else { break };
                 drop(locked);
                 for waiter in &waiters {
-                    let pending = self.serve(waiter);
+                    let Some(pending) = self.serve(waiter, &ready) else { break };
                     shards.extend(pending.into_iter().filter(|it| *it != index));
                 }
                 server.keyspace.lock(&shard).settle_hand_off(&ready);
@@ -162,22 +162,26 @@ impl Core {
     }
 
     /// Runs the command of one waiter, if it still waits; its client gets the reply by mail. Returns the shards on
-    /// which hand-offs are due now.
-    fn serve(&mut self, waiter: &Arc<Waiter>) -> Vec<usize> {
+    /// which hand-offs are due now, or `None` without doing anything if the key has changed since `ready` was looked up:
+    /// then an earlier waiter, for whom there was nothing, comes first again.
+    fn serve(&mut self, waiter: &Arc<Waiter>, ready: &Ready) -> Option<Vec<usize>> {
         let server = self.server;
         let (bytes, ranges) = flatten(&waiter.args);
         let args = Args::new(&bytes, &ranges);
-        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Vec::new() };
-        let Run::Data(command) = entry.run else { return Vec::new() };
+        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Some(Vec::new()) };
+        let Run::Data(command) = entry.run else { return Some(Vec::new()) };
 
         let mut shards = rubine_commands::shards_of(entry.spec, args, true);
         shards.add_all(&queues_of(waiter));
         let mut locked = server.keyspace.lock(&shards);
+        if !locked.is_current(ready) {
+            return None;
+        }
         // From here on the wait ends with what the command takes, or not at all.
         let _serving = waiter.start_serving();
         let still_waits = waiter.state() == WaiterState::Waiting;
         if !still_waits || !may_serve(entry.group, waiter, &locked, self.now) {
-            return Vec::new();
+            return Some(Vec::new());
         }
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
@@ -194,7 +198,7 @@ impl Core {
             server.workers[waiter.worker].send(message);
         }
         self.write_journal();
-        locked.pending_hand_offs()
+        Some(locked.pending_hand_offs())
     }
 }
 
