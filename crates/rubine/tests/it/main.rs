@@ -5,4 +5,5 @@
 mod blocking;
 mod histories;
 mod isolation;
+mod life;
 mod support;
