@@ -8,5 +8,7 @@ use crate::process::{cargo, run, target_directory};
 /// Builds the server with a cargo profile and gives its path.
 pub(crate) fn server(profile: &str) -> Result<PathBuf, Failure> {
     run(cargo().args(["build", "--quiet", "--package", "rubine", "--profile", profile]))?;
-    Ok(target_directory().join(profile).join("rubine-server"))
+    // Cargo's one profile whose folder has another name.
+    let folder = if profile == "dev" { "debug" } else { profile };
+    Ok(target_directory().join(folder).join("rubine-server"))
 }
