@@ -7,7 +7,16 @@ use crate::process::{cargo, output};
 use crate::{Failure, compat, e2e, fuzz, oracle, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
-const COMPAT_UNITS: &[&str] = &["unit/type/incr", "unit/quit", "unit/limits"];
+const COMPAT_UNITS: &[&str] = &[
+    "unit/type/incr",
+    "unit/type/set",
+    "unit/type/zset",
+    "unit/quit",
+    "unit/limits",
+    "unit/info-command",
+    "unit/info",
+    "unit/querybuf",
+];
 const COMPAT_BUDGET_SECONDS: u64 = 15 * 60;
 
 /// Seconds of random commands that every change bears.
@@ -20,7 +29,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     steps.quietly("clippy", cargo().args(clippy));
     let summary = steps.step("test", test::run_quietly).unwrap_or_default();
     steps.step("e2e", || e2e::run(&e2e::Options::default()));
-    steps.step("fuzz", || fuzz::run(&fuzz::Options::for_seconds(FUZZ_SECONDS)));
+    steps.step("fuzz", || fuzz::run(&fuzz::Options::for_every_change(FUZZ_SECONDS)));
     if let Err(failure) = compat::prepare() {
         // A machine without network or compiler can still run everything else.
         println!("ci: not held against Valkey, which cannot be had here: {failure}");

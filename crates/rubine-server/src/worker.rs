@@ -440,8 +440,12 @@ impl Worker {
             // Whoever has sent all that it was going to send gets its replies now, and can go on while others are
             // served.
             let is_done = client.query_start == client.query.len();
-            if is_done && !send(&self.core, client) {
-                client.flags |= ClientFlags::CLOSE_NOW;
+            if is_done {
+                // Whoever has a reply shall find in CLIENT LIST and INFO what it was about.
+                client.publish();
+                if !send(&self.core, client) {
+                    client.flags |= ClientFlags::CLOSE_NOW;
+                }
             }
         }
         drop(requests);
