@@ -37,8 +37,6 @@ pub enum CommandError {
     SameObject,
     #[error("ERR DB index is out of range")]
     DbOutOfRange,
-    #[error("ERR invalid DB index")]
-    InvalidDb,
     #[error("ERR invalid cursor")]
     InvalidCursor,
     #[error("ERR timeout is not a float or out of range")]
@@ -75,8 +73,6 @@ pub enum CommandError {
          policies at runtime LRU and LFU data will take some time to adjust."
     )]
     NotLru,
-    #[error("ERR unknown subcommand or wrong number of arguments for '{0}'. Try {1} HELP.")]
-    Subcommand(String, String),
     /// Any other text, complete with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),

@@ -347,13 +347,6 @@ impl Locked<'_> {
         self.guards.iter().map(|(_, shard)| &**shard)
     }
 
-    /// Whether a key is there and due at `now`.
-    pub fn is_due(&self, db: usize, key: Key<'_>, now: i64) -> bool {
-        let table = self.shard(key).table(db);
-        let record = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
-        record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now)
-    }
-
     /// All locked shards on which a hand-off is due.
     pub fn pending_hand_offs(&self) -> Vec<usize> {
         let pending = self.guards.iter().filter(|it| it.1.waiters.has_ready());
@@ -401,11 +394,6 @@ impl Locked<'_> {
             let key = &waiter.args[index];
             self.shard_mut(Key::new(key)).waiters.remove(waiter.db, key, waiter);
         }
-    }
-
-    /// Keys of the locked shards that somebody waits for.
-    pub fn waited_key_count(&self) -> usize {
-        self.shards().map(|shard| shard.waiters.key_count()).sum()
     }
 
     /// Registers `watch` at a key.

@@ -560,13 +560,6 @@ impl<'a> RecordMut<'a> {
         unsafe { RecordRef::from_raw(self.place.record()) }
     }
 
-    /// The record as it is now, for as long as the table stays borrowed.
-    #[inline]
-    pub fn into_ref(self) -> RecordRef<'a> {
-        // SAFETY: the table stays borrowed for `'a`, and `self`, which could change it, ends here.
-        unsafe { RecordRef::from_raw(self.place.record()) }
-    }
-
     /// The value, to be changed where it lies.
     #[inline]
     pub fn into_value_mut(self) -> ValueMut<'a> {
