@@ -271,6 +271,7 @@ impl Keyspace {
             Value::Set(set) => set.drop_cost(),
             Value::Hash(hash) => hash.drop_cost(),
             Value::SortedSet(set) => set.drop_cost(),
+            Value::Stream(stream) => stream.drop_cost(),
             Value::Int(_) | Value::Bytes(_) | Value::Raw(_) | Value::Shared(_) => 0,
         };
         if DROP_COST_MAX < cost {

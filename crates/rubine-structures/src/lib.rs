@@ -4,10 +4,12 @@
 
 pub mod hash;
 pub mod list;
+pub mod ordered_map;
 pub mod pack;
 pub mod record;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod table;
 pub mod trie;
 pub mod value;

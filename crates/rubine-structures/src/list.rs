@@ -15,7 +15,7 @@ pub use self::cursor::ListCursor;
 pub use self::limit::ChunkLimit;
 
 mod cursor;
-mod limit;
+pub(crate) mod limit;
 #[cfg(test)]
 mod tests;
 mod tree;

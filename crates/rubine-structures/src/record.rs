@@ -29,6 +29,7 @@ use crate::list::List;
 use crate::pack::allocation_class;
 use crate::set::Set;
 use crate::sorted_set::SortedSet;
+use crate::stream::Stream;
 use crate::value::{INLINE_LEN_MAX, Value, ValueRef};
 
 /// How many of the access bits are kept.
@@ -59,6 +60,7 @@ enum Kind {
     Set,
     Hash,
     SortedSet,
+    Stream,
 }
 
 impl Kind {
@@ -71,6 +73,7 @@ impl Kind {
             Self::Set => size_of::<Set>(),
             Self::Hash => size_of::<Hash>(),
             Self::SortedSet => size_of::<SortedSet>(),
+            Self::Stream => size_of::<Stream>(),
         }
     }
 }
@@ -81,7 +84,7 @@ const fn fits_slot<T>() -> bool {
 }
 
 const _: () = assert!(fits_slot::<List>() && fits_slot::<Set>());
-const _: () = assert!(fits_slot::<Hash>() && fits_slot::<SortedSet>());
+const _: () = assert!(fits_slot::<Hash>() && fits_slot::<SortedSet>() && fits_slot::<Stream>());
 
 /// Where the parts of one record lie.
 #[derive(Clone, Copy)]
@@ -103,6 +106,7 @@ impl Shape {
             Value::Set(_) => (Kind::Set, false, 0),
             Value::Hash(_) => (Kind::Hash, false, 0),
             Value::SortedSet(_) => (Kind::SortedSet, false, 0),
+            Value::Stream(_) => (Kind::Stream, false, 0),
         };
         let mut flags = 0;
         if deadline.is_some() {
@@ -211,6 +215,7 @@ impl Record {
                 Kind::Set => Value::Set(slot.cast::<Set>().read()),
                 Kind::Hash => Value::Hash(slot.cast::<Hash>().read()),
                 Kind::SortedSet => Value::SortedSet(slot.cast::<SortedSet>().read()),
+                Kind::Stream => Value::Stream(slot.cast::<Stream>().read()),
             };
             dealloc(this.memory.as_ptr(), shape.layout());
             value
@@ -296,6 +301,7 @@ impl Drop for Record {
                 Kind::Set => slot.cast::<Set>().drop_in_place(),
                 Kind::Hash => slot.cast::<Hash>().drop_in_place(),
                 Kind::SortedSet => slot.cast::<SortedSet>().drop_in_place(),
+                Kind::Stream => slot.cast::<Stream>().drop_in_place(),
             }
             dealloc(self.memory.as_ptr(), shape.layout());
         }
@@ -335,6 +341,7 @@ unsafe fn write_value(memory: NonNull<u8>, shape: Shape, value: Value<'_>) {
             Value::Set(set) => slot.cast::<Set>().write(set),
             Value::Hash(hash) => slot.cast::<Hash>().write(hash),
             Value::SortedSet(set) => slot.cast::<SortedSet>().write(set),
+            Value::Stream(stream) => slot.cast::<Stream>().write(stream),
         }
     }
 }
@@ -360,6 +367,7 @@ pub(crate) unsafe fn value_mut_of<'a>(memory: NonNull<u8>) -> ValueMut<'a> {
             Kind::Set => ValueMut::Set(slot.cast::<Set>().as_mut()),
             Kind::Hash => ValueMut::Hash(slot.cast::<Hash>().as_mut()),
             Kind::SortedSet => ValueMut::SortedSet(slot.cast::<SortedSet>().as_mut()),
+            Kind::Stream => ValueMut::Stream(slot.cast::<Stream>().as_mut()),
         }
     }
 }
@@ -374,6 +382,7 @@ pub enum ValueMut<'a> {
     Set(&'a mut Set),
     Hash(&'a mut Hash),
     SortedSet(&'a mut SortedSet),
+    Stream(&'a mut Stream),
 }
 
 /// A record as readers see it.
@@ -425,6 +434,7 @@ impl<'a> RecordRef<'a> {
                 Kind::Set => ValueRef::Set(slot.cast::<Set>().as_ref()),
                 Kind::Hash => ValueRef::Hash(slot.cast::<Hash>().as_ref()),
                 Kind::SortedSet => ValueRef::SortedSet(slot.cast::<SortedSet>().as_ref()),
+                Kind::Stream => ValueRef::Stream(slot.cast::<Stream>().as_ref()),
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::hash::Hash;
 use crate::list::{List, ListEncoding};
 use crate::set::Set;
 use crate::sorted_set::SortedSet;
+use crate::stream::Stream;
 
 /// Strings up to this many bytes live inside their record; longer ones are shared buffers of their own.
 pub const INLINE_LEN_MAX: usize = 1024;
@@ -32,6 +33,7 @@ pub enum Value<'a> {
     Set(Set),
     Hash(Hash),
     SortedSet(SortedSet),
+    Stream(Stream),
 }
 
 impl<'a> Value<'a> {
@@ -74,6 +76,7 @@ impl<'a> Value<'a> {
             Self::Set(set) => Value::Set(set),
             Self::Hash(hash) => Value::Hash(hash),
             Self::SortedSet(set) => Value::SortedSet(set),
+            Self::Stream(stream) => Value::Stream(stream),
         }
     }
 }
@@ -92,6 +95,7 @@ pub enum ValueRef<'a> {
     Set(&'a Set),
     Hash(&'a Hash),
     SortedSet(&'a SortedSet),
+    Stream(&'a Stream),
 }
 
 impl ValueRef<'_> {
@@ -106,6 +110,7 @@ impl ValueRef<'_> {
             Self::Set(set) => Value::Set(set.clone()),
             Self::Hash(hash) => Value::Hash(hash.clone()),
             Self::SortedSet(set) => Value::SortedSet(set.clone()),
+            Self::Stream(stream) => Value::Stream(stream.clone()),
         }
     }
 
@@ -117,6 +122,7 @@ impl ValueRef<'_> {
             Self::Set(_) => Type::Set,
             Self::Hash(_) => Type::Hash,
             Self::SortedSet(_) => Type::SortedSet,
+            Self::Stream(_) => Type::Stream,
         }
     }
 
@@ -133,6 +139,7 @@ impl ValueRef<'_> {
             Self::Set(set) => set.encoding().name(),
             Self::Hash(hash) => hash.encoding().name(),
             Self::SortedSet(set) => set.encoding().name(),
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -145,6 +152,7 @@ impl ValueRef<'_> {
             Self::Set(set) => set.drop_cost(),
             Self::Hash(hash) => hash.drop_cost(),
             Self::SortedSet(set) => set.drop_cost(),
+            Self::Stream(stream) => stream.drop_cost(),
         }
     }
 
@@ -157,6 +165,7 @@ impl ValueRef<'_> {
             Self::Set(set) => set.heap_bytes(),
             Self::Hash(hash) => hash.heap_bytes(),
             Self::SortedSet(set) => set.heap_bytes(),
+            Self::Stream(stream) => stream.heap_bytes(),
         }
     }
 }

@@ -238,9 +238,11 @@ fn content_bytes(record: RecordRef<'_>) -> usize {
         ValueRef::Int(number) => itoa::Buffer::new().format(number).len(),
         ValueRef::Bytes { bytes, .. } => bytes.len(),
         ValueRef::Shared(bytes) => bytes.len(),
-        ValueRef::List(_) | ValueRef::Set(_) | ValueRef::Hash(_) | ValueRef::SortedSet(_) => {
-            record.value().heap_bytes()
-        }
+        ValueRef::List(_)
+        | ValueRef::Set(_)
+        | ValueRef::Hash(_)
+        | ValueRef::SortedSet(_)
+        | ValueRef::Stream(_) => record.value().heap_bytes(),
     }
 }
 

@@ -13,6 +13,7 @@ use rubine_structures::list::{End, ListCursor};
 use rubine_structures::record::RecordRef;
 use rubine_structures::set::SetWalk;
 use rubine_structures::sorted_set::{Direction, SortedSetCursor};
+use rubine_structures::stream::{self, StreamCursor, StreamId};
 use rubine_structures::value::{Type, ValueRef};
 use sha1::{Digest as _, Sha1};
 
@@ -62,6 +63,7 @@ enum Rest {
     Set(SetWalk),
     Hash(HashWalk),
     SortedSet(SortedSetCursor),
+    Stream(StreamCursor),
 }
 
 impl ValueDigest {
@@ -96,6 +98,11 @@ impl ValueDigest {
             ValueRef::List(list) => Rest::List(ListCursor::new(list, 0..list.len(), End::Front)),
             ValueRef::Set(set) => Rest::Set(SetWalk::new(set)),
             ValueRef::Hash(hash) => Rest::Hash(HashWalk::new(hash)),
+            ValueRef::Stream(stream) => {
+                let (start, end) = (StreamId::MIN, StreamId::MAX);
+                let direction = stream::Direction::Ascending;
+                Rest::Stream(StreamCursor::new(stream, start, end, direction, u64::MAX))
+            }
             ValueRef::SortedSet(set) => {
                 Rest::SortedSet(SortedSetCursor::new(set, 0..set.len(), Direction::Ascending))
             }
@@ -124,6 +131,17 @@ impl ValueDigest {
                     element.chain(DoubleText::of(score).as_bytes());
                     digest.add(&element.0);
                 })
+            }
+            Rest::Stream(cursor) => {
+                let is_empty = cursor.remaining() == 0;
+                !is_empty
+                    && cursor.next_slice(ITEMS_PER_STEP, BYTES_PER_STEP, |entry| {
+                        digest.chain(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                        for (field, value) in entry.fields() {
+                            digest.chain(field);
+                            digest.chain(value);
+                        }
+                    })
             }
             Rest::Hash(walk) => walk.visit_some(|field| {
                 if field.deadline.is_none_or(|deadline| now < deadline) {

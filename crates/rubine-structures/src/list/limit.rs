@@ -78,7 +78,7 @@ pub(super) struct Half {
 }
 
 /// Header and end mark of a listpack.
-pub(super) const LISTPACK_EMPTY_BYTES: usize = 6 + 1;
+pub(crate) const LISTPACK_EMPTY_BYTES: usize = 6 + 1;
 
 /// How large the items of `pack` would be as a listpack.
 pub(super) fn listpack_bytes(pack: &Pack) -> usize {
@@ -87,7 +87,7 @@ pub(super) fn listpack_bytes(pack: &Pack) -> usize {
 
 /// How many bytes an item takes in a listpack: its encoding, then the length of that for reading
 /// backwards.
-pub(super) fn listpack_item_bytes(item: &[u8]) -> usize {
+pub(crate) fn listpack_item_bytes(item: &[u8]) -> usize {
     let encoded = match number::parse_i64(item) {
         Some(0..=127) => 1,
         Some(-4096..=4095) => 2,

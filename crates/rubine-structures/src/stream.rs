@@ -1,0 +1,450 @@
+//! The value of a Redis stream: entries in the order of their identifiers, in blocks behind a counted tree, and the
+//! groups that read them. A clone takes constant time and stays as it was. Never reads a clock.
+
+mod block;
+mod cursor;
+mod group;
+mod id;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Bound;
+use std::sync::Arc as StdArc;
+
+use triomphe::Arc;
+
+use crate::ordered_map::{OrderedMap, Weigh};
+
+pub use block::{Block, Entries, Entry, Limits};
+pub use cursor::StreamCursor;
+pub use group::{Consumer, ConsumerId, Group, Pending};
+pub use id::{StreamId, StreamIdText};
+
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    body: Arc<Body>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Body {
+    blocks: OrderedMap<StreamId, Held>,
+    /// That of the first entry, 0 if there is none.
+    first_id: StreamId,
+    /// The highest ever; further entries are behind it.
+    last_id: StreamId,
+    /// The highest of those that were deleted one by one.
+    max_deleted_id: StreamId,
+    /// How many entries were ever added.
+    entries_added: u64,
+    groups: OrderedMap<StdArc<[u8]>, Arc<Group>>,
+}
+
+/// A block in the tree. Invariant: the count is the block's, and not 0.
+#[derive(Clone, Debug)]
+struct Held {
+    live: u32,
+    block: Arc<Block>,
+}
+
+impl Weigh for Held {
+    fn weight(&self) -> u64 {
+        u64::from(self.live)
+    }
+}
+
+/// From which end entries are visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Ascending,
+    Descending,
+}
+
+/// How far a stream is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trim {
+    /// So many entries stay.
+    MaxLen(u64),
+    /// Those from this one on stay.
+    MinId(StreamId),
+}
+
+/// What may stay of what a [`Trim`] would remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exactness {
+    Exact,
+    /// Whole blocks go, and no more than so many entries.
+    Blocks {
+        count_max: u64,
+    },
+}
+
+/// What a stream is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Parts {
+    /// Those without entries that are left are passed over.
+    pub blocks: Vec<Block>,
+    pub first_id: StreamId,
+    pub last_id: StreamId,
+    pub max_deleted_id: StreamId,
+    pub entries_added: u64,
+    pub groups: Vec<(Vec<u8>, Group)>,
+}
+
+impl Stream {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A stream of these parts; `None` if blocks are not in order, or reach beyond the last identifier, or if two groups
+    /// have one name.
+    pub fn from_parts(parts: Parts) -> Option<Self> {
+        let Parts { blocks, first_id, last_id, max_deleted_id, entries_added, groups } = parts;
+        let mut body = Body { first_id, last_id, max_deleted_id, entries_added, ..Body::default() };
+        let mut before = None;
+        for block in blocks.into_iter().filter(|it| 0 < it.live()) {
+            if before.is_some_and(|it| block.id() <= it) || last_id < block.last_id() {
+                return None;
+            }
+            before = Some(block.last_id());
+            body.blocks.insert(block.id(), Held::of(block));
+        }
+        for (name, group) in groups {
+            if body.groups.insert(name.into(), Arc::new(group)).is_some() {
+                return None;
+            }
+        }
+        Some(Self { body: Arc::new(body) })
+    }
+
+    /// How many entries there are.
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.body.blocks.weight()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The first entry's identifier, 0 if there is none.
+    pub fn first_id(&self) -> StreamId {
+        self.body.first_id
+    }
+
+    /// The highest identifier ever.
+    pub fn last_id(&self) -> StreamId {
+        self.body.last_id
+    }
+
+    /// The highest identifier of those that were deleted one by one.
+    pub fn max_deleted_id(&self) -> StreamId {
+        self.body.max_deleted_id
+    }
+
+    /// How many entries were ever added.
+    pub fn entries_added(&self) -> u64 {
+        self.body.entries_added
+    }
+
+    pub fn set_last_id(&mut self, id: StreamId) {
+        Arc::make_mut(&mut self.body).last_id = id;
+    }
+
+    pub fn set_max_deleted_id(&mut self, id: StreamId) {
+        Arc::make_mut(&mut self.body).max_deleted_id = id;
+    }
+
+    pub fn set_entries_added(&mut self, count: u64) {
+        Arc::make_mut(&mut self.body).entries_added = count;
+    }
+
+    /// The last entry that is left.
+    pub fn last_entry(&self) -> Option<Entry<'_>> {
+        self.range(StreamId::MIN, StreamId::MAX, Direction::Descending).next()
+    }
+
+    pub fn get(&self, id: StreamId) -> Option<Entry<'_>> {
+        let (_, held) = self.body.blocks.last_until(&id)?;
+        if held.block.last_id() < id {
+            return None;
+        }
+        let found = held.block.entries().find(|it| id <= it.id);
+        found.filter(|it| it.id == id && !it.is_deleted)
+    }
+
+    pub fn contains(&self, id: StreamId) -> bool {
+        self.get(id).is_some()
+    }
+
+    /// Entries from `start` to `end`, both included.
+    pub fn range(
+        &self,
+        start: StreamId,
+        end: StreamId,
+        direction: Direction,
+    ) -> impl Iterator<Item = Entry<'_>> {
+        let (mut ascending, mut descending) = (None, None);
+        let blocks = &self.body.blocks;
+        match direction {
+            Direction::Ascending => {
+                let first = blocks.last_until(&start).map_or(start, |it| *it.0);
+                let blocks = blocks.iter_from(Bound::Included(&first));
+                let entries = blocks.flat_map(|(_, held)| held.block.entries());
+                let entries = entries.skip_while(move |it| it.id < start);
+                ascending = Some(entries.take_while(move |it| it.id <= end));
+            }
+            Direction::Descending => {
+                let blocks = blocks.iter_back_from(Bound::Included(&end));
+                let entries = blocks.flat_map(|(_, held)| held.block.entries().rev());
+                let entries = entries.skip_while(move |it| end < it.id);
+                descending = Some(entries.take_while(move |it| start <= it.id));
+            }
+        }
+        let both = ascending.into_iter().flatten().chain(descending.into_iter().flatten());
+        both.filter(|it| !it.is_deleted)
+    }
+
+    /// How many entries there are from `start` to `end`, both included.
+    pub fn count_between(&self, start: StreamId, end: StreamId) -> u64 {
+        if end < start {
+            return 0;
+        }
+        let until = end.next().map_or(self.len(), |behind| self.count_before(behind));
+        until - self.count_before(start)
+    }
+
+    fn count_before(&self, id: StreamId) -> u64 {
+        let Some((first, held)) = self.body.blocks.last_until(&id) else { return 0 };
+        self.body.blocks.weight_before(first) + held.block.live_before(id) as u64
+    }
+
+    /// How many entries there are in blocks that lie before `id`, all of them.
+    fn count_in_blocks_before(&self, id: StreamId) -> u64 {
+        let Some((first, held)) = self.body.blocks.last_until(&id) else { return 0 };
+        let is_before = held.block.last_id() < id;
+        self.body.blocks.weight_before(first) + if is_before { held.weight() } else { 0 }
+    }
+
+    /// Adds an entry, whose identifier is behind the last one. `fields` are names and values by turns.
+    pub fn append<'a>(
+        &mut self,
+        id: StreamId,
+        fields: impl Iterator<Item = &'a [u8]> + Clone,
+        limits: Limits,
+    ) {
+        let body = Arc::make_mut(&mut self.body);
+        assert!(body.last_id < id);
+        let entry_bytes = fields.clone().map(<[u8]>::len).sum::<usize>();
+        let appended = body.blocks.edit_last(|held| {
+            if held.block.is_full_for(entry_bytes, limits) {
+                if Arc::is_unique(&held.block) {
+                    Arc::make_mut(&mut held.block).shrink_to_fit();
+                }
+                return false;
+            }
+            Arc::make_mut(&mut held.block).push(id, fields.clone());
+            held.live += 1;
+            true
+        });
+        if appended != Some(true) {
+            body.blocks.insert(id, Held::of(Block::new(id, fields)));
+        }
+        body.entries_added += 1;
+        body.last_id = id;
+        if body.blocks.weight() == 1 {
+            body.first_id = id;
+        }
+    }
+
+    /// Deletes an entry; false if it is not there.
+    pub fn remove(&mut self, id: StreamId) -> bool {
+        if !self.contains(id) {
+            return false;
+        }
+        let body = Arc::make_mut(&mut self.body);
+        let key = *body.blocks.last_until(&id).expect("its block holds the entry").0;
+        let rest = body.blocks.edit(&key, |held| {
+            Arc::make_mut(&mut held.block).delete(id);
+            held.live -= 1;
+            held.live
+        });
+        if rest == Some(0) {
+            body.blocks.remove(&key);
+        }
+        body.max_deleted_id = body.max_deleted_id.max(id);
+        if body.first_id == id {
+            body.find_first_id();
+        }
+        true
+    }
+
+    /// Removes entries from the front. Says how many. What that frees is freed here, unless another handle holds it: one
+    /// cloned before and dropped elsewhere takes the work away.
+    pub fn trim(&mut self, trim: Trim, exactness: Exactness) -> u64 {
+        let len = self.len();
+        let surplus = match (trim, exactness) {
+            (Trim::MaxLen(max), Exactness::Exact) => len.saturating_sub(max),
+            (Trim::MaxLen(max), Exactness::Blocks { count_max }) => {
+                len.saturating_sub(max).min(count_max)
+            }
+            (Trim::MinId(id), Exactness::Exact) => self.count_before(id),
+            (Trim::MinId(id), Exactness::Blocks { count_max }) => {
+                self.count_in_blocks_before(id).min(count_max)
+            }
+        };
+        if surplus == 0 {
+            return 0;
+        }
+        let body = Arc::make_mut(&mut self.body);
+        let boundary = body.blocks.at_weight(surplus).map(|(key, _, before)| (*key, before));
+        match boundary {
+            None => body.blocks.clear(),
+            Some((key, before)) => {
+                body.blocks.remove_before(&key);
+                if exactness == Exactness::Exact && before < surplus {
+                    let count = (surplus - before) as u32;
+                    body.blocks.edit(&key, |held| {
+                        Arc::make_mut(&mut held.block).delete_first(count as usize);
+                        held.live -= count;
+                    });
+                }
+            }
+        }
+        body.find_first_id();
+        len - self.len()
+    }
+
+    /// The blocks in order.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.body.blocks.iter().map(|(_, held)| &*held.block)
+    }
+
+    pub fn block_count(&self) -> usize {
+        self.body.blocks.len()
+    }
+
+    pub fn group_count(&self) -> usize {
+        self.body.groups.len()
+    }
+
+    /// The groups by name.
+    pub fn groups(&self) -> impl Iterator<Item = (&[u8], &Group)> {
+        self.body.groups.iter().map(|(name, group)| (&**name, &**group))
+    }
+
+    pub fn group(&self, name: &[u8]) -> Option<&Group> {
+        self.body.groups.get(name).map(|it| &**it)
+    }
+
+    /// Changes a group; `None` if there is none of the name.
+    pub fn edit_group<R>(
+        &mut self,
+        name: &[u8],
+        change: impl FnOnce(&mut Group) -> R,
+    ) -> Option<R> {
+        self.body.groups.get(name)?;
+        let body = Arc::make_mut(&mut self.body);
+        body.groups.edit(name, |it| change(Arc::make_mut(it)))
+    }
+
+    /// Adds a group; false if there is one of the name.
+    pub fn add_group(&mut self, name: &[u8], group: Group) -> bool {
+        let is_new = self.group(name).is_none();
+        if is_new {
+            Arc::make_mut(&mut self.body).groups.insert(name.into(), Arc::new(group));
+        }
+        is_new
+    }
+
+    /// Removes a group; false if there is none of the name.
+    pub fn remove_group(&mut self, name: &[u8]) -> bool {
+        let is_there = self.group(name).is_some();
+        if is_there {
+            Arc::make_mut(&mut self.body).groups.remove(name);
+        }
+        is_there
+    }
+
+    /// How many entries, from the first ever, are not behind `id`, if that can be told: not if entries were deleted
+    /// from among those that matter.
+    pub fn entries_until(&self, id: StreamId) -> Option<u64> {
+        let Body { first_id, last_id, max_deleted_id, entries_added, .. } = *self.body;
+        if entries_added == 0 || self.is_empty() && id <= last_id {
+            return Some(entries_added);
+        }
+        if !id.is_zero() && id < max_deleted_id || last_id < id {
+            return None;
+        }
+        if id == last_id {
+            return Some(entries_added);
+        }
+        let has_gap = !max_deleted_id.is_zero() && first_id <= max_deleted_id;
+        if has_gap || first_id < id {
+            return None;
+        }
+        let before = entries_added.wrapping_sub(self.len());
+        Some(if id == first_id { before.wrapping_add(1) } else { before })
+    }
+
+    /// Whether an entry from `start` on may have been deleted from among others.
+    pub fn may_have_gap_from(&self, start: StreamId) -> bool {
+        let max_deleted_id = self.body.max_deleted_id;
+        !self.is_empty() && !max_deleted_id.is_zero() && start <= max_deleted_id
+    }
+
+    /// Bytes on the heap, estimated.
+    pub fn heap_bytes(&self) -> usize {
+        let groups = self.body.groups.iter();
+        let groups = groups.map(|(name, it)| name.len() + size_of::<Group>() + it.heap_bytes());
+        size_of::<Body>()
+            + self.body.blocks.heap_bytes()
+            + self.block_bytes()
+            + self.body.groups.heap_bytes()
+            + groups.take(1000).sum::<usize>()
+    }
+
+    /// As [`Stream::heap_bytes`], of what no other handle shares.
+    pub fn unshared_bytes(&self) -> usize {
+        if !Arc::is_unique(&self.body) || self.body.blocks.is_shared() {
+            return 0;
+        }
+        self.body.blocks.heap_bytes() + self.block_bytes()
+    }
+
+    /// How many allocations go when the value goes, estimated.
+    pub fn drop_cost(&self) -> usize {
+        let groups = self.body.groups.iter().map(|(_, it)| 2 + it.allocations());
+        let blocks = self.body.blocks.allocations() + 2 * self.body.blocks.len();
+        1 + blocks + groups.take(1000).sum::<usize>()
+    }
+
+    /// Bytes of the blocks, estimated from some of them.
+    fn block_bytes(&self) -> usize {
+        const SAMPLES: usize = 16;
+        let blocks = &self.body.blocks;
+        let (len, weight) = (blocks.len(), blocks.weight());
+        if len <= SAMPLES {
+            return blocks.iter().map(|it| it.1.block.heap_bytes()).sum();
+        }
+        let picked = (0..SAMPLES as u64).filter_map(|it| {
+            blocks.at_weight(weight * it / SAMPLES as u64).map(|it| it.1.block.heap_bytes())
+        });
+        picked.sum::<usize>() / SAMPLES * len
+    }
+}
+
+impl Body {
+    fn find_first_id(&mut self) {
+        let first = self
+            .blocks
+            .first()
+            .and_then(|(_, held)| held.block.entries().find(|it| !it.is_deleted).map(|it| it.id));
+        self.first_id = first.unwrap_or_default();
+    }
+}
+
+impl Held {
+    fn of(block: Block) -> Self {
+        Self { live: block.live() as u32, block: Arc::new(block) }
+    }
+}
