@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bitmap;
 mod command;
 mod context;
 mod element_scan;
