@@ -112,6 +112,16 @@ impl List {
         in_range.then(|| self.chunk_at(index)).and_then(|(chunk, local)| chunk.get(local))
     }
 
+    /// The pieces that the items are kept in, from head to tail.
+    pub fn chunks(&self) -> impl Iterator<Item = &Pack> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let (chunk, _) = (next < self.len()).then(|| self.chunk_at(next))?;
+            next += chunk.len();
+            Some(chunk)
+        })
+    }
+
     /// The items from `index` to the tail.
     pub fn iter_from(&self, index: usize) -> Iter<'_> {
         Iter { list: self, chunk: pack::Iter::default(), next: index }
