@@ -38,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) errors: ErrorStats,
     pub(crate) pause: Pause,
+    pub(crate) computations: crate::compute::Queue,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
     /// 40 hexadecimal digits that no other run has.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
-use rubine_commands::Args;
+use rubine_commands::{Args, Task};
 use rubine_keyspace::{Key, Place};
 use rubine_resp::parser::{ArgRange, Parsed};
 use rubine_resp::writer::{Output, Reply};
@@ -249,6 +249,7 @@ impl Worker {
                 Message::Served { client, output } => self.deliver(client, output),
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
+                Message::Computed { client, task } => self.computed(client, task),
                 Message::PauseChanged => self.resume_paused(),
                 Message::Wake => {}
             }
@@ -270,6 +271,19 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.answer_unblocked(client, with_error);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// What a client's command needs is computed: it runs again.
+    fn computed(&mut self, id: u64, task: Task) {
+        let slot = self.slot_of.get(&id).copied();
+        let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
+        else {
+            self.core.server.computations.discard(task);
+            return;
+        };
+        client.flags -= ClientFlags::COMPUTING;
+        client.computed = Some(task);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -485,6 +499,7 @@ impl Worker {
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
         self.core.abandon_wait(&mut client);
+        self.core.abandon_computing(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();

@@ -56,6 +56,17 @@ impl List {
         Self::small(Pack::new(), LISTPACK_EMPTY_BYTES as u32)
     }
 
+    /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.form, &other.form) {
+            (Form::Small { pack: ours, .. }, Form::Small { pack: theirs, .. }) => {
+                ours.is_same(theirs)
+            }
+            (Form::Large(ours), Form::Large(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
+    }
+
     pub fn len(&self) -> usize {
         match &self.form {
             Form::Small { pack, .. } => pack.len(),

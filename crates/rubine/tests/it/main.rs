@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
+mod computing;
 mod histories;
 mod isolation;
 mod life;
