@@ -1,5 +1,6 @@
 //! `cargo xtask compat`: Valkey's own test suite with our server in place of its own, against a list of known gaps.
 
+mod expression;
 mod skip;
 mod source;
 mod unit;
@@ -11,6 +12,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use rubine_base::hash::HashSet;
 use skip::SkipList;
 pub(crate) use source::prepare;
 use unit::{Results, Run};
@@ -214,25 +216,43 @@ impl Suite<'_> {
             programs: &self.programs,
             log: &logs.join(format!("{flat_name}.log")),
             skipfile: &skipfile,
+            denied_tags: &self.list.denied_tags(unit),
             only: &self.options.only,
             port_first: self.options.base_port + port_offset,
             port_count: PORTS_PER_JOB - 100,
             limit: Duration::from_secs(self.options.limit),
         }
         .run()?;
-        Ok(self.judge(unit, results))
+        self.judge(unit, tree, results)
     }
 
-    fn judge(&self, unit: &str, mut results: Results) -> Report {
-        let is_listed = |test: &str| self.list.tests(unit).any(|entry| entry.names(test));
+    fn judge(&self, unit: &str, tree: &Path, mut results: Results) -> Result<Report, Failure> {
+        let failed: Vec<&str> = results.failed.iter().map(|failed| failed.test.as_str()).collect();
+        let passed: Vec<&str> = results.passed.iter().map(String::as_str).collect();
+        let mut obsolete_skips = Vec::new();
+        let mut expected = HashSet::default();
+        for entry in self.list.tests(unit) {
+            let names = |tests: &[&str]| -> Result<Vec<String>, Failure> {
+                let named: Vec<&str> = match entry.expression() {
+                    Some(expression) => expression::matching(&self.tclsh, tree, expression, tests)?,
+                    None => tests.iter().copied().filter(|test| entry.names(test)).collect(),
+                };
+                Ok(named.into_iter().map(str::to_owned).collect())
+            };
+            let named_failures = names(&failed)?;
+            // A name that several tests bear, or an expression, is needed as long as one of them fails.
+            if named_failures.is_empty() && !names(&passed)?.is_empty() {
+                obsolete_skips.extend(entry.test.clone());
+            }
+            expected.extend(named_failures);
+        }
+        let is_listed = |test: &str| expected.contains(test);
         let failed_count = results.failed.len();
         let is_whole_unit_listed = self.list.unit_reason(unit).is_some();
         if !is_whole_unit_listed {
             results.failed.retain(|failed| !is_listed(&failed.test));
         }
         let expected_failures = failed_count - results.failed.len();
-        let obsolete_skips =
-            results.passed.iter().filter(|test| is_listed(test)).cloned().collect();
         let is_partial_run =
             self.options.all || !self.options.only.is_empty() || results.abort.is_some();
         let is_known = |test: &str| {
@@ -242,7 +262,8 @@ impl Suite<'_> {
         };
         let listed = self.list.tests(unit).filter_map(|entry| entry.test.clone());
         let unknown_skips = listed.filter(|test| !is_known(test)).collect();
-        Report { unit: unit.to_owned(), results, expected_failures, obsolete_skips, unknown_skips }
+        let unit = unit.to_owned();
+        Ok(Report { unit, results, expected_failures, obsolete_skips, unknown_skips })
     }
 }
 

@@ -17,8 +17,11 @@ pub(crate) struct Entry {
     pub(crate) reason: String,
 }
 
+/// Stands before the name of a tag: blocks of tests that bear it are not run at all.
+const TAG: &str = "tag:";
+
 impl SkipList {
-    /// Reads lines of the form `"unit" : reason` and `"unit :: test or /regex/" : reason`.
+    /// Reads lines of the form `"unit" : reason`, `"unit :: test or /regex/" : reason` and `"unit :: tag:name" : reason`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut entries = Vec::new();
         for (idx, line) in text.lines().enumerate() {
@@ -43,16 +46,25 @@ impl SkipList {
     pub(crate) fn tests(&self, unit: &str) -> impl Iterator<Item = &Entry> {
         self.entries
             .iter()
-            .filter(move |entry| entry.test.is_some() && glob::matches(&entry.unit, unit))
+            .filter(move |entry| entry.test.is_some() && entry.tag().is_none())
+            .filter(move |entry| glob::matches(&entry.unit, unit))
+    }
+
+    /// The tags whose tests a unit leaves out, as the suite's own `--tags` takes them.
+    pub(crate) fn denied_tags(&self, unit: &str) -> String {
+        let entries = self.entries.iter().filter(|entry| glob::matches(&entry.unit, unit));
+        entries.filter_map(Entry::tag).map(|tag| format!("-{tag} ")).collect()
     }
 
     /// The lines of the suite's own `--skipfile` for a unit.
     pub(crate) fn skipfile(&self, unit: &str) -> String {
         let mut lines = String::new();
-        for test in self.tests(unit).filter_map(|entry| entry.test.as_deref()) {
-            let regex = test.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
-            lines.extend(regex.map(|_| "/"));
-            lines.extend([regex.unwrap_or(test), "\n"]);
+        for entry in self.tests(unit) {
+            match (entry.expression(), &entry.test) {
+                (Some(expression), _) => lines.extend(["/", expression, "\n"]),
+                (None, Some(test)) => lines.extend([test, "\n"]),
+                (None, None) => {}
+            }
         }
         lines
     }
@@ -67,6 +79,15 @@ impl Entry {
         };
         let is_complete = !unit.is_empty() && !reason.trim().is_empty();
         is_complete.then(|| Self { unit: unit.to_owned(), test, reason: reason.trim().to_owned() })
+    }
+
+    fn tag(&self) -> Option<&str> {
+        self.test.as_deref()?.strip_prefix(TAG)
+    }
+
+    /// The regular expression that the entry is, if it is one.
+    pub(crate) fn expression(&self) -> Option<&str> {
+        self.test.as_deref()?.strip_prefix('/')?.strip_suffix('/')
     }
 
     /// Whether the entry names this test; an expression is left to the suite and matches none here.
@@ -85,6 +106,8 @@ mod tests {
 \"unit/moduleapi/*\" : no module API
 \"unit/other :: a : \"b\" test\" : first reason
 \"unit/other :: /^SORT.*/\" : second reason
+\"* :: tag:cluster\" : third reason
+\"unit/other :: tag:repl\" : fourth reason
 ";
 
     #[test]
@@ -95,6 +118,9 @@ mod tests {
         assert_eq!(list.skipfile("unit/other"), "a : \"b\" test\n/^SORT.*\n");
         assert!(list.tests("unit/other").any(|entry| entry.names("a : \"b\" test")));
         assert_eq!(list.tests("unit/sort").count(), 0);
+        assert_eq!(list.denied_tags("unit/other"), "-cluster -repl ");
+        assert_eq!(list.denied_tags("unit/sort"), "-cluster ");
+        assert_eq!(list.unit_reason("unit/sort"), None);
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub(crate) struct Run<'a> {
     pub(crate) programs: &'a Path,
     pub(crate) log: &'a Path,
     pub(crate) skipfile: &'a Path,
+    /// Tags whose tests are left out, in the suite's own form.
+    pub(crate) denied_tags: &'a str,
     /// Only these tests, if any are named.
     pub(crate) only: &'a [String],
     pub(crate) port_first: u16,
@@ -68,6 +70,7 @@ impl Run<'_> {
             .args(["--portcount", &self.port_count.to_string()])
             .args(["--timeout", &self.limit.as_secs().to_string()])
             .args(self.only.iter().flat_map(|test| ["--only", test]))
+            .args(["--tags", self.denied_tags])
             .arg("--skipfile")
             .arg(self.skipfile)
             .current_dir(self.tree)
