@@ -39,6 +39,8 @@ bitflags! {
         const MOVABLE_KEYS = 1 << 22;
         /// It runs while clients are paused, and does not count as traffic that a pause stops.
         const NEVER_PAUSED = 1 << 23;
+        /// A client that listens to channels may send it, whatever its protocol.
+        const WHILE_SUBSCRIBED = 1 << 24;
     }
 
     /// ACL categories beyond those that follow from flags and group.

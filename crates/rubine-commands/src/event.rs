@@ -54,6 +54,7 @@ events! {
     HSET = HASH "hset";
     INCRBY = STRING "incrby";
     INCRBYFLOAT = STRING "incrbyfloat";
+    KEYMISS = KEY_MISS "keymiss";
     LINSERT = LIST "linsert";
     LPOP = LIST "lpop";
     LPUSH = LIST "lpush";
@@ -71,7 +72,6 @@ events! {
     RPUSH = LIST "rpush";
     SADD = SET "sadd";
     SDIFFSTORE = SET "sdiffstore";
-    SETBIT = STRING "setbit";
     SET = STRING "set";
     SETRANGE = STRING "setrange";
     SINTERSTORE = SET "sinterstore";

@@ -26,6 +26,10 @@ pub struct Changes {
     pub hits: u64,
     /// Lookups for reading that did not.
     pub misses: u64,
+    /// Whether the keys that were not found are wanted too.
+    pub notes_misses: bool,
+    /// Keys that were not found, with their database.
+    pub missed: Vec<(usize, Box<[u8]>)>,
     /// Keys that a walk found due. It held no lock to remove them under, so whoever ran the command has
     /// [`crate::remove_due`] do it.
     pub found_due: Vec<(usize, Box<[u8]>)>,
@@ -137,14 +141,16 @@ impl<'a, 'k> View<'a, 'k> {
         let table = self.locked.shard(key).table(self.db);
         let record = table.and_then(|table| table.find(key.table_hash(), key.bytes()));
         let record = record.filter(|it| it.deadline().is_none_or(|deadline| due_until < deadline));
-        match record {
-            Some(record) => {
-                self.changes.hits += 1;
-                if notes_access {
-                    record.set_access(self.access.touched(record.access(), self.random));
-                }
+        if let Some(record) = record {
+            self.changes.hits += 1;
+            if notes_access {
+                record.set_access(self.access.touched(record.access(), self.random));
             }
-            None => self.changes.misses += 1,
+        } else {
+            self.changes.misses += 1;
+            if self.changes.notes_misses {
+                self.changes.missed.push((self.db, key.bytes().into()));
+            }
         }
         record
     }

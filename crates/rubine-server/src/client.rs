@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 
 use bitflags::bitflags;
 use parking_lot::Mutex;
-use rubine_commands::{Nothing, Task};
+use rubine_commands::Nothing;
 use rubine_keyspace::Waiter;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
+use crate::pubsub;
 use crate::socket::Socket;
 use crate::transaction::Transaction;
 
@@ -38,8 +39,8 @@ bitflags! {
         const CLOSE_NOW = 1 << 10;
         /// Its command waits for the end of a pause.
         const PAUSED = 1 << 11;
-        /// Its command waits for a computation, and will run again.
-        const COMPUTING = 1 << 12;
+        /// It listens to channels or patterns.
+        const PUBSUB = 1 << 12;
     }
 }
 
@@ -109,6 +110,8 @@ pub(crate) struct ClientInfo {
     /// Bytes of the queued commands.
     pub(crate) multi_bytes: AtomicUsize,
     pub(crate) watching: AtomicUsize,
+    /// Names that it listens to, of each kind.
+    pub(crate) subscriptions: [AtomicUsize; pubsub::Kind::COUNT],
     pub(crate) last_command: AtomicUsize,
     pub(crate) query_len: AtomicUsize,
     pub(crate) query_free: AtomicUsize,
@@ -175,6 +178,7 @@ impl ClientInfo {
             multi: AtomicI64::new(-1),
             multi_bytes: AtomicUsize::new(0),
             watching: AtomicUsize::new(0),
+            subscriptions: Default::default(),
             last_command: AtomicUsize::new(NO_COMMAND),
             query_len: AtomicUsize::new(0),
             query_free: AtomicUsize::new(0),
@@ -225,14 +229,16 @@ pub(crate) struct Client {
     pub(crate) keeps_query: bool,
     /// The most that the query buffer has held lately.
     pub(crate) query_peak: usize,
-    /// A request that was taken from the query and waits for the end of a pause or a computation.
+    /// A request that was taken from the query and waits for the end of a pause.
     pub(crate) postponed: Option<crate::transaction::OwnedArgs>,
-    /// What was computed for the request that waits.
-    pub(crate) computed: Option<Task>,
     pub(crate) output: Output,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: crate::transaction::Watches,
     pub(crate) blocked: Option<Blocked>,
+    /// What it listens to, if anything.
+    pub(crate) subscriptions: Option<Box<pubsub::Subscriptions>>,
+    /// What the running command has written is no reply, and sent whatever `reply_mode` says.
+    pub(crate) keeps_output: bool,
     /// More may be readable: the last read did not empty the socket.
     pub(crate) is_readable: bool,
     /// The other side sends no more: when all is read, there will be no further event to say so.
@@ -283,11 +289,12 @@ impl Client {
             keeps_query: false,
             query_peak: 0,
             postponed: None,
-            computed: None,
             output: Output::new(),
             transaction: None,
             watches: crate::transaction::Watches::default(),
             blocked: None,
+            subscriptions: None,
+            keeps_output: false,
             is_readable: false,
             is_read_closed: false,
             is_writable: true,
@@ -306,8 +313,7 @@ impl Client {
 
     /// Whether its next request must not be looked at yet.
     pub(crate) fn is_held(&self) -> bool {
-        let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
-        let holds = ends | ClientFlags::PAUSED | ClientFlags::COMPUTING;
+        let holds = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW | ClientFlags::PAUSED;
         self.blocked.is_some() || self.flags.intersects(holds)
     }
 
@@ -323,9 +329,7 @@ impl Client {
         let waits = self.blocked.is_some() || self.flags.contains(ClientFlags::PAUSED);
         // What was received and not looked at holds requests that come first.
         let has_backlog = (self.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
-        // A command that has begun runs to its end, though its client be gone: that is noticed afterwards.
-        let has_begun = self.flags.contains(ClientFlags::COMPUTING) || self.computed.is_some();
-        !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog && !has_begun
+        !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog
     }
 
     /// Whether it has left so much unread that it may ask for nothing more.
@@ -368,6 +372,10 @@ impl Client {
         info.multi.store(multi, Ordering::Relaxed);
         info.multi_bytes.store(multi_bytes, Ordering::Relaxed);
         info.watching.store(self.watches.len(), Ordering::Relaxed);
+        for kind in pubsub::Kind::ALL {
+            let count = self.subscriptions.as_ref().map_or(0, |it| it.len(kind));
+            info.subscriptions[kind.index()].store(count, Ordering::Relaxed);
+        }
         info.last_command.store(self.last_command, Ordering::Relaxed);
         info.query_len.store(self.query_len(), Ordering::Relaxed);
         info.query_free.store(self.query.capacity() - self.query.len(), Ordering::Relaxed);
@@ -383,7 +391,9 @@ impl Client {
         let allocated = self.output.allocated_bytes();
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);
-        let total = structures + self.query.capacity() + allocated + pinned + multi;
+        let subscriptions = self.subscriptions.as_ref().map_or(0, |it| it.byte_count());
+        let own = structures + multi + subscriptions;
+        let total = own + self.query.capacity() + allocated + pinned;
         info.output_bytes.store(buffered, Ordering::Relaxed);
         info.pinned_bytes.store(pinned, Ordering::Relaxed);
         info.reply_buffer_bytes.store(allocated, Ordering::Relaxed);

@@ -2,4 +2,5 @@
 
 pub(crate) mod connection;
 pub(crate) mod help;
+pub(crate) mod pubsub;
 pub(crate) mod server;

@@ -153,7 +153,6 @@ impl Cron {
                 break;
             }
         }
-        core.effects.events.clear();
         let spent_ticks = ticks::now().wrapping_sub(start);
         core.stats().expiry_ticks.add(spent_ticks);
         let spent = spent_ticks as f64 / per_us;
@@ -260,6 +259,9 @@ pub(crate) fn tell_due(
     }
     if !effects.journal.is_empty() {
         server.journal.append(&mut effects.journal, (now / 1000) as u64);
+    }
+    if !effects.events.is_empty() {
+        crate::pubsub::publish_events(server, effects);
     }
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, shards_of,
+    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Event, EventClass,
+    shards_of,
 };
 use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
 use rubine_resp::parser::ProtocolError;
@@ -15,10 +16,10 @@ use rubine_resp::writer::{Protocol, Reply};
 use crate::admission;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run};
-use crate::compute::STEPS_AT_ONCE_MAX;
 use crate::cron::tell_due;
 use crate::gates;
 use crate::latency::Histogram;
+use crate::pubsub::{self, LocalSubscribers};
 use crate::server::Server;
 use crate::session::Session;
 use crate::settings::Settings;
@@ -42,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
     /// Clients whose commands wait for the end of a pause, in the order of their coming.
     pub(crate) paused: Vec<u64>,
+    /// Clients of this worker that listen to channels and patterns.
+    pub(crate) subscribers: LocalSubscribers,
     /// Candidates for eviction.
     pub(crate) eviction_pool: crate::eviction::Pool,
     /// Eviction was not done when its time was over.
@@ -62,25 +65,6 @@ pub(crate) enum Flow {
     Stop,
 }
 
-/// In what setting a data command runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Setting {
-    /// On its own.
-    Alone,
-    /// For a client that has waited.
-    HandOff,
-    /// Among others, which nothing may come between.
-    Transaction,
-}
-
-impl Setting {
-    fn facts(self, protocol: Protocol) -> ClientFacts {
-        let may_wait = self != Self::Transaction;
-        let steps_at_once_max = if self == Self::Alone { STEPS_AT_ONCE_MAX } else { u64::MAX };
-        ClientFacts { protocol, may_wait, is_trusted: false, steps_at_once_max }
-    }
-}
-
 impl Core {
     pub(crate) fn new(server: &'static Server, index: usize) -> Self {
         let seed = rubine_base::random::seed_from_os();
@@ -95,6 +79,7 @@ impl Core {
             access_random: Random::with_seed(seed.wrapping_add(1)),
             deadlines: BTreeSet::new(),
             paused: Vec::new(),
+            subscribers: LocalSubscribers::default(),
             eviction_pool: crate::eviction::Pool::default(),
             must_evict_more: false,
             is_out_of_memory: false,
@@ -138,10 +123,12 @@ impl Core {
     ) -> Flow {
         let mark = reply.mark();
         let flow = self.admit(client, reply, entry, args);
-        let postponed = ClientFlags::PAUSED | ClientFlags::COMPUTING;
-        let waits = client.blocked.is_some() || client.flags.intersects(postponed);
+        let waits = client.blocked.is_some() || client.flags.contains(ClientFlags::PAUSED);
+        let keeps_output = std::mem::take(&mut client.keeps_output);
         if client.reply_mode != ReplyMode::On && !waits {
-            reply.truncate_to(mark);
+            if !keeps_output {
+                reply.truncate_to(mark);
+            }
             client.reply_mode = match client.reply_mode {
                 ReplyMode::On | ReplyMode::Skip => ReplyMode::On,
                 ReplyMode::SkipNext => ReplyMode::Skip,
@@ -151,7 +138,7 @@ impl Core {
         flow
     }
 
-    /// Tries a request again that had to wait for the end of a pause or a computation.
+    /// Tries a request again that had to wait for the end of a pause.
     pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
         let Some(owned) = client.postponed.take() else { return };
         let args = owned.as_args();
@@ -160,10 +147,6 @@ impl Core {
         let mut reply = Reply::new(&mut output, client.protocol);
         self.execute(client, &mut reply, entry, args);
         client.output = output;
-        if let Some(task) = client.computed.take() {
-            // The request was refused, or has to wait for the end of a pause.
-            self.server.computations.discard(task);
-        }
     }
 
     /// Answers a request that cannot be understood, and ends the connection.
@@ -188,6 +171,10 @@ impl Core {
             if admission::is_http(args) {
                 self.refuse_http(client);
                 return Flow::Stop;
+            }
+            if !client.is_authenticated {
+                self.refuse(client, reply, None, &gates::not_authenticated());
+                return Flow::Next;
             }
             self.refuse(client, reply, None, &unknown_command(args));
             return Flow::Next;
@@ -226,8 +213,7 @@ impl Core {
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
-        let has_run = client.blocked.is_none() && !client.flags.contains(ClientFlags::COMPUTING);
-        client.commands += u64::from(has_run);
+        client.commands += u64::from(client.blocked.is_none());
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
 
@@ -246,26 +232,11 @@ impl Core {
                 let mut locked = self.lock(&shards);
                 self.begin_unit();
                 let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
-                self.effects.computed = client.computed.take();
-                let (hits, misses) = (self.changes.hits, self.changes.misses);
-                let setting = Setting::Alone;
-                let result =
-                    self.run_data_as(command, db, notes, setting, reply, args, &mut locked);
+                let result = self.run_data_as(command, db, notes, true, reply, args, &mut locked);
                 if let Some(wait) = self.effects.wait.take() {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
-                let task = self.effects.task.take();
                 self.end_unit(locked);
-                if let Some(task) = self.effects.computed.take() {
-                    self.server.computations.discard(task);
-                }
-                if let Some(task) = task {
-                    // It has not run yet, so it has not looked anything up either.
-                    (self.changes.hits, self.changes.misses) = (hits, misses);
-                    self.start_computing(client, args, task);
-                    self.start_clock();
-                    return;
-                }
                 self.count(entry, &result);
             }
             Run::Session(handler) => {
@@ -288,7 +259,7 @@ impl Core {
         let result = match entry.run {
             Run::Data(command) => {
                 let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
-                self.run_data_as(command, db, notes, Setting::Transaction, reply, args, locked)
+                self.run_data_as(command, db, notes, false, reply, args, locked)
             }
             Run::Session(handler) => {
                 self.run_session(handler, client, reply, entry, args, Some(locked))
@@ -326,11 +297,12 @@ impl Core {
         &mut self,
         command: &Command,
         db: usize,
+        may_wait: bool,
         reply: &mut Reply<'_>,
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
-        self.run_data_as(command, db, true, Setting::HandOff, reply, args, locked)
+        self.run_data_as(command, db, true, may_wait, reply, args, locked)
     }
 
     #[inline]
@@ -340,7 +312,7 @@ impl Core {
         command: &Command,
         db: usize,
         notes_access: bool,
-        setting: Setting,
+        may_wait: bool,
         reply: &mut Reply<'_>,
         args: Args<'_>,
         locked: &mut Locked<'_>,
@@ -359,17 +331,27 @@ impl Core {
             effects: &mut self.effects,
             limits: &self.settings.limits,
             random: &mut self.random,
-            client: setting.facts(protocol),
+            client: ClientFacts { protocol, may_wait, is_trusted: false },
             now: self.now,
         };
-        rubine_commands::run(command, &mut context)
+        let result = rubine_commands::run(command, &mut context);
+        for (db, key) in self.changes.missed.drain(..) {
+            self.effects.events.push((Event::KEYMISS, db, key));
+        }
+        if !self.effects.events.is_empty() {
+            pubsub::publish_events(self.server, &mut self.effects);
+        }
+        result
     }
 
     /// Starts a unit of work: what follows reaches the journal in one piece.
     #[inline]
     pub(crate) fn begin_unit(&mut self) {
         self.effects.is_journalled = self.server.journal.is_active();
-        self.effects.listened = self.settings.listened;
+        let listened = self.settings.listened;
+        self.effects.listened = listened.filter(|_| self.server.pubsub.has_listeners());
+        let listened = self.effects.listened.unwrap_or(EventClass::empty());
+        self.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
     }
 
     /// Ends a unit of work: its effects go to the journal while the locks are held, then the locks are given back and
@@ -410,7 +392,9 @@ impl Core {
             let second = (self.now / 1000) as u64;
             self.server.journal.append(&mut self.effects.journal, second);
         }
-        self.effects.events.clear();
+        if !self.effects.events.is_empty() {
+            pubsub::publish_events(self.server, &mut self.effects);
+        }
     }
 
     /// Replies with a refusal; a transaction that is being queued will not run.
@@ -429,6 +413,13 @@ impl Core {
         }
         self.server.errors.count(error);
         self.stats().error_replies.add(1);
+        if entry.is_some_and(|it| it.spec.name == "EXEC") {
+            // What is refused so is not run later either.
+            client.transaction = None;
+            crate::transaction::unwatch_all(self, client);
+            reply.error(&format!("EXECABORT Transaction discarded because of: {error}"));
+            return;
+        }
         reply.error(&error.to_string());
     }
 

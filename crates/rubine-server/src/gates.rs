@@ -2,8 +2,9 @@
 //! Never changes anything.
 
 use rubine_commands::{Args, CommandError, Flags};
+use rubine_resp::writer::Protocol;
 
-use crate::client::Client;
+use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::dispatch::Core;
 
@@ -18,7 +19,8 @@ pub(crate) struct Request<'a> {
 type Gate = fn(&Request<'_>) -> Result<(), CommandError>;
 
 /// Every gate, in order.
-const GATES: &[Gate] = &[arity, authenticated, protected, not_in_multi, has_memory];
+const GATES: &[Gate] =
+    &[authenticated, arity, protected, not_in_multi, has_memory, not_in_subscribe_mode];
 
 /// The error that a request is refused with, if any.
 #[inline]
@@ -40,7 +42,11 @@ fn authenticated(request: &Request<'_>) -> Result<(), CommandError> {
     if request.client.is_authenticated || flags.contains(Flags::NO_AUTH) {
         return Ok(());
     }
-    Err(CommandError::text("NOAUTH Authentication required."))
+    Err(not_authenticated())
+}
+
+pub(crate) fn not_authenticated() -> CommandError {
+    CommandError::text("NOAUTH Authentication required.")
 }
 
 /// A command that could do harm is allowed by the configuration.
@@ -83,4 +89,19 @@ fn has_memory(request: &Request<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
     Ok(())
+}
+
+/// The client can tell replies from messages: in RESP2, whoever listens may not ask.
+fn not_in_subscribe_mode(request: &Request<'_>) -> Result<(), CommandError> {
+    let Request { client, entry, .. } = request;
+    let listens = client.flags.contains(ClientFlags::PUBSUB) && client.protocol == Protocol::Resp2;
+    if !listens || entry.spec.flags.contains(Flags::WHILE_SUBSCRIBED) {
+        return Ok(());
+    }
+    let text = format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context",
+        entry.full_name
+    );
+    Err(CommandError::Other(text.into()))
 }

@@ -28,6 +28,15 @@ pub(crate) fn enforce(core: &mut Core, client: &mut Client) {
     }
 }
 
+/// Marks a client to be closed if a message that it was sent is more than it may leave unread. Cheap, since a client
+/// may get many before it can be written to.
+pub(crate) fn enforce_after_push(core: &mut Core, client: &mut Client) {
+    let hard_bytes = core.settings.pubsub_output_limit.hard_bytes;
+    if hard_bytes != 0 && hard_bytes <= client.output.buffered_bytes() as u64 {
+        enforce_output_limit(core, client);
+    }
+}
+
 #[cold]
 fn enforce_query_limit(core: &mut Core, client: &mut Client) {
     // What is left may be many requests that have yet to run.
@@ -57,7 +66,12 @@ fn enforce_output_limit(core: &mut Core, client: &mut Client) {
 }
 
 fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
-    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = core.settings.output_limit;
+    let limit = if client.flags.contains(ClientFlags::PUBSUB) {
+        core.settings.pubsub_output_limit
+    } else {
+        core.settings.output_limit
+    };
+    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
     let unsent = client.unsent_bytes().saturating_sub(FIXED_OUTPUT_BYTES);
     if !client.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
         return true;
@@ -79,7 +93,8 @@ fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
 pub(crate) fn look_after(core: &mut Core, client: &mut Client) {
     let idle_seconds = core.now / 1000 - client.last_interaction / 1000;
     let idle_max = i64::from(core.settings.idle_seconds_max);
-    if idle_max != 0 && client.blocked.is_none() && idle_max < idle_seconds {
+    let may_be_idle = client.blocked.is_some() || client.flags.contains(ClientFlags::PUBSUB);
+    if idle_max != 0 && !may_be_idle && idle_max < idle_seconds {
         tracing::info!(target: "verbose", "Closing idle client");
         client.flags |= ClientFlags::CLOSE_NOW;
     }

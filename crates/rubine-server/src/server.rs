@@ -37,8 +37,9 @@ pub(crate) struct Server {
     pub(crate) workers: Vec<Mailbox>,
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) errors: ErrorStats,
+    /// Who listens to what.
+    pub(crate) pubsub: crate::pubsub::Registry,
     pub(crate) pause: Pause,
-    pub(crate) computations: crate::compute::Queue,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
     /// 40 hexadecimal digits that no other run has.

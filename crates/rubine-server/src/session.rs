@@ -27,6 +27,7 @@ pub(crate) const SERVER_FAMILIES: &[ServerFamily] = &[
     ServerFamily { group: Group::Connection, commands: commands::connection::COMMANDS },
     ServerFamily { group: Group::Generic, commands: commands::connection::WAIT_COMMANDS },
     ServerFamily { group: Group::Cluster, commands: commands::connection::CLUSTER_COMMANDS },
+    ServerFamily { group: Group::PubSub, commands: commands::pubsub::COMMANDS },
     ServerFamily { group: Group::Server, commands: commands::server::COMMANDS },
     ServerFamily { group: Group::Transactions, commands: crate::transaction::COMMANDS },
 ];

@@ -4,7 +4,7 @@ use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_resp::parser;
 
-use crate::config::{Config, MaxmemoryPolicy, OutputBufferLimit};
+use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy, OutputBufferLimit};
 
 /// Settings that every worker keeps at hand.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     pub(crate) bulk_bytes_max: i64,
     pub(crate) query_bytes_max: usize,
     pub(crate) output_limit: OutputBufferLimit,
+    /// That of clients that listen to channels.
+    pub(crate) pubsub_output_limit: OutputBufferLimit,
     pub(crate) requires_password: bool,
     pub(crate) idle_seconds_max: u32,
     /// Events that are published, if any.
@@ -50,9 +52,10 @@ impl Settings {
             bulk_bytes_max: i64::try_from(config.proto_max_bulk_len).unwrap_or(i64::MAX),
             query_bytes_max: config.client_query_buffer_limit,
             output_limit: config.client_output_buffer_limit.normal,
+            pubsub_output_limit: config.client_output_buffer_limit.pubsub,
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
-            listened: None,
+            listened: listened(config.notify_keyspace_events),
         }
     }
 
@@ -62,6 +65,29 @@ impl Settings {
             if is_authenticated { parser::Sender::Client } else { parser::Sender::Stranger };
         parser::Limits { bulk_bytes_max: self.bulk_bytes_max, sender }
     }
+}
+
+/// The events that `notify-keyspace-events` asks for: none without one of the letters K and E.
+fn listened(events: KeyspaceEvents) -> Option<EventClass> {
+    let classes = [
+        (KeyspaceEvents::GENERIC, EventClass::GENERIC),
+        (KeyspaceEvents::STRING, EventClass::STRING),
+        (KeyspaceEvents::LIST, EventClass::LIST),
+        (KeyspaceEvents::SET, EventClass::SET),
+        (KeyspaceEvents::HASH, EventClass::HASH),
+        (KeyspaceEvents::SORTED_SET, EventClass::SORTED_SET),
+        (KeyspaceEvents::EXPIRED, EventClass::EXPIRED),
+        (KeyspaceEvents::EVICTED, EventClass::EVICTED),
+        (KeyspaceEvents::STREAM, EventClass::STREAM),
+        (KeyspaceEvents::MODULE, EventClass::MODULE),
+        (KeyspaceEvents::NEW, EventClass::NEW),
+        (KeyspaceEvents::MISSED, EventClass::KEY_MISS),
+        (KeyspaceEvents::KEYSPACE, EventClass::KEYSPACE),
+        (KeyspaceEvents::KEYEVENT, EventClass::KEYEVENT),
+    ];
+    let wanted = classes.into_iter().filter(|(event, _)| events.contains(*event));
+    let channels = KeyspaceEvents::KEYSPACE | KeyspaceEvents::KEYEVENT;
+    events.intersects(channels).then(|| wanted.map(|(_, class)| class).collect())
 }
 
 fn limits_of(config: &Config) -> Limits {

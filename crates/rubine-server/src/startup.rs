@@ -99,7 +99,6 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let pid_file = write_pid_file(&config);
     install_signals(server)?;
     tracing::info!("Server initialized");
-    crate::compute::start(server)?;
     let workers = start_workers(server, polls)?;
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     notify_supervisor(&config);
@@ -198,8 +197,8 @@ fn build(
         clients: crate::server::Clients::default(),
         workers,
         errors: crate::server::ErrorStats::default(),
+        pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
-        computations: crate::compute::Queue::default(),
         warned_of_http_at: AtomicI64::new(0),
         run_id: new_run_id(),
         started_at: now,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
-use rubine_commands::{Args, Task};
+use rubine_commands::Args;
 use rubine_keyspace::{Key, Place};
 use rubine_resp::parser::{ArgRange, Parsed};
 use rubine_resp::writer::{Output, Reply};
@@ -23,6 +23,7 @@ use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
 use crate::listener::FIRST_LISTENER;
 use crate::mailbox::Message;
+use crate::pubsub::{self, Publication};
 use crate::sys::ticks;
 
 /// Clients whose requests are handled together.
@@ -166,6 +167,8 @@ impl Worker {
         if version != self.settings_version {
             self.settings_version = version;
             self.core.settings = self.core.server.settings.load_full();
+            // The limit of memory may be lower than what is in use.
+            self.core.must_evict_more = self.core.settings.maxmemory != 0;
         }
     }
 
@@ -249,7 +252,7 @@ impl Worker {
                 Message::Served { client, output } => self.deliver(client, output),
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
-                Message::Computed { client, task } => self.computed(client, task),
+                Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
                 Message::Wake => {}
             }
@@ -274,17 +277,9 @@ impl Worker {
         schedule(&mut self.scheduled, client, slot);
     }
 
-    /// What a client's command needs is computed: it runs again.
-    fn computed(&mut self, id: u64, task: Task) {
-        let slot = self.slot_of.get(&id).copied();
-        let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
-        else {
-            self.core.server.computations.discard(task);
-            return;
-        };
-        client.flags -= ClientFlags::COMPUTING;
-        client.computed = Some(task);
-        schedule(&mut self.scheduled, client, slot);
+    fn deliver_published(&mut self, publication: &Publication) {
+        let Self { core, clients, slot_of, scheduled, .. } = self;
+        pubsub::deliver(core, clients, slot_of, scheduled, publication);
     }
 
     fn kill(&mut self, id: u64) {
@@ -499,8 +494,8 @@ impl Worker {
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
         self.core.abandon_wait(&mut client);
-        self.core.abandon_computing(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);
+        self.core.unsubscribe_all(&mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         self.core.server.clients.remove(client.id);

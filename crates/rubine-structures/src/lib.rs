@@ -2,7 +2,6 @@
 //!
 //! Unsafe code is confined to [`pack`], [`record`] and [`table`].
 
-pub mod bitmap;
 pub mod hash;
 pub mod list;
 pub mod ordered_map;

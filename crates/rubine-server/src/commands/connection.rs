@@ -11,6 +11,7 @@ mod wait;
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_resp::writer::Protocol;
 
 use crate::client::ClientFlags;
 use crate::session::{ServerCommand, Session};
@@ -29,9 +30,17 @@ const PING: ServerCommand = ServerCommand::declare("PING", ping)
     .complexity("O(1)")
     .tips("request_policy:all_shards response_policy:all_succeeded")
     .arity(-1)
-    .flag(Flags::FAST.union(Flags::SENTINEL));
+    .flag(Flags::FAST.union(Flags::SENTINEL).union(Flags::WHILE_SUBSCRIBED));
 
 fn ping(session: &mut Session<'_>) -> CommandResult {
+    let listens = session.client.flags.contains(ClientFlags::PUBSUB);
+    if listens && session.client.protocol == Protocol::Resp2 && session.args.len() <= 2 {
+        // Among messages, the answer looks like one.
+        session.reply.array(2);
+        session.reply.bulk(b"pong");
+        session.reply.bulk(session.args.get(1).unwrap_or_default());
+        return Ok(());
+    }
     match session.args.len() {
         1 => session.reply.simple("PONG"),
         2 => session.reply.bulk(session.args.at(1)),
@@ -76,7 +85,7 @@ const QUIT: ServerCommand = ServerCommand::declare("QUIT", quit)
     .since("1.0.0")
     .complexity("O(1)")
     .arity(-1)
-    .flag(auth::FLAGS);
+    .flag(auth::FLAGS.union(Flags::WHILE_SUBSCRIBED));
 
 fn quit(session: &mut Session<'_>) -> CommandResult {
     session.client.flags |= ClientFlags::CLOSE_AFTER_REPLY;

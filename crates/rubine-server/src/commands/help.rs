@@ -12,7 +12,7 @@ pub(crate) const HELP: ServerCommand = ServerCommand::declare("HELP", help)
     .arity(2)
     .flag(Flags::LOADING.union(Flags::STALE));
 
-fn help(session: &mut Session<'_>) -> CommandResult {
+pub(crate) fn help(session: &mut Session<'_>) -> CommandResult {
     let container = session.core.server.commands.find(session.args.at(0));
     let container = container.ok_or(CommandError::Syntax)?;
     let name = container.spec.name;

@@ -28,6 +28,6 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
 ];
 
 /// The handler of a name that only stands in front of subcommands: dispatch refuses it before.
-fn never_runs(_: &mut Session<'_>) -> CommandResult {
+pub(super) fn never_runs(_: &mut Session<'_>) -> CommandResult {
     unreachable!("containers are refused before")
 }

@@ -36,7 +36,6 @@ const MPTCP: &str = "there is no multipath TCP yet";
 const OOM: &str = "the kernel's out-of-memory score is left alone so far";
 const PERSISTENCE: &str = "nothing is written to disk yet";
 const PINNING: &str = "threads are not pinned to processors yet";
-const PUBSUB: &str = "there is no publish and subscribe yet";
 const REPLICATION: &str = "there is no replication yet";
 const SCRIPTING: &str = "there are no scripts yet";
 const SEED: &str = "the seed is random so far";
@@ -45,6 +44,7 @@ const SOCKET_MARK: &str = "sockets are not marked yet";
 const THP: &str = "huge pages are left to the system so far";
 const TITLE: &str = "the title of the process is left alone so far";
 const TLS: &str = "there is no TLS yet";
+const TRACKING: &str = "there is no client-side caching yet";
 const TYPES: &str = "this data type is not there yet";
 const WATCHDOG: &str = "there is no watchdog yet";
 
@@ -266,9 +266,9 @@ directives! {
 
     // Events, slow commands and latency.
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::empty(),
-        "notify-keyspace-events".not_yet(PUBSUB);
+        "notify-keyspace-events";
     tracking_table_max_keys: usize = 1_000_000,
-        "tracking-table-max-keys".number(0, LONG).not_yet(PUBSUB);
+        "tracking-table-max-keys".number(0, LONG).not_yet(TRACKING);
     commandlog_execution_slower_than: i64 = 10_000,
         "commandlog-execution-slower-than".alias("slowlog-log-slower-than").number(-1, LONG)
             .not_yet(COMMANDLOG);

@@ -92,12 +92,7 @@ fn run(server: &Server, keyspace: &Keyspace, db: usize, words: &[&[u8]], now: i6
         effects: &mut effects,
         limits: &settings.limits,
         random: &mut random,
-        client: ClientFacts {
-            protocol: Protocol::Resp2,
-            may_wait: false,
-            is_trusted: true,
-            steps_at_once_max: u64::MAX,
-        },
+        client: ClientFacts { protocol: Protocol::Resp2, may_wait: false, is_trusted: true },
         now,
     };
     let result = rubine_commands::run(command, &mut context);

@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod blocking;
-mod computing;
 mod histories;
 mod isolation;
 mod life;
+mod messages;
 mod support;

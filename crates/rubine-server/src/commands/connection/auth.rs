@@ -161,12 +161,13 @@ pub(super) const RESET: ServerCommand = ServerCommand::declare("RESET", reset)
     .since("6.2.0")
     .complexity("O(1)")
     .arity(1)
-    .flag(FLAGS);
+    .flag(FLAGS.union(Flags::WHILE_SUBSCRIBED));
 
 fn reset(session: &mut Session<'_>) -> CommandResult {
     let Session { client, core, reply, .. } = session;
     client.transaction = None;
     crate::transaction::unwatch_all(core, client);
+    core.unsubscribe_all(client);
     client.db = 0;
     client.protocol = Protocol::Resp2;
     client.reply_mode = ReplyMode::On;

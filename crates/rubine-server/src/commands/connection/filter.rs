@@ -61,9 +61,9 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(_: &ClientInfo) -> Self {
-        // There are no others yet.
-        Self::Normal
+    fn of(info: &ClientInfo) -> Self {
+        // There are no replicas yet.
+        if info.flags().contains(ClientFlags::PUBSUB) { Self::PubSub } else { Self::Normal }
     }
 
     fn parse(name: &[u8]) -> Result<Self, CommandError> {

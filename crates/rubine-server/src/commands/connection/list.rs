@@ -8,6 +8,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 
 use super::filter::{Asker, ClientFilter};
 use crate::client::{ClientFlags, ClientInfo, NO_COMMAND};
+use crate::pubsub::Kind;
 use crate::server::Server;
 use crate::session::{ServerCommand, Session};
 
@@ -16,6 +17,7 @@ const FLAGS: Flags =
 
 /// The letter of each flag, in the order in which CLIENT LIST shows them.
 const LETTERS: &[(char, ClientFlags)] = &[
+    ('P', ClientFlags::PUBSUB),
     ('x', ClientFlags::MULTI),
     ('b', ClientFlags::BLOCKED),
     ('d', ClientFlags::DIRTY_WATCH),
@@ -182,7 +184,7 @@ pub(crate) fn add_line(text: &mut String, server: &Server, info: &ClientInfo, no
     // Writing to a string does not fail.
     let _ = write!(
         text,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={capa} db={} sub=0 psub=0 ssub=0 multi={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} capa={capa} db={} sub={} psub={} ssub={} multi={} \
          watch={} qbuf={} qbuf-free={} argv-mem={} multi-mem={} ",
         info.id,
         info.address,
@@ -193,6 +195,9 @@ pub(crate) fn add_line(text: &mut String, server: &Server, info: &ClientInfo, no
         seconds_since(info.last_interaction.load(Ordering::Relaxed)),
         flag_letters(flags),
         number(&info.db),
+        number(&info.subscriptions[Kind::Channel.index()]),
+        number(&info.subscriptions[Kind::Pattern.index()]),
+        number(&info.subscriptions[Kind::ShardChannel.index()]),
         info.multi.load(Ordering::Relaxed),
         number(&info.watching),
         number(&info.query_len),

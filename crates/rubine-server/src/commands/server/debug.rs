@@ -18,6 +18,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         CHANGE_REPL_ID,
         CONFIG_REWRITE_FORCE_ALL,
         ERROR,
+        HELP,
         LOG,
         PANIC,
         PAUSE_CRON,
@@ -76,6 +77,9 @@ fn error(session: &mut Session<'_>) -> CommandResult {
     let text = String::from_utf8_lossy(session.args.at(2)).replace(['\r', '\n'], " ");
     Err(CommandError::Other(text.into()))
 }
+
+const HELP: ServerCommand =
+    form("HELP", crate::commands::help::help).summary("Returns what the subcommands do.");
 
 const LOG: ServerCommand =
     form("LOG", log).summary("Writes a line to the server's log.").syntax("message").arity(3);

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
+use crate::client::ClientFlags;
 
 pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -14,6 +15,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
         most(&|it| it.query_len.load(Ordering::Relaxed) + it.query_free.load(Ordering::Relaxed));
     let output = most(&|it| it.output_bytes.load(Ordering::Relaxed));
     let watching = clients.iter().filter(|it| it.watching.load(Ordering::Relaxed) != 0).count();
+    let listening = clients.iter().filter(|it| it.flags().contains(ClientFlags::PUBSUB)).count();
     let (mut watched_keys, mut waited_keys) = (0, 0);
     source.for_each_shard(|shard| {
         watched_keys += shard.watched_key_count();
@@ -27,7 +29,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     text.field("client_recent_max_output_buffer", output);
     text.field("blocked_clients", server.total(|it| it.blocked_clients.get()));
     text.field("tracking_clients", 0);
-    text.field("pubsub_clients", 0);
+    text.field("pubsub_clients", listening);
     text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", server.total(|it| it.timed_waits.get()));
     text.field("total_watched_keys", watched_keys);

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
 use crate::latency::percentile;
+use crate::pubsub::Kind;
 use crate::stats::{CommandStats, WorkerStats};
 use crate::sys::ticks;
 
@@ -31,10 +32,11 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("rejected_connections", total(|it| it.rejected_connections.get()));
     text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     keys(source, text);
+    let pubsub = &source.server.pubsub;
+    text.field("pubsub_channels", pubsub.len(Kind::Channel));
+    text.field("pubsub_patterns", pubsub.len(Kind::Pattern));
+    text.field("pubsubshard_channels", pubsub.len(Kind::ShardChannel));
     text.zeros(&[
-        "pubsub_channels",
-        "pubsub_patterns",
-        "pubsubshard_channels",
         "latest_fork_usec",
         "total_forks",
         "migrate_cached_sockets",

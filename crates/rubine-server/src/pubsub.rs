@@ -1,0 +1,303 @@
+//! Publish and subscribe: who listens to what, and the way of a message to them. Never writes to a client: the worker
+//! that owns one does, in `delivery`.
+//!
+//! The registry says how many clients of which worker listen to a channel; each worker knows its own clients by name
+//! (`local`). A message goes, while its channel's section is locked, to the mailbox of every worker that has listeners.
+//! So all clients see the messages of one channel in one order, and whoever publishes to another channel waits for
+//! nobody.
+
+mod delivery;
+mod local;
+mod patterns;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use rubine_base::hash::HashMap;
+use rubine_base::{glob, hash};
+use rubine_commands::{Effects, Event, EventClass};
+
+use self::patterns::Patterns;
+use crate::mailbox::{Mailbox, Message};
+use crate::server::Server;
+
+pub(crate) use self::delivery::deliver;
+pub(crate) use self::local::{LocalSubscribers, Subscriptions};
+
+/// Locks among which channels are spread.
+const SECTION_COUNT: usize = 64;
+
+/// What a client subscribes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Channel,
+    /// All channels that it matches.
+    Pattern,
+    /// A channel of one shard of a cluster. Patterns do not see it.
+    ShardChannel,
+}
+
+impl Kind {
+    pub(crate) const COUNT: usize = 3;
+    pub(crate) const ALL: [Self; Self::COUNT] = [Self::Channel, Self::Pattern, Self::ShardChannel];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Who listens, of all workers.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    channels: Directory,
+    shard_channels: Directory,
+    patterns: Patterns,
+}
+
+/// Listeners of one name: a worker and how many of its clients.
+type Counts = Vec<(usize, usize)>;
+
+/// Names and their listeners, in sections.
+#[derive(Debug)]
+struct Directory {
+    sections: Vec<Section>,
+    /// Names that somebody listens to.
+    len: AtomicUsize,
+}
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Section {
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    /// Counts those who have begun to listen here. Whoever has come when it was at N gets the messages that were sent
+    /// when it was N or more, and none that were sent before and are still on their way.
+    version: u64,
+    by_name: HashMap<Box<[u8]>, Counts>,
+}
+
+/// One message, on its way to the workers.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    kind: Kind,
+    channel: Box<[u8]>,
+    payload: Box<[u8]>,
+    version: u64,
+    /// The patterns that match, and the version of all patterns.
+    patterns: Vec<Arc<[u8]>>,
+    patterns_version: u64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            channels: Directory::new(),
+            shard_channels: Directory::new(),
+            patterns: Patterns::default(),
+        }
+    }
+}
+
+impl Registry {
+    /// Whether anybody might hear of events of keys.
+    #[inline]
+    pub(crate) fn has_listeners(&self) -> bool {
+        0 < self.channels.len() || 0 < self.patterns.len()
+    }
+
+    /// How many names of a kind somebody listens to.
+    pub(crate) fn len(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Channel => self.channels.len(),
+            Kind::Pattern => self.patterns.len(),
+            Kind::ShardChannel => self.shard_channels.len(),
+        }
+    }
+
+    /// Adds a client of `worker`; returns the version from which on messages are for it.
+    fn add(&self, kind: Kind, name: &[u8], worker: usize) -> u64 {
+        match self.directory(kind) {
+            Some(directory) => directory.add(name, worker),
+            None => self.patterns.add(name, worker),
+        }
+    }
+
+    fn remove(&self, kind: Kind, name: &[u8], worker: usize) {
+        match self.directory(kind) {
+            Some(directory) => directory.remove(name, worker),
+            None => self.patterns.remove(name, worker),
+        }
+    }
+
+    /// How many clients listen to exactly this channel.
+    pub(crate) fn listener_count(&self, kind: Kind, name: &[u8]) -> usize {
+        let Some(directory) = self.directory(kind) else { return 0 };
+        let listeners = directory.section(name).listeners.lock();
+        listeners.by_name.get(name).map_or(0, total)
+    }
+
+    /// The channels that somebody listens to and `pattern` matches.
+    pub(crate) fn names(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
+        let Some(directory) = self.directory(kind) else { return Vec::new() };
+        let is_wanted = |name: &[u8]| {
+            pattern.is_none_or(|pattern| glob::matches(pattern, name, glob::Case::Sensitive))
+        };
+        let mut names = Vec::new();
+        for section in &directory.sections {
+            let listeners = section.listeners.lock();
+            names.extend(listeners.by_name.keys().filter(|name| is_wanted(name)).cloned());
+        }
+        names
+    }
+
+    /// Sends a message to all who listen; returns how many they are.
+    pub(crate) fn publish(
+        &self,
+        workers: &[Mailbox],
+        kind: Kind,
+        channel: &[u8],
+        payload: &[u8],
+    ) -> usize {
+        let directory = self.directory(kind).expect("nobody publishes to a pattern");
+        let has_patterns = kind == Kind::Channel && 0 < self.patterns.len();
+        if directory.len() == 0 && !has_patterns {
+            return 0;
+        }
+        let mut receivers = Receivers::default();
+        let (mut patterns, mut patterns_version) = (Vec::new(), 0);
+        if has_patterns {
+            patterns_version = self.patterns.matching(channel, |pattern, counts| {
+                receivers.add(counts);
+                patterns.push(Arc::clone(pattern));
+            });
+        }
+        let listeners = directory.section(channel).listeners.lock();
+        if let Some(counts) = listeners.by_name.get(channel) {
+            receivers.add(counts);
+        }
+        if receivers.count == 0 {
+            return 0;
+        }
+        let publication = Arc::new(Publication {
+            kind,
+            channel: channel.into(),
+            payload: payload.into(),
+            version: listeners.version,
+            patterns,
+            patterns_version,
+        });
+        // While the section is locked, so that no later message of the channel overtakes this one.
+        for worker in receivers.workers {
+            workers[worker].send(Message::Published(Arc::clone(&publication)));
+        }
+        receivers.count
+    }
+
+    fn directory(&self, kind: Kind) -> Option<&Directory> {
+        match kind {
+            Kind::Channel => Some(&self.channels),
+            Kind::ShardChannel => Some(&self.shard_channels),
+            Kind::Pattern => None,
+        }
+    }
+}
+
+/// To whom a message goes.
+#[derive(Default)]
+struct Receivers {
+    count: usize,
+    workers: Vec<usize>,
+}
+
+impl Receivers {
+    fn add(&mut self, counts: &Counts) {
+        for &(worker, count) in counts {
+            self.count += count;
+            if !self.workers.contains(&worker) {
+                self.workers.push(worker);
+            }
+        }
+    }
+}
+
+impl Directory {
+    fn new() -> Self {
+        let sections = (0..SECTION_COUNT).map(|_| Section::default()).collect();
+        Self { sections, len: AtomicUsize::new(0) }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Acquire)
+    }
+
+    fn section(&self, name: &[u8]) -> &Section {
+        &self.sections[hash::global().hash(name) as usize % SECTION_COUNT]
+    }
+
+    fn add(&self, name: &[u8], worker: usize) -> u64 {
+        let mut listeners = self.section(name).listeners.lock();
+        listeners.version += 1;
+        if let Some(counts) = listeners.by_name.get_mut(name) {
+            count_in(counts, worker);
+        } else {
+            listeners.by_name.insert(name.into(), vec![(worker, 1)]);
+            self.len.fetch_add(1, Ordering::Release);
+        }
+        listeners.version
+    }
+
+    fn remove(&self, name: &[u8], worker: usize) {
+        let mut listeners = self.section(name).listeners.lock();
+        let counts = listeners.by_name.get_mut(name).expect("somebody listens to it");
+        count_out(counts, worker);
+        if counts.is_empty() {
+            listeners.by_name.remove(name);
+            self.len.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+fn total(counts: &Counts) -> usize {
+    counts.iter().map(|(_, count)| count).sum()
+}
+
+/// Counts one more client of `worker`.
+fn count_in(counts: &mut Counts, worker: usize) {
+    match counts.iter_mut().find(|(it, _)| *it == worker) {
+        Some((_, count)) => *count += 1,
+        None => counts.push((worker, 1)),
+    }
+}
+
+/// Counts one client of `worker` less.
+fn count_out(counts: &mut Counts, worker: usize) {
+    let index = counts.iter().position(|(it, _)| *it == worker).expect("it was counted in");
+    counts[index].1 -= 1;
+    if counts[index].1 == 0 {
+        counts.swap_remove(index);
+    }
+}
+
+/// Tells what has happened to keys to those who listen, while the shards of the keys are still locked: events of one
+/// key come in the order of its changes.
+#[cold]
+pub(crate) fn publish_events(server: &Server, effects: &mut Effects) {
+    let listened = effects.listened.unwrap_or(EventClass::empty());
+    for (Event { name, .. }, db, key) in effects.events.drain(..) {
+        let publish = |channel: &[u8], payload: &[u8]| {
+            server.pubsub.publish(&server.workers, Kind::Channel, channel, payload);
+        };
+        if listened.contains(EventClass::KEYSPACE) {
+            let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
+            publish(&channel, name.as_bytes());
+        }
+        if listened.contains(EventClass::KEYEVENT) {
+            publish(format!("__keyevent@{db}__:{name}").as_bytes(), &key);
+        }
+    }
+}
