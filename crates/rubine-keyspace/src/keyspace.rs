@@ -229,8 +229,7 @@ impl Keyspace {
 
     /// An image of all databases at one instant. Takes all locks for some microseconds.
     pub fn snapshot(&self) -> Snapshot {
-        let mut locked = self.lock(&ShardSet::All);
-        Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard))
+        self.lock(&ShardSet::All).snapshot()
     }
 
     /// What was given to the background thread, and what it has done.
@@ -346,6 +345,22 @@ impl Locked<'_> {
     /// All locked shards, to look at.
     pub fn shards(&self) -> impl Iterator<Item = &Shard> {
         self.guards.iter().map(|(_, shard)| &**shard)
+    }
+
+    /// The numbers of the locked shards, ascending.
+    #[inline]
+    pub fn numbers(&self) -> impl Iterator<Item = usize> {
+        self.guards.iter().map(|it| usize::from(it.0))
+    }
+
+    /// An image of all databases at this instant, which whoever holds all locks can tie to other things: to a place in
+    /// the journal, for one.
+    ///
+    /// # Panics
+    /// If a shard is not locked.
+    pub fn snapshot(&mut self) -> Snapshot {
+        assert!(self.is_whole(), "an image of all shards needs all locks");
+        Snapshot::of(self.shards_mut())
     }
 
     /// All locked shards on which a hand-off is due.

@@ -192,12 +192,13 @@ impl Core {
         if let Err(error) = &result {
             self.count_failure(entry, error);
         }
+        let written = self.write_journal(&locked);
         if !waits_on && waiter.end(WaiterState::Served) {
             locked.remove_waiter(waiter);
-            let message = Message::Served { client: waiter.client, output };
+            let seen = if self.settings.waits_for_disk { server.aof.seen_by(&locked) } else { 0 };
+            let message = Message::Served { client: waiter.client, output, written, seen };
             server.workers[waiter.worker].send(message);
         }
-        self.write_journal();
         Some(locked.pending_hand_offs())
     }
 }

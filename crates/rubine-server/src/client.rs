@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 use bitflags::bitflags;
 use parking_lot::Mutex;
 use rubine_commands::Nothing;
+use rubine_journal::Offset;
 use rubine_keyspace::Waiter;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -70,8 +71,12 @@ pub(crate) enum TimeoutReply {
     Nothing(Nothing),
     /// A number: WAIT's count of replicas.
     Integer(i64),
-    /// Two numbers: WAITAOF's.
-    Integers(i64, i64),
+    /// WAITAOF's two numbers: whether the disk here has what the client wrote, and how many replicas' disks.
+    Durable {
+        local: i64,
+        /// How many of them it waits for.
+        replicas: i64,
+    },
 }
 
 impl TimeoutReply {
@@ -79,10 +84,11 @@ impl TimeoutReply {
         match self {
             Self::Nothing(nothing) => nothing.write(reply),
             Self::Integer(number) => reply.integer(number),
-            Self::Integers(first, second) => {
+            Self::Durable { local, .. } => {
                 reply.array(2);
-                reply.integer(first);
-                reply.integer(second);
+                reply.integer(local);
+                // There are no replicas.
+                reply.integer(0);
             }
         }
     }
@@ -232,6 +238,12 @@ pub(crate) struct Client {
     /// A request that was taken from the query and waits for the end of a pause.
     pub(crate) postponed: Option<crate::transaction::OwnedArgs>,
     pub(crate) output: Output,
+    /// Where in the journal the last thing that it wrote ends.
+    pub(crate) written_offset: Offset,
+    /// Nothing of its output leaves before the journal is on disk up to here.
+    pub(crate) durable_offset: Offset,
+    /// Its worker looks after it when the journal is on disk up to `durable_offset`.
+    pub(crate) is_unsynced: bool,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: crate::transaction::Watches,
     pub(crate) blocked: Option<Blocked>,
@@ -290,6 +302,9 @@ impl Client {
             query_peak: 0,
             postponed: None,
             output: Output::new(),
+            written_offset: 0,
+            durable_offset: 0,
+            is_unsynced: false,
             transaction: None,
             watches: crate::transaction::Watches::default(),
             blocked: None,

@@ -9,6 +9,7 @@ use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Event, EventClass,
     shards_of,
 };
+use rubine_journal::Offset;
 use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
 use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Protocol, Reply};
@@ -19,6 +20,7 @@ use crate::command_table::{Entry, Run};
 use crate::cron::tell_due;
 use crate::gates;
 use crate::latency::Histogram;
+use crate::pause::may_change_data;
 use crate::pubsub::{self, LocalSubscribers};
 use crate::server::Server;
 use crate::session::Session;
@@ -53,6 +55,12 @@ pub(crate) struct Core {
     pub(crate) is_out_of_memory: bool,
     /// When clients were last looked after, Unix milliseconds.
     pub(crate) looked_after_at: i64,
+    /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
+    pub(crate) unsynced: BTreeSet<(Offset, u64)>,
+    /// The offset at which this worker is woken because the disk has got there.
+    pub(crate) parked_at: Option<Offset>,
+    /// The append-only file is far behind: commands that write have to wait.
+    pub(crate) is_throttled: bool,
     /// When the last command ended, in ticks.
     ticks: u64,
 }
@@ -84,6 +92,9 @@ impl Core {
             must_evict_more: false,
             is_out_of_memory: false,
             looked_after_at: 0,
+            unsynced: BTreeSet::new(),
+            parked_at: None,
+            is_throttled: false,
             ticks: ticks::now(),
         }
     }
@@ -200,7 +211,8 @@ impl Core {
             return Flow::Next;
         }
         let is_queued = client.transaction.is_some() && !ends_queueing(entry);
-        if self.server.pause.holds(self.now, entry, client) {
+        let is_throttled = self.is_throttled && may_change_data(entry, client);
+        if is_throttled || self.server.pause.holds(self.now, entry, client) {
             client.postponed = Some(OwnedArgs::of(args));
             client.flags |= ClientFlags::PAUSED;
             self.paused.push(client.id);
@@ -236,7 +248,7 @@ impl Core {
                 if let Some(wait) = self.effects.wait.take() {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
-                self.end_unit(locked);
+                self.end_client_unit(client, locked);
                 self.count(entry, &result);
             }
             Run::Session(handler) => {
@@ -354,11 +366,32 @@ impl Core {
         self.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
     }
 
+    /// Ends the unit of work of a client: its effects go to the journal while the locks are held, and the client waits for
+    /// the disk as it is asked to.
+    #[inline]
+    pub(crate) fn end_client_unit(&mut self, client: &mut Client, locked: Locked<'static>) {
+        if let Some(end) = self.write_journal(&locked) {
+            client.written_offset = end;
+        }
+        if self.settings.waits_for_disk {
+            let aof = &self.server.aof;
+            // Who has walked from shard to shard may have seen anything.
+            let seen = if locked.is_empty() { aof.seen_by_walk() } else { aof.seen_by(&locked) };
+            client.durable_offset = client.durable_offset.max(seen);
+        }
+        self.give_back(locked);
+    }
+
     /// Ends a unit of work: its effects go to the journal while the locks are held, then the locks are given back and
     /// whoever waited for what was changed is served.
     #[inline]
     pub(crate) fn end_unit(&mut self, locked: Locked<'static>) {
-        self.write_journal();
+        self.write_journal(&locked);
+        self.give_back(locked);
+    }
+
+    #[inline]
+    fn give_back(&mut self, locked: Locked<'static>) {
         let is_done = locked.pending_hand_off().is_none() && self.changes.found_due.is_empty();
         if is_done {
             return;
@@ -384,17 +417,22 @@ impl Core {
         });
     }
 
-    /// Appends the effects of the unit to the journal.
+    /// Appends the effects of the unit to the journal, and returns where they end.
     #[inline]
-    pub(crate) fn write_journal(&mut self) {
-        if !self.effects.journal.is_empty() {
-            self.effects.journal.wrap_in_transaction();
-            let second = (self.now / 1000) as u64;
-            self.server.journal.append(&mut self.effects.journal, second);
-        }
+    pub(crate) fn write_journal(&mut self, locked: &Locked<'_>) -> Option<Offset> {
         if !self.effects.events.is_empty() {
             pubsub::publish_events(self.server, &mut self.effects);
         }
+        if self.effects.journal.is_empty() {
+            return None;
+        }
+        self.effects.journal.wrap_in_transaction();
+        let second = (self.now / 1000) as u64;
+        let end = self.server.journal.append(&mut self.effects.journal, second);
+        if self.settings.waits_for_disk {
+            self.server.aof.note_change(locked, end);
+        }
+        Some(end)
     }
 
     /// Replies with a refusal; a transaction that is being queued will not run.
@@ -473,7 +511,7 @@ fn ends_queueing(entry: &Entry) -> bool {
     matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "QUIT" | "RESET")
 }
 
-fn unknown_command(args: Args<'_>) -> CommandError {
+pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let shown = |text: &[u8], room: usize| {
         String::from_utf8_lossy(&text[..text.len().min(room)]).into_owned()
@@ -492,7 +530,7 @@ fn unknown_command(args: Args<'_>) -> CommandError {
     )
 }
 
-fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
+pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let name = args.at(1);
     let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]);

@@ -19,8 +19,15 @@ pub(crate) struct Request<'a> {
 type Gate = fn(&Request<'_>) -> Result<(), CommandError>;
 
 /// Every gate, in order.
-const GATES: &[Gate] =
-    &[authenticated, arity, protected, not_in_multi, has_memory, not_in_subscribe_mode];
+const GATES: &[Gate] = &[
+    authenticated,
+    arity,
+    protected,
+    not_in_multi,
+    has_memory,
+    log_is_writable,
+    not_in_subscribe_mode,
+];
 
 /// The error that a request is refused with, if any.
 #[inline]
@@ -103,5 +110,26 @@ fn not_in_subscribe_mode(request: &Request<'_>) -> Result<(), CommandError> {
          context",
         entry.full_name
     );
+    Err(CommandError::Other(text.into()))
+}
+
+/// What the command writes can be kept.
+fn log_is_writable(request: &Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    let Some(reason) = core.server.aof.error() else { return Ok(()) };
+    let spec = request.entry.spec;
+    let writes = match spec.name {
+        // Whoever asks whether the server is well shall hear of it.
+        "PING" => true,
+        "EXEC" => {
+            let transaction = request.client.transaction.as_ref();
+            transaction.is_some_and(|it| it.has_any(Flags::WRITE))
+        }
+        _ => spec.flags.contains(Flags::WRITE),
+    };
+    if !writes {
+        return Ok(());
+    }
+    let text = format!("MISCONF Errors writing to the AOF file: {reason}");
     Err(CommandError::Other(text.into()))
 }

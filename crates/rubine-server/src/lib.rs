@@ -17,6 +17,7 @@ mod listener;
 pub mod logging;
 mod mailbox;
 mod pause;
+mod persistence;
 mod pubsub;
 mod reconfigure;
 mod server;

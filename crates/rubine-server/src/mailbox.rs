@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mio::Waker;
 use parking_lot::Mutex;
+use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
@@ -20,8 +21,9 @@ pub(crate) struct Mailbox {
 pub(crate) enum Message {
     /// Serve this connection.
     Connection { socket: Socket, info: Arc<ClientInfo> },
-    /// The command of a waiting client ran: this is its reply.
-    Served { client: u64, output: Output },
+    /// The command of a waiting client ran: this is its reply, where what it wrote ends in the journal, and what must be
+    /// on disk before the client is told.
+    Served { client: u64, output: Output, written: Option<Offset>, seen: Offset },
     /// Stop waiting: answer as after a time-out, or with the error.
     Unblock { client: u64, with_error: bool },
     /// Close the connection, at once.

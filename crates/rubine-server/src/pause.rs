@@ -73,7 +73,7 @@ fn in_force(state: i64, now: i64) -> Option<(bool, i64)> {
 }
 
 /// Whether a command writes, or might, or runs queued ones that do.
-fn may_change_data(entry: &Entry, client: &Client) -> bool {
+pub(crate) fn may_change_data(entry: &Entry, client: &Client) -> bool {
     let changing = Flags::WRITE | Flags::MAY_REPLICATE;
     let is_exec = entry.spec.name == "EXEC";
     entry.spec.flags.intersects(changing)

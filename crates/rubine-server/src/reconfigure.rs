@@ -34,6 +34,9 @@ pub(crate) fn apply(
         logger.apply(new);
     }
     server.publish(Settings::of(new));
+    if is_changed("appendonly") {
+        server.aof.set_wanted(new.appendonly);
+    }
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::listener::Listening;
 use crate::logging::Logger;
 use crate::mailbox::{Mailbox, Message};
 use crate::pause::Pause;
+use crate::persistence::aof::Aof;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 
@@ -27,6 +28,7 @@ const ERROR_CODES_MAX: usize = 128;
 pub(crate) struct Server {
     pub(crate) keyspace: Keyspace,
     pub(crate) journal: Arc<Journal>,
+    pub(crate) aof: Aof,
     pub(crate) config: ConfigStore,
     pub(crate) logger: Option<Arc<Logger>>,
     pub(crate) settings: ArcSwap<Settings>,
@@ -87,6 +89,25 @@ impl Server {
     pub(crate) fn wake_all(&self) {
         for worker in &self.workers {
             worker.send(Message::Wake);
+        }
+    }
+
+    /// Whether whoever writes has to wait for the append-only file.
+    pub(crate) fn is_throttled(&self) -> bool {
+        self.aof.is_behind(self.journal.end())
+    }
+
+    /// Waits until all is on disk that was written so far, but not for ever.
+    pub(crate) fn wait_for_disk(&self) {
+        const POLLS_MAX: u32 = 5000;
+        const POLL: std::time::Duration = std::time::Duration::from_millis(1);
+        let end = self.journal.end();
+        self.journal.notify();
+        for _ in 0..POLLS_MAX {
+            if end <= self.aof.synced().reached() || self.aof.error().is_some() {
+                return;
+            }
+            std::thread::sleep(POLL);
         }
     }
 

@@ -4,7 +4,7 @@ use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_resp::parser;
 
-use crate::config::{Config, KeyspaceEvents, MaxmemoryPolicy, OutputBufferLimit};
+use crate::config::{Appendfsync, Config, KeyspaceEvents, MaxmemoryPolicy, OutputBufferLimit};
 
 /// Settings that every worker keeps at hand.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) pubsub_output_limit: OutputBufferLimit,
     pub(crate) requires_password: bool,
     pub(crate) idle_seconds_max: u32,
+    /// No reply leaves before what it tells of is on disk.
+    pub(crate) waits_for_disk: bool,
     /// Events that are published, if any.
     pub(crate) listened: Option<EventClass>,
 }
@@ -56,6 +58,7 @@ impl Settings {
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
             listened: listened(config.notify_keyspace_events),
+            waits_for_disk: config.appendonly && config.appendfsync == Appendfsync::Always,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::dispatch::Core;
 use crate::listener;
 use crate::logging;
 use crate::mailbox::Mailbox;
+use crate::persistence::aof;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -99,6 +100,8 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let pid_file = write_pid_file(&config);
     install_signals(server)?;
     tracing::info!("Server initialized");
+    aof::load_at_start(server)?;
+    let aof_writer = aof::start(server)?;
     let workers = start_workers(server, polls)?;
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     notify_supervisor(&config);
@@ -106,6 +109,10 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
         if worker.join().is_err() {
             return Err("a worker thread ended unexpectedly".to_owned());
         }
+    }
+    server.aof.finish();
+    if aof_writer.join().is_err() {
+        return Err("the thread of the append-only file ended unexpectedly".to_owned());
     }
     if let Some(path) = pid_file {
         let _ = std::fs::remove_file(path);
@@ -190,6 +197,7 @@ fn build(
     let server = Server {
         keyspace,
         journal: Journal::new(0, 0),
+        aof: crate::persistence::aof::Aof::new(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
         stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),

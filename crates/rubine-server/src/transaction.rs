@@ -230,6 +230,6 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
         }
         core.call_locked(client, reply, entry, args.as_args(), &mut locked);
     }
-    core.end_unit(locked);
+    core.end_client_unit(client, locked);
     Ok(())
 }

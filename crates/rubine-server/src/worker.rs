@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::Args;
+use rubine_journal::Offset;
 use rubine_keyspace::{Key, Place};
 use rubine_resp::parser::{ArgRange, Parsed};
 use rubine_resp::writer::{Output, Reply};
@@ -49,6 +50,8 @@ const WRITE_SLICES_MAX: usize = 64;
 const STREAM_BYTES: usize = 64 * 1024;
 /// Bytes that one client may be sent in one turn before the others have theirs.
 const TURN_OUTPUT_BYTES_MAX: usize = 128 * 1024;
+/// How soon a worker looks again whether the append-only file has caught up.
+const THROTTLE_MS: i64 = 10;
 /// How long a worker sleeps at most.
 const SLEEP_MAX_MS: i64 = 100;
 
@@ -125,6 +128,8 @@ impl Worker {
             self.refresh_settings();
             self.take_events(&events);
             self.read_mail();
+            self.core.is_throttled = self.core.server.is_throttled();
+            self.release_synced();
             self.end_pause();
             self.serve_scheduled();
             self.end_waits();
@@ -145,7 +150,8 @@ impl Worker {
         stats.busy_ticks.add(awake_ticks);
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
-        let timeout_ms = if self.scheduled.is_empty() && !self.core.must_evict_more {
+        let is_synced = !self.core.park_unsynced();
+        let timeout_ms = if self.scheduled.is_empty() && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
             until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))
@@ -249,22 +255,27 @@ impl Worker {
         for message in messages.drain(..) {
             match message {
                 Message::Connection { socket, info } => self.add_client(socket, info),
-                Message::Served { client, output } => self.deliver(client, output),
+                Message::Served { client, output, written, seen } => {
+                    self.deliver(client, output, written, seen);
+                }
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
-                Message::Wake => {}
+                // The disk may have got to where somebody waits for it.
+                Message::Wake => self.core.parked_at = None,
             }
         }
         self.messages = messages;
     }
 
     /// A waiting client's command ran somewhere: its reply.
-    fn deliver(&mut self, id: u64, output: Output) {
+    fn deliver(&mut self, id: u64, output: Output, written: Option<Offset>, seen: Offset) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
+        client.written_offset = written.unwrap_or(client.written_offset);
+        client.durable_offset = client.durable_offset.max(seen);
         client.deliver(output);
         schedule(&mut self.scheduled, client, slot);
     }
@@ -305,17 +316,38 @@ impl Worker {
         }
     }
 
+    /// Lets go whoever waits for the disk and need not any more.
+    fn release_synced(&mut self) {
+        let reached = self.core.server.aof.synced().reached();
+        while let Some(&(offset, id)) = self.core.unsynced.first() {
+            if reached < offset {
+                return;
+            }
+            self.core.unsynced.pop_first();
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            if let Some(client) = &mut self.clients[slot] {
+                client.is_unsynced = false;
+                self.core.answer_synced(client, reached);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
     /// When the pause ends that somebody waits for.
     fn pause_end(&self) -> i64 {
         if self.core.paused.is_empty() {
             return i64::MAX;
+        }
+        if self.core.is_throttled {
+            return unix_millis() + THROTTLE_MS;
         }
         self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
     }
 
     /// Lets postponed commands try again when a pause has run out.
     fn end_pause(&mut self) {
-        let is_over = || self.core.server.pause.in_force(self.core.now).is_none();
+        let is_over =
+            || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
         if !self.core.paused.is_empty() && is_over() {
             self.resume_paused();
         }
@@ -452,7 +484,7 @@ impl Worker {
             if is_done {
                 // Whoever has a reply shall find in CLIENT LIST and INFO what it was about.
                 client.publish();
-                if !send(&self.core, client) {
+                if !send(&mut self.core, client) {
                     client.flags |= ClientFlags::CLOSE_NOW;
                 }
             }
@@ -471,7 +503,7 @@ impl Worker {
             client.reply_peak = client.reply_peak.max(client.output.buffered_bytes());
             crate::limits::enforce(&mut self.core, client);
             let is_open =
-                !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&self.core, client);
+                !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
             client.publish_output();
             if !is_open {
                 self.close(slot);
@@ -484,7 +516,7 @@ impl Worker {
             let Some(client) = &mut self.clients[slot] else { continue };
             let may_run = client.may_parse && !client.is_held() && !client.is_stalled();
             let has_requests = may_run || (client.is_readable && client.has_room_for_requests());
-            let has_output = client.is_writable && !client.output.is_empty();
+            let has_output = client.is_writable && !client.output.is_empty() && !client.is_unsynced;
             if has_requests || has_output {
                 schedule(&mut self.scheduled, client, slot);
             }
@@ -505,9 +537,12 @@ impl Worker {
 
     /// Sends what is still to be sent as far as sockets take it, and closes them.
     fn say_goodbye(&mut self) {
+        if self.core.settings.waits_for_disk {
+            self.core.server.wait_for_disk();
+        }
         for slot in 0..self.clients.len() {
             if let Some(client) = &mut self.clients[slot] {
-                send(&self.core, client);
+                send(&mut self.core, client);
             }
             self.close(slot);
         }
@@ -630,7 +665,10 @@ fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
 }
 
 /// Writes as much as the socket takes and the turn allows. Returns whether the connection is still good.
-fn send(core: &Core, client: &mut Client) -> bool {
+fn send(core: &mut Core, client: &mut Client) -> bool {
+    if !client.output.is_empty() && core.holds_back(client) {
+        return true;
+    }
     let mut sent = 0;
     while client.is_writable && !client.output.is_empty() {
         if TURN_OUTPUT_BYTES_MAX <= sent {

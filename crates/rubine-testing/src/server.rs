@@ -151,6 +151,11 @@ impl Server {
         self.options = self.options.clone().with(name, value);
     }
 
+    /// Changes through which other program it is started next time.
+    pub fn set_prefix(&mut self, prefix: &[&str]) {
+        self.options = self.options.clone().behind(prefix);
+    }
+
     /// All it has written to its standard output and error.
     pub fn log(&self) -> String {
         let bytes = fs::read(self.directory.path.join("log")).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Commands about the server as a whole, by topic.
 
+mod aof;
 mod command;
 mod config;
 mod debug;
@@ -15,6 +16,7 @@ use crate::session::{ServerCommand, Session};
 
 /// All of them, in order of name.
 pub(crate) const COMMANDS: &[ServerCommand] = &[
+    aof::BGREWRITEAOF,
     command::COMMAND,
     config::CONFIG,
     debug::DEBUG,

@@ -24,6 +24,7 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 
 // Why a directive has no effect yet.
 const ACL: &str = "there are no users beside the default one yet";
+const BASE: &str = "a base is always written as commands so far";
 const CLIENT_EVICTION: &str = "clients are not evicted yet";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COLLATE: &str = "SORT ALPHA compares bytes so far";
@@ -62,6 +63,7 @@ const MEMCHECK: &str = "a crash does not test the memory";
 const MODULES: &str = "modules in C cannot be loaded";
 const OWN_BATCH: &str = "the size of a batch is chosen by itself";
 const OWN_THREADS: &str = "every thread serves clients of its own";
+const OWN_SYNC: &str = "what is written in the background is given to the disk by itself";
 const PACE: &str = "work in the background is paced by what there is to do";
 const RDMA: &str = "there is no RDMA";
 const REHASH: &str = "tables grow and shrink without rehashing";
@@ -310,23 +312,23 @@ directives! {
         "loading-process-events-interval-bytes".number(1024, INT).hidden().not_yet(PERSISTENCE);
 
     // Append-only file.
-    appendonly: bool = false, "appendonly".is(Traits::NOT_WHILE_LOADING).not_yet(PERSISTENCE);
+    appendonly: bool = false, "appendonly".is(Traits::NOT_WHILE_LOADING);
     appendfilename: String = "appendonly.aof".to_owned(),
-        "appendfilename".checked(checks::appendfilename).immutable().not_yet(PERSISTENCE);
+        "appendfilename".checked(checks::appendfilename).immutable();
     appenddirname: String = "appendonlydir".to_owned(),
-        "appenddirname".checked(checks::appenddirname).immutable().not_yet(PERSISTENCE);
-    appendfsync: Appendfsync = Appendfsync::Everysec, "appendfsync".not_yet(PERSISTENCE);
-    no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite".not_yet(PERSISTENCE);
+        "appenddirname".checked(checks::appenddirname).immutable();
+    appendfsync: Appendfsync = Appendfsync::Everysec, "appendfsync";
+    no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite";
     auto_aof_rewrite_percentage: u32 = 100,
-        "auto-aof-rewrite-percentage".number(0, INT).not_yet(PERSISTENCE);
+        "auto-aof-rewrite-percentage".number(0, INT);
     auto_aof_rewrite_min_size: u64 = 64 << 20,
-        "auto-aof-rewrite-min-size".memory(0, LONG).not_yet(PERSISTENCE);
-    aof_load_truncated: bool = true, "aof-load-truncated".not_yet(PERSISTENCE);
-    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble".not_yet(PERSISTENCE);
-    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled".not_yet(PERSISTENCE);
+        "auto-aof-rewrite-min-size".memory(0, LONG);
+    aof_load_truncated: bool = true, "aof-load-truncated";
+    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble".not_yet(BASE);
+    aof_timestamp_enabled: bool = false, "aof-timestamp-enabled";
     aof_rewrite_incremental_fsync: bool = true,
-        "aof-rewrite-incremental-fsync".not_yet(PERSISTENCE);
-    aof_disable_auto_gc: bool = false, "aof-disable-auto-gc".hidden().not_yet(PERSISTENCE);
+        "aof-rewrite-incremental-fsync".no_meaning(OWN_SYNC);
+    aof_disable_auto_gc: bool = false, "aof-disable-auto-gc".hidden();
 
     // Replication.
     replicaof: Option<ReplicaOf> = None,

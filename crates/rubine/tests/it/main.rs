@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod append_only;
 mod blocking;
 mod histories;
 mod isolation;

@@ -1,11 +1,12 @@
-//! WAIT and WAITAOF: a client waits until others have what it wrote. There is no replica and no log file to wait for,
-//! so whoever asks for one waits until its time is over.
+//! WAIT and WAITAOF: a client waits until others, or the disk, have what it wrote. There is no replica, so whoever asks
+//! for one waits until its time is over.
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
 use super::pause::timeout_ms;
 use crate::client::TimeoutReply;
+use crate::persistence::aof::NO_LOG;
 use crate::session::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[WAIT, WAITAOF];
@@ -51,19 +52,20 @@ fn waitaof(session: &mut Session<'_>) -> CommandResult {
     let replicas = parse_i64(session.args.at(2)).filter(|it| 0 <= *it);
     let replicas = replicas.ok_or(CommandError::NotPositive)?;
     let timeout = timeout_ms(session.args.at(3), session.core.now)?;
-    if local != 0 {
-        return Err(CommandError::text(
-            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
-        ));
+    let aof = &session.core.server.aof;
+    if local != 0 && !aof.is_enabled() {
+        return Err(CommandError::text(NO_LOG));
     }
+    let is_synced = aof.is_enabled() && session.client.written_offset <= aof.synced().reached();
+    let has_all = replicas == 0 && (local == 0 || is_synced);
     let may_wait = session.locked.is_none();
-    if replicas == 0 || !may_wait {
+    if has_all || !may_wait {
         session.reply.array(2);
-        session.reply.integer(0);
+        session.reply.integer(i64::from(is_synced));
         session.reply.integer(0);
         return Ok(());
     }
     let Session { core, client, .. } = session;
-    core.block_without_keys(client, timeout, TimeoutReply::Integers(0, 0));
+    core.wait_for_own_writes(client, timeout, replicas);
     Ok(())
 }

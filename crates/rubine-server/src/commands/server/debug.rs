@@ -14,11 +14,13 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     "DEBUG",
     super::never_runs,
     &[
+        super::aof::AOF_FLUSH_SLEEP,
         ASSERT,
         CHANGE_REPL_ID,
         CONFIG_REWRITE_FORCE_ALL,
         ERROR,
         HELP,
+        super::aof::LOADAOF,
         LOG,
         PANIC,
         PAUSE_CRON,
@@ -30,7 +32,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     ],
 );
 
-const fn form(name: &'static str, run: crate::session::SessionHandler) -> ServerCommand {
+pub(super) const fn form(name: &'static str, run: crate::session::SessionHandler) -> ServerCommand {
     ServerCommand::declare(name, run).complexity("O(1)").arity(2).flag(
         Flags::ADMIN
             .union(Flags::NOSCRIPT)

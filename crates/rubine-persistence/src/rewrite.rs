@@ -1,0 +1,195 @@
+//! Writes keys as the commands that make them, for a base without RDB. Never looks at the clock: what is due is written
+//! with its deadline.
+
+use std::io::{self, Write};
+
+use rubine_base::number::DoubleText;
+use rubine_structures::record::RecordRef;
+use rubine_structures::stream::{Direction, Group, Stream, StreamId};
+use rubine_structures::value::ValueRef;
+
+/// Elements that one command adds, so that no command of the file is large for its number of elements.
+const ELEMENTS_PER_COMMAND: usize = 64;
+
+/// Writes the command that selects `database`.
+pub fn write_select(database: usize, out: &mut impl Write) -> io::Result<()> {
+    let mut digits = itoa::Buffer::new();
+    write_command(&[b"SELECT", digits.format(database).as_bytes()], out)
+}
+
+/// Writes the commands that make a key.
+pub fn write_record(record: RecordRef<'_>, out: &mut impl Write) -> io::Result<()> {
+    let key = record.key();
+    match record.value() {
+        ValueRef::Int(number) => {
+            write_command(&[b"SET", key, itoa::Buffer::new().format(number).as_bytes()], out)?;
+        }
+        ValueRef::Bytes { bytes, .. } => write_command(&[b"SET", key, bytes], out)?,
+        ValueRef::Shared(bytes) => write_command(&[b"SET", key, bytes], out)?,
+        ValueRef::List(list) => {
+            write_elements(b"RPUSH", key, list.iter().map(|item| [item]), out)?;
+        }
+        ValueRef::Set(set) => {
+            write_elements(b"SADD", key, set.iter().map(|member| [member.to_vec()]), out)?;
+        }
+        ValueRef::SortedSet(set) => {
+            let elements = set.iter().map(|(member, score)| {
+                [DoubleText::of(score).as_bytes().to_vec(), member.to_vec()]
+            });
+            write_elements(b"ZADD", key, elements, out)?;
+        }
+        ValueRef::Hash(hash) => {
+            write_elements(b"HSET", key, hash.iter().map(|it| [it.key, it.value]), out)?;
+            for field in hash.iter() {
+                let Some(deadline) = field.deadline else { continue };
+                let mut digits = itoa::Buffer::new();
+                let deadline = digits.format(deadline).as_bytes();
+                write_command(&[b"HPEXPIREAT", key, deadline, b"FIELDS", b"1", field.key], out)?;
+            }
+        }
+        ValueRef::Stream(stream) => write_stream(key, stream, out)?,
+    }
+    if let Some(deadline) = record.deadline() {
+        let mut digits = itoa::Buffer::new();
+        write_command(&[b"PEXPIREAT", key, digits.format(deadline).as_bytes()], out)?;
+    }
+    Ok(())
+}
+
+fn write_stream(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result<()> {
+    for entry in stream.range(StreamId::MIN, StreamId::MAX, Direction::Ascending) {
+        let id = entry.id.text();
+        let mut arguments: Vec<&[u8]> = vec![b"XADD", key, id.as_bytes()];
+        arguments.extend(entry.fields().flat_map(|(name, value)| [name, value]));
+        write_command(&arguments, out)?;
+    }
+    let last_id = stream.last_id().text();
+    if stream.is_empty() {
+        // An entry has to come and go for the stream to be there. None has the identifier 0-0.
+        let id = if stream.last_id().is_zero() { StreamId::new(0, 1).text() } else { last_id };
+        write_command(&[b"XADD", key, b"MAXLEN", b"0", id.as_bytes(), b"x", b"y"], out)?;
+    }
+    let mut added = itoa::Buffer::new();
+    let deleted = stream.max_deleted_id().text();
+    let (added, deleted) = (added.format(stream.entries_added()).as_bytes(), deleted.as_bytes());
+    let last_id = last_id.as_bytes();
+    let words = [b"XSETID", key, last_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted];
+    write_command(&words, out)?;
+    stream.groups().try_for_each(|(name, group)| write_group(key, name, group, out))
+}
+
+fn write_group(key: &[u8], name: &[u8], group: &Group, out: &mut impl Write) -> io::Result<()> {
+    let last_id = group.last_id.text();
+    // Redis reads -1 as not known.
+    let read = group.entries_read.map_or(-1, |it| it as i64);
+    let mut digits = itoa::Buffer::new();
+    let read = digits.format(read).as_bytes();
+    let words =
+        [b"XGROUP", b"CREATE".as_slice(), key, name, last_id.as_bytes(), b"ENTRIESREAD", read];
+    write_command(&words, out)?;
+    for (_, consumer) in group.consumers() {
+        let words = [b"XGROUP", b"CREATECONSUMER".as_slice(), key, name, consumer.name()];
+        write_command(&words, out)?;
+    }
+    for (id, pending) in group.pending_from(StreamId::MIN) {
+        // What was given back to the group is nobody's: no command says so, and the group has it delivered again.
+        let Some(owner) = pending.owner() else { continue };
+        let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+        let time = time.format(pending.delivered_at).as_bytes();
+        let count = count.format(pending.delivery_count).as_bytes();
+        let (id, consumer) = (id.text(), group.consumer(owner).name());
+        let id = id.as_bytes();
+        let words: [&[u8]; 12] = [
+            b"XCLAIM",
+            key,
+            name,
+            consumer,
+            b"0",
+            id,
+            b"TIME",
+            time,
+            b"RETRYCOUNT",
+            count,
+            b"JUSTID",
+            b"FORCE",
+        ];
+        write_command(&words, out)?;
+    }
+    Ok(())
+}
+
+/// Writes commands that add elements, of `PARTS` arguments each, to a key.
+fn write_elements<const PARTS: usize, A: AsRef<[u8]>>(
+    name: &[u8],
+    key: &[u8],
+    elements: impl Iterator<Item = [A; PARTS]>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut batch: Vec<[A; PARTS]> = Vec::with_capacity(ELEMENTS_PER_COMMAND);
+    let mut elements = elements.peekable();
+    while elements.peek().is_some() {
+        batch.extend(elements.by_ref().take(ELEMENTS_PER_COMMAND));
+        write_length(b'*', 2 + batch.len() * PARTS, out)?;
+        write_argument(name, out)?;
+        write_argument(key, out)?;
+        for part in batch.drain(..).flatten() {
+            write_argument(part.as_ref(), out)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes one command.
+pub fn write_command(arguments: &[&[u8]], out: &mut impl Write) -> io::Result<()> {
+    write_length(b'*', arguments.len(), out)?;
+    arguments.iter().try_for_each(|it| write_argument(it, out))
+}
+
+fn write_argument(argument: &[u8], out: &mut impl Write) -> io::Result<()> {
+    write_length(b'$', argument.len(), out)?;
+    out.write_all(argument)?;
+    out.write_all(b"\r\n")
+}
+
+fn write_length(kind: u8, length: usize, out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&[kind])?;
+    out.write_all(itoa::Buffer::new().format(length).as_bytes())?;
+    out.write_all(b"\r\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use rubine_structures::hash::Hash;
+    use rubine_structures::record::Record;
+    use rubine_structures::value::Value;
+
+    use super::*;
+    use crate::log::LogReader;
+
+    fn check(value: Value<'_>, deadline: Option<i64>, expected: &[&str]) {
+        let record = Record::new(b"k", value, deadline, 0);
+        let mut bytes = Vec::new();
+        write_record(record.as_ref(), &mut bytes).expect("memory takes what is written");
+        let mut reader = LogReader::new(bytes.as_slice(), 0);
+        let mut seen = Vec::new();
+        while let Some(unit) = reader.next_unit().expect("what was written is whole") {
+            seen.extend(unit.commands().map(|(bytes, args)| {
+                let words = args.iter().map(|it| String::from_utf8_lossy(it.of(bytes)));
+                words.collect::<Vec<_>>().join(" ")
+            }));
+        }
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_key_becomes_the_commands_that_make_it() {
+        check(Value::Int(-7), None, &["SET k -7"]);
+        check(Value::Bytes(Cow::Borrowed(b"a")), Some(5), &["SET k a", "PEXPIREAT k 5"]);
+        let mut hash = Hash::new();
+        let limits = rubine_structures::hash::Limits { entries: 8, value_bytes: 8 };
+        hash.set(b"f", b"v", rubine_structures::trie::Deadline::At(9), limits);
+        check(Value::Hash(hash), None, &["HSET k f v", "HPEXPIREAT k 9 FIELDS 1 f"]);
+    }
+}

@@ -1,0 +1,55 @@
+//! BGREWRITEAOF, and the forms of DEBUG that concern the append-only file.
+
+use std::sync::atomic::Ordering;
+
+use rubine_base::number::parse_i64;
+use rubine_commands::{CommandError, CommandResult, Flags};
+
+use crate::persistence::aof;
+use crate::session::{ServerCommand, Session};
+
+pub(super) const BGREWRITEAOF: ServerCommand = ServerCommand::declare("BGREWRITEAOF", bgrewriteaof)
+    .summary("Makes the append-only file as short as the data set allows, in the background.")
+    .since("1.0.0")
+    .complexity("O(1)")
+    .arity(1)
+    .flag(Flags::ADMIN.union(Flags::NOSCRIPT));
+
+fn bgrewriteaof(session: &mut Session<'_>) -> CommandResult {
+    if !session.core.server.aof.request_rewrite() {
+        return Err(CommandError::text(
+            "ERR Background append only file rewriting already in progress",
+        ));
+    }
+    session.reply.simple("Background append only file rewriting started");
+    Ok(())
+}
+
+pub(super) const AOF_FLUSH_SLEEP: ServerCommand =
+    super::debug::form("AOF-FLUSH-SLEEP", aof_flush_sleep)
+        .summary("Lets each write to the append-only file wait for some microseconds.")
+        .syntax("microseconds")
+        .arity(3);
+
+fn aof_flush_sleep(session: &mut Session<'_>) -> CommandResult {
+    let micros = parse_i64(session.args.at(2)).and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
+    session.core.server.aof.flush_sleep_us.store(micros, Ordering::Relaxed);
+    session.reply.ok();
+    Ok(())
+}
+
+pub(super) const LOADAOF: ServerCommand = super::debug::form("LOADAOF", loadaof)
+    .summary("Drops all keys and makes them anew from the append-only file.")
+    .flag(Flags::NO_MULTI);
+
+fn loadaof(session: &mut Session<'_>) -> CommandResult {
+    if let Err(reason) = aof::reload(session.core.server) {
+        tracing::warn!("DEBUG LOADAOF: {reason}");
+        return Err(CommandError::text(
+            "ERR Error trying to load the AOF files, check server logs.",
+        ));
+    }
+    tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+    session.reply.ok();
+    Ok(())
+}

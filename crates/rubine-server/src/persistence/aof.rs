@@ -1,0 +1,293 @@
+//! The append-only file of a running server: what workers, commands and INFO see of it. One thread of its own writes
+//! (`writer.rs`), another one rewrites (`rewrite.rs`); nobody else touches a file.
+//!
+//! With `appendfsync always`, no reply leaves before all is on disk that its command wrote or has seen: each shard
+//! knows the offset of the journal up to which its keys were changed, a client waits for the highest offset of the
+//! shards that its commands had locked, and each worker for the lowest one of its clients.
+
+mod directory;
+mod durability;
+mod increment;
+mod load;
+mod rewrite;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
+
+use parking_lot::Mutex;
+use rubine_journal::{Offset, Progress};
+use rubine_keyspace::{Locked, SHARD_COUNT};
+
+use self::directory::Directory;
+use crate::config::Config;
+use crate::mailbox::Message;
+use crate::server::Server;
+
+pub(crate) use self::durability::NO_LOG;
+pub(crate) use self::load::{load_at_start, reload};
+pub(crate) use self::writer::start;
+
+/// Bytes that the file may be behind; then whoever writes has to wait.
+const LAG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Each worker waits for one offset.
+const WAITING_WORKERS_MAX: usize = 1024;
+
+/// The append-only file of a server.
+pub(crate) struct Aof {
+    /// How far the journal is on disk.
+    synced: Progress,
+    /// How far it was read to be written.
+    read: AtomicU64,
+    /// The writer reads no further before it is given another reader: there the next increment begins. It holds this while
+    /// it reads.
+    read_limit: Mutex<Offset>,
+    /// The offset up to which each shard was changed, kept up with while replies wait for the disk.
+    shard_ends: Box<[AtomicU64]>,
+    /// Something is read from the journal and written.
+    is_open: AtomicBool,
+    /// What was to be written last could not be.
+    error: Mutex<Option<String>>,
+    has_error: AtomicBool,
+    control: Mutex<Control>,
+    pub(crate) facts: Facts,
+    /// The files. Whoever changes the manifest holds this until it is on disk.
+    directory: Mutex<Option<Directory>>,
+    orders: Mutex<Vec<writer::Order>>,
+    thread: Mutex<Option<Thread>>,
+    /// Time that the writer sleeps before each write: `DEBUG AOF-FLUSH-SLEEP`.
+    pub(crate) flush_sleep_us: AtomicU64,
+}
+
+/// What is wanted, and what is done about it.
+#[derive(Debug, Default)]
+struct Control {
+    /// The configuration says that there is to be a log.
+    is_wanted: bool,
+    phase: Phase,
+    /// Somebody asked for a rewrite.
+    is_rewrite_requested: bool,
+    /// One runs.
+    rewrite: Option<Arc<rewrite::Job>>,
+    /// How many failed, one after the other.
+    failures: u32,
+    /// No other one is begun by itself before, Unix milliseconds.
+    not_before: i64,
+    /// The server ends.
+    is_finishing: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Off,
+    /// What happens is written, but the base that it needs is not there yet.
+    WaitsForBase,
+    On,
+}
+
+/// Numbers that INFO shows.
+#[derive(Debug, Default)]
+pub(crate) struct Facts {
+    /// Bytes of the base.
+    base_bytes: AtomicU64,
+    /// Bytes of the increments that are not written any more.
+    closed_bytes: AtomicU64,
+    /// Bytes of the increment that is being written.
+    current_bytes: AtomicU64,
+    /// Bytes of all files when the last rewrite ended.
+    pub(crate) rewritten_bytes: AtomicU64,
+    pub(crate) rewrites: AtomicU64,
+    pub(crate) last_rewrite_failed: AtomicBool,
+    /// Seconds, plus one; 0 for never.
+    pub(crate) last_rewrite_seconds: AtomicU64,
+    pub(crate) is_syncing: AtomicBool,
+    pub(crate) delayed_syncs: AtomicU64,
+    pub(crate) rewrite_failures: AtomicUsize,
+}
+
+impl Facts {
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let parts = [&self.base_bytes, &self.closed_bytes, &self.current_bytes];
+        parts.map(|it| it.load(Ordering::Relaxed)).iter().sum()
+    }
+}
+
+/// What INFO says of a rewrite.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RewriteStatus {
+    /// One runs, or is about to.
+    pub(crate) is_running: bool,
+    pub(crate) started_at: Option<i64>,
+}
+
+impl Aof {
+    pub(crate) fn new() -> Self {
+        Self {
+            synced: Progress::new(0, WAITING_WORKERS_MAX),
+            read: AtomicU64::new(0),
+            read_limit: Mutex::new(Offset::MAX),
+            shard_ends: (0..SHARD_COUNT).map(|_| AtomicU64::new(0)).collect(),
+            is_open: AtomicBool::new(false),
+            error: Mutex::new(None),
+            has_error: AtomicBool::new(false),
+            control: Mutex::new(Control::default()),
+            facts: Facts::default(),
+            directory: Mutex::new(None),
+            orders: Mutex::new(Vec::new()),
+            thread: Mutex::new(None),
+            flush_sleep_us: AtomicU64::new(0),
+        }
+    }
+
+    /// How far the journal is on disk.
+    pub(crate) fn synced(&self) -> &Progress {
+        &self.synced
+    }
+
+    /// Notes that a unit changed keys of the locked shards up to `end`.
+    pub(crate) fn note_change(&self, locked: &Locked<'_>, end: Offset) {
+        for shard in locked.numbers() {
+            self.shard_ends[shard].fetch_max(end, Ordering::Relaxed);
+        }
+    }
+
+    /// What must be on disk before anybody is told of the keys in the locked shards.
+    pub(crate) fn seen_by(&self, locked: &Locked<'_>) -> Offset {
+        let ends = locked.numbers().map(|shard| self.shard_ends[shard].load(Ordering::Relaxed));
+        ends.max().unwrap_or(0)
+    }
+
+    /// What must be on disk before anybody is told of keys that were looked at one shard after the other. While nothing
+    /// can be written, that is not waited for: it tells too little of any key.
+    pub(crate) fn seen_by_walk(&self) -> Offset {
+        if self.has_error.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.shard_ends.iter().map(|it| it.load(Ordering::Relaxed)).max().unwrap_or(0)
+    }
+
+    /// Whether the file is so far behind that whoever writes has to wait.
+    pub(crate) fn is_behind(&self, end: Offset) -> bool {
+        LAG_BYTES_MAX < self.lag_bytes(end)
+    }
+
+    /// Bytes of the journal that have yet to be written.
+    pub(crate) fn lag_bytes(&self, end: Offset) -> u64 {
+        let is_open = self.is_open.load(Ordering::Relaxed);
+        if is_open { end.saturating_sub(self.read.load(Ordering::Relaxed)) } else { 0 }
+    }
+
+    /// Why nothing can be written, if that is so.
+    #[inline]
+    pub(crate) fn error(&self) -> Option<String> {
+        if !self.has_error.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.error.lock().clone()
+    }
+
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.control.lock().is_wanted
+    }
+
+    /// Takes over what the configuration says: there shall be a log, or none. Returns at once.
+    pub(crate) fn set_wanted(&self, is_wanted: bool) {
+        let mut control = self.control.lock();
+        control.is_wanted = is_wanted;
+        if !is_wanted {
+            control.is_rewrite_requested = false;
+        }
+        (control.failures, control.not_before) = (0, 0);
+        drop(control);
+        self.wake_writer();
+    }
+
+    /// Asks for a rewrite. False if one runs already.
+    pub(crate) fn request_rewrite(&self) -> bool {
+        let mut control = self.control.lock();
+        if control.rewrite.is_some() || control.is_rewrite_requested {
+            return false;
+        }
+        control.is_rewrite_requested = true;
+        drop(control);
+        self.wake_writer();
+        true
+    }
+
+    pub(crate) fn rewrite_status(&self) -> RewriteStatus {
+        let control = self.control.lock();
+        let must_begin = control.is_wanted && control.phase == Phase::Off;
+        RewriteStatus {
+            is_running: control.rewrite.is_some() || control.is_rewrite_requested || must_begin,
+            started_at: control.rewrite.as_ref().map(|it| it.started_at),
+        }
+    }
+
+    /// Writes what is left, closes the log and ends the writer.
+    pub(crate) fn finish(&self) {
+        self.control.lock().is_finishing = true;
+        self.wake_writer();
+    }
+
+    fn wake_writer(&self) {
+        if let Some(thread) = &*self.thread.lock() {
+            thread.unpark();
+        }
+    }
+
+    /// Gives the writer something to do between two writes.
+    fn order(&self, order: writer::Order) {
+        self.orders.lock().push(order);
+        self.wake_writer();
+    }
+
+    fn set_error(&self, error: Option<String>) {
+        self.has_error.store(error.is_some(), Ordering::Relaxed);
+        *self.error.lock() = error;
+    }
+}
+
+/// The folder of the log, which is looked at when it is first needed.
+fn opened<'d>(
+    directory: &'d mut Option<Directory>,
+    config: &Config,
+) -> Result<&'d mut Directory, String> {
+    if directory.is_none() {
+        *directory = Some(Directory::open(config)?);
+    }
+    Ok(directory.as_mut().expect("it was just put there"))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Everything before `offset` is on disk: lets go whoever waited for it.
+fn advance(server: &Server, offset: Offset) {
+    let mut released = Vec::new();
+    server.aof.synced.advance(offset, &mut released);
+    wake_workers(server, &released);
+}
+
+/// What is on disk is counted from `offset` on.
+fn restart(server: &Server, offset: Offset) {
+    let mut abandoned = Vec::new();
+    server.aof.synced.restart(offset, &mut abandoned);
+    wake_workers(server, &abandoned);
+}
+
+fn wake_workers(server: &Server, tokens: &[u64]) {
+    for &worker in tokens {
+        if let Some(mailbox) = server.workers.get(worker as usize) {
+            mailbox.send(Message::Wake);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The folder of the log: its manifest, and the files that come and go with it. Never writes into one of them.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use rubine_persistence::manifest::{LogFile, MANIFEST_BYTES_MAX, Manifest};
+
+use crate::config::Config;
+
+/// The folder of a server's log.
+#[derive(Clone, Debug)]
+pub(super) struct Directory {
+    pub(super) path: PathBuf,
+    /// What the names of all files begin with: `appendfilename`.
+    pub(super) prefix: String,
+    pub(super) manifest: Manifest,
+}
+
+impl Directory {
+    /// The folder that the configuration names, with what its manifest says. There may be neither.
+    pub(super) fn open(config: &Config) -> Result<Self, String> {
+        let path = config.dir.as_path().join(&config.appenddirname);
+        let prefix = config.appendfilename.clone();
+        let manifest_path = path.join(format!("{prefix}.manifest"));
+        let manifest = match read_bounded(&manifest_path) {
+            Ok(text) => Manifest::parse(&text).map_err(|error| {
+                format!("Reading the manifest file {}: {error}", manifest_path.display())
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Manifest::default(),
+            Err(error) => {
+                let path = manifest_path.display();
+                return Err(format!("Can't open the AOF manifest file {path}: {error}"));
+            }
+        };
+        Ok(Self { path, prefix, manifest })
+    }
+
+    /// Where a file of the log is.
+    pub(super) fn path_of(&self, file: &LogFile) -> PathBuf {
+        file.path_in(&self.path)
+    }
+
+    pub(super) fn create(&self) -> io::Result<()> {
+        match fs::create_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Takes in the single file of a version without manifests, if there is one and nothing else.
+    pub(super) fn upgrade(&mut self, config: &Config) -> Result<(), String> {
+        let single = config.dir.as_path().join(&self.prefix);
+        let is_begun = self.manifest == Manifest::of_single_file(&self.prefix)
+            && !self.path.join(&self.prefix).exists();
+        if !(self.manifest.is_empty() || is_begun) || !single.is_file() {
+            return Ok(());
+        }
+        tracing::info!(
+            "Taking the single append-only file {} into {}",
+            self.prefix,
+            self.path.display()
+        );
+        let fail = |error: io::Error| format!("Can't upgrade the append-only file: {error}");
+        self.create().map_err(fail)?;
+        // The manifest first: a crash between the two is finished by the next start.
+        self.replace(Manifest::of_single_file(&self.prefix)).map_err(fail)?;
+        fs::rename(&single, self.path.join(&self.prefix)).map_err(fail)?;
+        sync_folder(&self.path).map_err(fail)?;
+        sync_folder(config.dir.as_path()).map_err(fail)
+    }
+
+    /// Puts another manifest in force, on disk first.
+    pub(super) fn replace(&mut self, manifest: Manifest) -> io::Result<()> {
+        let name = format!("{}.manifest", self.prefix);
+        let temporary = self.path.join(format!("temp-{name}"));
+        let mut file = File::create(&temporary)?;
+        file.write_all(&manifest.format())?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.path.join(name))?;
+        sync_folder(&self.path)?;
+        self.manifest = manifest;
+        Ok(())
+    }
+
+    /// Deletes what a newer base has replaced.
+    pub(super) fn delete_history(&mut self) {
+        let mut manifest = self.manifest.clone();
+        for file in manifest.history.drain(..) {
+            match fs::remove_file(self.path_of(&file)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!("Can't remove {}: {error}", file.shown());
+                }
+                _ => tracing::info!("Removed the history file {}", file.shown()),
+            }
+        }
+        if let Err(error) = self.replace(manifest) {
+            tracing::warn!("Can't write the AOF manifest: {error}");
+        }
+    }
+
+    /// The bytes of one file.
+    pub(super) fn size_of(&self, file: &LogFile) -> io::Result<u64> {
+        Ok(fs::metadata(self.path_of(file))?.len())
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MANIFEST_BYTES_MAX).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Makes names in a folder durable.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,274 @@
+//! One increment, the file that is being appended to. What could not be written or forced to disk as a whole is taken
+//! back, so that the file never has a gap and never half of a unit followed by another.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Write as _};
+use std::path::Path;
+
+use rubine_journal::Slice;
+use rubine_persistence::timestamp::Marks;
+
+/// Pieces given to the system at once.
+const SLICES_MAX: usize = 512;
+
+/// What bytes are appended to: a file, or a test's idea of a bad one.
+pub(super) trait Target: Send {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    fn sync(&mut self) -> io::Result<()>;
+    /// Forgets everything from `len` on; what is written next stands there.
+    fn truncate(&mut self, len: u64) -> io::Result<()>;
+}
+
+impl Target for File {
+    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.write_vectored(slices)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        // It was opened for appending, so the next write goes to the end that this makes.
+        self.set_len(len)
+    }
+}
+
+/// An increment.
+pub(super) struct Increment {
+    target: Box<dyn Target>,
+    /// Bytes that are whole.
+    len: u64,
+    /// Behind them may be the rest of a write that failed.
+    has_rest: bool,
+    marks: Option<Marks>,
+}
+
+impl Increment {
+    /// The file at `path`, new or to be appended to.
+    pub(super) fn open(path: &Path, has_marks: bool) -> io::Result<Self> {
+        let file = File::options().create(true).append(true).open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Self::on(Box::new(file), len, has_marks))
+    }
+
+    pub(super) fn on(target: Box<dyn Target>, len: u64, has_marks: bool) -> Self {
+        Self { target, len, has_rest: false, marks: has_marks.then(Marks::default) }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Begins or ceases to write time marks.
+    pub(super) fn set_marks(&mut self, has_marks: bool) {
+        if has_marks != self.marks.is_some() {
+            self.marks = has_marks.then(Marks::default);
+        }
+    }
+
+    /// Appends all of `slices`, and with `Durability::Disk` forces them to disk, or leaves the file as it was.
+    pub(super) fn append(&mut self, slices: &[Slice], durability: Durability) -> io::Result<()> {
+        self.drop_rest()?;
+        let marks = self.marks.clone();
+        let (texts, order) = self.lay_out(slices);
+        let pieces: Vec<&[u8]> = order
+            .iter()
+            .map(|piece| match *piece {
+                Piece::Mark(index) => texts[index].as_slice(),
+                Piece::Slice(index) => &*slices[index],
+            })
+            .collect();
+        let result = self.write_all(&pieces).and_then(|()| match durability {
+            Durability::Disk => self.target.sync(),
+            Durability::System => Ok(()),
+        });
+        if result.is_ok() {
+            self.len += pieces.iter().map(|it| it.len() as u64).sum::<u64>();
+        } else {
+            self.marks = marks;
+            self.has_rest = true;
+            // If this fails as well, it is tried again before the next write.
+            let _ = self.drop_rest();
+        }
+        result
+    }
+
+    /// Forces to disk what was written.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.target.sync()
+    }
+
+    /// The slices with the time marks that are due between them.
+    fn lay_out(&mut self, slices: &[Slice]) -> (Vec<Vec<u8>>, Vec<Piece>) {
+        let (mut texts, mut order) = (Vec::new(), Vec::with_capacity(slices.len()));
+        for (index, slice) in slices.iter().enumerate() {
+            if let Some(marks) = &mut self.marks {
+                let mut text = Vec::new();
+                marks.write_due(slice.second, &mut text);
+                if !text.is_empty() {
+                    order.push(Piece::Mark(texts.len()));
+                    texts.push(text);
+                }
+            }
+            order.push(Piece::Slice(index));
+        }
+        (texts, order)
+    }
+
+    fn write_all(&mut self, pieces: &[&[u8]]) -> io::Result<()> {
+        for pieces in pieces.chunks(SLICES_MAX) {
+            let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|it| IoSlice::new(it)).collect();
+            let mut rest = slices.as_mut_slice();
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                match self.target.write(rest) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_rest(&mut self) -> io::Result<()> {
+        if self.has_rest {
+            self.target.truncate(self.len)?;
+            self.has_rest = false;
+        }
+        Ok(())
+    }
+}
+
+enum Piece {
+    Mark(usize),
+    Slice(usize),
+}
+
+/// How far written bytes have to get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// To the operating system: they survive the end of the process.
+    System,
+    /// To the disk.
+    Disk,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A disk that fails as it is told: at some operations, after some bytes.
+    #[derive(Default)]
+    struct Faults {
+        bytes: Vec<u8>,
+        synced_len: usize,
+        /// By operation: how many bytes a write takes before it fails, or that a sync or truncation fails.
+        plan: Vec<Option<usize>>,
+        operation: usize,
+    }
+
+    #[derive(Clone, Default)]
+    struct BadDisk(Arc<Mutex<Faults>>);
+
+    impl Faults {
+        fn next(&mut self) -> Option<usize> {
+            self.operation += 1;
+            self.plan.get(self.operation - 1).copied().flatten()
+        }
+    }
+
+    impl Target for BadDisk {
+        fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let mut faults = self.0.lock();
+            let room = faults.next();
+            let whole: Vec<u8> = slices.iter().flat_map(|it| it.iter().copied()).collect();
+            match room {
+                Some(0) => Err(io::ErrorKind::StorageFull.into()),
+                Some(room) => {
+                    let count = room.min(whole.len());
+                    faults.bytes.extend_from_slice(&whole[..count]);
+                    Ok(count)
+                }
+                None => {
+                    faults.bytes.extend_from_slice(&whole);
+                    Ok(whole.len())
+                }
+            }
+        }
+
+        fn sync(&mut self) -> io::Result<()> {
+            let mut faults = self.0.lock();
+            if faults.next().is_some() {
+                return Err(io::Error::other("the disk is gone"));
+            }
+            faults.synced_len = faults.bytes.len();
+            Ok(())
+        }
+
+        fn truncate(&mut self, len: u64) -> io::Result<()> {
+            let mut faults = self.0.lock();
+            if faults.next().is_some() {
+                return Err(io::Error::other("the disk is gone"));
+            }
+            assert!(len as usize <= faults.bytes.len(), "nothing whole is ever taken back");
+            faults.bytes.truncate(len as usize);
+            Ok(())
+        }
+    }
+
+    fn slice(offset: u64, second: u64, text: &str) -> Slice {
+        Slice { offset, second, bytes: text.as_bytes().to_vec().into() }
+    }
+
+    #[test]
+    fn marks_stand_between_units() {
+        let disk = BadDisk::default();
+        let mut increment = Increment::on(Box::new(disk.clone()), 0, true);
+        let slices = [slice(0, 7, "a"), slice(1, 7, "b"), slice(2, 8, "c")];
+        increment.append(&slices, Durability::System).unwrap();
+        assert_eq!(disk.0.lock().bytes, b"#TS:7\r\nab#TS:8\r\nc");
+        assert_eq!(increment.len(), 17);
+        increment.set_marks(false);
+        increment.append(&[slice(3, 9, "d")], Durability::System).unwrap();
+        assert!(disk.0.lock().bytes.ends_with(b"cd"));
+    }
+
+    proptest! {
+        /// Whatever fails, the file is what was appended successfully, in order, and all of it is on disk.
+        #[test]
+        fn a_failing_disk_leaves_no_gap_and_no_half(
+            plan in proptest::collection::vec(proptest::option::weighted(0.4, 0_usize..6), 0..60),
+            texts in proptest::collection::vec("[a-z]{1,9}", 1..12),
+        ) {
+            let disk = BadDisk::default();
+            disk.0.lock().plan = plan;
+            let mut increment = Increment::on(Box::new(disk.clone()), 0, true);
+            let mut expected = Vec::new();
+            let mut marks = Marks::default();
+            for (index, text) in texts.iter().enumerate() {
+                let slices = [slice(0, index as u64 / 3, text), slice(0, index as u64 / 2, "!")];
+                for slice in &slices {
+                    marks.write_due(slice.second, &mut expected);
+                    expected.extend_from_slice(&slice.bytes);
+                }
+                let mut attempts = 0;
+                while increment.append(&slices, Durability::Disk).is_err() {
+                    attempts += 1;
+                    prop_assert!(attempts < 100, "the plan is over some day");
+                }
+                let faults = disk.0.lock();
+                prop_assert_eq!(&faults.bytes, &expected);
+                prop_assert_eq!(faults.synced_len, expected.len());
+                prop_assert_eq!(increment.len(), expected.len() as u64);
+            }
+        }
+    }
+}

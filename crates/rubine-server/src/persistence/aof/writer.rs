@@ -1,0 +1,442 @@
+//! The thread that appends to the log: it reads the journal, writes, forces to disk as `appendfsync` says, and looks
+//! after what is due by the clock. Never takes a shard's lock.
+//!
+//! One write and one sync cover whatever all clients have done since the last ones. While something cannot be written,
+//! it is kept and tried again, and commands that write are refused.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rubine_base::clock::{monotonic_nanos, unix_millis};
+use rubine_journal::{Lost, Offset, Reader, Slice};
+use rubine_persistence::manifest::LogFile;
+
+use super::increment::{Durability, Increment};
+use super::rewrite::{self, Job, Kind};
+use super::{Phase, advance, restart};
+use crate::config::{Appendfsync, Config};
+use crate::server::Server;
+
+/// Bytes that are written, and with `always` forced to disk, at once.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Reads that make up a batch: each gives a bounded number of pieces.
+const BATCH_READS_MAX: usize = 64;
+/// How long it sleeps at most while there is a log.
+const SLEEP: Duration = Duration::from_millis(100);
+/// How long it sleeps while there is none; whoever wants one wakes it.
+const IDLE_SLEEP: Duration = Duration::from_secs(10);
+/// How long it waits before it tries again what has failed.
+const RETRY_NANOS: u64 = 1_000_000_000;
+/// `appendfsync everysec`.
+const SYNC_EVERY_NANOS: u64 = 1_000_000_000;
+/// A sync that takes longer is counted as delayed.
+const SLOW_SYNC_NANOS: u64 = 2_000_000_000;
+/// The same error is logged once in this time.
+const LOG_ERROR_EVERY_NANOS: u64 = 30_000_000_000;
+/// Attempts to write what is left when the log is closed.
+const LAST_ATTEMPTS_MAX: usize = 10;
+
+/// What the writer is asked to do between two writes.
+pub(crate) enum Order {
+    /// Append to a file of the log what `reader` reads.
+    Open { reader: Reader, increment: Increment },
+    /// Go on with what `reader` reads in a new increment, which is sent back, after all that comes before.
+    Switch { reader: Reader, kind: Kind, done: mpsc::SyncSender<Result<LogFile, String>> },
+    /// Write all that has happened.
+    Write { done: mpsc::SyncSender<Result<(), String>> },
+    /// The base for what was begun failed: there is no log.
+    Abandon,
+}
+
+/// Starts the thread.
+pub(crate) fn start(server: &'static Server) -> Result<JoinHandle<()>, String> {
+    let writer = Writer::new(server);
+    let thread = std::thread::Builder::new()
+        .name("aof".to_owned())
+        .spawn(move || writer.run())
+        .map_err(|error| format!("Can't start a thread: {error}"))?;
+    *server.aof.thread.lock() = Some(thread.thread().clone());
+    // What was asked for before there was anybody to be woken.
+    thread.thread().unpark();
+    Ok(thread)
+}
+
+struct Writer {
+    server: &'static Server,
+    reader: Option<Reader>,
+    increment: Option<Increment>,
+    /// Read, and not yet written.
+    pending: Vec<Slice>,
+    /// Everything before is in the file.
+    written: Offset,
+    /// When something was last forced to disk, or that was tried.
+    synced_at: u64,
+    retry_at: u64,
+    logged_error_at: Option<u64>,
+}
+
+impl Writer {
+    fn new(server: &'static Server) -> Self {
+        Self {
+            server,
+            reader: None,
+            increment: None,
+            pending: Vec::new(),
+            written: 0,
+            synced_at: 0,
+            retry_at: 0,
+            logged_error_at: None,
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            let config = self.server.config.load();
+            let orders = std::mem::take(&mut *self.server.aof.orders.lock());
+            for order in orders {
+                self.obey(order, &config);
+            }
+            let has_more = self.work(&config);
+            if self.supervise(&config) {
+                return;
+            }
+            if !has_more {
+                self.sleep();
+            }
+        }
+    }
+
+    fn sleep(&self) {
+        match &self.reader {
+            Some(reader) if self.pending.is_empty() && self.retry_at <= monotonic_nanos() => {
+                reader.wait(SLEEP);
+            }
+            Some(_) => std::thread::park_timeout(SLEEP),
+            None => std::thread::park_timeout(IDLE_SLEEP),
+        }
+    }
+
+    fn obey(&mut self, order: Order, config: &Config) {
+        match order {
+            Order::Open { reader, increment } => self.open(reader, increment),
+            Order::Switch { reader, kind, done } => {
+                // Whoever asked may have given up.
+                let _ = done.send(self.switch(reader, kind, config));
+            }
+            Order::Write { done } => {
+                let _ = done.send(self.write_until(self.server.journal.end(), config));
+            }
+            Order::Abandon => self.close(),
+        }
+    }
+
+    fn open(&mut self, reader: Reader, increment: Increment) {
+        let aof = &self.server.aof;
+        self.written = reader.position();
+        aof.read.store(self.written, Ordering::Relaxed);
+        restart(self.server, self.written);
+        aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
+        self.reader = Some(reader);
+        self.increment = Some(increment);
+        aof.is_open.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends the increment where `reader` begins, and begins another one.
+    fn switch(&mut self, reader: Reader, kind: Kind, config: &Config) -> Result<LogFile, String> {
+        let aof = &self.server.aof;
+        let phase = aof.control.lock().phase;
+        let is_expected = match kind {
+            Kind::Start => phase == Phase::WaitsForBase,
+            Kind::Rewrite | Kind::Detached => phase == Phase::On,
+        };
+        if !is_expected {
+            return Err("the log was closed".to_owned());
+        }
+        if self.reader.is_some() {
+            let written = self.write_until(reader.position(), config);
+            // Only the last file of a log may be torn.
+            let synced = written.and_then(|()| self.sync().map_err(|error| error.to_string()));
+            if let Err(reason) = synced {
+                *aof.read_limit.lock() = Offset::MAX;
+                return Err(reason);
+            }
+        }
+        let begun = self.begin_increment(kind, config);
+        *aof.read_limit.lock() = Offset::MAX;
+        match begun {
+            Ok((file, increment)) => {
+                let closed = self.increment.as_ref().map_or(0, Increment::len);
+                if self.increment.is_none() {
+                    self.open(reader, increment);
+                } else {
+                    aof.facts.closed_bytes.fetch_add(closed, Ordering::Relaxed);
+                    self.reader = Some(reader);
+                    self.increment = Some(increment);
+                }
+                aof.facts.current_bytes.store(0, Ordering::Relaxed);
+                Ok(file)
+            }
+            Err(reason) => {
+                // The old increment goes on, with the new reader as well as with the old one.
+                if self.reader.is_some() {
+                    self.reader = Some(reader);
+                }
+                Err(reason)
+            }
+        }
+    }
+
+    fn write_until(&mut self, until: Offset, config: &Config) -> Result<(), String> {
+        loop {
+            self.write_out(config).map_err(|error| error.to_string())?;
+            let Some(reader) = &mut self.reader else { return Ok(()) };
+            if reader.position() == until {
+                return Ok(());
+            }
+            reader
+                .read_until(until, BATCH_BYTES_MAX, &mut self.pending)
+                .map_err(|lost| lost.to_string())?;
+        }
+    }
+
+    /// Makes the file of the next increment. While the log has no base yet, the manifest does not know of it.
+    fn begin_increment(&self, kind: Kind, config: &Config) -> Result<(LogFile, Increment), String> {
+        let mut directory = self.server.aof.directory.lock();
+        let directory = super::opened(&mut directory, config)?;
+        let mut manifest = directory.manifest.clone();
+        let file = manifest.add_increment(&directory.prefix);
+        let path = directory.path_of(&file);
+        let fail = |error: std::io::Error| format!("Can't make {}: {error}", file.shown());
+        directory.create().map_err(fail)?;
+        // What lies there was begun and never became part of the log.
+        super::remove_if_there(&path).map_err(fail)?;
+        let increment = Increment::open(&path, config.aof_timestamp_enabled).map_err(fail)?;
+        if kind == Kind::Rewrite {
+            directory.replace(manifest).map_err(fail)?;
+        }
+        tracing::info!("Creating AOF incr file {} on background rewrite", file.shown());
+        Ok((file, increment))
+    }
+
+    /// Writes and forces to disk what is due. Returns whether there may be more.
+    fn work(&mut self, config: &Config) -> bool {
+        let now = monotonic_nanos();
+        if now < self.retry_at || self.reader.is_none() {
+            return false;
+        }
+        if let Err(lost) = self.read() {
+            tracing::warn!("The append-only file begins anew: {lost}");
+            self.close();
+            return false;
+        }
+        let had_work = !self.pending.is_empty();
+        let result = self.write_out(config).and_then(|()| self.sync_if_due(config));
+        match result {
+            Ok(()) => {
+                self.note_recovery();
+                had_work
+            }
+            Err(error) => {
+                self.note_error(&error);
+                false
+            }
+        }
+    }
+
+    fn read(&mut self) -> Result<(), Lost> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let mut total = 0;
+        for _ in 0..BATCH_READS_MAX {
+            if !self.pending.is_empty() && total == 0 {
+                // It is still there from the last attempt.
+                return Ok(());
+            }
+            let limit = self.server.aof.read_limit.lock();
+            let count = reader.read_until(*limit, BATCH_BYTES_MAX - total, &mut self.pending)?;
+            drop(limit);
+            total += count;
+            if count == 0 || BATCH_BYTES_MAX <= total {
+                break;
+            }
+        }
+        self.server.aof.read.store(reader.position(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes what was read.
+    fn write_out(&mut self, config: &Config) -> std::io::Result<()> {
+        let (Some(reader), Some(increment)) = (&self.reader, &mut self.increment) else {
+            return Ok(());
+        };
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let aof = &self.server.aof;
+        let sleep_us = aof.flush_sleep_us.load(Ordering::Relaxed);
+        if sleep_us != 0 {
+            std::thread::sleep(Duration::from_micros(sleep_us));
+        }
+        increment.set_marks(config.aof_timestamp_enabled);
+        let waits = config.appendfsync == Appendfsync::Always;
+        let spares_disk =
+            config.no_appendfsync_on_rewrite && aof.rewrite_status().started_at.is_some();
+        let durability = if waits && !spares_disk { Durability::Disk } else { Durability::System };
+        increment.append(&self.pending, durability)?;
+        self.pending.clear();
+        self.written = reader.position();
+        aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
+        if waits {
+            advance(self.server, self.written);
+            self.synced_at = monotonic_nanos();
+        }
+        Ok(())
+    }
+
+    fn sync_if_due(&mut self, config: &Config) -> std::io::Result<()> {
+        let is_due = match config.appendfsync {
+            Appendfsync::Always => true,
+            Appendfsync::Everysec => SYNC_EVERY_NANOS <= monotonic_nanos() - self.synced_at,
+            Appendfsync::No => false,
+        };
+        let spares_disk = config.no_appendfsync_on_rewrite
+            && self.server.aof.rewrite_status().started_at.is_some();
+        if is_due && !spares_disk { self.sync() } else { Ok(()) }
+    }
+
+    /// Forces to disk what was written.
+    fn sync(&mut self) -> std::io::Result<()> {
+        let aof = &self.server.aof;
+        let Some(increment) = &mut self.increment else { return Ok(()) };
+        if self.written <= aof.synced.reached() {
+            return Ok(());
+        }
+        let start = monotonic_nanos();
+        aof.facts.is_syncing.store(true, Ordering::Relaxed);
+        let result = increment.sync();
+        aof.facts.is_syncing.store(false, Ordering::Relaxed);
+        self.synced_at = monotonic_nanos();
+        if SLOW_SYNC_NANOS < self.synced_at - start {
+            aof.facts.delayed_syncs.fetch_add(1, Ordering::Relaxed);
+            tracing::info!("Forcing the append-only file to disk is slow (disk is busy?)");
+        }
+        result?;
+        advance(self.server, self.written);
+        Ok(())
+    }
+
+    fn note_error(&mut self, error: &std::io::Error) {
+        let now = monotonic_nanos();
+        self.retry_at = now + RETRY_NANOS;
+        let text = error.to_string();
+        let reason = text.split(" (os error").next().unwrap_or(&text);
+        if self.logged_error_at.is_none_or(|at| LOG_ERROR_EVERY_NANOS <= now - at) {
+            self.logged_error_at = Some(now);
+            tracing::warn!("Error writing to the AOF file: {reason}");
+        }
+        self.server.aof.set_error(Some(reason.to_owned()));
+    }
+
+    fn note_recovery(&mut self) {
+        if self.server.aof.has_error.load(Ordering::Relaxed) {
+            self.logged_error_at = None;
+            self.server.aof.set_error(None);
+            tracing::info!("AOF write error looks solved. The server can write again.");
+        }
+    }
+
+    /// Does what the configuration, commands and the clock ask for. Returns whether the thread is to end.
+    fn supervise(&mut self, config: &Config) -> bool {
+        let aof = &self.server.aof;
+        let mut control = aof.control.lock();
+        let is_over = control.is_finishing || (!control.is_wanted && control.phase != Phase::Off);
+        if is_over {
+            let is_finishing = control.is_finishing;
+            if let Some(job) =
+                control.rewrite.take_if(|it| it.kind != Kind::Detached || is_finishing)
+            {
+                job.cancel();
+            }
+            control.phase = Phase::Off;
+            drop(control);
+            self.write_last(config);
+            self.close();
+            return is_finishing;
+        }
+        if control.rewrite.is_some() {
+            return false;
+        }
+        let now = unix_millis();
+        let kind = match (control.is_wanted, control.phase) {
+            (true, Phase::Off) if control.not_before <= now => Kind::Start,
+            (true, Phase::On) if control.is_rewrite_requested => Kind::Rewrite,
+            (false, Phase::Off) if control.is_rewrite_requested => Kind::Detached,
+            (true, Phase::On) if control.not_before <= now && self.has_grown(config) => {
+                Kind::Rewrite
+            }
+            _ => return false,
+        };
+        control.is_rewrite_requested = false;
+        if control.phase == Phase::Off && kind == Kind::Start {
+            control.phase = Phase::WaitsForBase;
+        }
+        let job = Arc::new(Job::new(kind, now));
+        control.rewrite = Some(Arc::clone(&job));
+        drop(control);
+        rewrite::spawn(self.server, &job);
+        false
+    }
+
+    /// Whether the log has grown so much since the last rewrite that the next one is due.
+    fn has_grown(&self, config: &Config) -> bool {
+        let facts = &self.server.aof.facts;
+        let percentage = u64::from(config.auto_aof_rewrite_percentage);
+        let total = facts.total_bytes();
+        if percentage == 0 || total <= config.auto_aof_rewrite_min_size {
+            return false;
+        }
+        let base = facts.rewritten_bytes.load(Ordering::Relaxed).max(1);
+        let growth = (u128::from(total) * 100 / u128::from(base)).saturating_sub(100);
+        let is_due = u128::from(percentage) <= growth;
+        if is_due {
+            tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
+        }
+        is_due
+    }
+
+    /// Writes what is left, and forces it to disk.
+    fn write_last(&mut self, config: &Config) {
+        if self.reader.is_none() {
+            return;
+        }
+        let until = self.server.journal.end();
+        for attempt in 1..=LAST_ATTEMPTS_MAX {
+            let written = self.write_until(until, config);
+            match written.and_then(|()| self.sync().map_err(|error| error.to_string())) {
+                Ok(()) => return,
+                Err(reason) if attempt == LAST_ATTEMPTS_MAX => {
+                    tracing::warn!(
+                        "The end of the append-only file could not be written: {reason}"
+                    );
+                }
+                Err(_) => std::thread::sleep(SLEEP),
+            }
+        }
+    }
+
+    /// Lets go of the file and of the journal, and of whoever waits.
+    fn close(&mut self) {
+        let aof = &self.server.aof;
+        aof.is_open.store(false, Ordering::Relaxed);
+        *aof.read_limit.lock() = Offset::MAX;
+        self.reader = None;
+        self.increment = None;
+        self.pending.clear();
+        self.retry_at = 0;
+        aof.set_error(None);
+        restart(self.server, self.server.journal.end());
+        aof.control.lock().phase = Phase::Off;
+    }
+}

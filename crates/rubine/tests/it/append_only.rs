@@ -1,0 +1,449 @@
+//! The append-only file as an operator meets it: a server is killed, its disk is full, its file is torn, and what was
+//! acknowledged is there.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rubine_testing::client::{Client, Received};
+use rubine_testing::server::{Server, ServerOptions};
+use rubine_testing::value::Value;
+
+use crate::support::{call, elements, info, number, options, random, send, wait_until};
+
+/// Kills in one run of the suite. `RUBINE_KILLS` asks for more.
+const KILLS: u64 = 4;
+const WRITERS: u64 = 8;
+
+fn durable() -> ServerOptions {
+    options()
+        .with("workers", "4")
+        .with("appendonly", "yes")
+        .with("appendfsync", "always")
+        .with("auto-aof-rewrite-percentage", "0")
+}
+
+fn text(value: &Value) -> String {
+    value.as_text().unwrap_or_else(|| panic!("text was due, not {value:?}"))
+}
+
+fn status(text: &str) -> Value {
+    Value::Status(text.into())
+}
+
+fn folder(server: &Server) -> PathBuf {
+    server.directory().join("appendonlydir")
+}
+
+/// The increment that is written now.
+fn last_increment(server: &Server) -> PathBuf {
+    let manifest = fs::read_to_string(folder(server).join("appendonly.aof.manifest"));
+    let manifest = manifest.expect("there is a manifest");
+    let line = manifest.lines().rfind(|it| it.ends_with("type i")).expect("an increment");
+    folder(server).join(line.split(' ').nth(1).expect("a name"))
+}
+
+fn wait_for_rewrite(client: &mut Client) {
+    wait_until("the end of a rewrite", || {
+        info(client, "persistence", "aof_rewrite_in_progress") == "0"
+    });
+}
+
+/// What one client has been told, kept where the test survives the server.
+#[derive(Default)]
+struct Acknowledged {
+    counter: AtomicU64,
+    pair: AtomicU64,
+    list: AtomicU64,
+    moved: AtomicU64,
+}
+
+/// Writes until the connection breaks. Every kind of write has an order in which it must be found again.
+fn write_until_killed(mut client: Client, name: u64, done: &Acknowledged, first: u64) {
+    for step in first.. {
+        let requests = [
+            vec![format!("INCR counter:{name}")],
+            vec![
+                "MULTI".to_owned(),
+                format!("SET left:{name} {step}"),
+                format!("SET right:{name} {step}"),
+                "EXEC".to_owned(),
+            ],
+            vec![format!("RPUSH list:{name} {step}")],
+            // The first is moved by whoever waits for it.
+            vec![
+                format!("LPUSH inbox:{name} {step}"),
+                format!("BLMOVE inbox:{name} outbox:{name} RIGHT LEFT 0"),
+            ],
+        ];
+        let told = [&done.counter, &done.pair, &done.list, &done.moved];
+        for (requests, told) in requests.iter().zip(told) {
+            for request in requests {
+                let words: Vec<&str> = request.split(' ').collect();
+                match client.call(&words) {
+                    Ok(Value::Error(error)) => panic!("{request}: {error:?}"),
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+            told.store(step, Ordering::SeqCst);
+        }
+    }
+}
+
+/// What is there is what was acknowledged, and at most one step more of each kind.
+fn check(client: &mut Client, name: u64, done: &Acknowledged) -> u64 {
+    let read = |client: &mut Client, line: &str| match call(client, line) {
+        Value::Nil => 0,
+        value => number(&value) as u64,
+    };
+    let within = |found: u64, told: &AtomicU64, what: &str| {
+        let told = told.load(Ordering::SeqCst);
+        assert!(
+            told <= found,
+            "{what} of client {name}: {told} was acknowledged, {found} is there"
+        );
+        assert!(
+            found <= told + 1,
+            "{what} of client {name}: {found} is there, {told} was the last"
+        );
+        found
+    };
+    let counter =
+        within(read(client, &format!("GET counter:{name}")), &done.counter, "the counter");
+    let left = read(client, &format!("GET left:{name}"));
+    let right = read(client, &format!("GET right:{name}"));
+    assert_eq!(left, right, "half a transaction of client {name}");
+    within(left, &done.pair, "the transaction");
+    let list = call(client, &format!("LRANGE list:{name} 0 -1"));
+    let list: Vec<u64> = elements(&list).iter().map(|it| number(it) as u64).collect();
+    assert_eq!(list, (1..=list.len() as u64).collect::<Vec<_>>(), "the list of client {name}");
+    within(list.len() as u64, &done.list, "the list");
+    let outbox = call(client, &format!("LRANGE outbox:{name} 0 -1"));
+    let outbox: Vec<u64> = elements(&outbox).iter().rev().map(|it| number(it) as u64).collect();
+    assert_eq!(outbox, (1..=outbox.len() as u64).collect::<Vec<_>>(), "what client {name} moved");
+    within(outbox.len() as u64, &done.moved, "what was moved");
+    counter
+}
+
+/// Lets all clients of the next round begin where the last one was broken off.
+fn settle(client: &mut Client, name: u64, step: u64, done: &Acknowledged) {
+    let list: Vec<String> = (1..=step).map(|it| it.to_string()).collect();
+    let lines = [
+        format!("SET counter:{name} {step}"),
+        format!("MSET left:{name} {step} right:{name} {step}"),
+        format!("DEL list:{name} outbox:{name} inbox:{name}"),
+    ];
+    for line in lines {
+        call(client, &line);
+    }
+    if !list.is_empty() {
+        call(client, &format!("RPUSH list:{name} {}", list.join(" ")));
+        call(client, &format!("LPUSH outbox:{name} {}", list.join(" ")));
+    }
+    for told in [&done.counter, &done.pair, &done.list, &done.moved] {
+        told.store(step, Ordering::SeqCst);
+    }
+}
+
+/// Kills the server again and again while clients write and the log is rewritten.
+fn kill_and_check(kills: u64, directives: &[(&str, &str)], seed: u64) {
+    let mut options = durable();
+    for (name, value) in directives {
+        options = options.with(name, value);
+    }
+    let mut server = options.start().expect("it starts");
+    let mut random = random(seed);
+    let done: Vec<Acknowledged> = (0..WRITERS).map(|_| Acknowledged::default()).collect();
+    for kill in 0..kills {
+        let first = done[0].counter.load(Ordering::SeqCst);
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for (name, done) in done.iter().enumerate() {
+                let client = server.client();
+                let first = done.counter.load(Ordering::SeqCst) + 1;
+                scope.spawn(move || write_until_killed(client, name as u64, done, first));
+            }
+            let mut rewriter = server.client();
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(Ordering::SeqCst) && rewriter.run("BGREWRITEAOF").is_ok() {
+                    std::thread::sleep(Duration::from_millis(7));
+                }
+            });
+            std::thread::sleep(Duration::from_millis(100 + random.below(400)));
+            server.kill();
+            is_over.store(true, Ordering::SeqCst);
+        });
+        server.restart().unwrap_or_else(|error| panic!("kill {kill}: {error}"));
+        let mut client = server.client();
+        for (name, done) in done.iter().enumerate() {
+            let counter = check(&mut client, name as u64, done);
+            settle(&mut client, name as u64, counter, done);
+        }
+        let last = done[0].counter.load(Ordering::SeqCst);
+        assert!(first < last, "kill {kill}: the clients did write");
+    }
+}
+
+fn kills() -> u64 {
+    std::env::var("RUBINE_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(KILLS)
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    kill_and_check(kills(), &[], 1);
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_with_time_marks_and_a_base_of_commands() {
+    let directives = [("aof-timestamp-enabled", "yes"), ("aof-use-rdb-preamble", "no")];
+    kill_and_check(kills().div_ceil(2), &directives, 2);
+}
+
+#[test]
+fn a_torn_end_costs_what_was_torn_and_no_more() {
+    let mut server = durable().start().expect("it starts");
+    let mut client = server.client();
+    for line in ["SET a 1", "RPUSH l x y", "MULTI", "SET b 2", "SET c 3", "EXEC", "SET d 4"] {
+        call(&mut client, line);
+    }
+    server.kill();
+    let path = last_increment(&server);
+    let whole = fs::read(&path).expect("the increment");
+    let find = |text: &str| {
+        let place = whole.windows(text.len()).position(|it| it == text.as_bytes());
+        place.expect("it was written")
+    };
+    let (multi, last) = (find("*1\r\n$5\r\nMULTI"), find("*3\r\n$3\r\nSET\r\n$1\r\nd"));
+    for len in (multi - 3..whole.len()).step_by(13).chain([multi, last, whole.len()]) {
+        fs::write(&path, &whole[..len]).expect("written");
+        server.restart().unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+        let mut client = server.client();
+        let found = call(&mut client, "MGET a b c d");
+        let found: Vec<bool> = elements(&found).iter().map(|it| *it != Value::Nil).collect();
+        let has_transaction = last <= len;
+        let expected = [true, has_transaction, has_transaction, len == whole.len()];
+        assert_eq!(found, expected, "{len} of {} bytes", whole.len());
+        // What is appended now stands behind what is whole.
+        assert_eq!(call(&mut client, "SET e 5"), status("OK"));
+        server.restart().unwrap_or_else(|error| panic!("again at {len} bytes: {error}"));
+        assert_eq!(text(&call(&mut server.client(), "GET e")), "5", "{len} bytes");
+    }
+}
+
+#[test]
+fn damage_stops_the_start_and_is_named() {
+    let mut server = durable().start().expect("it starts");
+    call(&mut server.client(), "SET a 1");
+    server.kill();
+    let path = last_increment(&server);
+    let whole = fs::read(&path).expect("the increment");
+    let mut bytes = whole.clone();
+    bytes.extend_from_slice(b"!!!");
+    fs::write(&path, &bytes).expect("written");
+    assert!(server.restart().is_err(), "damage is no torn end");
+    let place = format!("no command begins with byte 0x21 at offset {}", whole.len());
+    assert!(server.log().contains(&place), "{}", server.log());
+
+    fs::write(&path, &whole[..whole.len() - 1]).expect("written");
+    server.set_directive("aof-load-truncated", "no");
+    assert!(server.restart().is_err(), "a torn end was not to be cut");
+    assert!(server.log().contains("Unexpected end of file reading the append only file"));
+    server.set_directive("aof-load-truncated", "yes");
+    fs::remove_file(folder(&server).join("appendonly.aof.1.incr.aof")).expect("removed");
+    assert!(server.restart().is_err(), "a file is missing");
+}
+
+/// A file that may not grow stands for a disk that is full.
+#[test]
+fn a_full_disk_refuses_writes_and_is_recovered_from() {
+    const SHELL: &str = "trap '' XFSZ; ulimit -S -f 64; exec \"$0\" \"$@\"";
+    for policy in ["always", "everysec"] {
+        let mut server = durable()
+            .with("appendfsync", policy)
+            .behind(&["sh", "-c", SHELL])
+            .start()
+            .expect("it starts");
+        let mut other = server.client();
+        let mut client = server.client();
+        let value = "x".repeat(1000);
+        let mut written = 0;
+        let refusal = loop {
+            send(&mut client, &format!("SET key:{written} {value}"));
+            match client.receive(Duration::from_secs(3)).expect("a connection") {
+                Received::Value(Value::Error(error)) => break Some(format!("{error:?}")),
+                Received::Value(_) => written += 1,
+                Received::Nothing => break None,
+                Received::Closed => panic!("it keeps its clients"),
+            }
+            assert!(written < 10_000, "the disk is full some day");
+        };
+        // With `always`, the write that met the full disk is not acknowledged; others are refused.
+        let refused = "MISCONF Errors writing to the AOF file: File too large";
+        if policy == "everysec" {
+            assert!(refusal.expect("everysec acknowledges first").contains(refused));
+        } else {
+            assert_eq!(refusal, None);
+        }
+        wait_until("the refusal", || other.run("SET more 1").expect("a reply").contains(refused));
+        assert!(other.run("PING").expect("a reply").contains(refused));
+        assert_eq!(text(&call(&mut other, "GET key:0")), value);
+        assert_eq!(info(&mut other, "persistence", "aof_last_write_status"), "err");
+
+        let pid = server.pid().to_string();
+        let grown = Command::new("prlimit").args(["--fsize=unlimited", "--pid", &pid]).status();
+        assert!(grown.expect("prlimit is there").success());
+        if policy == "always" {
+            assert_eq!(client.reply().expect("it is acknowledged late"), status("OK"));
+            written += 1;
+        }
+        wait_until("the recovery", || call(&mut other, "SET more 1") == status("OK"));
+        assert_eq!(info(&mut other, "persistence", "aof_last_write_status"), "ok");
+        if policy == "everysec" {
+            assert_eq!(elements(&call(&mut other, "WAITAOF 1 0 5000")).len(), 2);
+        }
+        server.kill();
+        // Without the limit.
+        server.set_prefix(&[]);
+        server.restart().expect("it starts again");
+        let mut client = server.client();
+        for number in 0..written {
+            assert_eq!(text(&call(&mut client, &format!("GET key:{number}"))), value);
+        }
+        assert_eq!(text(&call(&mut client, "GET more")), "1");
+    }
+}
+
+/// A log is begun, given up and begun again while clients write.
+#[test]
+fn a_log_is_begun_without_losing_a_write() {
+    let mut server = durable().with("appendonly", "no").start().expect("it starts");
+    let mut client = server.client();
+    for round in 0..3 {
+        let is_over = AtomicBool::new(false);
+        let mut told = Vec::new();
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..4)
+                .map(|name| {
+                    let mut client = server.client();
+                    let is_over = &is_over;
+                    scope.spawn(move || {
+                        let mut step = 0;
+                        while !is_over.load(Ordering::SeqCst) {
+                            step += 1;
+                            call(&mut client, &format!("RPUSH list:{round}:{name} {step}"));
+                        }
+                        step
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(call(&mut client, "CONFIG SET appendonly yes"), status("OK"));
+            wait_for_rewrite(&mut client);
+            std::thread::sleep(Duration::from_millis(50));
+            is_over.store(true, Ordering::SeqCst);
+            told.extend(writers.into_iter().map(|it| it.join().expect("a writer")));
+        });
+        server.kill();
+        server.set_directive("appendonly", "yes");
+        server.restart().expect("it starts again");
+        client = server.client();
+        for (name, &steps) in told.iter().enumerate() {
+            let list = call(&mut client, &format!("LRANGE list:{round}:{name} 0 -1"));
+            let list: Vec<i64> = elements(&list).iter().map(number).collect();
+            assert_eq!(list, (1..=steps).collect::<Vec<i64>>(), "list {name} of round {round}");
+        }
+        assert_eq!(call(&mut client, "CONFIG SET appendonly no"), status("OK"));
+        server.set_directive("appendonly", "no");
+        call(&mut client, "SET outside 1");
+    }
+}
+
+#[test]
+fn a_log_of_one_file_is_taken_over() {
+    let mut server = options().start().expect("it starts");
+    server.kill();
+    let single = server.directory().join("appendonly.aof");
+    fs::write(
+        &single,
+        "*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\n1\r\n",
+    )
+    .expect("written");
+    server.set_directive("appendonly", "yes");
+    for _ in 0..2 {
+        server.restart().expect("it starts");
+        let mut client = server.client();
+        call(&mut client, "SELECT 3");
+        assert_eq!(text(&call(&mut client, "GET a")), "1");
+    }
+    assert!(!single.exists(), "it went into the folder");
+    let manifest = fs::read_to_string(folder(&server).join("appendonly.aof.manifest"));
+    let expected =
+        "file appendonly.aof seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n";
+    assert_eq!(manifest.expect("a manifest"), expected);
+}
+
+#[test]
+fn replies_keep_their_order_while_they_wait_for_the_disk() {
+    let server = durable().start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "CONFIG SET appendonly yes");
+    let mut expected = Vec::new();
+    for number in 0..500 {
+        send(&mut client, "INCR n");
+        expected.push(Value::Integer(number + 1));
+        send(&mut client, "PING");
+        expected.push(status("PONG"));
+        send(&mut client, "WAITAOF 1 0 0");
+        expected.push(Value::Array(vec![Value::Integer(1), Value::Integer(0)]));
+    }
+    for expected in expected {
+        assert_eq!(client.reply().expect("a reply"), expected);
+    }
+}
+
+#[test]
+fn waitaof_tells_when_the_disk_has_it() {
+    let server = durable().with("appendfsync", "everysec").start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "SET a 1");
+    let both = |local| Value::Array(vec![Value::Integer(local), Value::Integer(0)]);
+    assert_eq!(call(&mut client, "WAITAOF 1 0 0"), both(1));
+    assert_eq!(call(&mut client, "WAITAOF 1 0 1"), both(1), "nothing was written since");
+    call(&mut client, "CONFIG SET appendfsync no");
+    call(&mut client, "SET a 2");
+    assert_eq!(call(&mut client, "WAITAOF 1 0 100"), both(0), "nobody forces it to disk");
+    send(&mut client, "WAITAOF 1 0 0");
+    let mut other = server.client();
+    assert_eq!(call(&mut other, "CONFIG SET appendonly no"), status("OK"));
+    let Value::Error(error) = client.reply().expect("it waits no longer") else {
+        panic!("there is no log any more")
+    };
+    assert!(format!("{error:?}").contains("appendonly is disabled"));
+}
+
+#[test]
+fn it_rewrites_by_itself_when_the_log_has_grown() {
+    let mut server = durable()
+        .with("appendfsync", "everysec")
+        .with("auto-aof-rewrite-percentage", "100")
+        .with("auto-aof-rewrite-min-size", "64kb")
+        .start()
+        .expect("it starts");
+    let mut client = server.client();
+    let value = "v".repeat(1000);
+    wait_until("a rewrite", || {
+        for _ in 0..100 {
+            call(&mut client, &format!("SET k {value}"));
+        }
+        info(&mut client, "persistence", "aof_rewrites") != "0"
+    });
+    call(&mut client, "SET k last");
+    wait_for_rewrite(&mut client);
+    assert_eq!(elements(&call(&mut client, "WAITAOF 1 0 0")).len(), 2);
+    server.restart().expect("it starts again");
+    assert_eq!(text(&call(&mut server.client(), "GET k")), "last");
+}
