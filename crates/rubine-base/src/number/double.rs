@@ -1,13 +1,14 @@
 //! Double precision: scores, and every reply that is a floating point number.
 
+mod digits;
+
+use self::digits::Digits;
 use super::{DIGITS_MAX, parse_i64};
 
 /// Integral values up to here are written as integers.
 const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
-/// Longest text: a sign, a zero, a point, six zeros and 17 digits.
+/// Longest text: a sign, a zero, a point, six zeros and as many digits as a double can have.
 const TEXT_BYTES_MAX: usize = 32;
-/// Digits that the shortest text of a double can have.
-const SHORTEST_DIGITS_MAX: usize = 17;
 
 /// Reads a finite or infinite number: decimal, with an optional sign, point and exponent, or `inf` or
 /// `infinity` in any case. Refuses not-a-number, blanks, hexadecimal, and what is too large or too small to be
@@ -34,8 +35,8 @@ pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(DoubleText::of(value).as_bytes());
 }
 
-/// The shortest text that reads back as the same number: integers without a point, exponents only where the
-/// plain form would be long, `inf`, `-inf` and `nan`. Lives on the stack.
+/// A text that reads back as the same number, digit for digit that of Redis: integers without a point, exponents only where
+/// the plain form would be long, `inf`, `-inf` and `nan`. Lives on the stack.
 pub struct DoubleText {
     bytes: [u8; TEXT_BYTES_MAX],
     len: usize,
@@ -56,7 +57,7 @@ impl DoubleText {
             if value < 0.0 {
                 text.push(b"-");
             }
-            Shortest::of(value.abs()).write(&mut text);
+            write(&Digits::of(value.abs()), &mut text);
         }
         text
     }
@@ -77,83 +78,38 @@ impl DoubleText {
     }
 }
 
-/// A positive number as its fewest decimal digits: `digits * 10^exponent`.
-struct Shortest {
-    digits: [u8; SHORTEST_DIGITS_MAX],
-    digit_count: usize,
-    exponent: i32,
-}
-
-impl Shortest {
-    fn of(value: f64) -> Self {
-        let mut buffer = ryu::Buffer::new();
-        let text = buffer.format_finite(value).as_bytes();
-        let (mantissa, exponent) = match memchr::memchr(b'e', text) {
-            Some(at) => (&text[..at], signed(&text[at + 1..])),
-            None => (text, 0),
-        };
-        let mut shortest = Self { digits: [0; SHORTEST_DIGITS_MAX], digit_count: 0, exponent };
-        // A zero counts only once it turns out to stand between other digits.
-        let (mut zeros_pending, mut behind_point) = (0, false);
-        for &byte in mantissa {
-            match byte {
-                b'.' => behind_point = true,
-                b'0' if shortest.digit_count == 0 => shortest.exponent -= i32::from(behind_point),
-                b'0' => {
-                    zeros_pending += 1;
-                    shortest.exponent -= i32::from(behind_point);
-                }
-                _ => {
-                    shortest.digits[shortest.digit_count..][..zeros_pending].fill(b'0');
-                    shortest.digit_count += zeros_pending;
-                    zeros_pending = 0;
-                    shortest.digits[shortest.digit_count] = byte;
-                    shortest.digit_count += 1;
-                    shortest.exponent -= i32::from(behind_point);
-                }
-            }
-        }
-        shortest.exponent += zeros_pending as i32;
-        shortest
-    }
-
-    fn write(&self, text: &mut DoubleText) {
-        let digits = &self.digits[..self.digit_count];
-        let count = self.digit_count as i32;
-        let leading_exponent = self.exponent + count - 1;
-        let is_plain_integer = 0 <= self.exponent && leading_exponent < count + 7;
-        let is_plain_fraction =
-            self.exponent < 0 && (-7 < self.exponent || leading_exponent.abs() < 4);
-        if is_plain_integer {
+/// Writes a positive number: plain where that is not long, else with an exponent.
+fn write(digits: &Digits, text: &mut DoubleText) {
+    let exponent = digits.exponent;
+    let digits = digits.as_bytes();
+    let count = digits.len() as i32;
+    let leading_exponent = exponent + count - 1;
+    let is_plain_integer = 0 <= exponent && leading_exponent < count + 7;
+    let is_plain_fraction = exponent < 0 && (-7 < exponent || leading_exponent.abs() < 4);
+    if is_plain_integer {
+        text.push(digits);
+        text.push_zeros(exponent);
+    } else if is_plain_fraction {
+        let integer_digits = count + exponent;
+        if integer_digits <= 0 {
+            text.push(b"0.");
+            text.push_zeros(-integer_digits);
             text.push(digits);
-            text.push_zeros(self.exponent);
-        } else if is_plain_fraction {
-            let integer_digits = count + self.exponent;
-            if integer_digits <= 0 {
-                text.push(b"0.");
-                text.push_zeros(-integer_digits);
-                text.push(digits);
-            } else {
-                let (integer, fraction) = digits.split_at(integer_digits as usize);
-                text.push(integer);
-                text.push(b".");
-                text.push(fraction);
-            }
         } else {
-            text.push(&digits[..1]);
-            if 1 < count {
-                text.push(b".");
-                text.push(&digits[1..]);
-            }
-            text.push(if leading_exponent < 0 { b"e-" } else { b"e+" });
-            text.push(itoa::Buffer::new().format(leading_exponent.abs()).as_bytes());
+            let (integer, fraction) = digits.split_at(integer_digits as usize);
+            text.push(integer);
+            text.push(b".");
+            text.push(fraction);
         }
+    } else {
+        text.push(&digits[..1]);
+        if 1 < count {
+            text.push(b".");
+            text.push(&digits[1..]);
+        }
+        text.push(if leading_exponent < 0 { b"e-" } else { b"e+" });
+        text.push(itoa::Buffer::new().format(leading_exponent.abs()).as_bytes());
     }
-}
-
-/// The exponent in the printer's own text, at most three digits.
-fn signed(text: &[u8]) -> i32 {
-    parse_i64(text).map_or(0, |exponent| exponent as i32)
 }
 
 #[cfg(test)]
@@ -195,6 +151,23 @@ mod tests {
         check(f64::NAN, "nan");
         check(100.5, "100.5");
         check(1_000_200.000_3, "1000200.0003");
+    }
+
+    /// What Valkey 9.1 prints, where it is not the shortest text or not the closest.
+    #[test]
+    fn digits_are_those_of_valkey() {
+        let check = |value: f64, expected: &str| assert_eq!(text_of(value), expected);
+        check(2.116_828_930_620_547, "2.1168289306205468");
+        check(4.776_652_386_244_296, "4.7766523862442956");
+        check(5_852.829_432_127_573, "5852.8294321275735");
+        check(-5.329_070_518_200_751e-15, "-5.3290705182007514e-15");
+        check(7.044_203_657_368_27e-133, "7.044203657368269e-133");
+        check(5.411_060_640_602_767e-233, "5.4110606406027666e-233");
+        check(3.686_800_097_311_08e261, "3.6868000973110798e+261");
+        check(2.954_553_157_691_435_4e-126, "2.9545531576914355e-126");
+        check(2.980_232_238_769_531_2e-8, "2.9802322387695313e-8");
+        check(f64::MIN_POSITIVE, "2.2250738585072014e-308");
+        check(f64::EPSILON, "2.220446049250313e-16");
     }
 
     #[test]
