@@ -2,6 +2,7 @@
 //! Never copies an argument.
 
 use rubine_base::number::{LongDouble, parse_f64, parse_i64, parse_u64};
+use rubine_keyspace::{Key, Place};
 use rubine_resp::parser::ArgRange;
 
 use crate::error::CommandError;
@@ -11,12 +12,31 @@ use crate::error::CommandError;
 pub struct Args<'a> {
     buffer: &'a [u8],
     ranges: &'a [ArgRange],
+    /// Which argument was hashed before, and where it belongs as a key. The name is none, so 0 stands for "none".
+    placed: usize,
+    place: Place,
 }
 
 impl<'a> Args<'a> {
     /// Arguments that lie at `ranges` in `buffer`.
     pub fn new(buffer: &'a [u8], ranges: &'a [ArgRange]) -> Self {
-        Self { buffer, ranges }
+        Self { buffer, ranges, placed: 0, place: Place::default() }
+    }
+
+    /// The same arguments, of which number `index` is known to belong, as a key, to `place`.
+    #[inline]
+    pub fn with_place(self, index: usize, place: Place) -> Self {
+        Self { placed: index, place, ..self }
+    }
+
+    /// Argument number `index` as a key.
+    #[inline]
+    pub fn key(self, index: usize) -> Key<'a> {
+        if index == self.placed && index != 0 {
+            Key::at(self.at(index), self.place)
+        } else {
+            Key::new(self.at(index))
+        }
     }
 
     /// How many there are, the name included.
@@ -56,7 +76,7 @@ impl<'a> Args<'a> {
 
     /// The arguments without the first: a subcommand's own view has its name in front.
     pub fn skip(self, count: usize) -> Self {
-        Self { ranges: &self.ranges[count..], ..self }
+        Self { ranges: &self.ranges[count..], placed: 0, ..self }
     }
 
     /// A cursor over the arguments from number `from` on.

@@ -244,6 +244,9 @@ pub struct Spec {
     pub tips: &'static str,
     /// Its subcommands are forms of one command: in statistics they count as that, and in COMMAND they do not show.
     pub counts_as_one: bool,
+    /// Where members of the collection at the one key usually stand, to fetch them ahead: the first, and how far the
+    /// next is.
+    pub members: Option<(usize, usize)>,
     acl: Acl,
     keys: [Option<KeySpec>; KEY_SPECS_MAX],
 }
@@ -346,6 +349,7 @@ impl<H: Copy> Command<H> {
             scope: Scope::Keys,
             tips: "",
             counts_as_one: false,
+            members: None,
             acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
         };
@@ -472,6 +476,12 @@ impl<H: Copy> Command<H> {
             index += 1;
         }
         self.spec.keys[index] = Some(spec);
+        self
+    }
+
+    /// Arguments `first`, `first + step` ... are usually members of the collection at the key: a hint.
+    pub const fn members(mut self, first: usize, step: usize) -> Self {
+        self.spec.members = Some((first, step));
         self
     }
 

@@ -78,7 +78,7 @@ impl<'a> Context<'a, '_> {
     /// Argument number `index` as a key.
     #[inline]
     pub fn key(&self, index: usize) -> Key<'a> {
-        Key::new(self.args.at(index))
+        self.args.key(index)
     }
 
     /// A key was changed: counts the change, breaks watches, wakes waiters, tells listeners.

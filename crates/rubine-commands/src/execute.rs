@@ -16,9 +16,8 @@ pub fn shards_of(spec: &Spec, args: Args<'_>, is_atomic: bool) -> ShardSet {
     match spec.scope {
         Scope::Keys => {
             if let Some(index) = spec.single_key() {
-                return args
-                    .get(index)
-                    .map_or_else(ShardSet::default, |it| ShardSet::of(Key::new(it)));
+                let is_there = index < args.len();
+                return if is_there { ShardSet::of(args.key(index)) } else { ShardSet::default() };
             }
             let mut shards = ShardSet::default();
             spec.for_each_key(args, |index| shards.add(Key::new(args.at(index))));

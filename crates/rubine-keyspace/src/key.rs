@@ -23,6 +23,13 @@ impl<'a> Key<'a> {
         Self { bytes, table_hash: table_hash(bytes) }
     }
 
+    /// A key that was hashed before.
+    #[inline]
+    pub fn at(bytes: &'a [u8], place: Place) -> Self {
+        debug_assert_eq!(table_hash(bytes), place.table_hash, "the place of another key");
+        Self { bytes, table_hash: place.table_hash }
+    }
+
     /// The key's bytes.
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
@@ -49,7 +56,7 @@ impl<'a> Key<'a> {
 }
 
 /// Where a key belongs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Place {
     pub(crate) table_hash: u64,
 }

@@ -208,6 +208,16 @@ impl Keyspace {
         }
     }
 
+    /// Asks the processor to fetch what looking up `members` of the collection at `key` will read, if that is large.
+    /// Takes the lock of its shard if that is free: a hint is not worth waiting for.
+    pub fn prefetch_members(&self, db: usize, key: Key<'_>, members: &[&[u8]]) {
+        let Some(shard) = self.shards[key.shard()].0.try_lock() else { return };
+        let record = shard.table(db).and_then(|it| it.find(key.table_hash(), key.bytes()));
+        if let Some(record) = record {
+            record.value().prefetch(members);
+        }
+    }
+
     /// Looks at one shard after the other, each under its own lock.
     pub fn for_each_shard(&self, mut look: impl FnMut(usize, &Shard)) {
         for (index, lock) in self.shards.iter().enumerate() {

@@ -1,6 +1,7 @@
 //! The server: threads, sockets, files, the real clock. Lets no handler lock a shard itself.
 
 mod admission;
+mod batch;
 mod blocking;
 mod client;
 mod command_table;

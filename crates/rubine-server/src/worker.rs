@@ -1,11 +1,10 @@
 //! A worker: one thread, one event loop, the clients that were given to it for life.
 //!
 //! A turn has phases, because what is left of the cost of a request is waiting for memory: read from sockets, parse a
-//! batch of requests, fetch the buckets of all their keys, fetch the records, run the commands in order, write once per
-//! connection.
+//! batch of requests, fetch what their keys and members lead to (`batch.rs`), run the commands in order, and write to a
+//! connection as soon as its requests are done.
 
 use std::io::{self, IoSlice};
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -14,12 +13,11 @@ use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::Args;
 use rubine_journal::Offset;
-use rubine_keyspace::{Key, Place};
-use rubine_resp::parser::{ArgRange, Parsed};
+use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
 
+use crate::batch::{Batch, Request};
 use crate::client::{Client, ClientFlags};
-use crate::command_table::Entry;
 use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
 use crate::listener::FIRST_LISTENER;
@@ -33,8 +31,6 @@ const GROUP_CLIENTS_MAX: usize = 16;
 const BATCH_REQUESTS_MAX: usize = 64;
 /// Room for so many arguments is kept from batch to batch; a request may have far more.
 const ARGS_KEPT_MAX: usize = 1 << 14;
-/// Keys of one request that are fetched ahead.
-const PREFETCHED_KEYS_MAX: usize = 16;
 /// Requests of one client in one turn; the rest has to wait for the others.
 const TURN_REQUESTS_MAX: usize = 1024;
 /// Room for one read.
@@ -57,24 +53,6 @@ const SLEEP_MAX_MS: i64 = 100;
 
 /// The token of the worker's mailbox.
 pub(crate) const MAILBOX: Token = Token(usize::MAX);
-
-/// One request of a batch.
-struct Request {
-    client: usize,
-    /// Where in the client's query it starts and ends.
-    span: Range<usize>,
-    /// Its arguments in the batch.
-    args: Range<usize>,
-    entry: Option<&'static Entry>,
-}
-
-/// Requests of several clients, parsed and not yet run. Empty between two batches.
-#[derive(Default)]
-struct Batch {
-    requests: Vec<Request>,
-    args: Vec<ArgRange>,
-    places: Vec<(usize, Place)>,
-}
 
 /// A worker's thread.
 pub(crate) struct Worker {
@@ -373,8 +351,10 @@ impl Worker {
             self.refresh_settings();
             self.core.start_clock();
             while self.parse_batch(group) {
-                self.prefetch_buckets();
-                self.prefetch_records();
+                let keyspace = &self.core.server.keyspace;
+                self.batch.prefetch_buckets(keyspace, &self.clients);
+                self.batch.prefetch_records(keyspace);
+                self.batch.prefetch_members(keyspace, &self.clients);
                 self.execute_batch();
             }
             self.finish_group(group);
@@ -419,34 +399,6 @@ impl Worker {
         !self.batch.requests.is_empty()
     }
 
-    fn prefetch_buckets(&mut self) {
-        let Batch { requests, args, places } = &mut self.batch;
-        for request in requests.iter() {
-            let (Some(entry), Some(client)) = (request.entry, &self.clients[request.client]) else {
-                continue;
-            };
-            let buffer = &client.query[request.span.clone()];
-            let args = Args::new(buffer, &args[request.args.clone()]);
-            let db = client.db;
-            if let Some(index) = entry.spec.single_key() {
-                places.extend(args.get(index).map(|key| (db, Key::new(key).place())));
-            } else {
-                let most = places.len() + PREFETCHED_KEYS_MAX;
-                entry.spec.for_each_key(args, |index| {
-                    if places.len() < most {
-                        places.push((db, Key::new(args.at(index)).place()));
-                    }
-                });
-            }
-        }
-        self.core.server.keyspace.prefetch_buckets(places);
-    }
-
-    fn prefetch_records(&mut self) {
-        self.core.server.keyspace.prefetch_records(&self.batch.places);
-        self.batch.places.clear();
-    }
-
     /// Runs the batch, client by client, in the order of arrival.
     fn execute_batch(&mut self) {
         let Batch { requests, args, .. } = &mut self.batch;
@@ -471,7 +423,10 @@ impl Worker {
                     continue;
                 }
                 let buffer = &query[request.span.clone()];
-                let args = Args::new(buffer, &args[request.args]);
+                let mut args = Args::new(buffer, &args[request.args]);
+                if let Some((index, place)) = request.key {
+                    args = args.with_place(index, place);
+                }
                 client.query_start = request.span.end;
                 flow = self.core.execute(client, &mut reply, request.entry, args);
                 reply.set_protocol(client.protocol);
@@ -611,7 +566,7 @@ fn parse(core: &mut Core, client: &mut Client, slot: usize, room: usize, batch: 
                 let view = Args::new(&client.query[span.clone()], &batch.args[args.clone()]);
                 let entry = core.find(client, view);
                 start = span.end;
-                batch.requests.push(Request { client: slot, span, args, entry });
+                batch.requests.push(Request { client: slot, span, args, entry, key: None });
                 client.turn_requests += 1;
                 if is_inline || !client.is_authenticated {
                     return;

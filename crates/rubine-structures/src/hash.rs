@@ -69,6 +69,13 @@ impl Hash {
         self.len() == 0
     }
 
+    /// Asks the processor to fetch what looking up `fields` will read, where that is worth the while.
+    pub fn prefetch(&self, fields: &[&[u8]]) {
+        if let Form::Large(trie) = &self.form {
+            trie.prefetch(fields);
+        }
+    }
+
     /// As in Valkey, no listpack holds fields with deadlines, nor does a hash become one again.
     pub fn encoding(&self) -> Encoding {
         match &self.form {

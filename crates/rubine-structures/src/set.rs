@@ -139,6 +139,13 @@ impl Set {
         self.len() == 0
     }
 
+    /// Asks the processor to fetch what looking up `members` will read, where that is worth the while.
+    pub fn prefetch(&self, members: &[&[u8]]) {
+        if let Form::Large(trie) = &self.form {
+            trie.prefetch(members);
+        }
+    }
+
     pub fn encoding(&self) -> Encoding {
         match &self.form {
             Form::Integers(_) => Encoding::Intset,

@@ -109,6 +109,13 @@ impl SortedSet {
         self.len() == 0
     }
 
+    /// Asks the processor to fetch what looking up `members` will read, where that is worth the while.
+    pub fn prefetch(&self, members: &[&[u8]]) {
+        if let Form::Large(large) = &self.form {
+            large.scores.prefetch(members);
+        }
+    }
+
     pub fn encoding(&self) -> Encoding {
         match &self.form {
             Form::Small(_) => Encoding::Listpack,

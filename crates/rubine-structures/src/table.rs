@@ -18,6 +18,7 @@
 //! is replaced rather than changed. What was replaced is kept until no snapshot can see it.
 
 mod hints;
+pub(crate) mod prefetch;
 mod segment;
 mod snapshot;
 #[cfg(test)]

@@ -11,9 +11,13 @@ mod leaf;
 mod node;
 
 use rubine_base::SharedBytes;
+use smallvec::SmallVec;
 
 use leaf::NO_DEADLINE;
 use node::{Body, Child, Key, POSITION_BITS};
+
+/// How many keys are fetched ahead at a time: what they ask for has room in the first level of the cache.
+const PREFETCHED_TOGETHER: usize = 64;
 
 /// How many leaves are looked at to estimate the size of all.
 const SAMPLES: u64 = 16;
@@ -77,6 +81,20 @@ impl Trie {
 
     pub fn contains(&self, key: &[u8]) -> bool {
         self.get(key).is_some()
+    }
+
+    /// Asks the processor to fetch what looking up `keys` will read. They go down together, a level at a time, so that
+    /// they wait for memory once a level and not once a key.
+    pub fn prefetch(&self, keys: &[&[u8]]) {
+        let mut paths: SmallVec<[_; PREFETCHED_TOGETHER]> = SmallVec::new();
+        for keys in keys.chunks(PREFETCHED_TOGETHER) {
+            paths.clear();
+            paths.extend(keys.iter().map(|key| (Key::new(key), &self.root)));
+            Child::prefetch_leaves(&mut paths);
+            for (key, child) in &paths {
+                child.prefetch_element(*key);
+            }
+        }
     }
 
     /// Adds an element or replaces the value of the one with this key. Returns whether it was added.

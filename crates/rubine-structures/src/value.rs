@@ -114,6 +114,20 @@ impl ValueRef<'_> {
         }
     }
 
+    /// Asks the processor to fetch what looking up `members` of a large collection will read.
+    pub fn prefetch(self, members: &[&[u8]]) {
+        match self {
+            Self::Set(set) => set.prefetch(members),
+            Self::Hash(hash) => hash.prefetch(members),
+            Self::SortedSet(set) => set.prefetch(members),
+            Self::Int(_)
+            | Self::Bytes { .. }
+            | Self::Shared(_)
+            | Self::List(_)
+            | Self::Stream(_) => {}
+        }
+    }
+
     /// The type that `TYPE` reports.
     pub fn type_of(self) -> Type {
         match self {

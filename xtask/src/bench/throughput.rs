@@ -9,7 +9,7 @@ use super::{Bench, CLIENT_CORE, Contender, verdict};
 use crate::Failure;
 use crate::process::output;
 
-/// Keys that exist before anything is measured.
+/// Keys that exist before anything is measured, and as many counters.
 const KEYS: u64 = 1_000_000;
 
 const CONNECTIONS: &str = "50";
@@ -97,6 +97,9 @@ fn start(bench: &Bench) -> Result<Vec<Server>, Failure> {
         let server = contender.start()?;
         let set = |number| vec!["SET".to_owned(), format!("key:{number:012}"), value.clone()];
         fill(server.address(), 0..bench.scaled(KEYS), set)?;
+        let count =
+            |number| vec!["SET".to_owned(), format!("counter:{number:012}"), "1".to_owned()];
+        fill(server.address(), 0..bench.scaled(KEYS), count)?;
         servers.push(server);
     }
     Ok(servers)

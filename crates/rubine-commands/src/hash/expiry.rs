@@ -265,7 +265,7 @@ fn tell_deadlines(cx: &mut Context<'_, '_>, form: TimeForm) -> CommandResult {
     let (args, now) = (cx.args, cx.now);
     let fields = FieldList::at(args, 2, CommandError::Syntax)?;
     let sight = Sight::of(cx);
-    let hash = find(&mut cx.keys, Key::new(args.at(1)))?;
+    let hash = find(&mut cx.keys, args.key(1))?;
     cx.reply.array(fields.count);
     for field in args.from(fields.first) {
         let element = hash.and_then(|hash| sight.get(hash, field));

@@ -2,7 +2,6 @@
 
 use rubine_base::hash::HashSet;
 use rubine_base::random::Random;
-use rubine_keyspace::Key;
 use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::hash::Hash;
 use rubine_structures::trie::Element;
@@ -37,7 +36,7 @@ pub(super) const HRANDFIELD: Command = Command::new("HRANDFIELD", hrandfield)
 fn hrandfield(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
     let request = Request::parse(cx.args)?;
-    let hash = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let hash = find(&mut cx.keys, cx.args.key(1))?;
     let Some(Request { count, layout }) = request else {
         let element = hash.and_then(|hash| Picker::new(hash, sight).pick(cx.random));
         match element {

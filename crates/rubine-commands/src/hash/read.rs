@@ -1,7 +1,6 @@
 //! Commands that look fields up: HGET, HMGET, HEXISTS, HLEN, HSTRLEN and HSCAN. Never changes a hash.
 
 use rubine_base::number::parse_u64;
-use rubine_keyspace::Key;
 use rubine_resp::writer::Reply;
 use rubine_structures::trie::Element;
 
@@ -19,11 +18,12 @@ pub(super) const HGET: Command = Command::new("HGET", hget)
     .arity(3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 1);
 
 fn hget(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
-    let hash = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let hash = find(&mut cx.keys, cx.args.key(1))?;
     let element = hash.and_then(|hash| sight.get(hash, cx.args.at(2)));
     write_value_or_null(&mut cx.reply, element);
     Ok(())
@@ -55,11 +55,12 @@ pub(super) const HMGET: Command = Command::new("HMGET", hmget)
     .arity(-3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 1);
 
 fn hmget(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
-    let hash = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let hash = find(&mut cx.keys, cx.args.key(1))?;
     cx.reply.array(cx.args.len() - 2);
     for field in cx.args.from(2) {
         let element = hash.and_then(|hash| sight.get(hash, field));
@@ -76,11 +77,12 @@ pub(super) const HEXISTS: Command = Command::new("HEXISTS", hexists)
     .arity(3)
     .reads()
     .fast()
-    .key("RO");
+    .key("RO")
+    .members(2, 1);
 
 fn hexists(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
-    let hash = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let hash = find(&mut cx.keys, cx.args.key(1))?;
     let found = hash.is_some_and(|hash| sight.get(hash, cx.args.at(2)).is_some());
     cx.reply.integer(i64::from(found));
     Ok(())
@@ -97,7 +99,7 @@ pub(super) const HLEN: Command = Command::new("HLEN", hlen)
     .key("RO");
 
 fn hlen(cx: &mut Context<'_, '_>) -> CommandResult {
-    let hash = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let hash = find(&mut cx.keys, cx.args.key(1))?;
     cx.reply.integer(hash.map_or(0, |hash| hash.len() as i64));
     Ok(())
 }
@@ -110,11 +112,12 @@ pub(super) const HSTRLEN: Command = Command::new("HSTRLEN", hstrlen)
     .arity(3)
     .reads()
     .fast()
-    .key("RO");
+    .key("RO")
+    .members(2, 1);
 
 fn hstrlen(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
-    let hash = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let hash = find(&mut cx.keys, cx.args.key(1))?;
     let element = hash.and_then(|hash| sight.get(hash, cx.args.at(2)));
     cx.reply.integer(element.map_or(0, |element| element.value.len() as i64));
     Ok(())
@@ -133,7 +136,7 @@ pub(super) const HSCAN: Command = Command::new("HSCAN", hscan)
 fn hscan(cx: &mut Context<'_, '_>) -> CommandResult {
     let cursor = parse_u64(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let sight = Sight::of(cx);
-    let Some(hash) = find(&mut cx.keys, Key::new(cx.args.at(1)))? else {
+    let Some(hash) = find(&mut cx.keys, cx.args.key(1))? else {
         // Nothing is said about wrong options then, as in Redis.
         cx.reply.array(2);
         cx.reply.bulk(b"0");

@@ -1,6 +1,5 @@
 //! HGETALL, HKEYS, HVALS, and the stream that writes what is too much to be written at once. Never changes a hash.
 
-use rubine_keyspace::Key;
 use rubine_resp::writer::{Progress, Protocol, Reply, Stream};
 use rubine_structures::hash::{Hash, HashWalk};
 use rubine_structures::trie::Element;
@@ -49,7 +48,7 @@ pub(super) const HVALS: Command = Command::new("HVALS", |cx| write_all(cx, Layou
 
 fn write_all(cx: &mut Context<'_, '_>, layout: Layout) -> CommandResult {
     let sight = Sight::of(cx);
-    match find(&mut cx.keys, Key::new(cx.args.at(1)))? {
+    match find(&mut cx.keys, cx.args.key(1))? {
         Some(hash) => write_fields(&mut cx.reply, hash, sight, layout, None),
         None => layout.write_header(&mut cx.reply, 0),
     }

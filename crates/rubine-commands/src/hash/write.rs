@@ -25,7 +25,8 @@ pub(super) const HSET: Command = Command::new("HSET", hset)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW UPDATE");
+    .key("RW UPDATE")
+    .members(2, 2);
 
 fn hset(cx: &mut Context<'_, '_>) -> CommandResult {
     let added = set_pairs(cx, "hset")?;
@@ -42,7 +43,8 @@ pub(super) const HMSET: Command = Command::new("HMSET", hmset)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW UPDATE");
+    .key("RW UPDATE")
+    .members(2, 2);
 
 fn hmset(cx: &mut Context<'_, '_>) -> CommandResult {
     set_pairs(cx, "hmset")?;
@@ -122,7 +124,8 @@ pub(super) const HSETNX: Command = Command::new("HSETNX", hsetnx)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW INSERT");
+    .key("RW INSERT")
+    .members(2, 2);
 
 fn hsetnx(cx: &mut Context<'_, '_>) -> CommandResult {
     let (args, key) = (cx.args, cx.key(1));
@@ -161,7 +164,8 @@ pub(super) const HINCRBY: Command = Command::new("HINCRBY", hincrby)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW ACCESS UPDATE");
+    .key("RW ACCESS UPDATE")
+    .members(2, 2);
 
 fn hincrby(cx: &mut Context<'_, '_>) -> CommandResult {
     let increment = cx.args.integer(3)?;
@@ -194,7 +198,8 @@ pub(super) const HINCRBYFLOAT: Command = Command::new("HINCRBYFLOAT", hincrbyflo
     .writes()
     .denies_oom()
     .fast()
-    .key("RW ACCESS UPDATE");
+    .key("RW ACCESS UPDATE")
+    .members(2, 2);
 
 fn hincrbyfloat(cx: &mut Context<'_, '_>) -> CommandResult {
     let increment = LongDouble::parse(cx.args.at(3)).ok_or(CommandError::NotFloat)?;
@@ -277,7 +282,8 @@ pub(super) const HDEL: Command = Command::new("HDEL", hdel)
     .arity(-3)
     .writes()
     .fast()
-    .key("RW DELETE");
+    .key("RW DELETE")
+    .members(2, 1);
 
 fn hdel(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);

@@ -6,7 +6,6 @@ mod reply;
 
 use std::ops::Range;
 
-use rubine_keyspace::Key;
 use rubine_structures::set::Set;
 
 use super::{find, form_limits, store};
@@ -185,5 +184,5 @@ fn read_sets(
     keys: Range<usize>,
 ) -> Result<Vec<Option<Set>>, CommandError> {
     let args = cx.args;
-    keys.map(|index| Ok(find(&mut cx.keys, Key::new(args.at(index)))?.cloned())).collect()
+    keys.map(|index| Ok(find(&mut cx.keys, args.key(index))?.cloned())).collect()
 }

@@ -149,7 +149,7 @@ fn srandmember(cx: &mut Context<'_, '_>) -> CommandResult {
     if count == Some(i64::MIN) {
         return Err(CommandError::NotSymmetric);
     }
-    let set = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let set = find(&mut cx.keys, cx.args.key(1))?;
     match (set, count) {
         (None, None) => cx.reply.null(),
         (None, Some(_)) | (Some(_), Some(0)) => cx.reply.array(0),

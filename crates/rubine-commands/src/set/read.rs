@@ -2,7 +2,6 @@
 //! much to be written at once. Never changes a set.
 
 use rubine_base::number::parse_u64;
-use rubine_keyspace::Key;
 use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::set::{Member, Set, SetWalk};
 
@@ -28,7 +27,7 @@ pub(super) const SCARD: Command = Command::new("SCARD", scard)
     .key("RO");
 
 fn scard(cx: &mut Context<'_, '_>) -> CommandResult {
-    let set = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let set = find(&mut cx.keys, cx.args.key(1))?;
     cx.reply.integer(set.map_or(0, Set::len) as i64);
     Ok(())
 }
@@ -40,10 +39,11 @@ pub(super) const SISMEMBER: Command = Command::new("SISMEMBER", sismember)
     .arity(3)
     .reads()
     .fast()
-    .key("RO");
+    .key("RO")
+    .members(2, 1);
 
 fn sismember(cx: &mut Context<'_, '_>) -> CommandResult {
-    let set = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let set = find(&mut cx.keys, cx.args.key(1))?;
     let is_member = set.is_some_and(|set| set.contains(cx.args.at(2)));
     cx.reply.integer(i64::from(is_member));
     Ok(())
@@ -57,10 +57,11 @@ pub(super) const SMISMEMBER: Command = Command::new("SMISMEMBER", smismember)
     .arity(-3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 1);
 
 fn smismember(cx: &mut Context<'_, '_>) -> CommandResult {
-    let set = find(&mut cx.keys, Key::new(cx.args.at(1)))?;
+    let set = find(&mut cx.keys, cx.args.key(1))?;
     let members = cx.args.from(2);
     cx.reply.array(members.len());
     for member in members {
@@ -78,7 +79,7 @@ pub(super) const SMEMBERS: Command = Command::new("SMEMBERS", smembers)
     .key("RO ACCESS");
 
 fn smembers(cx: &mut Context<'_, '_>) -> CommandResult {
-    match find(&mut cx.keys, Key::new(cx.args.at(1)))? {
+    match find(&mut cx.keys, cx.args.key(1))? {
         Some(set) => {
             cx.reply.set(set.len() as usize);
             write_members(&mut cx.reply, set, None);
@@ -99,7 +100,7 @@ pub(super) const SSCAN: Command = Command::new("SSCAN", sscan)
 
 fn sscan(cx: &mut Context<'_, '_>) -> CommandResult {
     let cursor = parse_u64(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
-    let Some(set) = find(&mut cx.keys, Key::new(cx.args.at(1)))? else {
+    let Some(set) = find(&mut cx.keys, cx.args.key(1))? else {
         // Nothing is said about wrong options then, as in Redis.
         cx.reply.array(2);
         cx.reply.bulk(b"0");

@@ -16,7 +16,8 @@ pub(super) const SADD: Command = Command::new("SADD", sadd)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW INSERT");
+    .key("RW INSERT")
+    .members(2, 1);
 
 fn sadd(cx: &mut Context<'_, '_>) -> CommandResult {
     let (args, key) = (cx.args, cx.key(1));
@@ -48,7 +49,8 @@ pub(super) const SREM: Command = Command::new("SREM", srem)
     .arity(-3)
     .writes()
     .fast()
-    .key("RW DELETE");
+    .key("RW DELETE")
+    .members(2, 1);
 
 fn srem(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);

@@ -17,7 +17,8 @@ pub(super) const ZSCORE: Command = Command::new("ZSCORE", zscore)
     .arity(3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 1);
 
 fn zscore(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);
@@ -37,7 +38,8 @@ pub(super) const ZMSCORE: Command = Command::new("ZMSCORE", zmscore)
     .arity(-3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 1);
 
 fn zmscore(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);
@@ -77,7 +79,8 @@ pub(super) const ZRANK: Command = Command::new("ZRANK", |cx| rank(cx, Direction:
     .arity(-3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 2);
 
 pub(super) const ZREVRANK: Command = Command::new("ZREVRANK", |cx| rank(cx, Direction::Descending))
     .summary("Returns how many members stand before one, from the highest score down.")
@@ -87,7 +90,8 @@ pub(super) const ZREVRANK: Command = Command::new("ZREVRANK", |cx| rank(cx, Dire
     .arity(-3)
     .reads()
     .fast()
-    .key("RO ACCESS");
+    .key("RO ACCESS")
+    .members(2, 2);
 
 fn rank(cx: &mut Context<'_, '_>, direction: Direction) -> CommandResult {
     if 4 < cx.args.len() {

@@ -19,7 +19,8 @@ pub(super) const ZREM: Command = Command::new("ZREM", zrem)
     .arity(-3)
     .writes()
     .fast()
-    .key("RW DELETE");
+    .key("RW DELETE")
+    .members(2, 1);
 
 fn zrem(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);

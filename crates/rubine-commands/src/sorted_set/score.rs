@@ -30,7 +30,8 @@ pub(super) const ZADD: Command = Command::new("ZADD", zadd)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW UPDATE");
+    .key("RW UPDATE")
+    .members(3, 2);
 
 fn zadd(cx: &mut Context<'_, '_>) -> CommandResult {
     let options = Options::parse(cx.args)?;
@@ -63,7 +64,8 @@ pub(super) const ZINCRBY: Command = Command::new("ZINCRBY", zincrby)
     .writes()
     .denies_oom()
     .fast()
-    .key("RW ACCESS UPDATE");
+    .key("RW ACCESS UPDATE")
+    .members(3, 2);
 
 fn zincrby(cx: &mut Context<'_, '_>) -> CommandResult {
     let options = Options { increments: true, ..Options::of_pairs(2) };

@@ -6,10 +6,10 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::HashOf;
+use super::prefetch::{LINE, prefetch};
 use crate::record::{Record, RecordRef};
 
 const BUCKET_SLOTS: usize = 7;
-const LINE: usize = 64;
 
 /// Segment sizes in lines, header included: the allocator's size classes.
 const LINES: [u16; 44] = [
@@ -378,8 +378,6 @@ impl SegmentRef {
         let bucket = self.bucket(home(position_of(hash, self.depth()), self.buckets()));
         let line = bucket.as_ptr().cast::<u8>();
         prefetch(line);
-        // One record in ten went past its home; behind the last bucket this fetches a line in vain.
-        prefetch(line.wrapping_add(LINE));
     }
 
     /// Looks where a search would look first.
@@ -677,16 +675,4 @@ impl std::fmt::Debug for SegmentRef {
 fn layout(class: u8) -> Layout {
     let size = usize::from(LINES[usize::from(class)]) * LINE;
     Layout::from_size_align(size, LINE).expect("a line is a power of two")
-}
-
-#[inline]
-fn prefetch(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "the intrinsic is unsafe by declaration only")]
-    // SAFETY: a prefetch reads nothing and never faults.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

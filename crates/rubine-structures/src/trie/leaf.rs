@@ -21,6 +21,7 @@ use std::sync::Arc;
 use rubine_base::SharedBytes;
 
 use super::{Deadline, Element};
+use crate::table::prefetch::{prefetch, prefetch_all};
 
 /// One bit per element in a word is what bounds a leaf.
 pub(super) const ELEMENTS_MAX: usize = 64;
@@ -221,9 +222,30 @@ impl Leaf {
         usize::from(self.count)
     }
 
-    /// Which element has this key.
+    /// Asks the processor for the counts, tags and lengths.
     #[inline]
-    pub(super) fn find(&self, tag: u8, key: &[u8]) -> Option<usize> {
+    pub(super) fn prefetch_head(&self) {
+        // How many groups there are stands in what is to be fetched: a leaf is expected to be as full as its size says.
+        let element_bytes_min = 3 * LANES;
+        let groups = self.block.len().div_ceil(LANES * element_bytes_min).min(ELEMENTS_MAX / LANES);
+        prefetch(std::ptr::from_ref(&self.deadlines).cast());
+        prefetch_all(&self.block[..(groups * GROUP_BYTES).min(self.block.len())]);
+    }
+
+    /// Asks the processor for the first element with this tag. To be called when the head has been fetched.
+    #[inline]
+    pub(super) fn prefetch_element(&self, tag: u8) {
+        let hits = self.hits(tag);
+        if hits != 0 {
+            let index = hits.trailing_zeros() as usize;
+            let place = self.place(index, self.bytes_before(index));
+            prefetch_all(&self.block[place.start..place.end]);
+        }
+    }
+
+    /// Bit i: element i has this tag.
+    #[inline]
+    fn hits(&self, tag: u8) -> u64 {
         let wanted = u64::from(tag) * EVERY_BYTE;
         // All tags before any key: their loads overlap, and there is no branch to guess wrong.
         let mut hits = 0;
@@ -231,7 +253,13 @@ impl Leaf {
             let equal = zero_bytes(self.word(group, TAGS) ^ wanted);
             hits |= gather_bits(equal) << (group * LANES);
         }
-        hits &= low_bits(self.len());
+        hits & low_bits(self.len())
+    }
+
+    /// Which element has this key.
+    #[inline]
+    pub(super) fn find(&self, tag: u8, key: &[u8]) -> Option<usize> {
+        let mut hits = self.hits(tag);
         while hits != 0 {
             let index = hits.trailing_zeros() as usize;
             if self.key_equals(index, key) {

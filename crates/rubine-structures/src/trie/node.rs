@@ -6,6 +6,7 @@ use rubine_base::hash;
 
 use super::Element;
 use super::leaf::{self, Full, Leaf, NO_DEADLINE};
+use crate::table::prefetch::prefetch;
 
 /// A node consumes this many bits of the hash, from the top.
 const LEVEL_BITS: u32 = 8;
@@ -130,6 +131,35 @@ impl Child {
                 Body::Node(node) => child = &node.children[node.runs.index_of(key.slot(level))],
             }
             level += 1;
+        }
+    }
+
+    /// Leads each path on to the child that is or would be the leaf of its key, and asks for the heads of these leaves.
+    pub(super) fn prefetch_leaves(paths: &mut [(Key<'_>, &Self)]) {
+        let mut level = 0;
+        let mut is_done = false;
+        while !is_done {
+            is_done = true;
+            for (key, child) in paths.iter_mut() {
+                if let Body::Node(node) = &child.body {
+                    *child = &node.children[node.runs.index_of(key.slot(level))];
+                    prefetch(std::ptr::from_ref(*child).cast());
+                    is_done = false;
+                }
+            }
+            level += 1;
+        }
+        for (_, child) in paths.iter() {
+            if let Body::Leaf(leaf) = &child.body {
+                leaf.prefetch_head();
+            }
+        }
+    }
+
+    /// Asks for the element of `key`, if this is its leaf.
+    pub(super) fn prefetch_element(&self, key: Key<'_>) {
+        if let Body::Leaf(leaf) = &self.body {
+            leaf.prefetch_element(key.tag());
         }
     }
 

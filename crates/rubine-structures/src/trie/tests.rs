@@ -114,6 +114,11 @@ fn entry(element: Element<'_>) -> (Vec<u8>, (Vec<u8>, Option<i64>)) {
 }
 
 fn check(trie: &Trie, model: &Model) {
+    // A hint changes nothing and goes wherever keys lead, those that are missing too.
+    let mut asked: Vec<&[u8]> = model.keys().map(Vec::as_slice).collect();
+    asked.extend([b"".as_slice(), b"collide", b"missing"]);
+    trie.prefetch(&asked);
+
     assert_eq!(trie.len() as usize, model.len());
     let entries: Vec<_> = trie.iter().map(entry).collect();
     assert_eq!(entries.len(), model.len());
