@@ -4,7 +4,7 @@
 mod double;
 mod long_double;
 
-pub use double::{DoubleText, parse_f64, write_f64};
+pub use double::{DoubleText, parse_f64, write_f64, write_human_f64, write_rounded};
 pub use long_double::LongDouble;
 
 /// Digits of `u64::MAX`.

@@ -153,6 +153,9 @@ impl Group {
     }
 }
 
+/// Calls the function given with the number of each argument that is a key.
+pub type KeyFinder = fn(Args<'_>, &mut dyn FnMut(usize));
+
 /// Where the keys of one specification stand among the arguments.
 #[derive(Clone, Copy, Debug)]
 pub enum KeyPositions {
@@ -162,8 +165,11 @@ pub enum KeyPositions {
     Counted { at: usize, step: usize },
     /// The arguments after the keyword, of which the first half are keys.
     Streams { keyword: &'static str, from: usize },
-    /// Code finds them: calls the function given with the number of each argument that is a key.
-    Custom(fn(Args<'_>, &mut dyn FnMut(usize))),
+    /// The argument after a keyword, which is looked for from argument `from` on. Where the keyword may stand several
+    /// times, or stand for a value, only code knows which is meant.
+    Keyword { keyword: &'static str, from: usize, find: KeyFinder },
+    /// Code finds them.
+    Custom(KeyFinder),
 }
 
 /// Keys of a command and what it does with them.
@@ -199,7 +205,7 @@ impl KeySpec {
                     (at + 1..=at + count).for_each(visit);
                 }
             }
-            KeyPositions::Custom(find) => find(args, visit),
+            KeyPositions::Keyword { find, .. } | KeyPositions::Custom(find) => find(args, visit),
         }
     }
 

@@ -45,6 +45,8 @@ events! {
     EXPIRE = GENERIC "expire";
     EXPIRED = EXPIRED "expired";
     EVICTED = EVICTED "evicted";
+    GEORADIUSSTORE = SORTED_SET "georadiusstore";
+    GEOSEARCHSTORE = SORTED_SET "geosearchstore";
     HDEL = HASH "hdel";
     HEXPIRE = HASH "hexpire";
     HEXPIRED = HASH "hexpired";

@@ -11,6 +11,7 @@ mod error;
 mod event;
 mod execute;
 mod expiry;
+mod geo;
 mod hash;
 mod keys;
 mod limits;
@@ -18,12 +19,13 @@ mod list;
 mod sample;
 mod set;
 mod sorted_set;
+mod sorting;
 mod string;
 mod table;
 
 pub use self::args::{ArgCursor, Args};
 pub use self::command::{
-    Acl, Command, Flags, Group, Handler, KeyAccess, KeyPositions, KeySpec, Scope, Spec,
+    Acl, Command, Flags, Group, Handler, KeyAccess, KeyFinder, KeyPositions, KeySpec, Scope, Spec,
 };
 pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
 pub use self::error::{CommandError, CommandResult};

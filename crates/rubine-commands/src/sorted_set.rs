@@ -23,6 +23,9 @@ mod remove;
 mod score;
 mod store;
 
+pub(crate) use score::{Conditions, add};
+pub(crate) use store::store;
+
 pub(crate) const COMMANDS: &[Command] = &[
     pop::BZMPOP,
     pop::BZPOPMAX,
@@ -63,7 +66,7 @@ pub(crate) const COMMANDS: &[Command] = &[
 
 /// The sorted set under a key, for reading; an error if there is something else.
 #[inline]
-fn find<'v>(
+pub(crate) fn find<'v>(
     keys: &'v mut View<'_, '_>,
     key: Key<'_>,
 ) -> Result<Option<&'v SortedSet>, CommandError> {
@@ -89,7 +92,7 @@ fn find_mut<'v>(
 
 /// How large the packed form may become.
 #[inline]
-fn form_limits(limits: &Limits) -> FormLimits {
+pub(crate) fn form_limits(limits: &Limits) -> FormLimits {
     FormLimits {
         entries: limits.zset_max_listpack_entries,
         value_bytes: limits.zset_max_listpack_value,

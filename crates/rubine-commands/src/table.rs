@@ -1,7 +1,7 @@
 //! All data commands, by family. Lists what the family files declare, nothing else.
 
 use crate::command::{Command, Group};
-use crate::{hash, keys, list, set, sorted_set, string};
+use crate::{geo, hash, keys, list, set, sorted_set, string};
 
 /// The commands of one group.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: Group::Set, commands: set::COMMANDS },
     Family { group: Group::SortedSet, commands: sorted_set::COMMANDS },
     Family { group: Group::Hash, commands: hash::COMMANDS },
+    Family { group: Group::Geo, commands: geo::COMMANDS },
 ];
 
 #[cfg(test)]

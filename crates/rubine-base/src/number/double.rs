@@ -2,6 +2,8 @@
 
 mod digits;
 
+use std::io::Write;
+
 use self::digits::Digits;
 use super::{DIGITS_MAX, parse_i64};
 
@@ -33,6 +35,39 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
 /// Appends the text of `value`, see [`DoubleText`].
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
     out.extend_from_slice(DoubleText::of(value).as_bytes());
+}
+
+/// Appends `value` with so many digits behind the point. What is too large for an integer with as many digits more is
+/// as large as that can be.
+pub fn write_rounded(out: &mut Vec<u8>, value: f64, fraction_digits: u32) {
+    let power = 10_u64.pow(fraction_digits);
+    let scaled = (value * power as f64).round_ties_even() as i64;
+    if scaled < 0 {
+        out.push(b'-');
+    }
+    let magnitude = scaled.unsigned_abs();
+    out.extend_from_slice(itoa::Buffer::new().format(magnitude / power).as_bytes());
+    out.push(b'.');
+    let mut place = power;
+    while 1 < place {
+        place /= 10;
+        out.push(b'0' + (magnitude / place % 10) as u8);
+    }
+}
+
+/// Appends `value`, which is finite, rounded to 17 digits behind the point, without the zeros at the end: a double as
+/// [`super::LongDouble::write_human`] writes it.
+pub fn write_human_f64(out: &mut Vec<u8>, value: f64) {
+    let start = out.len();
+    write!(out, "{value:.17}").expect("a Vec takes all that is written");
+    let without_zeros = out.iter().rposition(|&byte| byte != b'0').map_or(0, |at| at + 1);
+    out.truncate(without_zeros);
+    if out.last() == Some(&b'.') {
+        out.pop();
+    }
+    if &out[start..] == b"-0" {
+        out.remove(start);
+    }
 }
 
 /// A text that reads back as the same number, digit for digit that of Redis: integers without a point, exponents only where
@@ -116,7 +151,8 @@ fn write(digits: &Digits, text: &mut DoubleText) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{parse_f64, write_f64};
+    use super::super::LongDouble;
+    use super::{parse_f64, write_f64, write_human_f64, write_rounded};
 
     fn text_of(value: f64) -> String {
         let mut out = Vec::new();
@@ -171,6 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn doubles_are_rounded_like_this() {
+        let check = |value: f64, expected: &str| {
+            let mut out = Vec::new();
+            write_rounded(&mut out, value, 4);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        };
+        check(0.0, "0.0000");
+        check(-0.0, "0.0000");
+        check(0.00005, "0.0000");
+        check(0.00025, "0.0002");
+        check(0.775, "0.7750");
+        check(-1.5, "-1.5000");
+        check(166_274.151_6, "166274.1516");
+        check(1e300, "922337203685477.5807");
+    }
+
+    #[test]
     fn doubles_are_read_like_this() {
         let check = |text: &str, expected: Option<f64>| {
             assert_eq!(
@@ -206,6 +259,15 @@ mod tests {
             let value = f64::from_bits(bits);
             prop_assume!(!value.is_nan());
             prop_assert_eq!(parse_f64(text_of(value).as_bytes()).map(f64::to_bits), Some(bits));
+        }
+
+        #[test]
+        fn human_text_is_that_of_long_doubles(number in -1_000_000_000..1_000_000_000_i64, halvings in 0..20) {
+            let value = number as f64 / f64::from(1 << halvings);
+            let (mut out, mut expected) = (Vec::new(), Vec::new());
+            write_human_f64(&mut out, value);
+            LongDouble::parse(format!("{value:.20}").as_bytes()).unwrap().write_human(&mut expected);
+            prop_assert_eq!(out, expected);
         }
 
         #[test]

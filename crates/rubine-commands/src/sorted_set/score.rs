@@ -34,22 +34,24 @@ pub(super) const ZADD: Command = Command::new("ZADD", zadd)
     .members(3, 2);
 
 fn zadd(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options::parse(cx.args)?;
-    let Some(outcome) = update(cx, &options)? else {
-        if options.increments {
+    let (conditions, first) = parse(cx.args)?;
+    let key = cx.key(1);
+    let outcome = add(cx, key, conditions, pairs(cx.args, first))?;
+    let Some(outcome) = outcome else {
+        if conditions.increments {
             cx.reply.null();
         } else {
             cx.reply.integer(0);
         }
         return Ok(());
     };
-    if options.increments {
+    if conditions.increments {
         match outcome.score {
             Some(score) => cx.reply.double(score),
             None => cx.reply.null(),
         }
     } else {
-        let updated = if options.counts_updated { outcome.updated } else { 0 };
+        let updated = if conditions.counts_updated { outcome.updated } else { 0 };
         cx.reply.integer((outcome.added + updated) as i64);
     }
     Ok(())
@@ -68,141 +70,131 @@ pub(super) const ZINCRBY: Command = Command::new("ZINCRBY", zincrby)
     .members(3, 2);
 
 fn zincrby(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options { increments: true, ..Options::of_pairs(2) };
-    options.check_scores(cx.args)?;
-    let outcome = update(cx, &options)?;
+    const FIRST: usize = 2;
+    let conditions = Conditions { increments: true, ..Conditions::default() };
+    check_scores(cx.args, FIRST)?;
+    let key = cx.key(1);
+    let outcome = add(cx, key, conditions, pairs(cx.args, FIRST))?;
     let score = outcome.and_then(|it| it.score).expect("nothing keeps ZINCRBY from its member");
     cx.reply.double(score);
     Ok(())
 }
 
-/// What ZADD was asked for.
-#[derive(Clone, Copy, Debug)]
+/// What ZADD was asked for, but for the members.
+#[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command")]
-struct Options {
-    /// The number of the argument that is the first score.
-    first: usize,
-    only_new: bool,
-    only_known: bool,
+pub(crate) struct Conditions {
+    pub(crate) only_new: bool,
+    pub(crate) only_known: bool,
     only_greater: bool,
     only_less: bool,
-    counts_updated: bool,
+    pub(crate) counts_updated: bool,
     increments: bool,
 }
 
-impl Options {
-    fn of_pairs(first: usize) -> Self {
-        Self {
-            first,
-            only_new: false,
-            only_known: false,
-            only_greater: false,
-            only_less: false,
-            counts_updated: false,
-            increments: false,
+/// Reads the options, and checks the scores. Returns the number of the argument that is the first score, too.
+fn parse(args: Args<'_>) -> Result<(Conditions, usize), CommandError> {
+    let mut parsed = Conditions::default();
+    let mut options = args.options(2);
+    loop {
+        if options.keyword("NX") {
+            parsed.only_new = true;
+        } else if options.keyword("XX") {
+            parsed.only_known = true;
+        } else if options.keyword("CH") {
+            parsed.counts_updated = true;
+        } else if options.keyword("INCR") {
+            parsed.increments = true;
+        } else if options.keyword("GT") {
+            parsed.only_greater = true;
+        } else if options.keyword("LT") {
+            parsed.only_less = true;
+        } else {
+            break;
         }
     }
+    let first = options.index();
+    let count = options.remaining();
+    if count == 0 || !count.is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    if parsed.only_new && parsed.only_known {
+        return Err(NX_AND_XX);
+    }
+    let conditions = [parsed.only_new, parsed.only_greater, parsed.only_less];
+    if 1 < conditions.into_iter().filter(|&it| it).count() {
+        return Err(GT_LT_NX);
+    }
+    if parsed.increments && 2 < count {
+        return Err(INCR_OF_MANY);
+    }
+    check_scores(args, first)?;
+    Ok((parsed, first))
+}
 
-    fn parse(args: Args<'_>) -> Result<Self, CommandError> {
-        let mut parsed = Self::of_pairs(0);
-        let mut options = args.options(2);
-        loop {
-            if options.keyword("NX") {
-                parsed.only_new = true;
-            } else if options.keyword("XX") {
-                parsed.only_known = true;
-            } else if options.keyword("CH") {
-                parsed.counts_updated = true;
-            } else if options.keyword("INCR") {
-                parsed.increments = true;
-            } else if options.keyword("GT") {
-                parsed.only_greater = true;
-            } else if options.keyword("LT") {
-                parsed.only_less = true;
-            } else {
-                break;
-            }
-        }
-        parsed.first = options.index();
-        let count = options.remaining();
-        if count == 0 || !count.is_multiple_of(2) {
-            return Err(CommandError::Syntax);
-        }
-        if parsed.only_new && parsed.only_known {
-            return Err(NX_AND_XX);
-        }
-        let conditions = [parsed.only_new, parsed.only_greater, parsed.only_less];
-        if 1 < conditions.into_iter().filter(|&it| it).count() {
-            return Err(GT_LT_NX);
-        }
-        if parsed.increments && 2 < count {
-            return Err(INCR_OF_MANY);
-        }
-        parsed.check_scores(args)?;
-        Ok(parsed)
-    }
+fn check_scores(args: Args<'_>, first: usize) -> CommandResult {
+    (first..args.len()).step_by(2).try_for_each(|index| args.float(index).map(|_| ()))
+}
 
-    fn check_scores(&self, args: Args<'_>) -> CommandResult {
-        (self.first..args.len()).step_by(2).try_for_each(|index| args.float(index).map(|_| ()))
-    }
-
-    /// The scores, which were checked, and the members.
-    fn pairs<'a>(&self, args: Args<'a>) -> impl Iterator<Item = (f64, &'a [u8])> + use<'a> {
-        (self.first..args.len()).step_by(2).map(move |index| {
-            (args.float(index).expect("the scores were checked"), args.at(index + 1))
-        })
-    }
+/// The scores, which were checked, and the members.
+fn pairs(args: Args<'_>, first: usize) -> impl ExactSizeIterator<Item = (f64, &[u8])> + Clone {
+    (first..args.len())
+        .step_by(2)
+        .map(move |index| (args.float(index).expect("the scores were checked"), args.at(index + 1)))
 }
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Outcome {
-    added: u64,
-    updated: u64,
+pub(crate) struct Outcome {
+    pub(crate) added: u64,
+    pub(crate) updated: u64,
     /// The score of the last member, unless a condition kept it from getting one.
     score: Option<f64>,
 }
 
-/// Does what the options say; `None` if there is no set and none is to be made.
-fn update(cx: &mut Context<'_, '_>, options: &Options) -> Result<Option<Outcome>, CommandError> {
-    let key = cx.key(1);
+/// Gives scores to members as the conditions say; `None` if there is no set and none is to be made.
+pub(crate) fn add<'m>(
+    cx: &mut Context<'_, '_>,
+    key: Key<'_>,
+    conditions: Conditions,
+    pairs: impl ExactSizeIterator<Item = (f64, &'m [u8])> + Clone,
+) -> Result<Option<Outcome>, CommandError> {
     let limits = form_limits(cx.limits);
-    let args = cx.args;
-    let count = (args.len() - options.first) / 2;
-    let longest = options.pairs(args).map(|(_, member)| member.len()).max().unwrap_or(0);
+    let count = pairs.len();
+    let longest = pairs.clone().map(|(_, member)| member.len()).max().unwrap_or(0);
     let outcome = match find_mut(&mut cx.keys, key)? {
         Some(set) => {
             set.expect(count, longest, limits);
-            apply(set, options, args, limits)?
+            apply(set, conditions, pairs, limits)?
         }
-        None if options.only_known => return Ok(None),
+        None if conditions.only_known => return Ok(None),
         None => {
             let mut set = SortedSet::new();
             set.expect(count, longest, limits);
-            let outcome = apply(&mut set, options, args, limits)?;
+            let outcome = apply(&mut set, conditions, pairs, limits)?;
             cx.keys.store(key, Value::SortedSet(set), None);
             cx.notify(key, Event::NEW);
             outcome
         }
     };
-    note_updated(cx, key, options, outcome);
+    note_updated(cx, key, conditions, outcome);
     Ok(Some(outcome))
 }
 
-fn apply(
+fn apply<'m>(
     set: &mut SortedSet,
-    options: &Options,
-    args: Args<'_>,
+    conditions: Conditions,
+    pairs: impl Iterator<Item = (f64, &'m [u8])>,
     limits: FormLimits,
 ) -> Result<Outcome, CommandError> {
     let mut outcome = Outcome::default();
-    for (score, member) in options.pairs(args) {
+    for (score, member) in pairs {
         outcome.score = None;
         let old = set.score(member);
         let wanted = match old {
-            Some(_) if options.only_new => continue,
-            None if options.only_known => continue,
-            Some(old) if options.increments => old + score,
+            Some(_) if conditions.only_new => continue,
+            None if conditions.only_known => continue,
+            Some(old) if conditions.increments => old + score,
             _ => score,
         };
         // Only a single increment can come to this, so nothing was changed yet.
@@ -211,7 +203,7 @@ fn apply(
         }
         let order = old.and_then(|old| wanted.partial_cmp(&old));
         let is_refused = order.is_some_and(|it| {
-            options.only_less && it.is_ge() || options.only_greater && it.is_le()
+            conditions.only_less && it.is_ge() || conditions.only_greater && it.is_le()
         });
         if is_refused {
             continue;
@@ -226,10 +218,10 @@ fn apply(
     Ok(outcome)
 }
 
-fn note_updated(cx: &mut Context<'_, '_>, key: Key<'_>, options: &Options, outcome: Outcome) {
+fn note_updated(cx: &mut Context<'_, '_>, key: Key<'_>, conditions: Conditions, outcome: Outcome) {
     let changes = outcome.added + outcome.updated;
     if 0 < changes {
-        cx.touched(key, if options.increments { Event::ZINCR } else { Event::ZADD });
+        cx.touched(key, if conditions.increments { Event::ZINCR } else { Event::ZADD });
         cx.keys.add_dirty(changes - 1);
     }
 }

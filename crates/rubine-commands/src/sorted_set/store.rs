@@ -12,7 +12,7 @@ use crate::error::CommandResult;
 use crate::event::Event;
 
 /// Puts a result under `key`, in place of whatever is there, and replies with its length. An empty one removes the key.
-pub(super) fn store(cx: &mut Context<'_, '_>, key: Key<'_>, result: SortedSet, event: Event) {
+pub(crate) fn store(cx: &mut Context<'_, '_>, key: Key<'_>, result: SortedSet, event: Event) {
     let count = result.len();
     if 0 < count {
         if cx.keys.store(key, Value::SortedSet(result), None) {

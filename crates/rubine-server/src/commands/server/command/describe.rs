@@ -149,17 +149,12 @@ fn key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
             let count = [("keynumidx", 0), ("firstkey", 1), ("keystep", step as i64)];
             part(reply, "find_keys", "keynum", &count);
         }
+        KeyPositions::Keyword { keyword, from, .. } => {
+            begin_at_keyword(reply, keyword, from);
+            part(reply, "find_keys", "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
+        }
         KeyPositions::Streams { keyword, from } => {
-            reply.bulk(b"begin_search");
-            reply.map(2);
-            reply.bulk(b"type");
-            reply.bulk(b"keyword");
-            reply.bulk(b"spec");
-            reply.map(2);
-            reply.bulk(b"keyword");
-            reply.bulk(keyword.as_bytes());
-            reply.bulk(b"startfrom");
-            reply.integer(from as i64);
+            begin_at_keyword(reply, keyword, from);
             // The keys are the first half of what follows.
             let half = [("lastkey", -1), ("keystep", 1), ("limit", 2)];
             part(reply, "find_keys", "range", &half);
@@ -169,6 +164,20 @@ fn key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
             part(reply, "find_keys", "unknown", &[]);
         }
     }
+}
+
+/// The half of a key specification that looks for a keyword.
+fn begin_at_keyword(reply: &mut Reply<'_>, keyword: &str, from: usize) {
+    reply.bulk(b"begin_search");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"keyword");
+    reply.bulk(b"spec");
+    reply.map(2);
+    reply.bulk(b"keyword");
+    reply.bulk(keyword.as_bytes());
+    reply.bulk(b"startfrom");
+    reply.integer(from as i64);
 }
 
 /// One half of a key specification: how its search begins or what it finds.
