@@ -6,6 +6,7 @@ use rubine_keyspace::{Key, View};
 use rubine_resp::writer::{Protocol, Reply};
 
 use crate::args::Args;
+use crate::computation::Task;
 use crate::error::CommandResult;
 use crate::event::{Event, EventClass};
 use crate::limits::Limits;
@@ -35,6 +36,9 @@ pub struct ClientFacts {
     pub may_wait: bool,
     /// The command comes from a master or from a log: limits that guard against clients do not apply.
     pub is_trusted: bool,
+    /// Computations of more steps than these are to be made without the locks: `u64::MAX` in a transaction or script,
+    /// which nobody may come between.
+    pub steps_at_once_max: u64,
 }
 
 /// What a command does beyond its reply. Collected while the locks are held, carried out by the dispatcher.
@@ -52,6 +56,10 @@ pub struct Effects {
     pub events: Vec<(Event, usize, Box<[u8]>)>,
     /// The client shall wait.
     pub wait: Option<Wait>,
+    /// What shall be computed without the locks before the command runs again. See [`Context::compute`].
+    pub task: Option<Task>,
+    /// What has been computed since the command ran first.
+    pub computed: Option<Task>,
 }
 
 /// A command that found nothing waits for some of its keys.

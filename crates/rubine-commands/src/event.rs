@@ -74,6 +74,7 @@ events! {
     RPUSH = LIST "rpush";
     SADD = SET "sadd";
     SDIFFSTORE = SET "sdiffstore";
+    SETBIT = STRING "setbit";
     SET = STRING "set";
     SETRANGE = STRING "setrange";
     SINTERSTORE = SET "sinterstore";

@@ -38,6 +38,13 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     cx.effects.replaces_command = false;
     let result = (command.run)(cx);
     cx.flush_expired();
+    if cx.effects.task.is_some() {
+        // It has only begun, and says all again when it runs again.
+        let has_begun = dirty_before < cx.keys.dirty() || cx.effects.replaces_command;
+        debug_assert!(!has_begun, "a command changed something and asks for time");
+        cx.reply.truncate_to(mark);
+        return result;
+    }
     match &result {
         Ok(()) => {
             let is_verbatim = cx.effects.is_journalled && !cx.effects.replaces_command;

@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bitmap;
 mod command;
+mod computation;
 mod context;
 mod element_scan;
 mod error;
@@ -27,6 +29,7 @@ pub use self::args::{ArgCursor, Args};
 pub use self::command::{
     Acl, Command, Flags, Group, Handler, KeyAccess, KeyFinder, KeyPositions, KeySpec, Scope, Spec,
 };
+pub use self::computation::{Computation, Task};
 pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
 pub use self::error::{CommandError, CommandResult};
 pub use self::event::{Event, EventClass};

@@ -68,6 +68,9 @@ fn find_mut<'v>(
     }
 }
 
+/// Items that are compared in the time of a step of a computation.
+const ITEMS_PER_STEP: u64 = 8;
+
 /// How large the chunks of a list may become.
 #[inline]
 fn chunk_limit(limits: &Limits) -> ChunkLimit {

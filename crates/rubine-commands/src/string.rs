@@ -1,7 +1,9 @@
 //! String commands: the list of them all, and what they share. Handlers do no I/O; their keys are already locked.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 
+use rubine_base::SharedBytes;
 use rubine_keyspace::Key;
 use rubine_resp::writer::Reply;
 use rubine_structures::record::RecordRef;
@@ -15,7 +17,7 @@ use crate::event::Event;
 mod condition;
 mod count;
 mod lcs;
-mod part;
+pub(crate) mod part;
 mod read;
 mod store;
 
@@ -79,9 +81,40 @@ impl<'a> StringRef<'a> {
         }
     }
 
+    /// The string, to be kept.
+    pub(crate) fn handle(self) -> StringHandle {
+        match self.0 {
+            ValueRef::Shared(bytes) => StringHandle::Long(bytes.clone()),
+            _ => StringHandle::Short(self.text().into_owned()),
+        }
+    }
+
     /// The number of its bytes.
     pub(crate) fn len(self) -> usize {
         self.text().len()
+    }
+}
+
+/// A string that stays what it is, whatever becomes of its key. A long one is not copied.
+pub(crate) enum StringHandle {
+    Short(Vec<u8>),
+    Long(SharedBytes),
+}
+
+impl Default for StringHandle {
+    fn default() -> Self {
+        Self::Short(Vec::new())
+    }
+}
+
+impl Deref for StringHandle {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Long(bytes) => bytes,
+        }
     }
 }
 
@@ -98,14 +131,19 @@ pub(crate) fn expect_string(record: RecordRef<'_>) -> Result<StringRef<'_>, Comm
 
 /// Stores a value and tells listeners if the key is new; what else happened is the caller's to tell.
 #[inline]
-fn store(cx: &mut Context<'_, '_>, key: Key<'_>, value: Value<'_>, deadline: Option<i64>) {
+pub(crate) fn store(
+    cx: &mut Context<'_, '_>,
+    key: Key<'_>,
+    value: Value<'_>,
+    deadline: Option<i64>,
+) {
     if cx.keys.store(key, value, deadline) {
         cx.notify(key, Event::NEW);
     }
 }
 
 /// Refuses a string of `len` bytes if it is longer than any may become.
-fn check_len(cx: &Context<'_, '_>, len: Option<usize>) -> Result<(), CommandError> {
+pub(crate) fn check_len(cx: &Context<'_, '_>, len: Option<usize>) -> Result<(), CommandError> {
     match len {
         Some(len) if cx.client.is_trusted || len as u64 <= cx.limits.string_len_max => Ok(()),
         _ => Err(CommandError::StringTooLong),

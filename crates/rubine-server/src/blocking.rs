@@ -187,7 +187,7 @@ impl Core {
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
         self.begin_unit();
-        let result = self.run_data(command, waiter.db, true, &mut reply, args, &mut locked);
+        let result = self.run_data(command, waiter.db, &mut reply, args, &mut locked);
         let waits_on = self.effects.wait.take().is_some();
         if let Err(error) = &result {
             self.count_failure(entry, error);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 
 use bitflags::bitflags;
 use parking_lot::Mutex;
-use rubine_commands::Nothing;
+use rubine_commands::{Nothing, Task};
 use rubine_journal::Offset;
 use rubine_keyspace::Waiter;
 use rubine_resp::parser::Parser;
@@ -40,8 +40,10 @@ bitflags! {
         const CLOSE_NOW = 1 << 10;
         /// Its command waits for the end of a pause.
         const PAUSED = 1 << 11;
+        /// Its command waits for a computation, and will run again.
+        const COMPUTING = 1 << 12;
         /// It listens to channels or patterns.
-        const PUBSUB = 1 << 12;
+        const PUBSUB = 1 << 13;
     }
 }
 
@@ -235,8 +237,10 @@ pub(crate) struct Client {
     pub(crate) keeps_query: bool,
     /// The most that the query buffer has held lately.
     pub(crate) query_peak: usize,
-    /// A request that was taken from the query and waits for the end of a pause.
+    /// A request that was taken from the query and waits for the end of a pause or a computation.
     pub(crate) postponed: Option<crate::transaction::OwnedArgs>,
+    /// What was computed for the request that waits.
+    pub(crate) computed: Option<Task>,
     pub(crate) output: Output,
     /// Where in the journal the last thing that it wrote ends.
     pub(crate) written_offset: Offset,
@@ -301,6 +305,7 @@ impl Client {
             keeps_query: false,
             query_peak: 0,
             postponed: None,
+            computed: None,
             output: Output::new(),
             written_offset: 0,
             durable_offset: 0,
@@ -328,7 +333,8 @@ impl Client {
 
     /// Whether its next request must not be looked at yet.
     pub(crate) fn is_held(&self) -> bool {
-        let holds = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW | ClientFlags::PAUSED;
+        let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
+        let holds = ends | ClientFlags::PAUSED | ClientFlags::COMPUTING;
         self.blocked.is_some() || self.flags.intersects(holds)
     }
 
@@ -344,7 +350,9 @@ impl Client {
         let waits = self.blocked.is_some() || self.flags.contains(ClientFlags::PAUSED);
         // What was received and not looked at holds requests that come first.
         let has_backlog = (self.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
-        !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog
+        // A command that has begun runs to its end, though its client be gone: that is noticed afterwards.
+        let has_begun = self.flags.contains(ClientFlags::COMPUTING) || self.computed.is_some();
+        !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog && !has_begun
     }
 
     /// Whether it has left so much unread that it may ask for nothing more.

@@ -17,6 +17,7 @@ use rubine_resp::writer::{Protocol, Reply};
 use crate::admission;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run};
+use crate::compute::STEPS_AT_ONCE_MAX;
 use crate::cron::tell_due;
 use crate::gates;
 use crate::latency::Histogram;
@@ -71,6 +72,25 @@ pub(crate) enum Flow {
     Next,
     /// It waits, or its connection ends.
     Stop,
+}
+
+/// In what setting a data command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Setting {
+    /// On its own.
+    Alone,
+    /// For a client that has waited.
+    HandOff,
+    /// Among others, which nothing may come between.
+    Transaction,
+}
+
+impl Setting {
+    fn facts(self, protocol: Protocol) -> ClientFacts {
+        let may_wait = self != Self::Transaction;
+        let steps_at_once_max = if self == Self::Alone { STEPS_AT_ONCE_MAX } else { u64::MAX };
+        ClientFacts { protocol, may_wait, is_trusted: false, steps_at_once_max }
+    }
 }
 
 impl Core {
@@ -134,7 +154,8 @@ impl Core {
     ) -> Flow {
         let mark = reply.mark();
         let flow = self.admit(client, reply, entry, args);
-        let waits = client.blocked.is_some() || client.flags.contains(ClientFlags::PAUSED);
+        let postponed = ClientFlags::PAUSED | ClientFlags::COMPUTING;
+        let waits = client.blocked.is_some() || client.flags.intersects(postponed);
         let keeps_output = std::mem::take(&mut client.keeps_output);
         if client.reply_mode != ReplyMode::On && !waits {
             if !keeps_output {
@@ -149,7 +170,7 @@ impl Core {
         flow
     }
 
-    /// Tries a request again that had to wait for the end of a pause.
+    /// Tries a request again that had to wait for the end of a pause or a computation.
     pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
         let Some(owned) = client.postponed.take() else { return };
         let args = owned.as_args();
@@ -158,6 +179,10 @@ impl Core {
         let mut reply = Reply::new(&mut output, client.protocol);
         self.execute(client, &mut reply, entry, args);
         client.output = output;
+        if let Some(task) = client.computed.take() {
+            // The request was refused, or has to wait for the end of a pause.
+            self.server.computations.discard(task);
+        }
     }
 
     /// Answers a request that cannot be understood, and ends the connection.
@@ -225,7 +250,8 @@ impl Core {
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
-        client.commands += u64::from(client.blocked.is_none());
+        let has_run = client.blocked.is_none() && !client.flags.contains(ClientFlags::COMPUTING);
+        client.commands += u64::from(has_run);
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
 
@@ -244,11 +270,26 @@ impl Core {
                 let mut locked = self.lock(&shards);
                 self.begin_unit();
                 let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
-                let result = self.run_data_as(command, db, notes, true, reply, args, &mut locked);
+                self.effects.computed = client.computed.take();
+                let (hits, misses) = (self.changes.hits, self.changes.misses);
+                let setting = Setting::Alone;
+                let result =
+                    self.run_data_as(command, db, notes, setting, reply, args, &mut locked);
                 if let Some(wait) = self.effects.wait.take() {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
+                let task = self.effects.task.take();
                 self.end_client_unit(client, locked);
+                if let Some(task) = self.effects.computed.take() {
+                    self.server.computations.discard(task);
+                }
+                if let Some(task) = task {
+                    // It has not run yet, so it has not looked anything up either.
+                    (self.changes.hits, self.changes.misses) = (hits, misses);
+                    self.start_computing(client, args, task);
+                    self.start_clock();
+                    return;
+                }
                 self.count(entry, &result);
             }
             Run::Session(handler) => {
@@ -271,7 +312,7 @@ impl Core {
         let result = match entry.run {
             Run::Data(command) => {
                 let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
-                self.run_data_as(command, db, notes, false, reply, args, locked)
+                self.run_data_as(command, db, notes, Setting::Transaction, reply, args, locked)
             }
             Run::Session(handler) => {
                 self.run_session(handler, client, reply, entry, args, Some(locked))
@@ -309,12 +350,11 @@ impl Core {
         &mut self,
         command: &Command,
         db: usize,
-        may_wait: bool,
         reply: &mut Reply<'_>,
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
-        self.run_data_as(command, db, true, may_wait, reply, args, locked)
+        self.run_data_as(command, db, true, Setting::HandOff, reply, args, locked)
     }
 
     #[inline]
@@ -324,7 +364,7 @@ impl Core {
         command: &Command,
         db: usize,
         notes_access: bool,
-        may_wait: bool,
+        setting: Setting,
         reply: &mut Reply<'_>,
         args: Args<'_>,
         locked: &mut Locked<'_>,
@@ -343,7 +383,7 @@ impl Core {
             effects: &mut self.effects,
             limits: &self.settings.limits,
             random: &mut self.random,
-            client: ClientFacts { protocol, may_wait, is_trusted: false },
+            client: setting.facts(protocol),
             now: self.now,
         };
         let result = rubine_commands::run(command, &mut context);

@@ -6,6 +6,7 @@ mod blocking;
 mod client;
 mod command_table;
 mod commands;
+mod compute;
 pub mod config;
 mod crash;
 mod cron;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mio::Waker;
 use parking_lot::Mutex;
+use rubine_commands::Task;
 use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
@@ -28,6 +29,8 @@ pub(crate) enum Message {
     Unblock { client: u64, with_error: bool },
     /// Close the connection, at once.
     Kill { client: u64 },
+    /// What a client's command needs is computed.
+    Computed { client: u64, task: Task },
     /// A message to clients that listen.
     Published(Arc<Publication>),
     /// A pause of all clients is over or was changed.

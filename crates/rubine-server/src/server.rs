@@ -42,6 +42,7 @@ pub(crate) struct Server {
     /// Who listens to what.
     pub(crate) pubsub: crate::pubsub::Registry,
     pub(crate) pause: Pause,
+    pub(crate) computations: crate::compute::Queue,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
     /// 40 hexadecimal digits that no other run has.

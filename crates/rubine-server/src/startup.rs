@@ -100,6 +100,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let pid_file = write_pid_file(&config);
     install_signals(server)?;
     tracing::info!("Server initialized");
+    crate::compute::start(server)?;
     aof::load_at_start(server)?;
     let aof_writer = aof::start(server)?;
     let workers = start_workers(server, polls)?;
@@ -207,6 +208,7 @@ fn build(
         errors: crate::server::ErrorStats::default(),
         pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
+        computations: crate::compute::Queue::default(),
         warned_of_http_at: AtomicI64::new(0),
         run_id: new_run_id(),
         started_at: now,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
-use rubine_commands::Args;
+use rubine_commands::{Args, Task};
 use rubine_journal::Offset;
 use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
@@ -238,6 +238,7 @@ impl Worker {
                 }
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
+                Message::Computed { client, task } => self.computed(client, task),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
                 // The disk may have got to where somebody waits for it.
@@ -263,6 +264,19 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.answer_unblocked(client, with_error);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// What a client's command needs is computed: it runs again.
+    fn computed(&mut self, id: u64, task: Task) {
+        let slot = self.slot_of.get(&id).copied();
+        let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
+        else {
+            self.core.server.computations.discard(task);
+            return;
+        };
+        client.flags -= ClientFlags::COMPUTING;
+        client.computed = Some(task);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -481,6 +495,7 @@ impl Worker {
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
         self.core.abandon_wait(&mut client);
+        self.core.abandon_computing(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);
         self.core.unsubscribe_all(&mut client);
         client.socket.deregister(self.poll.registry());

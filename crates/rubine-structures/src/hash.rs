@@ -57,6 +57,15 @@ impl Hash {
         Self::default()
     }
 
+    /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.form, &other.form) {
+            (Form::Small(ours), Form::Small(theirs)) => ours.pack.is_same(&theirs.pack),
+            (Form::Large(ours), Form::Large(theirs)) => ours.is_same(theirs),
+            _ => false,
+        }
+    }
+
     /// The number of fields, with those that are due and not removed yet.
     pub fn len(&self) -> u64 {
         match &self.form {

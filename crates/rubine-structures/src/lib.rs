@@ -2,6 +2,7 @@
 //!
 //! Unsafe code is confined to [`pack`], [`record`] and [`table`].
 
+pub mod bitmap;
 pub mod geohash;
 pub mod hash;
 pub mod list;

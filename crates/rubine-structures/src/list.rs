@@ -56,6 +56,17 @@ impl List {
         Self::small(Pack::new(), LISTPACK_EMPTY_BYTES as u32)
     }
 
+    /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.form, &other.form) {
+            (Form::Small { pack: ours, .. }, Form::Small { pack: theirs, .. }) => {
+                ours.is_same(theirs)
+            }
+            (Form::Large(ours), Form::Large(theirs)) => Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
+    }
+
     pub fn len(&self) -> usize {
         match &self.form {
             Form::Small { pack, .. } => pack.len(),
@@ -110,6 +121,16 @@ impl List {
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let in_range = index < self.len();
         in_range.then(|| self.chunk_at(index)).and_then(|(chunk, local)| chunk.get(local))
+    }
+
+    /// The pieces that the items are kept in, from head to tail.
+    pub fn chunks(&self) -> impl Iterator<Item = &Pack> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let (chunk, _) = (next < self.len()).then(|| self.chunk_at(next))?;
+            next += chunk.len();
+            Some(chunk)
+        })
     }
 
     /// The items from `index` to the tail.

@@ -97,6 +97,15 @@ impl Pack {
         self.block.as_ref().is_some_and(|block| ThinArc::strong_count(block) > 1)
     }
 
+    /// Whether the other is a handle of the same block: then nothing was changed since one was cloned from the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.block, &other.block) {
+            (Some(ours), Some(theirs)) => std::ptr::eq(ours.slice.as_ptr(), theirs.slice.as_ptr()),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     pub fn get(&self, index: usize) -> Option<&[u8]> {
         let mut iter = self.iter();
         if index < iter.len() / 2 {

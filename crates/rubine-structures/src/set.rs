@@ -103,6 +103,16 @@ impl Set {
         Self::default()
     }
 
+    /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.form, &other.form) {
+            (Form::Integers(ours), Form::Integers(theirs)) => ours.is_same(theirs),
+            (Form::Packed(ours), Form::Packed(theirs)) => ours.is_same(theirs),
+            (Form::Large(ours), Form::Large(theirs)) => ours.is_same(theirs),
+            _ => false,
+        }
+    }
+
     /// An empty set in the form that suits about `count` members like `first`.
     pub fn for_members(first: &[u8], count: usize, limits: Limits) -> Self {
         let form = if parse_i64(first).is_some() && count <= limits.intset_entries {

@@ -98,6 +98,16 @@ impl SortedSet {
         Self { form }
     }
 
+    /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.form, &other.form) {
+            (Form::Small(ours), Form::Small(theirs)) => ours.pack().is_same(theirs.pack()),
+            // There is no change that leaves all scores as they are.
+            (Form::Large(ours), Form::Large(theirs)) => ours.scores.is_same(&theirs.scores),
+            _ => false,
+        }
+    }
+
     pub fn len(&self) -> u64 {
         match &self.form {
             Form::Small(small) => small.len() as u64,

@@ -75,6 +75,15 @@ impl Trie {
         self.root.count == 0
     }
 
+    /// Whether the other is a handle of the same root: then nothing was changed since one was cloned from the other.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.root.body, &other.root.body) {
+            (Body::Leaf(ours), Body::Leaf(theirs)) => std::sync::Arc::ptr_eq(ours, theirs),
+            (Body::Node(ours), Body::Node(theirs)) => std::sync::Arc::ptr_eq(ours, theirs),
+            _ => false,
+        }
+    }
+
     pub fn get(&self, key: &[u8]) -> Option<Element<'_>> {
         self.root.find(Key::new(key))
     }

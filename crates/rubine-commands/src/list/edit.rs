@@ -1,9 +1,10 @@
 //! LINSERT, LREM, LSET, LTRIM: what changes a list somewhere in the middle.
 
-use rubine_structures::list::End;
+use rubine_structures::list::{ChunkLimit, End, List};
 
-use super::{chunk_limit, discard, find_mut, range};
+use super::{ITEMS_PER_STEP, chunk_limit, discard, find_mut, range};
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -84,12 +85,25 @@ fn lrem(cx: &mut Context<'_, '_>) -> CommandResult {
     };
     let (key, needle) = (cx.key(1), cx.args.at(3));
     let limit = chunk_limit(cx.limits);
+    let in_place_max = cx.client.steps_at_once_max;
     let Some(list) = find_mut(&mut cx.keys, key)? else {
         cx.reply.integer(0);
         return Ok(());
     };
-    let removed = list.remove_matching(needle, count_max, end, limit);
-    let is_emptied = list.is_empty();
+    let removed = if list.len() as u64 / ITEMS_PER_STEP <= in_place_max {
+        list.remove_matching(needle, count_max, end, limit)
+    } else {
+        let removal =
+            Removal { list: list.clone(), needle: needle.to_vec(), count_max, end, limit };
+        let Some((rest, removed)) = cx.compute(removal) else { return Ok(()) };
+        if 0 < removed {
+            let list = find_mut(&mut cx.keys, key)?.expect("it was found just now");
+            let old = std::mem::replace(list, rest);
+            discard(cx, Some(old));
+        }
+        removed
+    };
+    let is_emptied = find_mut(&mut cx.keys, key)?.is_none_or(|list| list.is_empty());
     if 0 < removed {
         cx.touched(key, Event::LREM);
         cx.keys.add_dirty(removed as u64 - 1);
@@ -99,6 +113,33 @@ fn lrem(cx: &mut Context<'_, '_>) -> CommandResult {
     }
     cx.reply.integer(removed as i64);
     Ok(())
+}
+
+/// A list without items that equal a needle.
+struct Removal {
+    list: List,
+    needle: Vec<u8>,
+    count_max: usize,
+    end: End,
+    limit: ChunkLimit,
+}
+
+impl Computation for Removal {
+    type Output = (List, usize);
+
+    fn steps(&self) -> u64 {
+        self.list.len() as u64 / ITEMS_PER_STEP
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.limit == other.limit && self.list.is_same(&other.list)
+    }
+
+    fn compute(&self) -> (List, usize) {
+        let mut rest = self.list.clone();
+        let removed = rest.remove_matching(&self.needle, self.count_max, self.end, self.limit);
+        (rest, removed)
+    }
 }
 
 pub(super) const LTRIM: Command = Command::new("LTRIM", ltrim)

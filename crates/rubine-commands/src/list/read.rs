@@ -2,9 +2,10 @@
 
 use rubine_structures::list::{End, List};
 
-use super::{find, range};
+use super::{ITEMS_PER_STEP, find, range};
 use crate::args::Args;
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 
@@ -86,36 +87,57 @@ fn lpos(cx: &mut Context<'_, '_>) -> CommandResult {
         }
         return Ok(());
     };
-    let len = list.len();
-    let items: &mut dyn Iterator<Item = &[u8]> = match search.from {
-        End::Front => &mut list.iter(),
-        End::Back => &mut list.iter_back_from(len),
-    };
-    let mut matches = items
-        .take(search.len_max)
-        .enumerate()
-        .filter(|&(_, item)| item == needle)
-        .skip(search.skipped)
-        .map(|(steps, _)| match search.from {
-            End::Front => steps as i64,
-            End::Back => (len - 1 - steps) as i64,
-        });
-    match search.count_max {
-        None => match matches.next() {
-            Some(index) => cx.reply.integer(index),
-            None => cx.reply.null(),
-        },
-        Some(count_max) => {
-            let header = cx.reply.array_deferred();
-            let mut count = 0;
-            for index in matches.take(count_max) {
-                cx.reply.integer(index);
-                count += 1;
-            }
-            cx.reply.set_array_len(header, count);
+    let count_max = search.count_max;
+    let lookup = Lookup { list: list.clone(), needle: needle.to_vec(), search };
+    let Some(found) = cx.compute_reply(lookup) else { return Ok(()) };
+    match (count_max, found.first()) {
+        (Some(_), _) => {
+            cx.reply.array(found.len());
+            found.iter().for_each(|&index| cx.reply.integer(index));
         }
+        (None, Some(&index)) => cx.reply.integer(index),
+        (None, None) => cx.reply.null(),
     }
     Ok(())
+}
+
+/// A search through the items of a list.
+struct Lookup {
+    list: List,
+    needle: Vec<u8>,
+    search: Search,
+}
+
+impl Computation for Lookup {
+    /// Where the needle was found.
+    type Output = Vec<i64>;
+
+    fn steps(&self) -> u64 {
+        self.list.len().min(self.search.len_max) as u64 / ITEMS_PER_STEP
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.list.is_same(&other.list)
+    }
+
+    fn compute(&self) -> Vec<i64> {
+        let Self { list, needle, search } = self;
+        let len = list.len();
+        let items: &mut dyn Iterator<Item = &[u8]> = match search.from {
+            End::Front => &mut list.iter(),
+            End::Back => &mut list.iter_back_from(len),
+        };
+        let found = items
+            .take(search.len_max)
+            .enumerate()
+            .filter(|&(_, item)| item == needle)
+            .skip(search.skipped)
+            .map(|(steps, _)| match search.from {
+                End::Front => steps as i64,
+                End::Back => (len - 1 - steps) as i64,
+            });
+        found.take(search.count_max.unwrap_or(1)).collect()
+    }
 }
 
 /// What LPOS looks for.

@@ -1,5 +1,6 @@
 //! The intersection, union and difference of sets: as a reply, as a count, or stored. What is replied or counted is
-//! computed on handles, after the locks are gone, unless it is little; what is stored is computed under the locks.
+//! computed on handles, after the locks are gone, unless it is little; what is stored is computed on handles as well, and
+//! takes its place if these are what the keys hold still.
 
 mod merge;
 mod reply;
@@ -14,7 +15,7 @@ use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
-use merge::{Merge, Operation, stored};
+use merge::{Combination, Merge, Operation};
 
 pub(super) const SINTER: Command =
     Command::new("SINTER", |cx| members(cx, Operation::Intersection))
@@ -165,7 +166,8 @@ pub(super) const SDIFFSTORE: Command = Command::new("SDIFFSTORE", |cx| {
 fn store_result(cx: &mut Context<'_, '_>, operation: Operation, event: Event) -> CommandResult {
     let destination = cx.key(1);
     let sets = read_sets(cx, 2..cx.args.len())?;
-    let result = stored(operation, sets, form_limits(cx.limits));
+    let combination = Combination { operation, sets, limits: form_limits(cx.limits) };
+    let Some(result) = cx.compute(combination) else { return Ok(()) };
     let count = result.len();
     if 0 < count {
         store(cx, destination, result);

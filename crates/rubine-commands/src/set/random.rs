@@ -11,6 +11,7 @@ use super::read::{MEMBERS_AT_ONCE_MAX, cost_of, write_members};
 use super::{find, find_mut, form_limits, note_changes, write_member};
 use crate::args::Args;
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -64,6 +65,7 @@ fn pop_some(cx: &mut Context<'_, '_>) -> CommandResult {
     let count = cx.args.count(2).ok_or(CommandError::NotPositive)? as u64;
     let key = cx.key(1);
     let limits = form_limits(cx.limits);
+    let in_place_max = cx.client.steps_at_once_max;
     let Some(set) = find_mut(&mut cx.keys, key)?.filter(|_| 0 < count) else {
         cx.reply.set(0);
         return Ok(());
@@ -73,26 +75,57 @@ fn pop_some(cx: &mut Context<'_, '_>) -> CommandResult {
         pop_all(cx, key, len);
         return Ok(());
     }
-    let popped = if GOING_PER_STAYING_MIN * (len - count) <= count {
-        let sample = Sample { count, random: Random::with_seed(cx.random.next_u64()) };
-        let (going, staying) = split(set, sample, limits);
+    let popped = if count <= in_place_max && count < GOING_PER_STAYING_MIN * (len - count) {
+        (0..count).map(|_| take_random(set, cx.random)).collect()
+    } else {
+        let split = Split { set: set.clone(), count, seed: cx.random.next_u64(), limits };
+        let Some((going, staying)) = cx.compute(split) else {
+            return Ok(());
+        };
+        let set = find_mut(&mut cx.keys, key)?.expect("it was found just now");
         let all = std::mem::replace(set, staying);
         cx.keys.discard(Value::Set(all));
         going
-    } else {
-        (0..count).map(|_| take_random(set, cx.random)).collect()
     };
     note_changes(cx, key, Event::SPOP, count);
-    cx.reply.set(popped.len());
-    for batch in popped.chunks(MEMBERS_PER_SREM_MAX) {
-        let members = batch.iter().map(Vec::as_slice);
-        let command: Vec<&[u8]> = [b"SREM", key.bytes()].into_iter().chain(members).collect();
-        cx.replicate(&command);
-        for member in batch {
-            cx.reply.bulk(member);
+    cx.replicate_nothing();
+    if cx.effects.is_journalled {
+        for batch in popped.chunks(MEMBERS_PER_SREM_MAX) {
+            let members = batch.iter().map(Vec::as_slice);
+            let command: Vec<&[u8]> = [b"SREM", key.bytes()].into_iter().chain(members).collect();
+            cx.replicate(&command);
         }
     }
+    cx.reply.set(popped.len());
+    let mut popped = Popped { members: popped.into_iter() };
+    if PICKS_AT_ONCE_MAX < count {
+        cx.reply.stream(Box::new(popped));
+    } else {
+        popped.fill(&mut cx.reply, usize::MAX);
+    }
     Ok(())
+}
+
+/// Members that were taken and are still to be written.
+#[derive(Debug)]
+struct Popped {
+    members: std::vec::IntoIter<Vec<u8>>,
+}
+
+impl Stream for Popped {
+    fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
+        let mut spent = 0;
+        while spent < budget_bytes {
+            let Some(member) = self.members.next() else { return Progress::Done };
+            reply.bulk(&member);
+            spent += cost_of(Member::Text(&member));
+        }
+        Progress::More
+    }
+
+    fn pinned_bytes(&self) -> usize {
+        self.members.as_slice().iter().take(1).map(Vec::len).sum::<usize>() * self.members.len()
+    }
 }
 
 /// Replies with all `len` members of the set under `key` and removes it.
@@ -114,6 +147,43 @@ fn take_random(set: &mut Set, random: &mut Random) -> Vec<u8> {
     let member = set.nth(random.below(set.len())).expect("a rank is below the length").to_vec();
     set.remove(&member);
     member
+}
+
+/// Which members go, and a set of those that stay.
+struct Split {
+    set: Set,
+    count: u64,
+    seed: u64,
+    limits: FormLimits,
+}
+
+impl Computation for Split {
+    type Output = (Vec<Vec<u8>>, Set);
+
+    fn steps(&self) -> u64 {
+        if self.collects_staying() { self.set.len() } else { self.count }
+    }
+
+    /// Any choice at random is as good as another.
+    fn is_same(&self, other: &Self) -> bool {
+        self.limits == other.limits && self.set.is_same(&other.set)
+    }
+
+    fn compute(&self) -> Self::Output {
+        let mut random = Random::with_seed(self.seed);
+        if self.collects_staying() {
+            return split(&self.set, Sample { count: self.count, random }, self.limits);
+        }
+        let mut staying = self.set.clone();
+        let going = (0..self.count).map(|_| take_random(&mut staying, &mut random)).collect();
+        (going, staying)
+    }
+}
+
+impl Split {
+    fn collects_staying(&self) -> bool {
+        GOING_PER_STAYING_MIN * (self.set.len() - self.count) <= self.count
+    }
 }
 
 /// A sample of the members, and a set of those that are not in it.

@@ -9,13 +9,14 @@ use rubine_base::number::parse_f64;
 use rubine_keyspace::Key;
 use rubine_structures::record::RecordRef;
 use rubine_structures::set::{Member, Set};
-use rubine_structures::sorted_set::{Direction, SortedSet};
+use rubine_structures::sorted_set::{Direction, Limits, SortedSet};
 use rubine_structures::value::ValueRef;
 
 use super::elements::{Layout, write_range};
 use super::form_limits;
 use super::store::store;
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -52,8 +53,9 @@ pub(super) const ZDIFF: Command = Command::new("ZDIFF", |cx| reply(cx, Operation
 
 fn reply(cx: &mut Context<'_, '_>, operation: Operation) -> CommandResult {
     let request = Request::parse(cx, 1, operation, Form::Reply)?;
-    let result = SortedSet::from_elements(request.result(operation), form_limits(cx.limits));
     let layout = Layout::of(request.with_scores, cx.reply.protocol());
+    let combination = Combination { request, operation, limits: form_limits(cx.limits) };
+    let Some(result) = cx.compute_reply(combination) else { return Ok(()) };
     write_range(&mut cx.reply, &result, 0..result.len(), Direction::Ascending, layout);
     Ok(())
 }
@@ -69,13 +71,33 @@ pub(super) const ZINTERCARD: Command = Command::new("ZINTERCARD", zintercard)
 
 fn zintercard(cx: &mut Context<'_, '_>) -> CommandResult {
     let request = Request::parse(cx, 1, Operation::Intersection, Form::Count)?;
-    let mut count = 0;
-    request.intersect(|_, _| {
-        count += 1;
-        if count == request.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let Some(count) = cx.compute_reply(Count(request)) else { return Ok(()) };
     cx.reply.integer(count as i64);
     Ok(())
+}
+
+/// How many members the sources have in common, up to a limit.
+struct Count(Request);
+
+impl Computation for Count {
+    type Output = u64;
+
+    fn steps(&self) -> u64 {
+        self.0.steps(Operation::Intersection)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
+
+    fn compute(&self) -> u64 {
+        let mut count = 0;
+        self.0.intersect(|_, _| {
+            count += 1;
+            if count == self.0.limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        count
+    }
 }
 
 pub(super) const ZUNIONSTORE: Command =
@@ -116,10 +138,34 @@ pub(super) const ZDIFFSTORE: Command =
 
 fn combine(cx: &mut Context<'_, '_>, operation: Operation, event: Event) -> CommandResult {
     let request = Request::parse(cx, 2, operation, Form::Store)?;
-    let result = SortedSet::from_elements(request.result(operation), form_limits(cx.limits));
+    let combination = Combination { request, operation, limits: form_limits(cx.limits) };
+    let Some(result) = cx.compute(combination) else { return Ok(()) };
     let destination = cx.key(1);
     store(cx, destination, result, event);
     Ok(())
+}
+
+/// What is to be replied or stored.
+struct Combination {
+    request: Request,
+    operation: Operation,
+    limits: Limits,
+}
+
+impl Computation for Combination {
+    type Output = SortedSet;
+
+    fn steps(&self) -> u64 {
+        self.request.steps(self.operation)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.limits == other.limits && self.request.is_same(&other.request)
+    }
+
+    fn compute(&self) -> SortedSet {
+        SortedSet::from_elements(self.request.result(self.operation), self.limits)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +235,16 @@ impl Source {
             Some(ValueRef::Set(set)) => Ok(Self::Set(set.clone())),
             Some(ValueRef::SortedSet(set)) => Ok(Self::SortedSet(set.clone())),
             Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    /// Whether the other is a handle of the same value still.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Missing, Self::Missing) => true,
+            (Self::Set(ours), Self::Set(theirs)) => ours.is_same(theirs),
+            (Self::SortedSet(ours), Self::SortedSet(theirs)) => ours.is_same(theirs),
+            _ => false,
         }
     }
 
@@ -298,6 +354,23 @@ impl Request {
             }
         }
         Ok(())
+    }
+
+    fn steps(&self, operation: Operation) -> u64 {
+        let sum = || self.sources.iter().map(|(source, _)| source.len()).sum();
+        let first_len = self.sources.first().map_or(0, |(source, _)| source.len());
+        match operation {
+            Operation::Union => sum(),
+            Operation::Intersection | Operation::Difference => {
+                first_len.saturating_mul(self.sources.len() as u64)
+            }
+        }
+    }
+
+    /// Whether the sources of the other, which is made from the same arguments, are the same.
+    fn is_same(&self, other: &Self) -> bool {
+        let mut pairs = self.sources.iter().zip(&other.sources);
+        pairs.all(|((ours, _), (theirs, _))| ours.is_same(theirs))
     }
 
     /// The members of the result with their scores, in any order.

@@ -1,12 +1,16 @@
 //! ZREM, ZREMRANGEBY and the plain forms of ZPOP: elements are taken out. Never waits for one.
 
+use std::ops::Range;
+
 use rubine_keyspace::Key;
-use rubine_structures::sorted_set::Direction;
+use rubine_structures::sorted_set::{Direction, SortedSet};
+use rubine_structures::value::Value;
 
 use super::elements::{Layout, write_elements};
 use super::interval::{By, Interval};
 use super::{find_mut, note_removed};
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -74,6 +78,7 @@ pub(super) const ZREMRANGEBYLEX: Command = Command::new("ZREMRANGEBYLEX", |cx| {
 fn remove_range(cx: &mut Context<'_, '_>, by: By, event: Event) -> CommandResult {
     let interval = Interval::parse(by, cx.args.at(2), cx.args.at(3))?;
     let key = cx.key(1);
+    let in_place_max = cx.client.steps_at_once_max;
     let Some(set) = find_mut(&mut cx.keys, key)? else {
         cx.reply.integer(0);
         return Ok(());
@@ -82,14 +87,55 @@ fn remove_range(cx: &mut Context<'_, '_>, by: By, event: Event) -> CommandResult
     let count = ranks.end - ranks.start;
     let is_emptied = count == set.len();
     // A set that goes altogether goes with its key, to be freed elsewhere.
-    if !is_emptied {
+    if !is_emptied && count <= in_place_max {
         set.remove_range(ranks);
+    } else if !is_emptied && !remove_elsewhere(cx, key, ranks)? {
+        return Ok(());
     }
     if 0 < count {
         note_removed(cx, key, event, count, is_emptied);
     }
     cx.reply.integer(count as i64);
     Ok(())
+}
+
+/// Removes many elements, but not all, of the sorted set under `key`: what is left takes its place. `false` if that has
+/// to be computed first.
+fn remove_elsewhere(
+    cx: &mut Context<'_, '_>,
+    key: Key<'_>,
+    removed: Range<u64>,
+) -> Result<bool, CommandError> {
+    let set = find_mut(&mut cx.keys, key)?.expect("the caller found it").clone();
+    let Some(rest) = cx.compute(Rest { set, removed }) else { return Ok(false) };
+    let set = find_mut(&mut cx.keys, key)?.expect("the caller found it");
+    let old = std::mem::replace(set, rest);
+    cx.keys.discard(Value::SortedSet(old));
+    Ok(true)
+}
+
+/// A sorted set without the elements that have some ranks.
+struct Rest {
+    set: SortedSet,
+    removed: Range<u64>,
+}
+
+impl Computation for Rest {
+    type Output = SortedSet;
+
+    fn steps(&self) -> u64 {
+        self.removed.end - self.removed.start
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.set.is_same(&other.set)
+    }
+
+    fn compute(&self) -> SortedSet {
+        let mut rest = self.set.clone();
+        rest.remove_range(self.removed.clone());
+        rest
+    }
 }
 
 pub(super) const ZPOPMIN: Command = Command::new("ZPOPMIN", |cx| pop(cx, Direction::Ascending))
@@ -122,9 +168,18 @@ fn pop(cx: &mut Context<'_, '_>, from: Direction) -> CommandResult {
         _ => return Err(CommandError::Syntax),
     };
     let key = cx.key(1);
-    let count = find_mut(&mut cx.keys, key)?.map_or(0, |set| set.len().min(count_max));
+    let in_place_max = cx.client.steps_at_once_max;
+    let len = find_mut(&mut cx.keys, key)?.map_or(0, |set| set.len());
+    let count = len.min(count_max);
     layout.write_header(&mut cx.reply, count);
-    if 0 < count {
+    if in_place_max < count && count < len {
+        let set = find_mut(&mut cx.keys, key)?.expect("it was found just now");
+        let (ranks, event) = end_of(set, from, count);
+        write_elements(&mut cx.reply, set, ranks.clone(), from, layout);
+        if remove_elsewhere(cx, key, ranks)? {
+            note_removed(cx, key, event, count, false);
+        }
+    } else if 0 < count {
         take(cx, key, from, count, layout)?;
     }
     Ok(())
@@ -139,10 +194,7 @@ pub(super) fn take(
     layout: Layout,
 ) -> CommandResult {
     let set = find_mut(&mut cx.keys, key)?.expect("the caller found it");
-    let (ranks, event) = match from {
-        Direction::Ascending => (0..count, Event::ZPOPMIN),
-        Direction::Descending => (set.len() - count..set.len(), Event::ZPOPMAX),
-    };
+    let (ranks, event) = end_of(set, from, count);
     write_elements(&mut cx.reply, set, ranks.clone(), from, layout);
     let is_emptied = count == set.len();
     // A set that goes altogether goes with its key, to be freed elsewhere.
@@ -151,4 +203,12 @@ pub(super) fn take(
     }
     note_removed(cx, key, event, count, is_emptied);
     Ok(())
+}
+
+/// The ranks of the first elements from one end, and the event of their being taken.
+fn end_of(set: &SortedSet, from: Direction, count: u64) -> (Range<u64>, Event) {
+    match from {
+        Direction::Ascending => (0..count, Event::ZPOPMIN),
+        Direction::Descending => (set.len() - count..set.len(), Event::ZPOPMAX),
+    }
 }

@@ -1,12 +1,15 @@
 //! Storing what was computed under a key, and ZRANGESTORE. Never changes a source.
 
+use std::ops::Range;
+
 use rubine_keyspace::Key;
-use rubine_structures::sorted_set::SortedSet;
+use rubine_structures::sorted_set::{Direction, Limits, SortedSet};
 use rubine_structures::value::Value;
 
 use super::range::{Use, Wanted};
 use super::{find, form_limits};
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::CommandResult;
 use crate::event::Event;
@@ -43,16 +46,44 @@ fn zrangestore(cx: &mut Context<'_, '_>) -> CommandResult {
     let result = match find(&mut cx.keys, source)? {
         None => SortedSet::new(),
         Some(set) => {
-            let ranks = wanted.ranks(set);
-            let is_all = ranks == (0..set.len());
-            if is_all && limits.entries < set.len() as usize {
-                set.clone()
-            } else {
-                let elements = set.iter_range(ranks, wanted.direction).collect();
-                SortedSet::from_elements(elements, limits)
-            }
+            let part = Part { set: set.clone(), ranks: wanted.ranks(set), limits };
+            let Some(result) = cx.compute(part) else { return Ok(()) };
+            result
         }
     };
     store(cx, destination, result, Event::ZRANGESTORE);
     Ok(())
+}
+
+/// The elements of a sorted set with some ranks, as a sorted set of their own.
+struct Part {
+    set: SortedSet,
+    ranks: Range<u64>,
+    limits: Limits,
+}
+
+impl Part {
+    fn is_all(&self) -> bool {
+        self.ranks == (0..self.set.len()) && self.limits.entries < self.set.len() as usize
+    }
+}
+
+impl Computation for Part {
+    type Output = SortedSet;
+
+    fn steps(&self) -> u64 {
+        if self.is_all() { 1 } else { self.ranks.end.saturating_sub(self.ranks.start) }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.limits == other.limits && self.set.is_same(&other.set)
+    }
+
+    fn compute(&self) -> SortedSet {
+        if self.is_all() {
+            return self.set.clone();
+        }
+        let elements = self.set.iter_range(self.ranks.clone(), Direction::Ascending).collect();
+        SortedSet::from_elements(elements, self.limits)
+    }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rubine_structures::record::ValueMut;
+use rubine_structures::table::RecordMut;
 use rubine_structures::value::{Value, ValueRef};
 
 use super::{StringRef, check_len, expect_string, store};
@@ -28,7 +29,8 @@ fn append(cx: &mut Context<'_, '_>) -> CommandResult {
     let old_len = cx.keys.peek(key).map(expect_string).transpose()?.map(StringRef::len);
     let len = if let Some(old_len) = old_len {
         check_len(cx, old_len.checked_add(value.len()))?;
-        edit(cx, old_len + value.len(), |bytes| bytes.extend_from_slice(value))?;
+        let record = cx.keys.find_mut(key).expect("the key was just seen");
+        edit(record, old_len + value.len(), |bytes| bytes.extend_from_slice(value))?;
         old_len + value.len()
     } else {
         store(cx, key, Value::string(value), None);
@@ -70,7 +72,8 @@ fn setrange(cx: &mut Context<'_, '_>) -> CommandResult {
         bytes[offset..end].copy_from_slice(value);
     };
     if old_len.is_some() {
-        edit(cx, end, overwrite)?;
+        let record = cx.keys.find_mut(key).expect("the key was just seen");
+        edit(record, end, overwrite)?;
     } else {
         let mut bytes = Vec::new();
         reserve_for(&mut bytes, end)?;
@@ -82,14 +85,12 @@ fn setrange(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// Changes the string under the command's key, which is there and will have room for `len` bytes.
-fn edit(
-    cx: &mut Context<'_, '_>,
+/// Lets `change` work on a string, which will have room for `len` bytes.
+pub(crate) fn edit(
+    mut record: RecordMut<'_>,
     len: usize,
     change: impl FnOnce(&mut Vec<u8>),
 ) -> Result<(), CommandError> {
-    let key = cx.key(1);
-    let mut record = cx.keys.find_mut(key).expect("the key was just seen");
     if let ValueMut::Shared(shared) = record.value_mut()
         && let Some(bytes) = Arc::get_mut(shared)
     {

@@ -92,7 +92,12 @@ fn run(server: &Server, keyspace: &Keyspace, db: usize, words: &[&[u8]], now: i6
         effects: &mut effects,
         limits: &settings.limits,
         random: &mut random,
-        client: ClientFacts { protocol: Protocol::Resp2, may_wait: false, is_trusted: true },
+        client: ClientFacts {
+            protocol: Protocol::Resp2,
+            may_wait: false,
+            is_trusted: true,
+            steps_at_once_max: u64::MAX,
+        },
         now,
     };
     let result = rubine_commands::run(command, &mut context);

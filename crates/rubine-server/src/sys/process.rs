@@ -19,6 +19,12 @@ pub fn daemonize() -> io::Result<()> {
     Ok(())
 }
 
+/// Lowers the claim of the calling thread to a processor where others want one, too.
+pub fn yield_to_others(niceness: i32) {
+    // Without it the thread works all the same. Linux keeps this number thread by thread.
+    let _ = rustix::process::nice(niceness);
+}
+
 /// Processor time, in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CpuTime {

@@ -29,6 +29,15 @@ impl Integers {
         self.block.as_ref().map_or(0, |block| block.header.header.count as usize)
     }
 
+    /// Whether the other is a handle of the same block.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (&self.block, &other.block) {
+            (Some(ours), Some(theirs)) => std::ptr::eq(ours.slice.as_ptr(), theirs.slice.as_ptr()),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     pub(super) fn get(&self, index: usize) -> Option<i64> {
         let block = self.block.as_ref()?;
         let head = block.header.header;

@@ -90,34 +90,48 @@ impl Store {
             ..Effects::default()
         };
         let mut changes = Changes::default();
-        let mut locked = self.keyspace.lock(&shards_of(spec, args, false));
-        let mut random = Random::with_seed(self.random.next_u64());
-        let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
-        let options = ViewOptions { notes_access: true, due_keys };
-        let access = Access::new(settings.access, now);
-        let mut cx = Context {
-            args,
-            keys: View::new(
-                &mut locked,
-                call.db,
+        let seed = self.random.next_u64();
+        let (locked, result) = loop {
+            let mut locked = self.keyspace.lock(&shards_of(spec, args, false));
+            let mut random = Random::with_seed(seed);
+            let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
+            let options = ViewOptions { notes_access: true, due_keys };
+            let access = Access::new(settings.access, now);
+            let own_random = &mut self.random;
+            // Whatever may be computed without the locks is.
+            let steps_at_once_max = if call.may_wait { 0 } else { u64::MAX };
+            let is_trusted = call.is_replay;
+            let mut cx = Context {
+                args,
+                keys: View::new(
+                    &mut locked,
+                    call.db,
+                    now,
+                    access,
+                    options,
+                    own_random,
+                    &mut changes,
+                ),
+                reply: Reply::new(&mut output, call.protocol),
+                effects: &mut effects,
+                limits: &settings.limits,
+                random: &mut random,
+                client: ClientFacts {
+                    protocol: call.protocol,
+                    may_wait: call.may_wait,
+                    is_trusted,
+                    steps_at_once_max,
+                },
                 now,
-                access,
-                options,
-                &mut self.random,
-                &mut changes,
-            ),
-            reply: Reply::new(&mut output, call.protocol),
-            effects: &mut effects,
-            limits: &settings.limits,
-            random: &mut random,
-            client: ClientFacts {
-                protocol: call.protocol,
-                may_wait: call.may_wait,
-                is_trusted: call.is_replay,
-            },
-            now,
+            };
+            let result = run(call.command, &mut cx);
+            let Some(mut task) = effects.task.take() else { break (locked, result) };
+            let is_clean = result.is_ok() && output.is_empty() && changes.dirty == 0;
+            assert!(is_clean, "{} did something and then asked for time", shown(call.args));
+            drop(locked);
+            task.run();
+            effects.computed = Some(task);
         };
-        let result = run(call.command, &mut cx);
         let command = || shown(call.args);
         check_effects(call, &result, &changes, &effects);
         effects.journal.wrap_in_transaction();

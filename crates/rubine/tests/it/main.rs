@@ -4,6 +4,7 @@
 
 mod append_only;
 mod blocking;
+mod computing;
 mod histories;
 mod isolation;
 mod life;

@@ -6,6 +6,8 @@ use std::cmp::Reverse;
 use rubine_base::number::parse_i64;
 use rubine_structures::set::{Encoding, Limits as FormLimits, Member, Set, SetWalk};
 
+use crate::computation::Computation;
+
 /// Beyond so many sets, members are collected rather than looked for in each set.
 const SETS_LOOKED_INTO_MAX: usize = 4;
 
@@ -171,11 +173,49 @@ fn collection() -> Set {
     Set::for_members(b"", usize::MAX, NO_SMALL_FORM)
 }
 
-/// The result as a set of its own, in the form that Redis gives it.
-pub(super) fn stored(operation: Operation, sets: Vec<Option<Set>>, limits: FormLimits) -> Set {
-    if let Some(result) = changed_copy(operation, &sets, limits) {
-        return result;
+/// What is to be stored: handles of the sets, `None` for an empty one.
+pub(super) struct Combination {
+    pub(super) operation: Operation,
+    pub(super) sets: Vec<Option<Set>>,
+    pub(super) limits: FormLimits,
+}
+
+impl Computation for Combination {
+    type Output = Set;
+
+    fn steps(&self) -> u64 {
+        let Self { operation, sets, .. } = self;
+        let lens = || sets.iter().map(|set| len_of(set.as_ref()));
+        let (sum, largest) = (lens().sum::<u64>(), lens().max().unwrap_or(0));
+        match operation {
+            Operation::Union if self.shares_largest().is_some() => sum - largest,
+            Operation::Union => sum,
+            Operation::Intersection => lens().min().unwrap_or(0).saturating_mul(sets.len() as u64),
+            Operation::Difference => match self.shares_largest() {
+                Some(_) => sum - lens().next().unwrap_or(0),
+                None => lens().next().unwrap_or(0).saturating_mul(sets.len() as u64),
+            },
+        }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let is_same = |pair: (&Option<Set>, &Option<Set>)| match pair {
+            (Some(ours), Some(theirs)) => ours.is_same(theirs),
+            (ours, theirs) => ours.is_none() && theirs.is_none(),
+        };
+        self.limits == other.limits && self.sets.iter().zip(&other.sets).all(is_same)
+    }
+
+    /// The result as a set of its own, in the form that Redis gives it.
+    fn compute(&self) -> Set {
+        match self.shares_largest() {
+            Some(largest) => self.changed_copy(largest),
+            None => stored(self.operation, self.sets.clone(), self.limits),
+        }
+    }
+}
+
+fn stored(operation: Operation, sets: Vec<Option<Set>>, limits: FormLimits) -> Set {
     let merge = Merge::new(operation, sets);
     // An intersection starts in the form of the smallest set; everything else as if all were integers.
     let starts_as_text = operation == Operation::Intersection
@@ -212,34 +252,44 @@ fn rebuilt(set: &Set, limits: FormLimits) -> Set {
     rebuilt
 }
 
-/// The result as a copy of one large set, which shares most of its content with it, with the few members added or
-/// removed that make the difference. `None` where no set is so much larger than the others.
-fn changed_copy(operation: Operation, sets: &[Option<Set>], limits: FormLimits) -> Option<Set> {
-    let largest = match operation {
-        Operation::Union => sets.iter().enumerate().max_by_key(|(_, set)| len_of(set.as_ref()))?.0,
-        Operation::Difference => 0,
-        Operation::Intersection => return None,
-    };
-    let small_max = limits.intset_entries.max(limits.listpack_entries) as u64;
-    let largest_set = sets.get(largest)?.as_ref()?;
-    let others = || sets.iter().enumerate().filter(|(index, _)| *index != largest);
-    let others_len: u64 = others().map(|(_, set)| len_of(set.as_ref())).sum();
-    let is_large = largest_set.encoding() == Encoding::Hashtable && small_max < largest_set.len();
-    if !is_large || operation == Operation::Difference && largest_set.len() / 2 < others_len {
-        return None;
+impl Combination {
+    /// Which set is so much larger than the others that the result is best made as a copy of it, which shares most of
+    /// its content with it, with the few members added or removed that make the difference. `None` where there is none.
+    fn shares_largest(&self) -> Option<usize> {
+        let Self { operation, sets, limits } = self;
+        let largest = match operation {
+            Operation::Union => {
+                sets.iter().enumerate().max_by_key(|(_, set)| len_of(set.as_ref()))?.0
+            }
+            Operation::Difference => 0,
+            Operation::Intersection => return None,
+        };
+        let small_max = limits.intset_entries.max(limits.listpack_entries) as u64;
+        let largest_set = sets.get(largest)?.as_ref()?;
+        let sum: u64 = sets.iter().map(|set| len_of(set.as_ref())).sum();
+        let others_len = sum - largest_set.len();
+        let is_large =
+            largest_set.encoding() == Encoding::Hashtable && small_max < largest_set.len();
+        let removes_few = others_len <= largest_set.len() / 2;
+        (is_large && (*operation == Operation::Union || removes_few)).then_some(largest)
     }
-    let mut result = largest_set.clone();
-    let mut text = Vec::new();
-    for member in others().filter_map(|(_, set)| set.as_ref()).flat_map(Set::iter) {
-        let text = member.text_in(&mut text);
-        if operation == Operation::Union {
-            result.add(text, limits);
-        } else {
-            result.remove(text);
+
+    fn changed_copy(&self, largest: usize) -> Set {
+        let Self { operation, sets, limits } = self;
+        let others = sets.iter().enumerate().filter(|(index, _)| *index != largest);
+        let mut result = sets[largest].clone().expect("the largest set is there");
+        let mut text = Vec::new();
+        for member in others.filter_map(|(_, set)| set.as_ref()).flat_map(Set::iter) {
+            let text = member.text_in(&mut text);
+            if *operation == Operation::Union {
+                result.add(text, *limits);
+            } else {
+                result.remove(text);
+            }
         }
+        let small_max = limits.intset_entries.max(limits.listpack_entries) as u64;
+        if result.len() <= small_max { rebuilt(&result, *limits) } else { result }
     }
-    let may_be_small = result.len() <= small_max;
-    Some(if may_be_small { rebuilt(&result, limits) } else { result })
 }
 
 fn len_of(set: Option<&Set>) -> u64 {

@@ -248,7 +248,12 @@ impl Loader {
             effects: &mut self.effects,
             limits: &self.settings.limits,
             random: &mut self.random,
-            client: ClientFacts { protocol, may_wait: false, is_trusted: true },
+            client: ClientFacts {
+                protocol,
+                may_wait: false,
+                steps_at_once_max: u64::MAX,
+                is_trusted: true,
+            },
             now,
         };
         let result = rubine_commands::run(command, &mut context);

@@ -1,0 +1,167 @@
+//! Hashes: plain, with deadlines in the forms of Redis and Valkey, as a zipmap, ziplist, listpack.
+
+use rubine_structures::hash::{Hash, Limits};
+use rubine_structures::trie::Deadline;
+
+use super::list::within;
+use crate::cursor::Cursor;
+use crate::error::{Damage, Fault};
+use crate::kind::Kind;
+use crate::listpack::{self, Item};
+use crate::{ziplist, zipmap};
+
+/// Deadlines end here, as in real servers.
+const DEADLINE_MAX: i64 = (1 << 46) - 1;
+
+/// A number of fields, each with its value and what the kind has in addition.
+pub(super) fn plain(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
+    let first = if kind == Kind::HashMetadata { first_deadline(cursor)? } else { 0 };
+    let count = cursor.count("hash")?;
+    let mut hash = Hash::new();
+    hash.expect(count, limits);
+    for _ in 0..count {
+        let start = cursor.offset();
+        let before = match kind {
+            Kind::HashMetadata => relative_deadline(cursor, first)?,
+            Kind::HashMetadataOld => absolute_deadline(cursor)?,
+            _ => Deadline::Never,
+        };
+        let field = cursor.string()?;
+        let value = cursor.string()?;
+        let deadline =
+            if kind == Kind::HashDeadlines { deadline_or_minus_one(cursor)? } else { before };
+        set(&mut hash, &field, &value, deadline, limits).map_err(within(start))?;
+    }
+    Ok(hash)
+}
+
+pub(super) fn zipmap(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
+    let start = cursor.offset();
+    let bytes = cursor.string()?;
+    let mut hash = Hash::new();
+    zipmap::for_each_pair(&bytes, |field, value| {
+        set(&mut hash, field, value, Deadline::Never, limits)
+    })
+    .map_err(within(start))?;
+    not_empty(hash, start)
+}
+
+pub(super) fn packed(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
+    let start = cursor.offset();
+    let bytes = cursor.string()?;
+    let mut hash = Hash::new();
+    if kind == Kind::HashZiplist {
+        let mut items = ziplist::Items::new(&bytes).map_err(within(start))?;
+        set_pairs(&mut hash, || items.next(), limits).map_err(within(start))?;
+    } else {
+        let mut items = listpack::Items::new(&bytes).map_err(within(start))?;
+        hash.expect(items.count_hint().map_or(0, |count| count / 2), limits);
+        set_pairs(&mut hash, || items.next(), limits).map_err(within(start))?;
+    }
+    not_empty(hash, start)
+}
+
+/// Triples of field, value and deadline, 0 for none. What stands before them follows from them.
+pub(super) fn packed_with_deadlines(
+    kind: Kind,
+    cursor: &mut Cursor<'_>,
+    limits: Limits,
+) -> Result<Hash, Damage> {
+    if kind == Kind::HashListpackEx {
+        first_deadline(cursor)?;
+    }
+    let start = cursor.offset();
+    let bytes = cursor.string()?;
+    let mut items = listpack::Items::new(&bytes).map_err(within(start))?;
+    let mut hash = Hash::new();
+    let (mut field_buffer, mut value_buffer) = (Vec::new(), Vec::new());
+    while let Some(field) = items.next().map_err(within(start))? {
+        let value = items.next().map_err(within(start))?;
+        let deadline = items.next().map_err(within(start))?;
+        let (Some(value), Some(deadline)) = (value, deadline) else {
+            return Err(Fault::Uneven("fields, values and deadlines").at(start));
+        };
+        let deadline = match deadline {
+            Item::Integer(0) => Deadline::Never,
+            Item::Integer(at @ 1..=DEADLINE_MAX) => Deadline::At(at),
+            _ => return Err(Fault::Deadline.at(start)),
+        };
+        let field = field.text_in(&mut field_buffer);
+        set(&mut hash, field, value.text_in(&mut value_buffer), deadline, limits)
+            .map_err(within(start))?;
+    }
+    not_empty(hash, start)
+}
+
+fn set_pairs<'a>(
+    hash: &mut Hash,
+    mut next: impl FnMut() -> Result<Option<Item<'a>>, Damage>,
+    limits: Limits,
+) -> Result<(), Damage> {
+    let (mut field_buffer, mut value_buffer) = (Vec::new(), Vec::new());
+    while let Some(field) = next()? {
+        let Some(value) = next()? else {
+            return Err(Fault::Uneven("fields and values").at(0));
+        };
+        let field = field.text_in(&mut field_buffer);
+        set(hash, field, value.text_in(&mut value_buffer), Deadline::Never, limits)?;
+    }
+    Ok(())
+}
+
+fn set(
+    hash: &mut Hash,
+    field: &[u8],
+    value: &[u8],
+    deadline: Deadline,
+    limits: Limits,
+) -> Result<(), Damage> {
+    let is_new = hash.set(field, value, deadline, limits);
+    if is_new { Ok(()) } else { Err(Fault::Duplicate("hash field").at(0)) }
+}
+
+fn not_empty(hash: Hash, start: usize) -> Result<Hash, Damage> {
+    if hash.is_empty() { Err(Fault::Empty("hash").at(start)) } else { Ok(hash) }
+}
+
+/// The deadline that those of the fields are relative to.
+fn first_deadline(cursor: &mut Cursor<'_>) -> Result<i64, Damage> {
+    cursor.i64()
+}
+
+/// 0 for none, or how far behind the first deadline it is, plus one.
+fn relative_deadline(cursor: &mut Cursor<'_>, first: i64) -> Result<Deadline, Damage> {
+    let start = cursor.offset();
+    let behind = cursor.length()?;
+    if behind == 0 {
+        return Ok(Deadline::Never);
+    }
+    let at = first.checked_add_unsigned(behind - 1);
+    valid(at, start)
+}
+
+/// 0 for none.
+fn absolute_deadline(cursor: &mut Cursor<'_>) -> Result<Deadline, Damage> {
+    let start = cursor.offset();
+    match cursor.length()? {
+        0 => Ok(Deadline::Never),
+        at => valid(i64::try_from(at).ok(), start),
+    }
+}
+
+/// -1 for none.
+fn deadline_or_minus_one(cursor: &mut Cursor<'_>) -> Result<Deadline, Damage> {
+    let start = cursor.offset();
+    match cursor.i64()? {
+        -1 => Ok(Deadline::Never),
+        at if 0 <= at => Ok(Deadline::At(at)),
+        _ => Err(Fault::Deadline.at(start)),
+    }
+}
+
+fn valid(at: Option<i64>, start: usize) -> Result<Deadline, Damage> {
+    match at {
+        Some(at @ 0..=DEADLINE_MAX) => Ok(Deadline::At(at)),
+        _ => Err(Fault::Deadline.at(start)),
+    }
+}

@@ -1,0 +1,64 @@
+//! The payloads of DUMP and RESTORE: one value with its type, and a footer that says in which version it is.
+//!
+//! ```text
+//! | type (1) | value | version (2) | checksum of all before (8) |
+//! ```
+
+use rubine_base::crc::crc64;
+use rubine_structures::value::{Value, ValueRef};
+
+use crate::cursor::Cursor;
+use crate::decode::{self, Limits};
+use crate::encode::{Encoder, Options};
+use crate::error::{Damage, Fault, WriteError};
+use crate::kind::Kind;
+use crate::version::{Version, VersionCheck};
+
+const VERSION_BYTES: usize = 2;
+const CHECKSUM_BYTES: usize = 8;
+
+/// A payload cannot be restored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DumpError {
+    /// It is no payload, or of a version that is not known, or not what was written.
+    #[error("DUMP payload version or checksum are wrong")]
+    Footer,
+    /// It is what was written, but no value.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+}
+
+/// The payload of a value. It fails only if the version cannot hold the value.
+pub fn encode(value: ValueRef<'_>, version: Version) -> Result<Vec<u8>, WriteError> {
+    let mut payload = Vec::new();
+    Encoder::new(Options { version, compresses: true }).typed_value(&mut payload, value)?;
+    payload.extend_from_slice(&version.number().to_le_bytes());
+    let checksum = crc64(0, &payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    Ok(payload)
+}
+
+/// The value of a payload that any server of the family made. A payload says its version but not who wrote it; the
+/// numbers of Redis and Valkey are far enough apart to tell.
+pub fn decode(
+    payload: &[u8],
+    check: VersionCheck,
+    limits: &Limits,
+) -> Result<Value<'static>, DumpError> {
+    let (rest, checksum) = payload.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DumpError::Footer)?;
+    let (body, number) = rest.split_last_chunk::<VERSION_BYTES>().ok_or(DumpError::Footer)?;
+    let version = Version::from_number(u16::from_le_bytes(*number)).ok_or(DumpError::Footer)?;
+    let is_whole = crc64(0, rest) == u64::from_le_bytes(*checksum);
+    if !is_whole || !version.is_read(check) {
+        return Err(DumpError::Footer);
+    }
+    let mut cursor = Cursor::new(body);
+    let byte = cursor.byte()?;
+    let kind = Kind::of(byte, version).ok_or_else(|| Fault::UnknownType(byte).at(0))?;
+    let value = decode::value(kind, &mut cursor, limits)?;
+    cursor.finish()?;
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;
