@@ -6,6 +6,7 @@ use bitflags::bitflags;
 use crate::args::Args;
 use crate::context::Context;
 use crate::error::CommandResult;
+use crate::stream::streams_position;
 
 /// The handler of a data command.
 pub type Handler = fn(&mut Context<'_, '_>) -> CommandResult;
@@ -163,7 +164,8 @@ pub enum KeyPositions {
     Range { first: usize, last: isize, step: usize },
     /// Argument `at` says how many keys follow it, `step` arguments apart.
     Counted { at: usize, step: usize },
-    /// The arguments after the keyword, of which the first half are keys.
+    /// The first half of what follows the keyword. The same word may be an option's argument, so the keyword is found by
+    /// reading all options before it; others are told the keyword, and from where to look for it.
     Streams { keyword: &'static str, from: usize },
     /// The argument after a keyword, which is looked for from argument `from` on. Where the keyword may stand several
     /// times, or stand for a value, only code knows which is meant.
@@ -197,12 +199,10 @@ impl KeySpec {
                     (at + 1..).step_by(step).take(count as usize).for_each(visit);
                 }
             }
-            KeyPositions::Streams { keyword, from } => {
-                let found = (from..args.len())
-                    .find(|&it| args.at(it).eq_ignore_ascii_case(keyword.as_bytes()));
-                if let Some(at) = found {
-                    let count = (args.len() - at - 1) / 2;
-                    (at + 1..=at + count).for_each(visit);
+            KeyPositions::Streams { .. } => {
+                if let Some(first) = streams_position(args) {
+                    let count = args.len().saturating_sub(first) / 2;
+                    (first..first + count).for_each(visit);
                 }
             }
             KeyPositions::Keyword { find, .. } | KeyPositions::Custom(find) => find(args, visit),

@@ -73,6 +73,8 @@ pub struct Wait {
     pub on_timeout: Nothing,
     /// Whether the command runs again whatever becomes of its keys, be it to fail. See [`crate::may_serve`].
     pub ends_on_error: bool,
+    /// Arguments that are others when the command runs again.
+    pub rewritten: Vec<(usize, Box<[u8]>)>,
 }
 
 /// The reply of a wait that ended without result.
@@ -161,7 +163,8 @@ impl<'a> Context<'a, '_> {
     ) -> CommandResult {
         if self.client.may_wait {
             let keys = keys.into_iter().collect();
-            self.effects.wait = Some(Wait { keys, deadline, on_timeout, ends_on_error: false });
+            let (ends_on_error, rewritten) = (false, Vec::new());
+            self.effects.wait = Some(Wait { keys, deadline, on_timeout, ends_on_error, rewritten });
         } else {
             on_timeout.write(&mut self.reply);
         }

@@ -81,6 +81,15 @@ events! {
     SPOP = SET "spop";
     SREM = SET "srem";
     SUNIONSTORE = SET "sunionstore";
+    XADD = STREAM "xadd";
+    XDEL = STREAM "xdel";
+    XGROUP_CREATE = STREAM "xgroup-create";
+    XGROUP_CREATECONSUMER = STREAM "xgroup-createconsumer";
+    XGROUP_DELCONSUMER = STREAM "xgroup-delconsumer";
+    XGROUP_DESTROY = STREAM "xgroup-destroy";
+    XGROUP_SETID = STREAM "xgroup-setid";
+    XSETID = STREAM "xsetid";
+    XTRIM = STREAM "xtrim";
     ZADD = SORTED_SET "zadd";
     ZDIFFSTORE = SORTED_SET "zdiffstore";
     ZINCR = SORTED_SET "zincr";

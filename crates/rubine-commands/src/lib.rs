@@ -22,6 +22,7 @@ mod sample;
 mod set;
 mod sorted_set;
 mod sorting;
+mod stream;
 mod string;
 mod table;
 

@@ -107,6 +107,11 @@ impl Shard {
         self.waiters.key_count()
     }
 
+    /// Keys for which somebody waits whose wait ends when they go.
+    pub fn needed_key_count(&self) -> usize {
+        self.waiters.needed_key_count()
+    }
+
     pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
         let was_due = self.is_due(db, key, now);
         let watchers = self.watches.entry((db, key.into())).or_default();

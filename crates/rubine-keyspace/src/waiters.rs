@@ -177,4 +177,10 @@ impl Waiters {
     pub(crate) fn key_count(&self) -> usize {
         self.queues.len()
     }
+
+    /// Keys for which somebody waits whose wait ends when they go.
+    pub(crate) fn needed_key_count(&self) -> usize {
+        let ends = |it: &Arc<Waiter>| it.ends_on_error && it.state() == WaiterState::Waiting;
+        self.queues.values().filter(|queue| queue.iter().any(ends)).count()
+    }
 }

@@ -23,7 +23,10 @@ impl Core {
         wait: Wait,
         locked: &mut Locked<'_>,
     ) {
-        let owned = args.from(0).map(Box::from).collect();
+        let mut owned: Vec<Box<[u8]>> = args.from(0).map(Box::from).collect();
+        for (index, argument) in wait.rewritten {
+            owned[index] = argument;
+        }
         let protocol = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
         let waiter = Waiter::new(
             client.id,

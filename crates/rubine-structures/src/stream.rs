@@ -18,7 +18,7 @@ use crate::ordered_map::{OrderedMap, Weigh};
 pub use block::{Block, Entries, Entry, Limits};
 pub use cursor::StreamCursor;
 pub use group::{Consumer, ConsumerId, Group, Pending};
-pub use id::{StreamId, StreamIdText};
+pub use id::{StreamId, StreamIdText, parse_part};
 
 #[derive(Clone, Debug, Default)]
 pub struct Stream {

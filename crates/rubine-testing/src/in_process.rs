@@ -174,9 +174,12 @@ impl InProcess {
 
     fn park(&mut self, client: ClientIndex, args: &[Vec<u8>], wait: Wait) {
         let Session { db, protocol, .. } = self.clients[client];
-        let args = args.iter().map(|it| it.clone().into_boxed_slice()).collect();
+        let mut args: Vec<_> = args.iter().map(|it| it.clone().into_boxed_slice()).collect();
         let version = if protocol == Protocol::Resp3 { 3 } else { 2 };
-        let Wait { keys, deadline, on_timeout, ends_on_error } = wait;
+        let Wait { keys, deadline, on_timeout, ends_on_error, rewritten } = wait;
+        for (index, argument) in rewritten {
+            args[index] = argument;
+        }
         let waiter = Waiter::new(client as u64, 0, db, args, keys, ends_on_error, version);
         self.store.lock_all().add_waiter(&waiter);
         self.waiting.push(Waiting { waiter, deadline, on_timeout });

@@ -263,8 +263,8 @@ directives! {
     zset_max_listpack_value: usize = 64,
         "zset-max-listpack-value".alias("zset-max-ziplist-value").memory(0, LONG);
     hll_sparse_max_bytes: usize = 3000, "hll-sparse-max-bytes".memory(0, LONG).not_yet(TYPES);
-    stream_node_max_bytes: usize = 4096, "stream-node-max-bytes".memory(0, LONG).not_yet(TYPES);
-    stream_node_max_entries: u64 = 100, "stream-node-max-entries".number(0, LONG).not_yet(TYPES);
+    stream_node_max_bytes: usize = 4096, "stream-node-max-bytes".memory(0, LONG);
+    stream_node_max_entries: u64 = 100, "stream-node-max-entries".number(0, LONG);
 
     // Events, slow commands and latency.
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::empty(),

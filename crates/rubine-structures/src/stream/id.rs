@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rubine_base::number::parse_u64;
+use rubine_base::number::{parse_i64, parse_u64};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId {
@@ -43,9 +43,9 @@ impl StreamId {
     /// Reads `ms-seq`, or `ms` alone, which then gets `missing_seq`.
     pub fn parse(text: &[u8], missing_seq: u64) -> Option<Self> {
         let Some(dash) = text.iter().position(|&it| it == b'-') else {
-            return Some(Self { ms: parse_u64(text)?, seq: missing_seq });
+            return Some(Self { ms: parse_part(text)?, seq: missing_seq });
         };
-        Some(Self { ms: parse_u64(&text[..dash])?, seq: parse_u64(&text[dash + 1..])? })
+        Some(Self { ms: parse_part(&text[..dash])?, seq: parse_part(&text[dash + 1..])? })
     }
 
     /// The text `ms-seq`, in place.
@@ -56,6 +56,25 @@ impl StreamId {
         text.push(itoa::Buffer::new().format(self.seq).as_bytes());
         text
     }
+}
+
+/// Reads one number of an identifier, as Redis reads it: what is no plain number is read as C reads unsigned ones, with
+/// blanks and a sign in front.
+pub fn parse_part(text: &[u8]) -> Option<u64> {
+    let plain = parse_u64(text);
+    if plain.is_some() || parse_i64(text).is_some() {
+        return plain;
+    }
+    let is_blank = |it: &&u8| it.is_ascii_whitespace() || **it == b'\x0b';
+    let mut digits = &text[text.iter().take_while(is_blank).count()..];
+    let sign = digits.first().copied();
+    if matches!(sign, Some(b'+' | b'-')) {
+        digits = &digits[1..];
+    }
+    let start = digits.iter().take_while(|it| **it == b'0').count();
+    let has_only_zeros = 0 < start && start == digits.len();
+    let number = if has_only_zeros { 0 } else { parse_u64(&digits[start..])? };
+    Some(if sign == Some(b'-') { number.wrapping_neg() } else { number })
 }
 
 impl fmt::Display for StreamId {
@@ -104,9 +123,14 @@ mod tests {
             ("-", None),
             ("", None),
             ("1-2-3", None),
-            ("01-2", None),
-            ("1- 2", None),
-            ("+1-2", None),
+            ("01-2", id(1, 2)),
+            ("1- 2", id(1, 2)),
+            ("+1-000", id(1, 0)),
+            ("1--2", None),
+            ("1--02", id(1, u64::MAX - 1)),
+            ("1-+", None),
+            ("1-2 ", None),
+            ("1-018446744073709551616", None),
         ];
         for (text, expected) in cases {
             assert_eq!(StreamId::parse(text.as_bytes(), 9), expected, "{text}");

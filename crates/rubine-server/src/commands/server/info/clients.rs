@@ -16,10 +16,11 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     let output = most(&|it| it.output_bytes.load(Ordering::Relaxed));
     let watching = clients.iter().filter(|it| it.watching.load(Ordering::Relaxed) != 0).count();
     let listening = clients.iter().filter(|it| it.flags().contains(ClientFlags::PUBSUB)).count();
-    let (mut watched_keys, mut waited_keys) = (0, 0);
+    let (mut watched_keys, mut waited_keys, mut needed_keys) = (0, 0, 0);
     source.for_each_shard(|shard| {
         watched_keys += shard.watched_key_count();
         waited_keys += shard.waited_key_count();
+        needed_keys += shard.needed_key_count();
     });
 
     text.field("connected_clients", clients.len());
@@ -34,7 +35,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     text.field("clients_in_timeout_table", server.total(|it| it.timed_waits.get()));
     text.field("total_watched_keys", watched_keys);
     text.field("total_blocking_keys", waited_keys);
-    text.field("total_blocking_keys_on_nokey", 0);
+    text.field("total_blocking_keys_on_nokey", needed_keys);
     let (reason, actions, until) = match server.pause.in_force(source.now) {
         None => ("none", "none", source.now),
         Some((true, until)) => ("client_pause", "all", until),

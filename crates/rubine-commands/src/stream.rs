@@ -1,0 +1,164 @@
+//! Stream commands: the list of them all, and what they share. Handlers do no I/O; their keys are already locked.
+
+use rubine_keyspace::{Key, View};
+use rubine_structures::record::{RecordRef, ValueMut};
+use rubine_structures::stream::{Group, Limits as BlockLimits, Stream, StreamId};
+use rubine_structures::table::RecordMut;
+use rubine_structures::value::{Value, ValueRef};
+
+use crate::command::Command;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::limits::Limits;
+
+mod acknowledge;
+mod add;
+mod claim;
+mod consume;
+mod entries;
+mod group;
+mod info;
+mod pending;
+mod range;
+mod read;
+mod remove;
+mod trim;
+
+pub(crate) use read::streams_position;
+
+pub(crate) const COMMANDS: &[Command] = &[
+    acknowledge::XACK,
+    add::XADD,
+    claim::XAUTOCLAIM,
+    claim::XCLAIM,
+    remove::XDEL,
+    group::XGROUP,
+    info::XINFO,
+    range::XLEN,
+    pending::XPENDING,
+    range::XRANGE,
+    read::XREAD,
+    read::XREADGROUP,
+    range::XREVRANGE,
+    remove::XSETID,
+    trim::XTRIM,
+];
+
+const INVALID_ID: CommandError =
+    CommandError::text("ERR Invalid stream ID specified as stream command argument");
+
+/// Longer arguments are no identifiers.
+const ID_LEN_MAX: usize = 127;
+
+/// The stream under a key, for reading; an error if there is something else.
+#[inline]
+fn find<'v>(keys: &'v mut View<'_, '_>, key: Key<'_>) -> Result<Option<&'v Stream>, CommandError> {
+    match keys.find(key).map(RecordRef::value) {
+        None => Ok(None),
+        Some(ValueRef::Stream(stream)) => Ok(Some(stream)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// The stream under a key, to be changed where it lies; an error if there is something else.
+#[inline]
+fn find_mut<'v>(
+    keys: &'v mut View<'_, '_>,
+    key: Key<'_>,
+) -> Result<Option<&'v mut Stream>, CommandError> {
+    match keys.find_mut(key).map(RecordMut::into_value_mut) {
+        None => Ok(None),
+        Some(ValueMut::Stream(stream)) => Ok(Some(stream)),
+        Some(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// The stream that was found under a key before.
+fn known<'v>(keys: &'v mut View<'_, '_>, key: Key<'_>) -> &'v mut Stream {
+    let stream = find_mut(keys, key).ok().flatten();
+    stream.expect("the stream was found before, in the same command")
+}
+
+/// Changes a group that was found before.
+fn edit_group<R>(
+    cx: &mut Context<'_, '_>,
+    key: Key<'_>,
+    name: &[u8],
+    change: impl FnOnce(&mut Group) -> R,
+) -> R {
+    let result = known(&mut cx.keys, key).edit_group(name, change);
+    result.expect("the group was found before, in the same command")
+}
+
+/// The identifier `ms-seq`, or `ms` alone, which then gets `missing_seq`.
+fn parse_id(argument: &[u8], missing_seq: u64) -> Result<StreamId, CommandError> {
+    let id =
+        if ID_LEN_MAX < argument.len() { None } else { StreamId::parse(argument, missing_seq) };
+    id.ok_or(INVALID_ID)
+}
+
+/// As [`parse_id`], but `-` and `+` are the lowest and the highest.
+fn parse_id_or_edge(argument: &[u8], missing_seq: u64) -> Result<StreamId, CommandError> {
+    match argument {
+        b"-" => Ok(StreamId::MIN),
+        b"+" => Ok(StreamId::MAX),
+        _ => parse_id(argument, missing_seq),
+    }
+}
+
+/// The lower end of an interval, which is open if it begins with a parenthesis.
+fn parse_start(argument: &[u8]) -> Result<StreamId, CommandError> {
+    const INVALID: CommandError = CommandError::text("ERR invalid start ID for the interval");
+    match argument {
+        [b'(', open @ ..] if !open.is_empty() => parse_id(open, 0)?.next().ok_or(INVALID),
+        _ => parse_id_or_edge(argument, 0),
+    }
+}
+
+/// The upper end of an interval, which is open if it begins with a parenthesis.
+fn parse_end(argument: &[u8]) -> Result<StreamId, CommandError> {
+    const INVALID: CommandError = CommandError::text("ERR invalid end ID for the interval");
+    match argument {
+        [b'(', open @ ..] if !open.is_empty() => {
+            parse_id(open, u64::MAX)?.previous().ok_or(INVALID)
+        }
+        _ => parse_id_or_edge(argument, u64::MAX),
+    }
+}
+
+fn block_limits(limits: &Limits) -> BlockLimits {
+    BlockLimits {
+        block_bytes: limits.stream_node_max_bytes,
+        block_entries: limits.stream_node_max_entries,
+    }
+}
+
+/// That there is no such group, in the words that most commands have for it.
+fn no_group(key: &[u8], group: &[u8]) -> CommandError {
+    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'");
+    CommandError::Other(text.into())
+}
+
+/// That there is no such group under a key that is there.
+fn no_group_for_key(key: &[u8], group: &[u8]) -> CommandError {
+    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let text = format!("NOGROUP No such consumer group '{group}' for key name '{key}'");
+    CommandError::Other(text.into())
+}
+
+/// That the arguments do not fit a subcommand.
+fn subcommand_syntax(cx: &Context<'_, '_>, container: &str) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    let name = cx.args.at(1);
+    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]);
+    let text = format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+    );
+    CommandError::Other(text.into())
+}
+
+/// Has what a handle still holds freed elsewhere if that takes long.
+fn discard(cx: &mut Context<'_, '_>, stream: Stream) {
+    cx.keys.discard(Value::Stream(stream));
+}

@@ -1,0 +1,407 @@
+//! XREAD and XREADGROUP: what came to several streams since, or what is about to come.
+
+use rubine_base::number::parse_i64;
+use rubine_keyspace::Key;
+use rubine_structures::stream::{ConsumerId, Direction, Stream, StreamId};
+
+use super::consume::Place;
+use super::entries::{Wanted, write_each, write_range};
+use super::{find, known, parse_id};
+use crate::args::{ArgCursor, Args};
+use crate::command::{Command, KeyPositions, KeySpec};
+use crate::context::{Context, Nothing};
+use crate::error::{CommandError, CommandResult};
+
+const TIMEOUT_NOT_INTEGER: CommandError =
+    CommandError::text("ERR timeout is not an integer or out of range");
+const NO_GROUP_OPTION: CommandError = CommandError::text("ERR Missing GROUP option for XREADGROUP");
+const GROUP_OF_XREAD: CommandError = CommandError::text(
+    "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.",
+);
+const NOACK_OF_XREAD: CommandError = CommandError::text(
+    "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
+);
+const NEW_OF_XREAD: CommandError = CommandError::text(
+    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+);
+const TOP_IS_ZERO: CommandError = CommandError::text("ERR the stream last element ID is 0-0");
+
+pub(super) const XREAD: Command = Command::new("XREAD", xread)
+    .summary("Returns what came to streams behind an identifier each; waits for it if told to.")
+    .syntax("[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
+    .since("5.0.0")
+    .complexity("O(log(N)+M) for each stream, with N its entries and M those returned.")
+    .arity(-4)
+    .reads()
+    .blocks()
+    .keys(KeySpec {
+        positions: KeyPositions::Streams { keyword: "STREAMS", from: 1 },
+        access: "RO ACCESS",
+    });
+
+pub(super) const XREADGROUP: Command = Command::new("XREADGROUP", xreadgroup)
+    .summary("Returns what is new to a group, or what is pending for a consumer; waits for it if told to.")
+    .syntax("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]")
+    .since("5.0.0")
+    .complexity("O(M*log(N)) for each stream, with N its entries and M those returned.")
+    .arity(-7)
+    .writes()
+    .blocks()
+    .keys(KeySpec {
+        positions: KeyPositions::Streams { keyword: "STREAMS", from: 4 },
+        access: "RO ACCESS",
+    });
+
+/// The number of the first key of a command that has options before `STREAMS`.
+pub(crate) fn streams_position(args: Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let word = args.get(at)?;
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        at += match () {
+            () if is("STREAMS") => return Some(at + 1),
+            () if is("GROUP") => 3,
+            () if is("BLOCK") || is("COUNT") => 2,
+            () if is("NOACK") => 1,
+            () => return None,
+        };
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Xread,
+    Xreadgroup,
+}
+
+/// What was said before the streams.
+struct Options<'a> {
+    count_max: u64,
+    waits: bool,
+    /// When it gives up waiting; `None` for never.
+    deadline: Option<i64>,
+    /// Group and consumer.
+    group: Option<(&'a [u8], &'a [u8])>,
+    leaves_nothing_pending: bool,
+    /// Number of the first key, and of keys.
+    first_key: usize,
+    key_count: usize,
+}
+
+impl<'a> Options<'a> {
+    fn parse(cx: &Context<'a, '_>, kind: Kind) -> Result<Self, CommandError> {
+        let mut options = cx.args.options(1);
+        let mut parsed = Self {
+            count_max: u64::MAX,
+            waits: false,
+            deadline: None,
+            group: None,
+            leaves_nothing_pending: false,
+            first_key: 0,
+            key_count: 0,
+        };
+        while !options.is_at_end() {
+            let arguments = options.remaining() - 1;
+            if 1 <= arguments && options.keyword("BLOCK") {
+                parsed.deadline = deadline(&mut options, cx.now)?;
+                parsed.waits = true;
+            } else if 1 <= arguments && options.keyword("COUNT") {
+                let count = u64::try_from(options.integer()?).ok().filter(|&it| 0 < it);
+                parsed.count_max = count.unwrap_or(u64::MAX);
+            } else if 1 <= arguments && options.keyword("STREAMS") {
+                parsed.first_key = options.index();
+                if !arguments.is_multiple_of(2) {
+                    return Err(unbalanced(kind));
+                }
+                parsed.key_count = arguments / 2;
+                break;
+            } else if 2 <= arguments && options.keyword("GROUP") {
+                let group = (options.required()?, options.required()?);
+                parsed.group = Some(group);
+                if kind == Kind::Xread {
+                    return Err(GROUP_OF_XREAD);
+                }
+            } else if options.keyword("NOACK") {
+                parsed.leaves_nothing_pending = true;
+                if kind == Kind::Xread {
+                    return Err(NOACK_OF_XREAD);
+                }
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        match parsed.group {
+            _ if parsed.first_key == 0 => Err(CommandError::Syntax),
+            None if kind == Kind::Xreadgroup => Err(NO_GROUP_OPTION),
+            _ => Ok(parsed),
+        }
+    }
+
+    /// Numbers of the arguments that are keys.
+    fn keys(&self) -> std::ops::Range<usize> {
+        self.first_key..self.first_key + self.key_count
+    }
+
+    /// Lets the client wait, or replies that there is nothing.
+    fn wait(&self, cx: &mut Context<'_, '_>, rewritten: Vec<(usize, Box<[u8]>)>) -> CommandResult {
+        if !self.waits {
+            cx.reply.null_array();
+            return Ok(());
+        }
+        cx.wait_for(self.keys(), self.deadline, Nothing::NullArray)?;
+        if let Some(wait) = &mut cx.effects.wait {
+            // A group that goes while somebody waits for it, or its key, ends the wait with an error.
+            wait.ends_on_error = self.group.is_some();
+            wait.rewritten = rewritten;
+        }
+        Ok(())
+    }
+}
+
+/// When a timeout in milliseconds is over; never for 0.
+fn deadline(options: &mut ArgCursor<'_>, now: i64) -> Result<Option<i64>, CommandError> {
+    match options.next().and_then(parse_i64).ok_or(TIMEOUT_NOT_INTEGER)? {
+        ..0 => Err(CommandError::TimeoutNegative),
+        0 => Ok(None),
+        timeout => now.checked_add(timeout).map(Some).ok_or(CommandError::TimeoutOutOfRange),
+    }
+}
+
+fn unbalanced(kind: Kind) -> CommandError {
+    let (name, symbol) = match kind {
+        Kind::Xread => ("xread", '$'),
+        Kind::Xreadgroup => ("xreadgroup", '>'),
+    };
+    let text = format!(
+        "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{symbol}' must be specified."
+    );
+    CommandError::Other(text.into())
+}
+
+fn xread(cx: &mut Context<'_, '_>) -> CommandResult {
+    let options = Options::parse(cx, Kind::Xread)?;
+    let mut starts = Vec::with_capacity(options.key_count);
+    let mut rewritten = Vec::new();
+    for index in options.keys() {
+        let id_index = index + options.key_count;
+        let id = cx.args.at(id_index);
+        let key = cx.key(index);
+        let stream = find(&mut cx.keys, key)?;
+        let start = match (id, stream) {
+            (b"$" | b"+", None) => StreamId::MIN,
+            (b"$", Some(stream)) => stream.last_id(),
+            (b"+", Some(stream)) if stream.is_empty() => StreamId::MIN,
+            (b"+", Some(stream)) => stream.last_id().previous().ok_or(TOP_IS_ZERO)?,
+            (b">", _) => return Err(NEW_OF_XREAD),
+            _ => parse_id(id, 0)?,
+        };
+        if id == b"$" {
+            // Whoever waits for what comes after now has to find it when it has come.
+            rewritten.push((id_index, Box::from(start.text().as_bytes())));
+        }
+        starts.push(start);
+    }
+    let mut served = Served::default();
+    for (index, start) in options.keys().zip(starts) {
+        let key = cx.key(index);
+        let Some(stream) = find_quietly(cx, key) else { continue };
+        let stream = stream.last_entry().is_some_and(|top| start < top.id).then_some(stream);
+        let Some((stream, start)) = stream.cloned().zip(start.next()) else { continue };
+        served.begin(cx, key);
+        write_range(&mut cx.reply, &stream, Wanted::from(start, options.count_max));
+    }
+    if served.finish(cx) { Ok(()) } else { options.wait(cx, rewritten) }
+}
+
+/// The stream that was looked up before: this does not count as another access.
+fn find_quietly<'v>(cx: &'v mut Context<'_, '_>, key: Key<'_>) -> Option<&'v Stream> {
+    use rubine_structures::value::ValueRef;
+    match cx.keys.peek(key)?.value() {
+        ValueRef::Stream(stream) => Some(stream),
+        _ => None,
+    }
+}
+
+/// Streams that there is something of, as they are written.
+#[derive(Default)]
+struct Served {
+    header: Option<rubine_resp::writer::Deferred>,
+    count: usize,
+}
+
+impl Served {
+    /// Begins a stream's part of the reply.
+    fn begin(&mut self, cx: &mut Context<'_, '_>, key: Key<'_>) {
+        use rubine_resp::writer::Protocol;
+        if self.header.is_none() {
+            self.header = Some(cx.reply.array_deferred());
+        }
+        self.count += 1;
+        if cx.reply.protocol() == Protocol::Resp2 {
+            cx.reply.array(2);
+        }
+        cx.reply.bulk(key.bytes());
+    }
+
+    /// Ends the reply; false if there was nothing.
+    fn finish(self, cx: &mut Context<'_, '_>) -> bool {
+        use rubine_resp::writer::Protocol;
+        let Some(header) = self.header else { return false };
+        match cx.reply.protocol() {
+            Protocol::Resp2 => cx.reply.set_array_len(header, self.count),
+            Protocol::Resp3 => cx.reply.set_map_len(header, self.count),
+        }
+        true
+    }
+}
+
+fn xreadgroup(cx: &mut Context<'_, '_>) -> CommandResult {
+    cx.replicate_nothing();
+    let options = Options::parse(cx, Kind::Xreadgroup)?;
+    let (group, consumer_name) = options.group.ok_or(NO_GROUP_OPTION)?;
+    let mut starts = Vec::with_capacity(options.key_count);
+    for index in options.keys() {
+        let key = cx.key(index);
+        let stream = find(&mut cx.keys, key)?;
+        if stream.and_then(|it| it.group(group)).is_none() {
+            return Err(no_group_to_read(key, group));
+        }
+        starts.push(group_start(cx.args.at(index + options.key_count))?);
+    }
+    let mut served = Served::default();
+    for (index, start) in options.keys().zip(starts) {
+        let place = Place { key: cx.key(index), group };
+        let consumer = place.consumer(cx, consumer_name);
+        match start {
+            Start::New => serve_new(cx, &options, place, consumer, &mut served),
+            Start::Behind(id) => {
+                served.begin(cx, place.key);
+                let first = id.next().unwrap_or(StreamId::MIN);
+                serve_history(cx, place, consumer, first, options.count_max);
+                cx.keys.add_dirty(1);
+            }
+        }
+    }
+    if served.finish(cx) { Ok(()) } else { options.wait(cx, Vec::new()) }
+}
+
+/// What a group is read from.
+#[derive(Clone, Copy)]
+enum Start {
+    /// What nobody has got yet.
+    New,
+    /// What the consumer has got and not acknowledged, behind this identifier.
+    Behind(StreamId),
+}
+
+fn group_start(id: &[u8]) -> Result<Start, CommandError> {
+    match id {
+        b"$" | b"+" => {
+            let id = id[0] as char;
+            let text = format!(
+                "ERR The {id} ID is meaningless in the context of XREADGROUP: you want to read the history of this \
+                 consumer by specifying a proper ID, or use the > ID to get new messages. The {id} ID would just return \
+                 an empty result set."
+            );
+            Err(CommandError::Other(text.into()))
+        }
+        b">" => Ok(Start::New),
+        _ => match parse_id(id, 0)? {
+            StreamId::MAX => Ok(Start::New),
+            id => Ok(Start::Behind(id)),
+        },
+    }
+}
+
+fn no_group_to_read(key: Key<'_>, group: &[u8]) -> CommandError {
+    let (key, group) = (String::from_utf8_lossy(key.bytes()), String::from_utf8_lossy(group));
+    let text = format!(
+        "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
+    );
+    CommandError::Other(text.into())
+}
+
+/// Delivers what is new to the group, if there is anything.
+fn serve_new(
+    cx: &mut Context<'_, '_>,
+    options: &Options<'_>,
+    place: Place<'_>,
+    consumer: ConsumerId,
+    served: &mut Served,
+) {
+    let stream = known(&mut cx.keys, place.key);
+    let Some(group) = stream.group(place.group) else { return };
+    let Some(first) = group.last_id.next() else { return };
+    let count_max = usize::try_from(options.count_max).unwrap_or(usize::MAX);
+    let range = stream.range(first, StreamId::MAX, Direction::Ascending);
+    let ids: Vec<StreamId> = range.map(|it| it.id).take(count_max).collect();
+    let Some(&last_id) = ids.last() else { return };
+    let mut progress = (group.last_id, group.entries_read);
+    for &id in &ids {
+        let is_counted = stream.first_id() <= progress.0 && !stream.may_have_gap_from(progress.0);
+        let read = match progress.1 {
+            Some(count) if is_counted => Some(count + 1),
+            before if stream.entries_added() == 0 => before,
+            _ => stream.entries_until(id),
+        };
+        progress = (id, read);
+    }
+    let now = cx.now;
+    place.edit(cx, |group| {
+        (group.last_id, group.entries_read) = progress;
+        if !options.leaves_nothing_pending {
+            for &id in &ids {
+                group.assign(id, Some(consumer), now, 1);
+            }
+            group.note_active(consumer, now);
+        }
+    });
+    cx.keys.add_dirty(1);
+    if cx.effects.is_journalled {
+        let group = known(&mut cx.keys, place.key).group(place.group).cloned().unwrap_or_default();
+        if !options.leaves_nothing_pending {
+            let name = group.consumer(consumer).name();
+            place.replicate_claim(cx, name, &ids, now, 1, last_id);
+        }
+        place.replicate_progress(cx, &group);
+    }
+    served.begin(cx, place.key);
+    let wanted = Wanted::from(first, ids.len() as u64);
+    write_range(&mut cx.reply, known(&mut cx.keys, place.key), wanted);
+}
+
+/// Delivers once more what is pending for the consumer.
+fn serve_history(
+    cx: &mut Context<'_, '_>,
+    place: Place<'_>,
+    consumer: ConsumerId,
+    first: StreamId,
+    count_max: u64,
+) {
+    let now = cx.now;
+    let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
+    let stream = known(&mut cx.keys, place.key);
+    let Some(group) = stream.group(place.group) else { return };
+    let pending = group.consumer(consumer).pending_from(first).take(count_max);
+    let ids: Vec<StreamId> = pending.collect();
+    let counted = ids.iter().filter(|&&id| stream.contains(id));
+    let counts = counted.map(|&id| {
+        let before = group.pending(id).map_or(0, |it| it.delivery_count);
+        (id, before.wrapping_add(1))
+    });
+    let counts: Vec<(StreamId, u64)> = counts.collect();
+    place.edit(cx, |group| {
+        for &(id, count) in &counts {
+            group.assign(id, Some(consumer), now, count);
+        }
+    });
+    if cx.effects.is_journalled {
+        let group = known(&mut cx.keys, place.key).group(place.group).cloned().unwrap_or_default();
+        let name = group.consumer(consumer).name();
+        for run in counts.chunk_by(|one, other| one.1 == other.1) {
+            let ids: Vec<_> = run.iter().map(|it| it.0).collect();
+            place.replicate_claim(cx, name, &ids, now, run[0].1, group.last_id);
+        }
+    }
+    write_each(&mut cx.reply, known(&mut cx.keys, place.key), ids);
+}
