@@ -42,6 +42,12 @@ bitflags! {
         const NEVER_PAUSED = 1 << 23;
         /// A client that listens to channels may send it, whatever its protocol.
         const WHILE_SUBSCRIBED = 1 << 24;
+        /// Inside MULTI it runs at once: it ends the queue, or is refused there.
+        const NEVER_QUEUED = 1 << 25;
+        /// It runs what is queued: what is asked of a command is asked of the queue.
+        const RUNS_QUEUE = 1 << 26;
+        /// Whoever sends it asks whether the server is well, and shall hear if it takes no writes.
+        const ASKS_FOR_HEALTH = 1 << 27;
     }
 
     /// ACL categories beyond those that follow from flags and group.

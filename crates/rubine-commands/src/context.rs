@@ -133,7 +133,15 @@ impl<'a> Context<'a, '_> {
     }
 
     /// Makes known which keys were found due: to the journal, before anything that follows from it, and to listeners.
+    #[inline]
     pub(crate) fn flush_expired(&mut self) {
+        if self.keys.has_expired() {
+            self.tell_expired();
+        }
+    }
+
+    #[cold]
+    fn tell_expired(&mut self) {
         for (db, key) in self.keys.take_expired() {
             if self.effects.is_journalled {
                 self.effects.journal.command(db as u32, &[b"UNLINK", &key]);

@@ -18,6 +18,7 @@ mod hash;
 mod keys;
 mod limits;
 mod list;
+mod pop_source;
 mod sample;
 mod set;
 mod sorted_set;

@@ -3,6 +3,37 @@
 
 use rubine_base::random::Random;
 
+use crate::args::Args;
+use crate::error::CommandError;
+
+/// How many elements a client wants: if negative, the same may come again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SampleRequest {
+    pub(crate) count: i64,
+    /// With what belongs to each, a value or a score.
+    pub(crate) is_paired: bool,
+}
+
+impl SampleRequest {
+    /// Reads `[count [KEYWORD]]` from argument 2 on; `None` where no count is given.
+    pub(crate) fn parse(args: Args<'_>, keyword: &str) -> Result<Option<Self>, CommandError> {
+        if args.len() == 2 {
+            return Ok(None);
+        }
+        let count = args.integer(2)?;
+        if count == i64::MIN {
+            return Err(CommandError::NotSymmetric);
+        }
+        let mut options = args.options(3);
+        let is_paired = options.keyword(keyword);
+        options.expect_end()?;
+        if is_paired && i64::MAX.unsigned_abs() / 2 < count.unsigned_abs() {
+            return Err(CommandError::OutOfRange);
+        }
+        Ok(Some(Self { count, is_paired }))
+    }
+}
+
 /// What is asked for: so many elements, each choice of them equally likely.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {

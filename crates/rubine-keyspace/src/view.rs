@@ -252,6 +252,12 @@ impl<'a, 'k> View<'a, 'k> {
         self.changes.dirty
     }
 
+    /// Whether keys were found due and removed since [`Self::take_expired`] was called last.
+    #[inline]
+    pub fn has_expired(&self) -> bool {
+        !self.changes.expired.is_empty()
+    }
+
     /// The keys that were found due and removed since the last call, with their databases.
     #[inline]
     pub fn take_expired(&mut self) -> Vec<(usize, Box<[u8]>)> {

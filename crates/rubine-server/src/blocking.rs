@@ -11,7 +11,7 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::client::{Blocked, Client, ClientFlags, TimeoutReply};
 use crate::command_table::Run;
-use crate::dispatch::Core;
+use crate::dispatch::{Core, Setting};
 use crate::mailbox::Message;
 
 impl Core {
@@ -190,7 +190,8 @@ impl Core {
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
         self.begin_unit();
-        let result = self.run_data(command, waiter.db, &mut reply, args, &mut locked);
+        let (db, setting) = (waiter.db, Setting::HandOff);
+        let result = self.run_data(command, db, true, setting, &mut reply, args, &mut locked);
         let waits_on = self.effects.wait.take().is_some();
         if let Err(error) = &result {
             self.count_failure(entry, error);

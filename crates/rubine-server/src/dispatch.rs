@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rubine_base::random::Random;
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Event, EventClass,
-    shards_of,
+    Flags, shards_of,
 };
 use rubine_journal::Offset;
 use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
@@ -76,7 +76,7 @@ pub(crate) enum Flow {
 
 /// In what setting a data command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Setting {
+pub(crate) enum Setting {
     /// On its own.
     Alone,
     /// For a client that has waited.
@@ -235,7 +235,8 @@ impl Core {
             self.refuse(client, reply, Some(entry), &error);
             return Flow::Next;
         }
-        let is_queued = client.transaction.is_some() && !ends_queueing(entry);
+        let is_queued =
+            client.transaction.is_some() && !entry.spec.flags.contains(Flags::NEVER_QUEUED);
         let is_throttled = self.is_throttled && may_change_data(entry, client);
         if is_throttled || self.server.pause.holds(self.now, entry, client) {
             client.postponed = Some(OwnedArgs::of(args));
@@ -273,8 +274,7 @@ impl Core {
                 self.effects.computed = client.computed.take();
                 let (hits, misses) = (self.changes.hits, self.changes.misses);
                 let setting = Setting::Alone;
-                let result =
-                    self.run_data_as(command, db, notes, setting, reply, args, &mut locked);
+                let result = self.run_data(command, db, notes, setting, reply, args, &mut locked);
                 if let Some(wait) = self.effects.wait.take() {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
@@ -312,7 +312,7 @@ impl Core {
         let result = match entry.run {
             Run::Data(command) => {
                 let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
-                self.run_data_as(command, db, notes, Setting::Transaction, reply, args, locked)
+                self.run_data(command, db, notes, Setting::Transaction, reply, args, locked)
             }
             Run::Session(handler) => {
                 self.run_session(handler, client, reply, entry, args, Some(locked))
@@ -345,21 +345,10 @@ impl Core {
         result
     }
 
-    /// Runs a data command for a client that is not at hand.
-    pub(crate) fn run_data(
-        &mut self,
-        command: &Command,
-        db: usize,
-        reply: &mut Reply<'_>,
-        args: Args<'_>,
-        locked: &mut Locked<'_>,
-    ) -> CommandResult {
-        self.run_data_as(command, db, true, Setting::HandOff, reply, args, locked)
-    }
-
+    /// Runs a data command with the locks that it needs.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "the parts of a context, from three owners")]
-    fn run_data_as(
+    pub(crate) fn run_data(
         &mut self,
         command: &Command,
         db: usize,
@@ -489,9 +478,8 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        self.server.errors.count(error);
-        self.stats().error_replies.add(1);
-        if entry.is_some_and(|it| it.spec.name == "EXEC") {
+        self.count_error(error);
+        if entry.is_some_and(|it| it.spec.flags.contains(Flags::RUNS_QUEUE)) {
             // What is refused so is not run later either.
             client.transaction = None;
             crate::transaction::unwatch_all(self, client);
@@ -521,13 +509,16 @@ impl Core {
     /// Counts the failure of a command that is counted itself.
     pub(crate) fn count_failure(&mut self, entry: &'static Entry, error: &CommandError) {
         self.stats().commands[entry.number].failed_calls.add(1);
-        self.stats().error_replies.add(1);
-        self.server.errors.count(error);
+        self.count_error(error);
     }
 
     /// Counts an error that a command was answered with before or instead of running.
     pub(crate) fn count_rejection(&mut self, entry: &'static Entry, error: &CommandError) {
         self.stats().commands[entry.number].rejected_calls.add(1);
+        self.count_error(error);
+    }
+
+    fn count_error(&mut self, error: &CommandError) {
         self.stats().error_replies.add(1);
         self.server.errors.count(error);
     }
@@ -544,11 +535,6 @@ impl Core {
         stats.expired_fields.add(changes.expired_fields);
         self.changes.expired = changes.expired;
     }
-}
-
-/// Whether a command is run rather than queued inside MULTI.
-fn ends_queueing(entry: &Entry) -> bool {
-    matches!(entry.spec.name, "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "QUIT" | "RESET")
 }
 
 pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {

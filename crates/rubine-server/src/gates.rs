@@ -118,15 +118,12 @@ fn log_is_writable(request: &Request<'_>) -> Result<(), CommandError> {
     let core = request.core;
     let Some(reason) = core.server.aof.error() else { return Ok(()) };
     let spec = request.entry.spec;
-    let writes = match spec.name {
-        // Whoever asks whether the server is well shall hear of it.
-        "PING" => true,
-        "EXEC" => {
-            let transaction = request.client.transaction.as_ref();
-            transaction.is_some_and(|it| it.has_any(Flags::WRITE))
-        }
-        _ => spec.flags.contains(Flags::WRITE),
+    let runs_writes = || {
+        let transaction = request.client.transaction.as_ref();
+        transaction.is_some_and(|it| it.has_any(Flags::WRITE))
     };
+    let writes = spec.flags.intersects(Flags::WRITE.union(Flags::ASKS_FOR_HEALTH))
+        || (spec.flags.contains(Flags::RUNS_QUEUE) && runs_writes());
     if !writes {
         return Ok(());
     }

@@ -106,7 +106,7 @@ const MULTI: ServerCommand = ServerCommand::declare("MULTI", multi)
     .since("1.2.0")
     .complexity("O(1)")
     .arity(1)
-    .flag(ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY));
+    .flag(ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY).union(Flags::NEVER_QUEUED));
 
 fn multi(session: &mut Session<'_>) -> CommandResult {
     session.client.transaction = Some(Transaction::default());
@@ -119,7 +119,7 @@ const DISCARD: ServerCommand = ServerCommand::declare("DISCARD", discard)
     .since("2.0.0")
     .complexity("O(N) with N the number of queued commands.")
     .arity(1)
-    .flag(ALWAYS.union(Flags::ALLOW_BUSY));
+    .flag(ALWAYS.union(Flags::ALLOW_BUSY).union(Flags::NEVER_QUEUED));
 
 fn discard(session: &mut Session<'_>) -> CommandResult {
     if session.client.transaction.take().is_none() {
@@ -136,7 +136,7 @@ const WATCH: ServerCommand = ServerCommand::declare("WATCH", watch)
     .since("2.2.0")
     .complexity("O(1) for every key.")
     .arity(-2)
-    .flag(ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY))
+    .flag(ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY).union(Flags::NEVER_QUEUED))
     .key_range(1, -1, 1, "RO");
 
 fn watch(session: &mut Session<'_>) -> CommandResult {
@@ -190,7 +190,8 @@ const EXEC: ServerCommand = ServerCommand::declare("EXEC", exec)
     .since("1.2.0")
     .complexity("Depends on the queued commands.")
     .arity(1)
-    .flag(Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::SKIP_COMMANDLOG));
+    .flag(Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::SKIP_COMMANDLOG))
+    .flag(Flags::NEVER_QUEUED.union(Flags::RUNS_QUEUE));
 
 fn exec(session: &mut Session<'_>) -> CommandResult {
     let Session { core, client, reply, .. } = session;

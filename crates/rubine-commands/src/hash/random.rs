@@ -8,11 +8,10 @@ use rubine_structures::trie::Element;
 
 use super::walk::{FIELDS_AT_ONCE_MAX, Layout, write_fields};
 use super::{Sight, find};
-use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult};
-use crate::sample::Sample;
+use crate::error::CommandResult;
+use crate::sample::{Sample, SampleRequest};
 
 /// Where fields are hidden, this many tries to hit one that is not.
 const TRIES: usize = 100;
@@ -35,9 +34,9 @@ pub(super) const HRANDFIELD: Command = Command::new("HRANDFIELD", hrandfield)
 
 fn hrandfield(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
-    let request = Request::parse(cx.args)?;
+    let request = SampleRequest::parse(cx.args, "WITHVALUES")?;
     let hash = find(&mut cx.keys, cx.args.key(1))?;
-    let Some(Request { count, layout }) = request else {
+    let Some(SampleRequest { count, is_paired }) = request else {
         let element = hash.and_then(|hash| Picker::new(hash, sight).pick(cx.random));
         match element {
             Some(element) => cx.reply.bulk(element.key),
@@ -49,37 +48,10 @@ fn hrandfield(cx: &mut Context<'_, '_>) -> CommandResult {
         cx.reply.array(0);
         return Ok(());
     };
+    let layout = if is_paired { Layout::Pairs } else { Layout::Fields };
     let write = if 0 < count { write_distinct } else { write_repeated };
     write(&mut cx.reply, hash, sight, layout, count.unsigned_abs(), cx.random);
     Ok(())
-}
-
-/// How many fields are wanted: if negative, the same may come again.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    count: i64,
-    layout: Layout,
-}
-
-impl Request {
-    /// `None` where no count is given.
-    fn parse(args: Args<'_>) -> Result<Option<Self>, CommandError> {
-        if args.len() == 2 {
-            return Ok(None);
-        }
-        let count = args.integer(2)?;
-        if count == i64::MIN {
-            return Err(CommandError::NotSymmetric);
-        }
-        let mut options = args.options(3);
-        let with_values = options.keyword("WITHVALUES");
-        options.expect_end()?;
-        if with_values && i64::MAX.unsigned_abs() / 2 < count.unsigned_abs() {
-            return Err(CommandError::OutOfRange);
-        }
-        let layout = if with_values { Layout::Pairs } else { Layout::Fields };
-        Ok(Some(Self { count, layout }))
-    }
 }
 
 /// Picks fields that are seen.

@@ -4,10 +4,10 @@ use rubine_keyspace::Key;
 use rubine_structures::list::End;
 
 use super::{chunk_limit, discard, find_mut, note_popped, parse_end, range};
-use crate::args::Args;
 use crate::command::Command;
 use crate::context::{Context, Nothing};
 use crate::error::{CommandError, CommandResult};
+use crate::pop_source::PopSource;
 
 pub(super) const LPOP: Command = Command::new("LPOP", |cx| pop(cx, End::Front))
     .summary(
@@ -106,7 +106,7 @@ pub(super) const LMPOP: Command = Command::new("LMPOP", lmpop)
     .keys_counted(1, "RW ACCESS DELETE");
 
 fn lmpop(cx: &mut Context<'_, '_>) -> CommandResult {
-    let source = Source::parse(cx.args, 1)?;
+    let source = PopSource::parse(cx.args, 1, parse_end)?;
     if !pop_first(cx, &source)? {
         cx.reply.null_array();
     }
@@ -124,7 +124,7 @@ pub(super) const BLMPOP: Command = Command::new("BLMPOP", blmpop)
     .keys_counted(2, "RW ACCESS DELETE");
 
 fn blmpop(cx: &mut Context<'_, '_>) -> CommandResult {
-    let source = Source::parse(cx.args, 2)?;
+    let source = PopSource::parse(cx.args, 2, parse_end)?;
     let deadline = cx.args.deadline(1, cx.now)?;
     if pop_first(cx, &source)? {
         return Ok(());
@@ -132,37 +132,8 @@ fn blmpop(cx: &mut Context<'_, '_>) -> CommandResult {
     cx.wait_for(source.keys, deadline, Nothing::NullArray)
 }
 
-/// Keys to pop from, and how much from where.
-struct Source {
-    /// Numbers of the arguments that are the keys.
-    keys: std::ops::Range<usize>,
-    end: End,
-    count_max: usize,
-}
-
-impl Source {
-    /// Reads `numkeys key [key ...] <LEFT | RIGHT> [COUNT count]`, of which the first is argument `at`.
-    fn parse(args: Args<'_>, at: usize) -> Result<Self, CommandError> {
-        let key_count = args.count(at).filter(|&it| 0 < it);
-        let key_count = key_count.ok_or(CommandError::NumkeysNotPositive)?;
-        let end_index = key_count.saturating_add(at + 1);
-        let end = parse_end(args.get(end_index).ok_or(CommandError::Syntax)?)?;
-        let mut options = args.options(end_index + 1);
-        let mut count_max = 1;
-        if !options.is_at_end() {
-            if !options.keyword("COUNT") || options.is_at_end() {
-                return Err(CommandError::Syntax);
-            }
-            count_max =
-                options.count().filter(|&it| 0 < it).ok_or(CommandError::CountNotPositive)?;
-            options.expect_end()?;
-        }
-        Ok(Self { keys: at + 1..end_index, end, count_max })
-    }
-}
-
 /// Pops from the first key that there is and replies with its name and the elements; false if there is none.
-fn pop_first(cx: &mut Context<'_, '_>, source: &Source) -> Result<bool, CommandError> {
+fn pop_first(cx: &mut Context<'_, '_>, source: &PopSource<End>) -> Result<bool, CommandError> {
     for index in source.keys.clone() {
         let key = cx.key(index);
         if find_mut(&mut cx.keys, key)?.is_none() {

@@ -5,10 +5,10 @@ use rubine_structures::sorted_set::Direction;
 use super::elements::Layout;
 use super::find_mut;
 use super::remove::take;
-use crate::args::Args;
 use crate::command::Command;
 use crate::context::{Context, Nothing};
 use crate::error::{CommandError, CommandResult};
+use crate::pop_source::PopSource;
 
 pub(super) const ZMPOP: Command = Command::new("ZMPOP", zmpop)
     .summary("Takes the lowest or highest scores of the first sorted set that there is among several keys.")
@@ -20,7 +20,7 @@ pub(super) const ZMPOP: Command = Command::new("ZMPOP", zmpop)
     .keys_counted(1, "RW ACCESS DELETE");
 
 fn zmpop(cx: &mut Context<'_, '_>) -> CommandResult {
-    let source = Source::parse(cx.args, 1)?;
+    let source = PopSource::parse(cx.args, 1, parse_end)?;
     if !pop_first(cx, &source)? {
         cx.reply.null_array();
     }
@@ -38,7 +38,7 @@ pub(super) const BZMPOP: Command = Command::new("BZMPOP", bzmpop)
     .keys_counted(2, "RW ACCESS DELETE");
 
 fn bzmpop(cx: &mut Context<'_, '_>) -> CommandResult {
-    let source = Source::parse(cx.args, 2)?;
+    let source = PopSource::parse(cx.args, 2, parse_end)?;
     let deadline = cx.args.deadline(1, cx.now)?;
     if pop_first(cx, &source)? {
         return Ok(());
@@ -46,51 +46,30 @@ fn bzmpop(cx: &mut Context<'_, '_>) -> CommandResult {
     cx.wait_for(source.keys, deadline, Nothing::NullArray)
 }
 
-/// Keys to pop from, and how much from where.
-struct Source {
-    /// Numbers of the arguments that are the keys.
-    keys: std::ops::Range<usize>,
-    from: Direction,
-    count_max: u64,
-}
-
-impl Source {
-    /// Reads `numkeys key [key ...] <MIN | MAX> [COUNT count]`, of which the first is argument `at`.
-    fn parse(args: Args<'_>, at: usize) -> Result<Self, CommandError> {
-        let key_count = args.count(at).filter(|&it| 0 < it);
-        let key_count = key_count.ok_or(CommandError::NumkeysNotPositive)?;
-        let end = key_count.saturating_add(at + 1);
-        let from = match args.get(end).ok_or(CommandError::Syntax)? {
-            word if word.eq_ignore_ascii_case(b"min") => Direction::Ascending,
-            word if word.eq_ignore_ascii_case(b"max") => Direction::Descending,
-            _ => return Err(CommandError::Syntax),
-        };
-        let mut options = args.options(end + 1);
-        let mut count_max = 1;
-        if !options.is_at_end() {
-            if !options.keyword("COUNT") || options.is_at_end() {
-                return Err(CommandError::Syntax);
-            }
-            let count = options.count().filter(|&it| 0 < it);
-            count_max = count.ok_or(CommandError::CountNotPositive)? as u64;
-            options.expect_end()?;
-        }
-        Ok(Self { keys: at + 1..end, from, count_max })
+/// From which end `MIN` or `MAX` takes.
+fn parse_end(argument: &[u8]) -> Result<Direction, CommandError> {
+    match argument {
+        word if word.eq_ignore_ascii_case(b"min") => Ok(Direction::Ascending),
+        word if word.eq_ignore_ascii_case(b"max") => Ok(Direction::Descending),
+        _ => Err(CommandError::Syntax),
     }
 }
 
 /// Pops from the first key that there is and replies with its name and the elements; false if there is none.
-fn pop_first(cx: &mut Context<'_, '_>, source: &Source) -> Result<bool, CommandError> {
+fn pop_first(
+    cx: &mut Context<'_, '_>,
+    source: &PopSource<Direction>,
+) -> Result<bool, CommandError> {
     for index in source.keys.clone() {
         let key = cx.key(index);
         let Some(set) = find_mut(&mut cx.keys, key)? else { continue };
-        let count = set.len().min(source.count_max);
+        let count = set.len().min(source.count_max as u64);
         cx.reply.array(2);
         cx.reply.bulk(key.bytes());
         Layout::Pairs.write_header(&mut cx.reply, count);
-        take(cx, key, source.from, count, Layout::Pairs)?;
+        take(cx, key, source.end, count, Layout::Pairs)?;
         let count = itoa::Buffer::new().format(count).to_owned();
-        cx.replicate(&[pop_name(source.from), key.bytes(), count.as_bytes()]);
+        cx.replicate(&[pop_name(source.end), key.bytes(), count.as_bytes()]);
         return Ok(true);
     }
     Ok(false)

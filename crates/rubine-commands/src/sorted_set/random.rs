@@ -7,11 +7,10 @@ use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetCursor};
 
 use super::elements::{COUNT_AT_ONCE_MAX, Layout, write_range};
 use super::find;
-use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult};
-use crate::sample::{Choice, Sample};
+use crate::error::CommandResult;
+use crate::sample::{Choice, Sample, SampleRequest};
 
 /// Picking one by one beats walking through all members if there are so many more of them.
 const MEMBERS_PER_PICK_MIN: u64 = 3;
@@ -29,17 +28,17 @@ pub(super) const ZRANDMEMBER: Command = Command::new("ZRANDMEMBER", zrandmember)
     .key("RO ACCESS");
 
 fn zrandmember(cx: &mut Context<'_, '_>) -> CommandResult {
-    let request = Request::parse(cx.args)?;
+    let request = SampleRequest::parse(cx.args, "WITHSCORES")?;
     let key = cx.key(1);
     let set = find(&mut cx.keys, key)?;
-    let Some(Request { count, with_scores }) = request else {
+    let Some(SampleRequest { count, is_paired }) = request else {
         match set {
             Some(set) => cx.reply.bulk(pick(set, cx.random).0),
             None => cx.reply.null(),
         }
         return Ok(());
     };
-    let layout = Layout::of(with_scores, cx.reply.protocol());
+    let layout = Layout::of(is_paired, cx.reply.protocol());
     match set {
         Some(set) if 0 < count => {
             write_distinct(&mut cx.reply, set, layout, count.unsigned_abs(), cx.random);
@@ -50,33 +49,6 @@ fn zrandmember(cx: &mut Context<'_, '_>) -> CommandResult {
         _ => cx.reply.array(0),
     }
     Ok(())
-}
-
-/// How many members are wanted: if negative, the same may come again.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    count: i64,
-    with_scores: bool,
-}
-
-impl Request {
-    /// `None` where no count is given.
-    fn parse(args: Args<'_>) -> Result<Option<Self>, CommandError> {
-        if args.len() == 2 {
-            return Ok(None);
-        }
-        let count = args.integer(2)?;
-        if count == i64::MIN {
-            return Err(CommandError::NotSymmetric);
-        }
-        let mut options = args.options(3);
-        let with_scores = options.keyword("WITHSCORES");
-        options.expect_end()?;
-        if with_scores && i64::MAX.unsigned_abs() / 2 < count.unsigned_abs() {
-            return Err(CommandError::OutOfRange);
-        }
-        Ok(Some(Self { count, with_scores }))
-    }
 }
 
 /// A random element of a set that has some.

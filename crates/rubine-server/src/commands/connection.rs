@@ -30,7 +30,8 @@ const PING: ServerCommand = ServerCommand::declare("PING", ping)
     .complexity("O(1)")
     .tips("request_policy:all_shards response_policy:all_succeeded")
     .arity(-1)
-    .flag(Flags::FAST.union(Flags::SENTINEL).union(Flags::WHILE_SUBSCRIBED));
+    .flag(Flags::FAST.union(Flags::SENTINEL).union(Flags::WHILE_SUBSCRIBED))
+    .flag(Flags::ASKS_FOR_HEALTH);
 
 fn ping(session: &mut Session<'_>) -> CommandResult {
     let listens = session.client.flags.contains(ClientFlags::PUBSUB);
@@ -85,7 +86,7 @@ const QUIT: ServerCommand = ServerCommand::declare("QUIT", quit)
     .since("1.0.0")
     .complexity("O(1)")
     .arity(-1)
-    .flag(auth::FLAGS.union(Flags::WHILE_SUBSCRIBED));
+    .flag(auth::FLAGS.union(Flags::WHILE_SUBSCRIBED).union(Flags::NEVER_QUEUED));
 
 fn quit(session: &mut Session<'_>) -> CommandResult {
     session.client.flags |= ClientFlags::CLOSE_AFTER_REPLY;

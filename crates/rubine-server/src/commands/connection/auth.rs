@@ -161,7 +161,7 @@ pub(super) const RESET: ServerCommand = ServerCommand::declare("RESET", reset)
     .since("6.2.0")
     .complexity("O(1)")
     .arity(1)
-    .flag(FLAGS.union(Flags::WHILE_SUBSCRIBED));
+    .flag(FLAGS.union(Flags::WHILE_SUBSCRIBED).union(Flags::NEVER_QUEUED));
 
 fn reset(session: &mut Session<'_>) -> CommandResult {
     let Session { client, core, reply, .. } = session;
