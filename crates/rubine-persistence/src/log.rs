@@ -124,9 +124,9 @@ impl<R: Read> LogReader<R> {
         self.lines
     }
 
-    /// The source, from which more than was handed out has been read.
-    pub fn source(&self) -> &R {
-        &self.source
+    /// The source, from which more than was handed out may have been read.
+    pub fn into_source(self) -> R {
+        self.source
     }
 
     /// The next unit, or `None` at the end. After an error nothing more can be read.

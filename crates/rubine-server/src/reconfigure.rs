@@ -2,6 +2,7 @@
 //! Either all of it is done or nothing.
 
 use crate::config::{Config, Directive, Refusal};
+use crate::persistence::aof::read_keys;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::sys::process;
@@ -20,6 +21,13 @@ pub(crate) fn apply(
     if is_changed("dir") {
         enter(new)?;
     }
+    let keys = if is_changed("encryption-key-file") {
+        let read = read_keys(new);
+        let refuse = |reason| Refusal { directive: "encryption-key-file", reason };
+        Some(read.map_err(refuse)?)
+    } else {
+        None
+    };
     let moved = ["port", "bind"].into_iter().find(|name| is_changed(name));
     if let Some(directive) = moved
         && let Err(refusal) = move_listeners(server, new, directive)
@@ -34,6 +42,9 @@ pub(crate) fn apply(
         logger.apply(new);
     }
     server.publish(Settings::of(new));
+    if let Some(keys) = keys {
+        server.aof.set_keys(keys);
+    }
     if is_changed("appendonly") {
         server.aof.set_wanted(new.appendonly);
     }

@@ -101,6 +101,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     install_signals(server)?;
     tracing::info!("Server initialized");
     crate::compute::start(server)?;
+    aof::load_keys(server)?;
     aof::load_at_start(server)?;
     let aof_writer = aof::start(server)?;
     let workers = start_workers(server, polls)?;

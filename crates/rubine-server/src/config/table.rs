@@ -328,6 +328,8 @@ directives! {
     aof_timestamp_enabled: bool = false, "aof-timestamp-enabled";
     aof_rewrite_incremental_fsync: bool = true,
         "aof-rewrite-incremental-fsync".no_meaning(OWN_SYNC);
+    encryption_key_file: Option<String> = None,
+        "encryption-key-file".is(Traits::PROTECTED).is(Traits::VOLATILE);
     aof_disable_auto_gc: bool = false, "aof-disable-auto-gc".hidden();
 
     // Replication.

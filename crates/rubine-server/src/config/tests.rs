@@ -18,7 +18,7 @@ const DIFFERENT_DEFAULTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Directives that Valkey does not have.
-const OWN: &[&str] = &["workers", "tcp-fastopen", "tcp-congestion"];
+const OWN: &[&str] = &["encryption-key-file", "workers", "tcp-fastopen", "tcp-congestion"];
 const REDIS_ONLY: &[&str] = &[
     "cluster-compatibility-sample-ratio",
     "dynamic-hz",

@@ -12,15 +12,17 @@ mod load;
 mod rewrite;
 mod writer;
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use rubine_journal::{Offset, Progress};
 use rubine_keyspace::{Locked, SHARD_COUNT};
+use rubine_persistence::encryption::KeyRing;
 
 use self::directory::Directory;
 use crate::config::Config;
@@ -28,7 +30,7 @@ use crate::mailbox::Message;
 use crate::server::Server;
 
 pub(crate) use self::durability::NO_LOG;
-pub(crate) use self::load::{load_at_start, reload};
+pub(crate) use self::load::{load_at_start, load_keys, reload};
 pub(crate) use self::writer::start;
 
 /// Bytes that the file may be behind; then whoever writes has to wait.
@@ -55,6 +57,8 @@ pub(crate) struct Aof {
     has_error: AtomicBool,
     control: Mutex<Control>,
     pub(crate) facts: Facts,
+    /// What new files are encrypted with, and what older ones may be.
+    keys: ArcSwapOption<KeyRing>,
     /// The files. Whoever changes the manifest holds this until it is on disk.
     directory: Mutex<Option<Directory>>,
     orders: Mutex<Vec<writer::Order>>,
@@ -137,6 +141,7 @@ impl Aof {
             has_error: AtomicBool::new(false),
             control: Mutex::new(Control::default()),
             facts: Facts::default(),
+            keys: ArcSwapOption::empty(),
             directory: Mutex::new(None),
             orders: Mutex::new(Vec::new()),
             thread: Mutex::new(None),
@@ -207,6 +212,18 @@ impl Aof {
         self.wake_writer();
     }
 
+    pub(crate) fn keys(&self) -> Option<Arc<KeyRing>> {
+        self.keys.load_full()
+    }
+
+    /// Takes other keys into use. The log is rewritten, so that all of it is encrypted with the new one.
+    pub(crate) fn set_keys(&self, keys: Option<KeyRing>) {
+        self.keys.store(keys.map(Arc::new));
+        if self.is_enabled() {
+            self.request_rewrite();
+        }
+    }
+
     /// Asks for a rewrite. False if one runs already.
     pub(crate) fn request_rewrite(&self) -> bool {
         let mut control = self.control.lock();
@@ -268,6 +285,21 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
+}
+
+/// The keys in the file that the configuration names.
+pub(crate) fn read_keys(config: &Config) -> Result<Option<KeyRing>, String> {
+    const BYTES_MAX: u64 = 1024 * 1024;
+    let Some(name) = config.encryption_key_file.as_ref().filter(|it| !it.is_empty()) else {
+        return Ok(None);
+    };
+    let fail = |reason: &dyn std::fmt::Display| {
+        format!("Can't read the encryption keys in {name}: {reason}")
+    };
+    let mut text = Vec::new();
+    let read = std::fs::File::open(name).and_then(|it| it.take(BYTES_MAX).read_to_end(&mut text));
+    read.map_err(|error| fail(&error))?;
+    KeyRing::parse(&text).map(Some).map_err(|error| fail(&error))
 }
 
 /// Everything before `offset` is on disk: lets go whoever waited for it.

@@ -447,3 +447,126 @@ fn it_rewrites_by_itself_when_the_log_has_grown() {
     server.restart().expect("it starts again");
     assert_eq!(text(&call(&mut server.client(), "GET k")), "last");
 }
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const OTHER_KEY: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f";
+
+/// A file of keys that goes with the test.
+struct KeyFile(PathBuf);
+
+impl KeyFile {
+    fn new(name: &str, text: &str) -> Self {
+        let file = format!("rubine-keys-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        fs::write(&path, text).expect("written");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a plain path")
+    }
+}
+
+impl Drop for KeyFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn holds(server: &Server, text: &str) -> bool {
+    let files = fs::read_dir(folder(server)).expect("a folder");
+    files.into_iter().any(|file| {
+        let bytes = fs::read(file.expect("an entry").path()).expect("a file");
+        bytes.windows(text.len()).any(|it| it == text.as_bytes())
+    })
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_encrypted() {
+    let keys = KeyFile::new("kill", &format!("a {KEY}\n"));
+    kill_and_check(kills().div_ceil(2), &[("encryption-key-file", keys.path())], 3);
+}
+
+#[test]
+fn an_encrypted_log_opens_with_its_key_only() {
+    let keys = KeyFile::new("only", &format!("a {KEY}\n"));
+    let mut server = durable().with("encryption-key-file", keys.path()).start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "SET name something-secret");
+    call(&mut client, "BGREWRITEAOF");
+    wait_for_rewrite(&mut client);
+    call(&mut client, "SET other something-secret");
+    assert!(!holds(&server, "something-secret"));
+
+    let mut refused = |text: &str, reason: &str| {
+        fs::write(&keys.0, text).expect("written");
+        assert!(server.restart().is_err(), "{reason}");
+        assert!(server.log().contains(reason), "{reason}: {}", server.log());
+    };
+    refused(&format!("b {KEY}\n"), "encrypted with the key 'a', which is not in the");
+    refused(&format!("a {OTHER_KEY}\n"), "encrypted with another key of the name 'a'");
+    refused("", "there is no key");
+    fs::write(&keys.0, format!("a {KEY}\n")).expect("written");
+    let path = last_increment(&server);
+    let whole = fs::read(&path).expect("the increment");
+    let mut bytes = whole.clone();
+    bytes[130] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    assert!(server.restart().is_err(), "a bit was flipped");
+    assert!(server.log().contains("block 0 at offset 104 was changed"), "{}", server.log());
+    // A torn block costs what is in it, and what is appended then stands behind what is whole.
+    for len in [whole.len() - 1, 110, 100, 50] {
+        fs::write(&path, &whole[..len]).expect("written");
+        server.restart().unwrap_or_else(|error| panic!("{len} bytes: {error}"));
+        let mut client = server.client();
+        assert_eq!(text(&call(&mut client, "GET name")), "something-secret");
+        assert_eq!(call(&mut client, "GET other"), Value::Nil, "{len} bytes");
+        call(&mut client, "SET more 1");
+        server.restart().unwrap_or_else(|error| panic!("again at {len} bytes: {error}"));
+        assert_eq!(text(&call(&mut server.client(), "GET more")), "1");
+    }
+}
+
+#[test]
+fn keys_are_rotated_while_the_server_runs() {
+    let keys = KeyFile::new("rotation", &format!("a {KEY}\n"));
+    let mut server = durable().with("enable-protected-configs", "yes").start().expect("it starts");
+    let mut client = server.client();
+    let mut expected = Vec::new();
+    let mut write = |client: &mut Client| {
+        for _ in 0..20 {
+            let number = expected.len().to_string();
+            call(client, &format!("RPUSH list secret-{number}"));
+            expected.push(format!("secret-{number}"));
+        }
+        expected.clone()
+    };
+    write(&mut client);
+    assert!(holds(&server, "secret-1"));
+    let set = format!("CONFIG SET encryption-key-file {}", keys.path());
+    let rotations =
+        [format!("a {KEY}\n"), format!("b {OTHER_KEY}\na {KEY}\n"), format!("b {OTHER_KEY}\n")];
+    for (round, text) in rotations.iter().enumerate() {
+        fs::write(&keys.0, text).expect("written");
+        assert_eq!(call(&mut client, &set), status("OK"), "round {round}");
+        write(&mut client);
+        wait_for_rewrite(&mut client);
+        let expected = write(&mut client);
+        assert!(!holds(&server, "secret-1"), "round {round}");
+        server.kill();
+        server.set_directive("encryption-key-file", keys.path());
+        server.restart().unwrap_or_else(|error| panic!("round {round}: {error}"));
+        client = server.client();
+        let list = call(&mut client, "LRANGE list 0 -1");
+        let list: Vec<String> = elements(&list).iter().map(self::text).collect();
+        assert_eq!(list, expected, "round {round}");
+    }
+    // And back: what is written from now on is not encrypted.
+    assert_eq!(call(&mut client, "CONFIG SET encryption-key-file \"\""), status("OK"));
+    wait_for_rewrite(&mut client);
+    assert!(holds(&server, "secret-1"));
+    server.kill();
+    server.set_directive("encryption-key-file", "");
+    server.restart().expect("it starts without keys");
+    assert_eq!(call(&mut server.client(), "LLEN list"), Value::Integer(140));
+}

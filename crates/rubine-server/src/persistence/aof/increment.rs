@@ -4,8 +4,10 @@
 use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use rubine_journal::Slice;
+use rubine_persistence::encryption::{Encryptor, KeyRing, Place};
 use rubine_persistence::timestamp::Marks;
 
 /// Pieces given to the system at once.
@@ -41,19 +43,42 @@ pub(super) struct Increment {
     len: u64,
     /// Behind them may be the rest of a write that failed.
     has_rest: bool,
+    /// Its length before it was made complete.
+    unfinished_len: u64,
     marks: Option<Marks>,
+    seal: Option<Seal>,
+}
+
+/// What an encrypted increment goes on with.
+struct Seal {
+    keys: Arc<KeyRing>,
+    /// The segment that is being written, if one is.
+    encryptor: Option<Encryptor>,
+    /// What the next segment follows.
+    place: Place,
 }
 
 impl Increment {
-    /// The file at `path`, new or to be appended to.
-    pub(super) fn open(path: &Path, has_marks: bool) -> io::Result<Self> {
+    /// The file at `path`, new or to be appended to. With keys it is encrypted, from `place` on.
+    pub(super) fn open(
+        path: &Path,
+        has_marks: bool,
+        seal: Option<(Arc<KeyRing>, Place)>,
+    ) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
         let len = file.metadata()?.len();
-        Ok(Self::on(Box::new(file), len, has_marks))
+        Ok(Self::on(Box::new(file), len, has_marks, seal))
     }
 
-    pub(super) fn on(target: Box<dyn Target>, len: u64, has_marks: bool) -> Self {
-        Self { target, len, has_rest: false, marks: has_marks.then(Marks::default) }
+    pub(super) fn on(
+        target: Box<dyn Target>,
+        len: u64,
+        has_marks: bool,
+        seal: Option<(Arc<KeyRing>, Place)>,
+    ) -> Self {
+        let seal = seal.map(|(keys, place)| Seal { keys, encryptor: None, place });
+        let marks = has_marks.then(Marks::default);
+        Self { target, len, has_rest: false, unfinished_len: len, marks, seal }
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -79,14 +104,71 @@ impl Increment {
                 Piece::Slice(index) => &*slices[index],
             })
             .collect();
-        let result = self.write_all(&pieces).and_then(|()| match durability {
+        let result = self.write_pieces(&pieces, durability);
+        if result.is_err() {
+            self.marks = marks;
+        }
+        result
+    }
+
+    /// Writes the mark of a complete file, if there is one, and forces all to disk. Nothing may be appended any more,
+    /// unless this fails.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
+        self.drop_rest()?;
+        self.unfinished_len = self.len;
+        let Some(seal) = &mut self.seal else { return self.target.sync() };
+        let mut sealed = Vec::new();
+        let encryptor = seal.take_encryptor(&mut sealed)?;
+        encryptor.finish(&mut sealed);
+        self.write_whole(&[&sealed], Durability::Disk)
+    }
+
+    /// Takes the mark of a complete file back: more is to come.
+    pub(super) fn reopen(&mut self) {
+        if self.unfinished_len < self.len {
+            self.len = self.unfinished_len;
+            self.has_rest = true;
+        }
+    }
+
+    /// Goes on with other keys. False if the file cannot: it was begun without, or was to have any.
+    pub(super) fn set_keys(&mut self, keys: Option<&Arc<KeyRing>>) -> bool {
+        match (&mut self.seal, keys) {
+            (Some(seal), Some(keys)) => {
+                if !Arc::ptr_eq(&seal.keys, keys) {
+                    seal.keys = Arc::clone(keys);
+                    seal.encryptor = None;
+                }
+                true
+            }
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
+    fn write_pieces(&mut self, pieces: &[&[u8]], durability: Durability) -> io::Result<()> {
+        let Some(seal) = &mut self.seal else { return self.write_whole(pieces, durability) };
+        let mut sealed = Vec::new();
+        let mut encryptor = seal.take_encryptor(&mut sealed)?;
+        encryptor.seal(&pieces.concat(), &mut sealed);
+        self.write_whole(&[&sealed], durability)?;
+        if let Some(seal) = &mut self.seal {
+            // Had it failed, the next attempt would begin a segment of its own: no nonce serves two contents.
+            seal.place = encryptor.place();
+            seal.encryptor = Some(encryptor);
+        }
+        Ok(())
+    }
+
+    /// Writes all of `pieces`, or leaves the file as it was.
+    fn write_whole(&mut self, pieces: &[&[u8]], durability: Durability) -> io::Result<()> {
+        let result = self.write_all(pieces).and_then(|()| match durability {
             Durability::Disk => self.target.sync(),
             Durability::System => Ok(()),
         });
         if result.is_ok() {
             self.len += pieces.iter().map(|it| it.len() as u64).sum::<u64>();
         } else {
-            self.marks = marks;
             self.has_rest = true;
             // If this fails as well, it is tried again before the next write.
             let _ = self.drop_rest();
@@ -142,6 +224,16 @@ impl Increment {
     }
 }
 
+impl Seal {
+    /// The segment to go on with, or a new one, whose header goes into `out`.
+    fn take_encryptor(&mut self, out: &mut Vec<u8>) -> io::Result<Encryptor> {
+        match self.encryptor.take() {
+            Some(encryptor) => Ok(encryptor),
+            None => Encryptor::begin(&self.keys, self.place, out),
+        }
+    }
+}
+
 enum Piece {
     Mark(usize),
     Slice(usize),
@@ -158,10 +250,11 @@ pub(super) enum Durability {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::io::Read as _;
 
     use parking_lot::Mutex;
     use proptest::prelude::*;
+    use rubine_persistence::encryption::Input;
 
     use super::*;
 
@@ -231,7 +324,7 @@ mod tests {
     #[test]
     fn marks_stand_between_units() {
         let disk = BadDisk::default();
-        let mut increment = Increment::on(Box::new(disk.clone()), 0, true);
+        let mut increment = Increment::on(Box::new(disk.clone()), 0, true, None);
         let slices = [slice(0, 7, "a"), slice(1, 7, "b"), slice(2, 8, "c")];
         increment.append(&slices, Durability::System).unwrap();
         assert_eq!(disk.0.lock().bytes, b"#TS:7\r\nab#TS:8\r\nc");
@@ -247,10 +340,13 @@ mod tests {
         fn a_failing_disk_leaves_no_gap_and_no_half(
             plan in proptest::collection::vec(proptest::option::weighted(0.4, 0_usize..6), 0..60),
             texts in proptest::collection::vec("[a-z]{1,9}", 1..12),
+            is_encrypted: bool,
         ) {
             let disk = BadDisk::default();
             disk.0.lock().plan = plan;
-            let mut increment = Increment::on(Box::new(disk.clone()), 0, true);
+            let keys = KeyRing::parse(format!("a {}", "0".repeat(64)).as_bytes()).unwrap();
+            let seal = is_encrypted.then(|| (Arc::new(keys.clone()), Place::default()));
+            let mut increment = Increment::on(Box::new(disk.clone()), 0, true, seal);
             let mut expected = Vec::new();
             let mut marks = Marks::default();
             for (index, text) in texts.iter().enumerate() {
@@ -265,9 +361,12 @@ mod tests {
                     prop_assert!(attempts < 100, "the plan is over some day");
                 }
                 let faults = disk.0.lock();
-                prop_assert_eq!(&faults.bytes, &expected);
-                prop_assert_eq!(faults.synced_len, expected.len());
-                prop_assert_eq!(increment.len(), expected.len() as u64);
+                let mut plain = Vec::new();
+                let mut input = Input::new(faults.bytes.as_slice(), Some(&keys)).unwrap();
+                input.read_to_end(&mut plain).unwrap();
+                prop_assert_eq!(&plain, &expected);
+                prop_assert_eq!(faults.synced_len, faults.bytes.len());
+                prop_assert_eq!(increment.len(), faults.bytes.len() as u64);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! transaction that is not complete is not run. Never serves a client.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +14,9 @@ use rubine_base::random::Random;
 use rubine_commands::{Args, ClientFacts, Command, CommandError, Context, Effects, shards_of};
 use rubine_journal::{Hold, Start};
 use rubine_keyspace::{Access, Changes, DueKeys, ShardSet, View, ViewOptions};
+use rubine_persistence::encryption::{
+    Encryptor, Ending, Input, KeyRing, Place, find_cut, is_encrypted,
+};
 use rubine_persistence::log::{LogError, LogReader, is_rdb};
 use rubine_persistence::manifest::{BaseFormat, LogFile};
 use rubine_resp::parser::ArgRange;
@@ -29,8 +32,17 @@ use crate::dispatch::{unknown_command, unknown_subcommand};
 use crate::server::Server;
 use crate::settings::Settings;
 
+/// As many bytes as say that a file begins as an RDB file.
+const RDB_MAGIC_BYTES: u64 = 6;
 /// Failing commands that are logged one by one.
 const LOGGED_FAILURES_MAX: u64 = 10;
+
+/// Reads the keys that files are encrypted with.
+pub(crate) fn load_keys(server: &Server) -> Result<(), String> {
+    let keys = super::read_keys(&server.config.load())?;
+    server.aof.keys.store(keys.map(Arc::new));
+    Ok(())
+}
 
 /// Loads the log if there is to be one, and has the writer go on where it ends.
 pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
@@ -40,8 +52,8 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
     }
     let mut directory = Directory::open(&config)?;
     directory.upgrade(&config)?;
-    load_files(server, &directory, &config)?;
-    let increment = open_for_appending(&mut directory, &config)?;
+    let tail = load_files(server, &directory, &config)?;
+    let increment = open_for_appending(server, &mut directory, tail, &config)?;
     let aof = &server.aof;
     let bytes = |file: &LogFile| directory.size_of(file).unwrap_or(0);
     let base_bytes = directory.manifest.base.as_ref().map_or(0, bytes);
@@ -81,7 +93,7 @@ pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
     let mut loader = Loader::new(server);
     let range = [ArgRange { start: 0, len: 8 }];
     loader.run(Args::new(b"FLUSHALL", &range)).map_err(|error| error.to_string())?;
-    load_files(server, &directory, &config)
+    load_files(server, &directory, &config).map(drop::<Tail>)
 }
 
 /// Reads all files of a log into the keyspace.
@@ -89,15 +101,21 @@ pub(super) fn load_files(
     server: &'static Server,
     directory: &Directory,
     config: &Config,
-) -> Result<(), String> {
+) -> Result<Tail, String> {
     let mut loader = Loader::new(server);
+    let mut tail = Tail::Empty;
     let count = directory.manifest.files().count();
     for (index, file) in directory.manifest.files().enumerate() {
         let start = monotonic_nanos();
         let path = directory.path_of(file);
         let name = file.shown();
         let is_last = index + 1 == count;
-        loader.load(&path, &name, is_last && config.aof_load_truncated)?;
+        let role = match (is_last, config.aof_load_truncated) {
+            (false, _) => Role::Inner,
+            (true, true) => Role::Last,
+            (true, false) => Role::LastWhole,
+        };
+        tail = loader.load(&path, &name, role)?;
         let seconds = (monotonic_nanos() - start) as f64 / 1e9;
         let is_base = directory.manifest.base.as_ref() == Some(file);
         let role = if is_base { "base" } else { "incr" };
@@ -106,13 +124,43 @@ pub(super) fn load_files(
     if 0 < loader.failures {
         tracing::warn!("{} commands of the append-only file failed", loader.failures);
     }
-    Ok(())
+    Ok(tail)
 }
 
-/// The increment to go on with. A log that has none gets one, and a base if it has no files at all.
-fn open_for_appending(directory: &mut Directory, config: &Config) -> Result<Increment, String> {
+/// What place a file has in the log, and so how it may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// Others follow it: it has to be whole, and complete if it is encrypted.
+    Inner,
+    /// It is the last one, and has to be whole.
+    LastWhole,
+    /// It is the last one: what is torn is cut off.
+    Last,
+}
+
+/// How the last file ends, for whoever appends to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// It has nothing yet.
+    Empty,
+    Plain,
+    /// A further segment belongs behind this.
+    Encrypted(Place),
+    /// Nothing can follow.
+    Complete,
+}
+
+/// The increment to go on with. A log that has none gets one, and a base if it has no files at all; so does one whose
+/// last file cannot be appended to: it is encrypted and new ones are not, or the other way round.
+fn open_for_appending(
+    server: &Server,
+    directory: &mut Directory,
+    tail: Tail,
+    config: &Config,
+) -> Result<Increment, String> {
     let fail = |error: io::Error| format!("Can't open the append-only file: {error}");
     directory.create().map_err(fail)?;
+    let keys = server.aof.keys();
     let mut manifest = directory.manifest.clone();
     if manifest.is_empty() {
         let base = manifest.replace_base(&directory.prefix, BaseFormat::Commands);
@@ -120,14 +168,25 @@ fn open_for_appending(directory: &mut Directory, config: &Config) -> Result<Incr
         file.sync_all().map_err(fail)?;
         tracing::info!("Creating AOF base file {} on server start", base.shown());
     }
-    let last = manifest.increments.last().cloned();
-    let file = last.unwrap_or_else(|| {
+    let place = match (tail, &keys) {
+        (Tail::Empty, _) => Some(Place::default()),
+        (Tail::Plain, None) => Some(Place::default()),
+        (Tail::Encrypted(place), Some(_)) => Some(place),
+        _ => None,
+    };
+    let last = manifest.increments.last().cloned().zip(place);
+    let (file, place) = last.unwrap_or_else(|| {
         let file = manifest.add_increment(&directory.prefix);
         tracing::info!("Creating AOF incr file {} on server start", file.shown());
-        file
+        (file, Place::default())
     });
     let path = directory.path_of(&file);
-    let increment = Increment::open(&path, config.aof_timestamp_enabled).map_err(fail)?;
+    let is_new = manifest.increments.len() != directory.manifest.increments.len();
+    if is_new {
+        super::remove_if_there(&path).map_err(fail)?;
+    }
+    let seal = keys.map(|keys| (keys, place));
+    let increment = Increment::open(&path, config.aof_timestamp_enabled, seal).map_err(fail)?;
     if manifest != directory.manifest {
         sync_folder(&directory.path).map_err(fail)?;
         directory.replace(manifest).map_err(fail)?;
@@ -168,21 +227,26 @@ impl Loader {
         }
     }
 
-    /// Runs all commands of a file. If its end is torn and `may_truncate`, cuts that off.
-    fn load(&mut self, path: &Path, name: &str, may_truncate: bool) -> Result<(), String> {
-        let mut file = File::open(path)
+    /// Runs all commands of a file.
+    fn load(&mut self, path: &Path, name: &str, role: Role) -> Result<Tail, String> {
+        let file = File::open(path)
             .map_err(|error| format!("Can't open the append log file {name}: {error}"))?;
+        let unreadable = |error: io::Error| {
+            format!("Unrecoverable error reading the append only file {name}: {error}")
+        };
+        let keys = self.server.aof.keys();
+        let mut input = Input::new(file, keys.as_deref()).map_err(unreadable)?;
         let mut beginning = Vec::new();
-        let begun = (&mut file).take(9).read_to_end(&mut beginning);
-        begun.map_err(|error| format!("Can't read the append log file {name}: {error}"))?;
+        (&mut input).take(RDB_MAGIC_BYTES).read_to_end(&mut beginning).map_err(unreadable)?;
         if is_rdb(&beginning) {
             return Err(format!("{name} begins as an RDB file, which cannot be read yet"));
         }
         self.db = 0;
-        let mut reader = LogReader::new(beginning.as_slice().chain(file), 0);
-        loop {
+        let is_empty = beginning.is_empty();
+        let mut reader = LogReader::new(io::Cursor::new(beginning).chain(input), 0);
+        let error = loop {
             match reader.next_unit() {
-                Ok(None) => return Ok(()),
+                Ok(None) => break None,
                 Ok(Some(unit)) => {
                     for (bytes, args) in unit.commands() {
                         self.run(Args::new(bytes, args)).map_err(|error| {
@@ -190,8 +254,31 @@ impl Loader {
                         })?;
                     }
                 }
-                Err(error) => return cut(path, name, may_truncate, &error),
+                Err(error) => break Some(error),
             }
+        };
+        let position = reader.position();
+        let end = End { path, name, role, keys: keys.as_deref(), position };
+        let (_, input) = reader.into_source().into_inner();
+        match (error, input) {
+            (None, Input::Plain(_)) => Ok(if is_empty { Tail::Empty } else { Tail::Plain }),
+            (None, Input::Encrypted(input)) => match (input.ending(), role) {
+                (Ending::Complete, _) => Ok(Tail::Complete),
+                (Ending::Open | Ending::Unknown, Role::LastWhole | Role::Last) => {
+                    Ok(Tail::Encrypted(input.place().0))
+                }
+                (Ending::Torn(_), _) => {
+                    end.cut(&LogError::Torn { valid_up_to: position, in_transaction: false })
+                }
+                (Ending::Open | Ending::Unknown, Role::Inner) => Err(unreadable(
+                    input
+                        .expect_complete()
+                        .map_err(io::Error::from)
+                        .err()
+                        .unwrap_or(io::ErrorKind::UnexpectedEof.into()),
+                )),
+            },
+            (Some(error), _) => end.cut(&error),
         }
     }
 
@@ -270,35 +357,70 @@ impl Loader {
     }
 }
 
-/// Cuts the torn end off a file, or says why that is not done.
-fn cut(path: &Path, name: &str, may_truncate: bool, error: &LogError) -> Result<(), String> {
-    let valid_up_to = match *error {
-        LogError::Io(ref error) => {
-            return Err(format!(
-                "Unrecoverable error reading the append only file {name}: {error}"
-            ));
+/// Where reading a file came to its end.
+struct End<'a> {
+    path: &'a Path,
+    name: &'a str,
+    role: Role,
+    keys: Option<&'a KeyRing>,
+    /// Plain bytes that are whole units.
+    position: u64,
+}
+
+impl End<'_> {
+    /// Cuts the torn end off the file, or says why that is not done.
+    fn cut(&self, error: &LogError) -> Result<Tail, String> {
+        let name = self.name;
+        match error {
+            LogError::Io(error) => {
+                return Err(format!(
+                    "Unrecoverable error reading the append only file {name}: {error}"
+                ));
+            }
+            LogError::Malformed { .. } => {
+                return Err(format!(
+                    "Bad file format reading the append only file {name}: {error}. Make a backup of it, then use \
+                     rubine-check-aof --fix with the manifest"
+                ));
+            }
+            LogError::Torn { .. } if self.role != Role::Last => {
+                return Err(format!(
+                    "Unexpected end of file reading the append only file {name}: {error}. Make a backup of it, then \
+                     use rubine-check-aof --fix with the manifest, or set aof-load-truncated to yes. Only the last \
+                     file of a log is ever truncated"
+                ));
+            }
+            LogError::Torn { .. } => {}
         }
-        LogError::Malformed { .. } => {
-            return Err(format!(
-                "Bad file format reading the append only file {name}: {error}. Make a backup of it, then use \
-                 rubine-check-aof --fix with the manifest"
-            ));
-        }
-        LogError::Torn { valid_up_to, .. } => valid_up_to,
-    };
-    if !may_truncate {
-        return Err(format!(
-            "Unexpected end of file reading the append only file {name}: {error}. Make a backup of it, then use \
-             rubine-check-aof --fix with the manifest, or set aof-load-truncated to yes. Only the last file of a log \
-             is ever truncated"
-        ));
+        tracing::warn!("The append-only file {name} is torn: {error}. Truncating it there");
+        let tail = truncate(self.path, self.keys, self.position);
+        let tail =
+            tail.map_err(|error| format!("Error truncating the append-only file {name}: {error}"))?;
+        tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+        Ok(tail)
     }
-    tracing::warn!("The append-only file {name} is torn: {error}. Truncating it there");
-    let truncated = File::options().write(true).open(path).and_then(|file| {
-        file.set_len(valid_up_to)?;
-        file.sync_all()
-    });
-    truncated.map_err(|error| format!("Error truncating the append-only file {name}: {error}"))?;
-    tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
-    Ok(())
+}
+
+/// Keeps the first `plain_len` bytes of what a file holds.
+pub(super) fn truncate(path: &Path, keys: Option<&KeyRing>, plain_len: u64) -> io::Result<Tail> {
+    let mut file = File::options().read(true).append(true).open(path)?;
+    let mut beginning = Vec::new();
+    (&file).take(16).read_to_end(&mut beginning)?;
+    let Some(keys) = keys.filter(|_| is_encrypted(&beginning)) else {
+        file.set_len(plain_len)?;
+        file.sync_all()?;
+        return Ok(Tail::Plain);
+    };
+    let cut = find_cut(File::open(path)?, keys, plain_len)?;
+    file.set_len(cut.len)?;
+    let mut place = cut.place;
+    if !cut.rest.is_empty() {
+        let mut sealed = Vec::new();
+        let mut encryptor = Encryptor::begin(keys, place, &mut sealed)?;
+        encryptor.seal(&cut.rest, &mut sealed);
+        file.write_all(&sealed)?;
+        place = encryptor.place();
+    }
+    file.sync_all()?;
+    Ok(Tail::Encrypted(place))
 }

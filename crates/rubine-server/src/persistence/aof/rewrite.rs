@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_journal::{Hold, Reader, Start};
 use rubine_keyspace::{ScanCursor, ShardSet, Snapshot};
+use rubine_persistence::encryption::Encrypting;
 use rubine_persistence::manifest::{BaseFormat, LogFile};
 use rubine_persistence::rewrite::{write_record, write_select};
 use rubine_persistence::timestamp::Marks;
@@ -23,6 +24,8 @@ use crate::server::Server;
 
 /// Records that are visited between two looks at whether to go on.
 const RECORDS_PER_STEP: usize = 128;
+/// What is given to the file, or to be encrypted, at once.
+const BUFFER_BYTES: usize = 1 << 20;
 /// How long no rewrite is begun by itself after one failed; twice as long after each further one.
 const PAUSE_MS: i64 = 1000;
 const PAUSE_MS_MAX: i64 = 60 * 60 * 1000;
@@ -91,7 +94,7 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
         directory.path.clone()
     };
     let temporary = folder.join(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-    let result = write_base(&snapshot, &temporary, job, &config)
+    let result = write_base(server, snapshot, &temporary, job, &config)
         .and_then(|format| install(server, job, &temporary, format, increment.as_ref(), &config));
     if result.is_err() {
         // It is of no use to anybody.
@@ -124,15 +127,35 @@ fn hand_over(server: &Server, job: &Job, reader: Reader) -> Result<LogFile, Stri
     answer
 }
 
+/// Writes and completes the file of a base.
 fn write_base(
-    snapshot: &Snapshot,
+    server: &Server,
+    snapshot: Snapshot,
     path: &Path,
     job: &Job,
     config: &Config,
 ) -> Result<BaseFormat, String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
     let file = File::create(path).map_err(fail)?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let file = match server.aof.keys() {
+        None => write_content(snapshot, file, job, config)?,
+        Some(keys) => {
+            let out = Encrypting::new(file, &keys).map_err(fail)?;
+            write_content(snapshot, out, job, config)?.finish().map_err(fail)?
+        }
+    };
+    file.sync_all().map_err(fail)?;
+    Ok(BaseFormat::Commands)
+}
+
+fn write_content<W: io::Write>(
+    snapshot: Snapshot,
+    out: W,
+    job: &Job,
+    config: &Config,
+) -> Result<W, String> {
+    let fail = |error: io::Error| format!("Error writing the base: {error}");
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
     if config.aof_timestamp_enabled {
         let mut mark = Vec::new();
         Marks::default().write_due((job.started_at / 1000) as u64, &mut mark);
@@ -152,9 +175,7 @@ fn write_base(
             written.map_err(fail)?;
         }
     }
-    let file = out.into_inner().map_err(|error| fail(error.into_error()))?;
-    file.sync_all().map_err(fail)?;
-    Ok(BaseFormat::Commands)
+    out.into_inner().map_err(|error| fail(error.into_error()))
 }
 
 /// Puts the new base in force, and what it replaces out of it.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_journal::{Lost, Offset, Reader, Slice};
+use rubine_persistence::encryption::{KeyRing, Place};
 use rubine_persistence::manifest::LogFile;
 
 use super::increment::{Durability, Increment};
@@ -155,38 +156,24 @@ impl Writer {
         if !is_expected {
             return Err("the log was closed".to_owned());
         }
-        if self.reader.is_some() {
-            let written = self.write_until(reader.position(), config);
-            // Only the last file of a log may be torn.
-            let synced = written.and_then(|()| self.sync().map_err(|error| error.to_string()));
-            if let Err(reason) = synced {
-                *aof.read_limit.lock() = Offset::MAX;
-                return Err(reason);
-            }
-        }
-        let begun = self.begin_increment(kind, config);
+        let written = self.write_until(reader.position(), config);
+        let begun = written.and_then(|()| self.begin_increment(kind, config));
         *aof.read_limit.lock() = Offset::MAX;
-        match begun {
-            Ok((file, increment)) => {
-                let closed = self.increment.as_ref().map_or(0, Increment::len);
-                if self.increment.is_none() {
-                    self.open(reader, increment);
-                } else {
-                    aof.facts.closed_bytes.fetch_add(closed, Ordering::Relaxed);
-                    self.reader = Some(reader);
-                    self.increment = Some(increment);
-                }
-                aof.facts.current_bytes.store(0, Ordering::Relaxed);
-                Ok(file)
-            }
-            Err(reason) => {
-                // The old increment goes on, with the new reader as well as with the old one.
-                if self.reader.is_some() {
-                    self.reader = Some(reader);
-                }
-                Err(reason)
-            }
+        let (file, increment) = begun?;
+        let closed = self.increment.as_ref().map_or(0, Increment::len);
+        if self.increment.is_none() {
+            self.open(reader, increment);
+        } else {
+            aof.facts.closed_bytes.fetch_add(closed, Ordering::Relaxed);
+            self.reader = Some(reader);
+            self.increment = Some(increment);
         }
+        aof.facts.current_bytes.store(0, Ordering::Relaxed);
+        Ok(file)
+    }
+
+    fn new_seal(&self) -> Option<(Arc<KeyRing>, Place)> {
+        self.server.aof.keys().map(|keys| (keys, Place::default()))
     }
 
     fn write_until(&mut self, until: Offset, config: &Config) -> Result<(), String> {
@@ -202,8 +189,13 @@ impl Writer {
         }
     }
 
-    /// Makes the file of the next increment. While the log has no base yet, the manifest does not know of it.
-    fn begin_increment(&self, kind: Kind, config: &Config) -> Result<(LogFile, Increment), String> {
+    /// Completes the increment and makes the next one. While the log has no base yet, the manifest does not know of it.
+    fn begin_increment(
+        &mut self,
+        kind: Kind,
+        config: &Config,
+    ) -> Result<(LogFile, Increment), String> {
+        let seal = self.new_seal();
         let mut directory = self.server.aof.directory.lock();
         let directory = super::opened(&mut directory, config)?;
         let mut manifest = directory.manifest.clone();
@@ -213,10 +205,22 @@ impl Writer {
         directory.create().map_err(fail)?;
         // What lies there was begun and never became part of the log.
         super::remove_if_there(&path).map_err(fail)?;
-        let increment = Increment::open(&path, config.aof_timestamp_enabled).map_err(fail)?;
-        if kind == Kind::Rewrite {
-            directory.replace(manifest).map_err(fail)?;
+        let increment = Increment::open(&path, config.aof_timestamp_enabled, seal).map_err(fail)?;
+        let finished = match &mut self.increment {
+            // Only the last file of a log may be torn, or not complete.
+            Some(old) => old.finish(),
+            None => Ok(()),
+        };
+        let installed = finished.and_then(|()| match kind {
+            Kind::Rewrite => directory.replace(manifest),
+            Kind::Start | Kind::Detached => Ok(()),
+        });
+        if let Err(error) = installed {
+            // The old increment goes on.
+            self.increment.iter_mut().for_each(Increment::reopen);
+            return Err(fail(error));
         }
+        advance(self.server, self.written);
         tracing::info!("Creating AOF incr file {} on background rewrite", file.shown());
         Ok((file, increment))
     }
@@ -280,6 +284,9 @@ impl Writer {
             std::thread::sleep(Duration::from_micros(sleep_us));
         }
         increment.set_marks(config.aof_timestamp_enabled);
+        // A file that was begun otherwise goes on as it was; the rewrite that new keys ask for replaces it.
+        let keys = aof.keys();
+        increment.set_keys(keys.as_ref());
         let waits = config.appendfsync == Appendfsync::Always;
         let spares_disk =
             config.no_appendfsync_on_rewrite && aof.rewrite_status().started_at.is_some();
