@@ -23,7 +23,8 @@ const EXPONENT_MAX: i32 = -32;
 
 /// A positive number as its decimal digits: `digits * 10^exponent`.
 pub(super) struct Digits {
-    digits: [u8; DIGITS_MAX],
+    /// ASCII, the highest place first.
+    places: [u8; DIGITS_MAX],
     count: usize,
     pub(super) exponent: i32,
 }
@@ -78,13 +79,13 @@ impl Digits {
         lower.fraction += 1;
         upper.fraction -= 1;
 
-        let mut digits = Self { digits: [0; DIGITS_MAX], count: 0, exponent: -power_exponent };
+        let mut digits = Self { places: [0; DIGITS_MAX], count: 0, exponent: -power_exponent };
         digits.generate(upper, upper.fraction - value.fraction, upper.fraction - lower.fraction);
         digits
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.digits[..self.count]
+        &self.places[..self.count]
     }
 
     /// Writes the digits of `upper`, until what is left of it is less than `room`: then they name a number between the
@@ -123,7 +124,7 @@ impl Digits {
     /// Adds a digit, unless it is a zero before the first.
     fn push(&mut self, digit: u64) {
         if digit != 0 || self.count != 0 {
-            self.digits[self.count] = b'0' + digit as u8;
+            self.places[self.count] = b'0' + digit as u8;
             self.count += 1;
         }
     }
@@ -134,7 +135,7 @@ impl Digits {
         let is_nearer =
             |rest: u64| rest + unit < distance || rest + unit - distance < distance - rest;
         while rest < distance && unit <= room - rest && is_nearer(rest) {
-            self.digits[self.count - 1] -= 1;
+            self.places[self.count - 1] -= 1;
             rest += unit;
         }
     }
