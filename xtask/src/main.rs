@@ -8,6 +8,7 @@ mod build;
 mod ci;
 mod clock;
 mod compat;
+mod diff;
 mod docs;
 mod e2e;
 mod fuzz;
@@ -39,6 +40,8 @@ enum Command {
     Bench(bench::Options),
     /// Lets the clients that people use do what they do every day
     E2e(e2e::Options),
+    /// Sends the same random commands to our server and to a real one, and compares
+    Diff(diff::Options),
     /// Sends random commands to a server
     Fuzz(fuzz::Options),
     /// All that must hold before a change is taken
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Compat(options) => compat::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::E2e(options) => e2e::run(&options),
+        Command::Diff(options) => diff::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     };

@@ -29,6 +29,26 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     parse_magnitude(text)
 }
 
+/// Reads an integer that is not negative as Redis reads cursors and stream IDs: what is not canonical goes through C's
+/// `strtoull`, which skips blanks, takes a sign, and counts negative ones from the other end.
+pub fn parse_u64_loosely(text: &[u8]) -> Option<u64> {
+    if let Some(number) = parse_i64(text) {
+        return u64::try_from(number).ok();
+    }
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let text = &text[text.iter().take_while(|it| is_blank(it)).count()..];
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    let add = |number: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    let number = digits.iter().try_fold(0, add).filter(|_| !digits.is_empty())?;
+    Some(if is_negative { number.wrapping_neg() } else { number })
+}
+
 /// Appends `value` in decimal.
 #[inline]
 pub fn write_i64(out: &mut Vec<u8>, value: i64) {
@@ -56,7 +76,7 @@ fn parse_magnitude(text: &[u8]) -> Option<u64> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{parse_i64, parse_u64, write_i64};
+    use super::{parse_i64, parse_u64, parse_u64_loosely, write_i64};
 
     #[test]
     fn only_canonical_integers_are_read() {
@@ -95,6 +115,13 @@ mod tests {
         assert_eq!(parse_u64(b"18446744073709551615"), Some(u64::MAX));
         assert_eq!(parse_u64(b"18446744073709551616"), None);
         assert_eq!(parse_u64(b"-1"), None);
+        assert_eq!(parse_u64_loosely(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse_u64_loosely(b"18446744073709551616"), None);
+        assert_eq!(parse_u64_loosely(b" +017"), Some(17));
+        assert_eq!(parse_u64_loosely(b"-01"), Some(u64::MAX));
+        for refused in [&b"-1"[..], b"", b" ", b"-", b"+ 1", b"1 ", b"0x1", b"1.0"] {
+            assert_eq!(parse_u64_loosely(refused), None);
+        }
     }
 
     proptest! {

@@ -33,9 +33,22 @@ struct Scenario {
     heavy: &'static [&'static str],
 }
 
-const SCENARIOS: [Scenario; 5] = [
+const SCENARIOS: [Scenario; 10] = [
     Scenario { name: "HGETALL 1M", prepare: hash, heavy: &["HGETALL", "hash"] },
     Scenario { name: "LRANGE 1M", prepare: list, heavy: &["LRANGE", "list", "0", "-1"] },
+    Scenario { name: "SMEMBERS 1M", prepare: sets, heavy: &["SMEMBERS", "a"] },
+    Scenario { name: "ZRANGE 1M", prepare: sorted_sets, heavy: &["ZRANGE", "a", "0", "-1"] },
+    Scenario { name: "SUNIONSTORE 1M", prepare: sets, heavy: &["SUNIONSTORE", "to", "a", "b"] },
+    Scenario {
+        name: "ZUNIONSTORE 1M",
+        prepare: sorted_sets,
+        heavy: &["ZUNIONSTORE", "to", "2", "a", "b"],
+    },
+    Scenario {
+        name: "ZREMRANGE 1M",
+        prepare: sorted_sets,
+        heavy: &["ZREMRANGEBYRANK", "a", "1", "-2"],
+    },
     Scenario { name: "KEYS of 2M", prepare: keys, heavy: &["KEYS", "*"] },
     Scenario { name: "DEL 1M fields", prepare: hash, heavy: &["DEL", "hash"] },
     Scenario { name: "FLUSHALL 2M", prepare: keys, heavy: &["FLUSHALL"] },
@@ -167,4 +180,33 @@ fn list(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
     fill(address, 0..bench.scaled(ELEMENTS), |number| {
         vec!["RPUSH".to_owned(), "list".to_owned(), format!("job:{number:09}")]
     })
+}
+
+/// Two sets that have half of their members in common.
+fn sets(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
+    for (key, start) in [("a", 0), ("b", 1)] {
+        let first = bench.scaled(ELEMENTS) / 2 * start;
+        fill(address, first..first + bench.scaled(ELEMENTS), |number| {
+            vec!["SADD".to_owned(), key.to_owned(), format!("member:{number:09}")]
+        })?;
+    }
+    Ok(())
+}
+
+/// As `sets`, with scores in no order of the members.
+fn sorted_sets(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
+    const PRIME: u64 = 2_654_435_761;
+    for (key, start) in [("a", 0), ("b", 1)] {
+        let first = bench.scaled(ELEMENTS) / 2 * start;
+        fill(address, first..first + bench.scaled(ELEMENTS), |number| {
+            let score = number.wrapping_mul(PRIME) % 1_000_000;
+            vec![
+                "ZADD".to_owned(),
+                key.to_owned(),
+                score.to_string(),
+                format!("member:{number:09}"),
+            ]
+        })?;
+    }
+    Ok(())
 }

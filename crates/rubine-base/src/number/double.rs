@@ -7,6 +7,8 @@ use std::io::Write;
 use self::digits::Digits;
 use super::{DIGITS_MAX, parse_i64};
 
+/// Integers up to here have the same text by their digits.
+const INTEGER_PLAIN_MAX: f64 = 1e6;
 /// Integral values up to here are written as integers.
 const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
 /// Longest text: a sign, a zero, a point, six zeros and as many digits as a double can have.
@@ -94,6 +96,20 @@ impl DoubleText {
             }
             write(&Digits::of(value.abs()), &mut text);
         }
+        text
+    }
+
+    /// As [`Self::of`], but integers are written like other numbers: with an exponent if they are long.
+    pub fn of_digits(value: f64) -> Self {
+        let is_long_integer = INTEGER_PLAIN_MAX < value.abs() && value.is_finite();
+        if !is_long_integer {
+            return Self::of(value);
+        }
+        let mut text = Self { bytes: [0; TEXT_BYTES_MAX], len: 0 };
+        if value < 0.0 {
+            text.push(b"-");
+        }
+        write(&Digits::of(value.abs()), &mut text);
         text
     }
 

@@ -1,6 +1,6 @@
 //! Commands that look fields up: HGET, HMGET, HEXISTS, HLEN, HSTRLEN and HSCAN. Never changes a hash.
 
-use rubine_base::number::parse_u64;
+use rubine_base::number::parse_u64_loosely;
 use rubine_resp::writer::Reply;
 use rubine_structures::trie::Element;
 
@@ -134,7 +134,7 @@ pub(super) const HSCAN: Command = Command::new("HSCAN", hscan)
     .key("RO ACCESS");
 
 fn hscan(cx: &mut Context<'_, '_>) -> CommandResult {
-    let cursor = parse_u64(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = parse_u64_loosely(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let sight = Sight::of(cx);
     let Some(hash) = find(&mut cx.keys, cx.args.key(1))? else {
         // Nothing is said about wrong options then, as in Redis.

@@ -44,13 +44,22 @@ impl Conditions {
         if self.contains(opposite) { Err(CommandError::Syntax) } else { Ok(true) }
     }
 
-    /// Whether they hold.
-    fn allow(self, hash: Option<&Hash>, args: Args<'_>, fields: FieldList, sight: Sight) -> bool {
+    /// Whether those on the key hold.
+    fn allow_key(self, is_there: bool) -> bool {
+        !self.contains(if is_there { Self::NX } else { Self::XX })
+    }
+
+    /// Whether those on the fields hold.
+    fn allow_fields(
+        self,
+        hash: Option<&Hash>,
+        args: Args<'_>,
+        fields: FieldList,
+        sight: Sight,
+    ) -> bool {
         let is_there = |index| hash.is_some_and(|hash| sight.get(hash, args.at(index)).is_some());
         let mut indexes = (fields.first..args.len()).step_by(2);
-        let refused = if hash.is_some() { Self::NX } else { Self::XX };
-        !self.contains(refused)
-            && (!self.contains(Self::FNX) || !indexes.clone().any(is_there))
+        (!self.contains(Self::FNX) || !indexes.clone().any(is_there))
             && (!self.contains(Self::FXX) || indexes.all(is_there))
     }
 }
@@ -90,10 +99,15 @@ fn hsetex(cx: &mut Context<'_, '_>) -> CommandResult {
         }
     }
     let fields = FieldList::behind(args, keyword, 2, NUMFIELDS)?;
-    let deadline = deadline_in(cx, expiry)?;
     let sight = Sight::of(cx);
+    // As in Redis, a time is looked at only if the key is as it should be.
+    if !conditions.allow_key(find_mut(&mut cx.keys, key)?.is_some()) {
+        cx.reply.integer(0);
+        return Ok(());
+    }
+    let deadline = deadline_in(cx, expiry)?;
     let hash = find_mut(&mut cx.keys, key)?;
-    if !conditions.allow(hash.as_deref(), args, fields, sight) {
+    if !conditions.allow_fields(hash.as_deref(), args, fields, sight) {
         cx.reply.integer(0);
         return Ok(());
     }
@@ -220,8 +234,9 @@ fn hgetex(cx: &mut Context<'_, '_>) -> CommandResult {
         }
     }
     let fields = FieldList::behind(args, keyword, 1, NUMFIELDS)?;
-    let deadline = deadline_in(cx, expiry)?;
     let sight = Sight::of(cx);
+    find(&mut cx.keys, key)?;
+    let deadline = deadline_in(cx, expiry)?;
     let hash = find(&mut cx.keys, key)?;
     if expiry == Expiry::Unsaid || hash.is_none() {
         cx.reply.array(fields.count);

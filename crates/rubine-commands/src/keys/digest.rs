@@ -128,7 +128,7 @@ impl ValueDigest {
                 cursor.next_slice(ITEMS_PER_STEP, BYTES_PER_STEP, |member, score| {
                     let mut element = Digest::default();
                     element.chain(member);
-                    element.chain(DoubleText::of(score).as_bytes());
+                    element.chain(DoubleText::of_digits(score).as_bytes());
                     digest.add(&element.0);
                 })
             }

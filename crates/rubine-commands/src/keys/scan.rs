@@ -2,7 +2,7 @@
 //! number of records.
 
 use rubine_base::glob;
-use rubine_base::number::parse_u64;
+use rubine_base::number::parse_u64_loosely;
 use rubine_keyspace::{ScanCursor, Snapshot};
 use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::value::Type;
@@ -203,7 +203,7 @@ const SCAN: Command = Command::new("SCAN", scan)
 const SCAN_RECORDS_MAX: usize = 16 * 1024;
 
 fn scan(cx: &mut Context<'_, '_>) -> CommandResult {
-    let cursor = parse_u64(cx.args.at(1)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = parse_u64_loosely(cx.args.at(1)).ok_or(CommandError::InvalidCursor)?;
     let options = ScanOptions::parse(cx.args)?;
     let mut names = Names::default();
     let mut due = Names::default();

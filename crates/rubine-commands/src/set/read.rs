@@ -1,7 +1,7 @@
 //! Commands that look at one set: SCARD, SISMEMBER, SMISMEMBER, SMEMBERS, SSCAN, and the stream that writes what is too
 //! much to be written at once. Never changes a set.
 
-use rubine_base::number::parse_u64;
+use rubine_base::number::parse_u64_loosely;
 use rubine_resp::writer::{Progress, Reply, Stream};
 use rubine_structures::set::{Member, Set, SetWalk};
 
@@ -99,7 +99,7 @@ pub(super) const SSCAN: Command = Command::new("SSCAN", sscan)
     .key("RO ACCESS");
 
 fn sscan(cx: &mut Context<'_, '_>) -> CommandResult {
-    let cursor = parse_u64(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = parse_u64_loosely(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(set) = find(&mut cx.keys, cx.args.key(1))? else {
         // Nothing is said about wrong options then, as in Redis.
         cx.reply.array(2);

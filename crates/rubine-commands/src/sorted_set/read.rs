@@ -1,6 +1,6 @@
 //! Commands that look members up: ZSCORE, ZMSCORE, ZCARD, ZRANK, ZREVRANK and ZSCAN. Never changes a set.
 
-use rubine_base::number::{DoubleText, parse_u64};
+use rubine_base::number::{DoubleText, parse_u64_loosely};
 use rubine_structures::sorted_set::{Direction, Encoding};
 
 use super::find;
@@ -136,7 +136,7 @@ pub(super) const ZSCAN: Command = Command::new("ZSCAN", zscan)
     .key("RO ACCESS");
 
 fn zscan(cx: &mut Context<'_, '_>) -> CommandResult {
-    let cursor = parse_u64(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = parse_u64_loosely(cx.args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let key = cx.key(1);
     let Some(set) = find(&mut cx.keys, key)? else {
         // Nothing is said about wrong options then, as in Redis.

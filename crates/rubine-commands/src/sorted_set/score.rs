@@ -15,6 +15,7 @@ use crate::event::Event;
 
 const NX_AND_XX: CommandError =
     CommandError::text("ERR XX and NX options at the same time are not compatible");
+const OPTIONS: [&str; 6] = ["NX", "XX", "CH", "INCR", "GT", "LT"];
 const GT_LT_NX: CommandError =
     CommandError::text("ERR GT, LT, and/or NX options at the same time are not compatible");
 const INCR_OF_MANY: CommandError =
@@ -71,6 +72,10 @@ pub(super) const ZINCRBY: Command = Command::new("ZINCRBY", zincrby)
 
 fn zincrby(cx: &mut Context<'_, '_>) -> CommandResult {
     const FIRST: usize = 2;
+    // Redis takes the options of ZADD here too, and then finds that the pair is not complete.
+    if OPTIONS.iter().any(|option| cx.args.at(FIRST).eq_ignore_ascii_case(option.as_bytes())) {
+        return Err(CommandError::Syntax);
+    }
     let conditions = Conditions { increments: true, ..Conditions::default() };
     check_scores(cx.args, FIRST)?;
     let key = cx.key(1);

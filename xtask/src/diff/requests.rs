@@ -1,0 +1,349 @@
+//! Random requests for all data commands, by the syntax that COMMAND DOCS gives: what an argument is called says what to
+//! put there. Sends nothing.
+
+use rubine_base::random::Random;
+use rubine_testing::value::Value;
+
+use super::words;
+
+/// How deep arguments nest before the rest is left out, and how often one that may repeat does.
+const DEPTH_MAX: usize = 8;
+const REPEATS_MAX: u64 = 4;
+
+/// One request in so many is spoilt, and one value in so many is an odd one.
+const SPOILT_ONE_IN: u64 = 10;
+const ODD_ONE_IN: u64 = 24;
+
+/// Groups of commands whose replies follow from the requests alone.
+const GROUPS: &[&str] = &[
+    "string",
+    "list",
+    "set",
+    "sorted-set",
+    "hash",
+    "stream",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "generic",
+];
+
+/// Commands that cannot be compared: they are about the server, or the time, or talk to a third one.
+const LEFT_OUT: &[&str] = &[
+    "MIGRATE",
+    "WAIT",
+    "WAITAOF",
+    "OBJECT FREQ",
+    "OBJECT IDLETIME",
+    "OBJECT REFCOUNT",
+    "OBJECT HELP",
+    "XGROUP HELP",
+    "XINFO HELP",
+    "PFSELFTEST",
+    "PFDEBUG",
+    "RESTORE",
+    "CLUSTERSCAN",
+];
+
+/// Further requests, which are about databases and transactions.
+const OTHERS: &[&str] = &[
+    "MULTI",
+    "MULTI",
+    "EXEC",
+    "EXEC",
+    "EXEC",
+    "DISCARD",
+    "SELECT 0",
+    "SELECT 0",
+    "SELECT 1",
+    "SWAPDB 0 1",
+    "DBSIZE",
+    "FLUSHDB",
+    "WATCH s0 l0",
+    "UNWATCH",
+    "HELLO 2",
+    "HELLO 3",
+];
+
+/// One request, as words.
+pub(super) type Request = Vec<Vec<u8>>;
+
+#[derive(Debug)]
+struct Argument {
+    name: String,
+    kind: Kind,
+    token: Option<String>,
+    is_optional: bool,
+    repeats: bool,
+    repeats_token: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Key,
+    PureToken,
+    OneOf(Vec<Argument>),
+    Block(Vec<Argument>),
+    Value,
+}
+
+/// A command, or one of a container's.
+#[derive(Debug)]
+pub(super) struct Command {
+    pub(super) name: Vec<String>,
+    group: String,
+    arguments: Vec<Argument>,
+}
+
+/// A request as it is written: words with blanks between them.
+pub(super) fn line(text: &str) -> Request {
+    text.split(' ').map(|word| word.as_bytes().to_vec()).collect()
+}
+
+/// What requests are made of.
+#[derive(Debug)]
+pub(super) struct Grammar {
+    commands: Vec<Command>,
+}
+
+impl Grammar {
+    /// What the documents of one server describe and another, which has the commands of `known`, understands.
+    pub(super) fn new(docs: &Value, known: &[String]) -> Self {
+        let mut commands = Vec::new();
+        add_commands(docs, &[], "", &mut commands);
+        commands.retain(|it| {
+            let full = it.name.join(" ");
+            GROUPS.contains(&it.group.as_str())
+                && !LEFT_OUT.contains(&full.as_str())
+                && known.contains(&it.name[0])
+        });
+        Self { commands }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// A sequence of requests: a few groups of commands, so that they meet, on small and on large forms.
+    pub(super) fn sequence(&self, random: &mut Random, len: usize) -> Vec<Request> {
+        let mut sequence = vec![];
+        if random.below(2) == 0 {
+            sequence.push(line("HELLO 3"));
+        }
+        if random.below(2) == 0 {
+            sequence.extend(words::SMALL_LIMITS.iter().map(|it| line(it)));
+        }
+        let group_count = 1 + random.below(3);
+        let groups: Vec<&str> = match random.below(4) {
+            0 => GROUPS.to_vec(),
+            _ => (0..group_count).map(|_| pick(random, GROUPS)).collect(),
+        };
+        let chosen: Vec<&Command> =
+            self.commands.iter().filter(|it| groups.contains(&it.group.as_str())).collect();
+        while sequence.len() < len && !chosen.is_empty() {
+            if random.below(14) == 0 {
+                sequence.push(line(pick(random, OTHERS)));
+                continue;
+            }
+            let command = chosen[random.below(chosen.len() as u64) as usize];
+            let request = command.request(random);
+            if is_comparable(&request) {
+                sequence.push(request);
+            }
+        }
+        // What was begun is ended, so that the state can be looked at.
+        sequence.extend([line("EXEC"), line("SELECT 0")]);
+        sequence
+    }
+}
+
+impl Command {
+    fn request(&self, random: &mut Random) -> Request {
+        let mut request: Request = self.name.iter().map(|it| it.clone().into_bytes()).collect();
+        let name_count = request.len();
+        let mut writer = Writer { command: self, random, request: &mut request, announced: None };
+        writer.write_all(&self.arguments, DEPTH_MAX);
+        if random.below(SPOILT_ONE_IN) == 0 {
+            spoil(&mut request, name_count, random);
+        }
+        request
+    }
+
+    fn is(&self, names: &[&str]) -> bool {
+        names.contains(&self.name[0].as_str())
+    }
+}
+
+/// Writes the arguments of one request.
+struct Writer<'a> {
+    command: &'a Command,
+    random: &'a mut Random,
+    request: &'a mut Request,
+    /// How many arguments a number of keys or fields has announced.
+    announced: Option<u64>,
+}
+
+impl Writer<'_> {
+    fn write_all(&mut self, arguments: &[Argument], depth: usize) {
+        for argument in arguments {
+            if depth == 0 || (argument.is_optional && self.random.below(5) < 3) {
+                continue;
+            }
+            let times = match (argument.repeats, self.announced) {
+                (true, Some(count)) => count,
+                (true, None) => 1 + self.random.below(REPEATS_MAX),
+                (false, _) => 1,
+            };
+            for time in 0..times {
+                if let Some(token) = &argument.token
+                    && (time == 0 || argument.repeats_token)
+                {
+                    self.request.push(token.clone().into_bytes());
+                }
+                self.write_one(argument, depth);
+            }
+            let ends_announcement =
+                argument.repeats && !argument.name.contains("key") || self.command.is(&["MSETEX"]);
+            if ends_announcement {
+                self.announced = None;
+            }
+        }
+    }
+
+    fn write_one(&mut self, argument: &Argument, depth: usize) {
+        match &argument.kind {
+            Kind::PureToken => {}
+            Kind::Block(arguments) => self.write_all(arguments, depth - 1),
+            Kind::OneOf(arguments) if arguments.is_empty() => {}
+            Kind::OneOf(arguments) => {
+                let index = self.random.below(arguments.len() as u64) as usize;
+                self.write_all(&arguments[index..=index], depth - 1);
+            }
+            Kind::Key => {
+                let key = words::key(&self.command.group, self.random);
+                self.request.push(key);
+            }
+            Kind::Value if argument.name.starts_with("num") && argument.name != "num-matches" => {
+                let count = 1 + self.random.below(3);
+                self.announced = Some(count);
+                self.request.push(count.to_string().into_bytes());
+            }
+            Kind::Value => {
+                let command = self.command.name.join(" ");
+                let word = match self.random.below(ODD_ONE_IN) {
+                    0 => words::odd(self.random),
+                    _ => words::value(&argument.name, &command, &self.command.group, self.random),
+                };
+                self.request.push(word);
+            }
+        }
+    }
+}
+
+/// Whether two servers must give the same reply, and give one at all, soon.
+fn is_comparable(request: &Request) -> bool {
+    /// A reply repeats as many elements as are asked for.
+    const REPETITIONS_MIN: i64 = -1000;
+    let name = String::from_utf8_lossy(&request[0]).to_uppercase();
+    let numbers =
+        || request[1..].iter().filter_map(|it| std::str::from_utf8(it).ok()?.parse::<f64>().ok());
+    let has = |word: &[u8]| request.iter().any(|it| it.eq_ignore_ascii_case(word));
+    let waits = has(b"BLOCK") || name.starts_with('B') && !name.starts_with("BIT");
+    match name.as_str() {
+        name if name.ends_with("RANDMEMBER") || name == "HRANDFIELD" => {
+            numbers().all(|it| REPETITIONS_MIN as f64 <= it)
+        }
+        // Valkey takes an index for one of 32 bits.
+        "LSET" | "LINDEX" => numbers().all(|it| it.abs() < f64::from(i32::MAX)),
+        // Identifiers by the clock differ.
+        "XADD" => !has(b"*"),
+        _ if falls_due_soon(&name, request) => false,
+        // Whoever waits waits for ever, or for too long.
+        _ if waits => numbers().all(|it| it != 0.0 && it < 20.0),
+        _ => true,
+    }
+}
+
+/// Whether something falls due while a sequence is played: on one server earlier than on the other.
+fn falls_due_soon(name: &str, request: &Request) -> bool {
+    /// Seconds or milliseconds.
+    const SOON: i64 = 100;
+    let is_soon = |word: &Vec<u8>| {
+        let number = std::str::from_utf8(word).ok().and_then(|it| it.trim().parse::<i64>().ok());
+        number.is_some_and(|it| 0 < it && it < SOON)
+    };
+    let is_unit =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"EX") || word.eq_ignore_ascii_case(b"PX");
+    let has_time = name.ends_with("EXPIRE") || name.ends_with("SETEX");
+    let is_behind_unit = request.windows(2).any(|pair| is_unit(&pair[0]) && is_soon(&pair[1]));
+    is_behind_unit || has_time && request.get(2).is_some_and(is_soon)
+}
+
+/// Changes something behind the name.
+fn spoil(request: &mut Request, name_count: usize, random: &mut Random) {
+    let count = request.len().saturating_sub(name_count) as u64;
+    if count == 0 {
+        request.push(words::odd(random));
+        return;
+    }
+    let index = name_count + random.below(count) as usize;
+    let other = name_count + random.below(count) as usize;
+    match random.below(8) {
+        0 => drop(request.remove(index)),
+        1 => request.truncate(index),
+        2 => request.swap(index, other),
+        3 => request.insert(index, request[other].clone()),
+        4 => request.insert(index, words::odd(random)),
+        5 => request[index] = words::any_key(random),
+        _ => request[index] = words::odd(random),
+    }
+}
+
+fn add_commands(docs: &Value, parents: &[String], group: &str, commands: &mut Vec<Command>) {
+    for pair in docs.as_elements().unwrap_or_default().chunks_exact(2) {
+        let full = pair[0].as_text().unwrap_or_default().to_uppercase();
+        let own = full.rsplit('|').next().unwrap_or_default().to_owned();
+        let name = [parents, &[own]].concat();
+        let group = field(&pair[1], "group").and_then(Value::as_text).unwrap_or(group.to_owned());
+        if let Some(subcommands) = field(&pair[1], "subcommands") {
+            add_commands(subcommands, &name, &group, commands);
+            continue;
+        }
+        let arguments = field(&pair[1], "arguments").map(arguments).unwrap_or_default();
+        commands.push(Command { name, group, arguments });
+    }
+}
+
+fn field<'a>(map: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut pairs = map.as_elements()?.chunks_exact(2);
+    pairs.find(|pair| pair[0].as_bytes() == Some(name.as_bytes())).map(|pair| &pair[1])
+}
+
+fn arguments(list: &Value) -> Vec<Argument> {
+    list.as_elements().unwrap_or_default().iter().map(argument).collect()
+}
+
+fn argument(description: &Value) -> Argument {
+    let text = |name: &str| field(description, name).and_then(Value::as_text);
+    let nested = || field(description, "arguments").map(arguments).unwrap_or_default();
+    let flags = field(description, "flags").and_then(Value::as_elements).unwrap_or_default();
+    let has = |flag: &str| flags.iter().any(|it| it.as_text().as_deref() == Some(flag));
+    Argument {
+        name: text("name").unwrap_or_default(),
+        kind: match text("type").unwrap_or_default().as_str() {
+            "key" => Kind::Key,
+            "pure-token" => Kind::PureToken,
+            "oneof" => Kind::OneOf(nested()),
+            "block" => Kind::Block(nested()),
+            _ => Kind::Value,
+        },
+        token: text("token"),
+        is_optional: has("optional"),
+        repeats: has("multiple"),
+        repeats_token: has("multiple_token"),
+    }
+}
+
+fn pick<T: Copy>(random: &mut Random, all: &[T]) -> T {
+    all[random.below(all.len() as u64) as usize]
+}
