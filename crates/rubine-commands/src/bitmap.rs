@@ -3,14 +3,12 @@
 
 use rubine_base::number::parse_i64;
 use rubine_keyspace::Key;
-use rubine_structures::record::ValueMut;
-use rubine_structures::table::RecordMut;
-use rubine_structures::value::{Value, ValueRef};
+use rubine_structures::value::Value;
 
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::string::{part, store};
+use crate::string::store;
 
 mod bit;
 mod combine;
@@ -60,28 +58,4 @@ fn create(
     change(&mut bytes);
     store(cx, key, Value::raw(bytes), None);
     Ok(())
-}
-
-/// Lets `change` work on a string, with zeros behind it if it is shorter than `len`.
-fn edit(
-    mut record: RecordMut<'_>,
-    len: usize,
-    change: impl FnOnce(&mut [u8]),
-) -> Result<(), CommandError> {
-    if is_raw(&record)
-        && let ValueMut::Bytes(bytes) = record.value_mut()
-        && len <= bytes.len()
-    {
-        change(bytes);
-        return Ok(());
-    }
-    part::edit(record, len, |bytes| {
-        bytes.resize(bytes.len().max(len), 0);
-        change(bytes);
-    })
-}
-
-/// Whether a string is reported as edited in place. One that a command for bits has written to is, changed or not.
-fn is_raw(record: &RecordMut<'_>) -> bool {
-    matches!(record.get().value(), ValueRef::Bytes { raw: true, .. } | ValueRef::Shared(_))
 }

@@ -67,6 +67,7 @@ events! {
     MOVE_TO = GENERIC "move_to";
     NEW = NEW "new";
     PERSIST = GENERIC "persist";
+    PFADD = STRING "pfadd";
     RENAME_FROM = GENERIC "rename_from";
     RENAME_TO = GENERIC "rename_to";
     RESTORE = GENERIC "restore";
@@ -74,8 +75,8 @@ events! {
     RPUSH = LIST "rpush";
     SADD = SET "sadd";
     SDIFFSTORE = SET "sdiffstore";
-    SETBIT = STRING "setbit";
     SET = STRING "set";
+    SETBIT = STRING "setbit";
     SETRANGE = STRING "setrange";
     SINTERSTORE = SET "sinterstore";
     SPOP = SET "spop";

@@ -15,6 +15,7 @@ mod execute;
 mod expiry;
 mod geo;
 mod hash;
+mod hyperloglog;
 mod keys;
 mod limits;
 mod list;

@@ -1,7 +1,7 @@
 //! All data commands, by family. Lists what the family files declare, nothing else.
 
 use crate::command::{Command, Group};
-use crate::{bitmap, geo, hash, keys, list, set, sorted_set, stream, string};
+use crate::{bitmap, geo, hash, hyperloglog, keys, list, set, sorted_set, stream, string};
 
 /// The commands of one group.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: Group::Geo, commands: geo::COMMANDS },
     Family { group: Group::Bitmap, commands: bitmap::COMMANDS },
     Family { group: Group::Stream, commands: stream::COMMANDS },
+    Family { group: Group::HyperLogLog, commands: hyperloglog::COMMANDS },
 ];
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 pub mod bitmap;
 pub mod geohash;
 pub mod hash;
+pub mod hyperloglog;
 pub mod list;
 pub mod ordered_map;
 pub mod pack;

@@ -260,7 +260,7 @@ impl InProcess {
             }
             let (_, command) = self.commands.get(&*name).expect("only commands are journalled");
             let command = subcommand(command, &args);
-            let is_write = command.spec.flags.contains(Flags::WRITE);
+            let is_write = command.spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
             assert!(is_write, "{name} was journalled though it does not write");
             let call = Call {
                 command,

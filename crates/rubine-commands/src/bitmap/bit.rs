@@ -3,12 +3,13 @@
 use rubine_base::number::parse_i64;
 use rubine_structures::bitmap::{bit, set_bit};
 
-use super::{bit_offset, create, edit, is_raw};
+use super::{bit_offset, create};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
 use crate::string::expect_string;
+use crate::string::part::{edit_within, is_raw};
 
 pub(super) const SETBIT: Command = Command::new("SETBIT", setbit)
     .summary("Sets or clears a bit of the string under a key, and returns what it was.")
@@ -38,8 +39,9 @@ fn setbit(cx: &mut Context<'_, '_>) -> CommandResult {
     let string = expect_string(record.get())?;
     let was_on = bit(&string.text(), offset);
     let is_change = was_on != is_on || string.len() < len;
+    // A string that a bit was set in is reported as edited, whatever the bit was.
     if is_change || !is_raw(&record) {
-        edit(record, len, |bytes| set_bit(bytes, offset, is_on))?;
+        edit_within(record, len, |bytes| set_bit(bytes, offset, is_on))?;
     }
     if is_change {
         cx.touched(key, Event::SETBIT);

@@ -4,11 +4,12 @@ use rubine_base::number::parse_i64;
 use rubine_structures::bitmap::{Field, Overflow};
 use smallvec::SmallVec;
 
-use super::{bit_offset, create, edit};
+use super::{bit_offset, create};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
+use crate::string::part::edit_within;
 use crate::string::{StringRef, expect_string};
 
 pub(super) const BITFIELD: Command = Command::new("BITFIELD", bitfield)
@@ -157,7 +158,7 @@ fn write(cx: &mut Context<'_, '_>, steps: &[Step], len: usize) -> CommandResult 
     match cx.keys.find_mut(key) {
         Some(record) => {
             let grows = expect_string(record.get())?.len() < len;
-            edit(record, len, |bytes| run(bytes, grows))?;
+            edit_within(record, len, |bytes| run(bytes, grows))?;
         }
         None => create(cx, key, len, |bytes| run(bytes, true))?,
     }

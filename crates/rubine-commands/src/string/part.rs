@@ -107,6 +107,30 @@ pub(crate) fn edit(
     Ok(())
 }
 
+/// As [`edit`], for a change of bytes where they lie: of a short string too. There are zeros behind it if it is shorter than `len`.
+pub(crate) fn edit_within(
+    mut record: RecordMut<'_>,
+    len: usize,
+    change: impl FnOnce(&mut [u8]),
+) -> Result<(), CommandError> {
+    if is_raw(&record)
+        && let ValueMut::Bytes(bytes) = record.value_mut()
+        && len <= bytes.len()
+    {
+        change(bytes);
+        return Ok(());
+    }
+    edit(record, len, |bytes| {
+        bytes.resize(bytes.len().max(len), 0);
+        change(bytes);
+    })
+}
+
+/// Whether a string is reported as edited in place.
+pub(crate) fn is_raw(record: &RecordMut<'_>) -> bool {
+    matches!(record.get().value(), ValueRef::Bytes { raw: true, .. } | ValueRef::Shared(_))
+}
+
 /// Makes room for `len` bytes in all, and for more of the same if the buffer has to grow.
 fn reserve_for(bytes: &mut Vec<u8>, len: usize) -> Result<(), CommandError> {
     // A small string doubles; a large one grows by an eighth, so that it never wastes much.

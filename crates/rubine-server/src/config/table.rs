@@ -46,7 +46,6 @@ const THP: &str = "huge pages are left to the system so far";
 const TITLE: &str = "the title of the process is left alone so far";
 const TLS: &str = "there is no TLS yet";
 const TRACKING: &str = "there is no client-side caching yet";
-const TYPES: &str = "this data type is not there yet";
 const WATCHDOG: &str = "there is no watchdog yet";
 
 // Why a directive cannot mean anything here.
@@ -262,7 +261,7 @@ directives! {
         "zset-max-listpack-entries".alias("zset-max-ziplist-entries").number(0, LONG);
     zset_max_listpack_value: usize = 64,
         "zset-max-listpack-value".alias("zset-max-ziplist-value").memory(0, LONG);
-    hll_sparse_max_bytes: usize = 3000, "hll-sparse-max-bytes".memory(0, LONG).not_yet(TYPES);
+    hll_sparse_max_bytes: usize = 3000, "hll-sparse-max-bytes".memory(0, LONG);
     stream_node_max_bytes: usize = 4096, "stream-node-max-bytes".memory(0, LONG);
     stream_node_max_entries: u64 = 100, "stream-node-max-entries".number(0, LONG);
 

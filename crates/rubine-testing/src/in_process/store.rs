@@ -237,7 +237,7 @@ fn check_effects(call: &Call<'_>, result: &CommandResult, changes: &Changes, eff
     let is_without_trace = changes.dirty == 0 && own_count == 0;
     let command = || shown(call.args);
     assert!(result.is_ok() || is_without_trace, "{} failed and left something", command());
-    let may_write = call.command.spec.flags.contains(Flags::WRITE);
+    let may_write = call.command.spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE);
     assert!(may_write || is_without_trace, "{} only reads", command());
     // Who waits for entries of a group has become one of its consumers.
     let waits_in_vain =
