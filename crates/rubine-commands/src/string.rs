@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Deref;
+use std::sync::Arc;
 
 use rubine_base::SharedBytes;
 use rubine_keyspace::Key;
@@ -81,6 +82,11 @@ impl<'a> StringRef<'a> {
         }
     }
 
+    /// Whether it lies outside its record, so that a handle is not a copy.
+    pub(crate) fn is_long(self) -> bool {
+        matches!(self.0, ValueRef::Shared(_))
+    }
+
     /// The string, to be kept.
     pub(crate) fn handle(self) -> StringHandle {
         match self.0 {
@@ -99,6 +105,17 @@ impl<'a> StringRef<'a> {
 pub(crate) enum StringHandle {
     Short(Vec<u8>),
     Long(SharedBytes),
+}
+
+impl StringHandle {
+    /// Whether the string is surely the same: what is long is compared by where it lies.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Short(bytes), Self::Short(other)) => bytes == other,
+            (Self::Long(bytes), Self::Long(other)) => Arc::ptr_eq(bytes, other),
+            _ => false,
+        }
+    }
 }
 
 impl Default for StringHandle {

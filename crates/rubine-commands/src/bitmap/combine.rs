@@ -1,11 +1,12 @@
 //! BITOP: bitwise operations on several strings, stored as another one. A source never changes, unless it is
-//! the destination too.
+//! the destination too; long ones are combined without the locks.
 
 use rubine_structures::bitmap::{Operation, combine};
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -27,6 +28,9 @@ pub(super) const BITOP: Command = Command::new("BITOP", bitop)
 /// Sources that are kept track of without an allocation.
 const SOURCES_INLINE: usize = 16;
 
+/// Bytes that are combined in the time of a step of a computation.
+const COMBINED_PER_STEP: usize = 1024;
+
 fn bitop(cx: &mut Context<'_, '_>) -> CommandResult {
     let (operation, name) = operation_of(cx.args.at(1))?;
     let source_count = cx.args.len() - 3;
@@ -47,8 +51,8 @@ fn bitop(cx: &mut Context<'_, '_>) -> CommandResult {
         sources.push(string.map_or_else(StringHandle::default, StringRef::handle));
     }
 
-    let result = combined(operation, &sources)?;
-    drop(sources);
+    let Some(result) = cx.compute(Combination { operation, sources }) else { return Ok(()) };
+    let result = result.ok_or(CommandError::StringTooLong)?;
     let key = cx.key(2);
     let len = result.len();
     if len > 0 {
@@ -61,14 +65,35 @@ fn bitop(cx: &mut Context<'_, '_>) -> CommandResult {
     Ok(())
 }
 
-/// What comes out. It is as long as the longest source.
-fn combined(operation: Operation, sources: &[StringHandle]) -> Result<Vec<u8>, CommandError> {
-    let sources: SmallVec<[&[u8]; SOURCES_INLINE]> = sources.iter().map(|it| &**it).collect();
-    let len = sources.iter().map(|source| source.len()).max().unwrap_or(0);
-    let mut result = Vec::new();
-    result.try_reserve_exact(len).map_err(|_| CommandError::StringTooLong)?;
-    combine(operation, &sources, 0, len, &mut result);
-    Ok(result)
+/// Strings to be combined. The result is as long as the longest.
+struct Combination {
+    operation: Operation,
+    sources: SmallVec<[StringHandle; SOURCES_INLINE]>,
+}
+
+impl Computation for Combination {
+    /// `None` if there is not so much memory.
+    type Output = Option<Vec<u8>>;
+
+    fn steps(&self) -> u64 {
+        let bytes: usize = self.sources.iter().map(|source| source.len()).sum();
+        (bytes / COMBINED_PER_STEP) as u64
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let mut sources = self.sources.iter().zip(&other.sources);
+        sources.all(|(source, other)| source.is_same(other))
+    }
+
+    fn compute(&self) -> Self::Output {
+        let sources: SmallVec<[&[u8]; SOURCES_INLINE]> =
+            self.sources.iter().map(|it| &**it).collect();
+        let len = sources.iter().map(|source| source.len()).max().unwrap_or(0);
+        let mut result = Vec::new();
+        result.try_reserve_exact(len).ok()?;
+        combine(self.operation, &sources, 0, len, &mut result);
+        Some(result)
+    }
 }
 
 /// The operation of this name, in capitals or not.

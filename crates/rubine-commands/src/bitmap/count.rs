@@ -1,4 +1,5 @@
-//! Commands that look through a range of bits: BITCOUNT, BITPOS. They change nothing.
+//! Commands that look through a range of bits: BITCOUNT, BITPOS. They change nothing, and
+//! look through a long string without its lock.
 
 use std::ops::Range;
 
@@ -6,9 +7,10 @@ use rubine_structures::bitmap::{count_ones, find};
 
 use crate::args::Args;
 use crate::command::Command;
+use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
-use crate::string::expect_string;
+use crate::string::{StringHandle, expect_string};
 
 pub(super) const BITCOUNT: Command = Command::new("BITCOUNT", bitcount)
     .summary("Counts the set bits of the string under a key, or of a part of it.")
@@ -21,11 +23,11 @@ pub(super) const BITCOUNT: Command = Command::new("BITCOUNT", bitcount)
 
 fn bitcount(cx: &mut Context<'_, '_>) -> CommandResult {
     let range = BitRange::parse(cx.args, 2)?;
-    let string = cx.keys.find(cx.key(1)).map(expect_string).transpose()?;
-    let count = string.map_or(0, |string| {
-        let bytes = string.text();
-        if range.is_backward() { 0 } else { count_ones(&bytes, range.of(bytes.len())) }
-    });
+    let count = match look(cx, range, What::Ones)? {
+        Outcome::Deferred => return Ok(()),
+        Outcome::Seen(_, Some(count)) if !range.is_backward() => count,
+        _ => 0,
+    };
     cx.reply.integer(count as i64);
     Ok(())
 }
@@ -48,14 +50,11 @@ fn bitpos(cx: &mut Context<'_, '_>) -> CommandResult {
         _ => return Err(CommandError::text("ERR The bit argument must be 1 or 0.")),
     };
     let range = BitRange::parse(cx.args, 3)?;
-    let string = cx.keys.find(cx.key(1)).map(expect_string).transpose()?;
-    let position = match string {
+    let position = match look(cx, range, What::First(is_on))? {
+        Outcome::Deferred => return Ok(()),
         // A missing key is an endless row of zeros, whatever the range.
-        None => (!is_on).then_some(0),
-        Some(string) => {
-            let bytes = string.text();
-            let bits = range.of(bytes.len());
-            let found = find(&bytes, bits.clone(), is_on);
+        Outcome::Missing => (!is_on).then_some(0),
+        Outcome::Seen(bits, found) => {
             // Zeros follow a string for whom no end was given, but for an empty part of it.
             let goes_on = !is_on && range.end.is_none() && !bits.is_empty();
             found.or(goes_on.then_some(bits.end))
@@ -63,6 +62,71 @@ fn bitpos(cx: &mut Context<'_, '_>) -> CommandResult {
     };
     cx.reply.integer(position.map_or(-1, |position| position as i64));
     Ok(())
+}
+
+/// What is looked for in a range of bits.
+#[derive(Clone, Copy)]
+enum What {
+    /// How many are set.
+    Ones,
+    /// The first that is set, or that is not.
+    First(bool),
+}
+
+impl What {
+    fn in_bytes(self, bytes: &[u8], bits: Range<u64>) -> Option<u64> {
+        match self {
+            Self::Ones => Some(count_ones(bytes, bits)),
+            Self::First(is_on) => find(bytes, bits, is_on),
+        }
+    }
+}
+
+enum Outcome {
+    Missing,
+    /// The bits that were looked at, and the answer.
+    Seen(Range<u64>, Option<u64>),
+    /// The command runs again when the answer is there.
+    Deferred,
+}
+
+/// Looks through the range of the string under the command's key.
+fn look(cx: &mut Context<'_, '_>, range: BitRange, what: What) -> Result<Outcome, CommandError> {
+    let Some(string) = cx.keys.find(cx.key(1)).map(expect_string).transpose()? else {
+        return Ok(Outcome::Missing);
+    };
+    let bits = range.of(string.len());
+    if !string.is_long() {
+        return Ok(Outcome::Seen(bits.clone(), what.in_bytes(&string.text(), bits)));
+    }
+    let scan = Scan { string: string.handle(), bits: bits.clone(), what };
+    Ok(cx.compute_reply(scan).map_or(Outcome::Deferred, |found| Outcome::Seen(bits, found)))
+}
+
+/// A look through a long string.
+struct Scan {
+    string: StringHandle,
+    bits: Range<u64>,
+    what: What,
+}
+
+/// Bits that are looked at in the time of a step of a computation.
+const BITS_PER_STEP: u64 = 8 * 4096;
+
+impl Computation for Scan {
+    type Output = Option<u64>;
+
+    fn steps(&self) -> u64 {
+        (self.bits.end - self.bits.start) / BITS_PER_STEP
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.string.is_same(&other.string)
+    }
+
+    fn compute(&self) -> Option<u64> {
+        self.what.in_bytes(&self.string, self.bits.clone())
+    }
 }
 
 /// `[start [end [BYTE | BIT]]]`: a range as it was asked for, both ends included, negative numbers counted from the end.
