@@ -62,9 +62,16 @@ pub struct Place {
 }
 
 impl Place {
+    /// The shard that it is in.
     #[inline]
-    pub(crate) fn shard(self) -> usize {
+    pub fn shard(self) -> usize {
         self.table_hash as usize & (SHARD_COUNT - 1)
+    }
+
+    /// The hash that the shard's tables place it by.
+    #[inline]
+    pub fn table_hash(self) -> u64 {
+        self.table_hash
     }
 }
 

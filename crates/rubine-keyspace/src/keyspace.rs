@@ -242,6 +242,51 @@ impl Keyspace {
         self.lock(&ShardSet::All).snapshot()
     }
 
+    /// As [`Self::snapshot`], with what `look` finds while all locks are held: both are of one instant.
+    pub fn snapshot_with<T>(&self, look: impl FnOnce() -> T) -> (Snapshot, T) {
+        let mut locked = self.lock(&ShardSet::All);
+        let found = look();
+        (Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard)), found)
+    }
+
+    /// Empties all databases. Watches and waiters hear nothing of it.
+    pub fn clear(&self) {
+        let mut locked = self.lock(&ShardSet::All);
+        let mut tables = Vec::new();
+        for shard in locked.shards_mut() {
+            tables.extend((0..shard.db_count()).filter_map(|db| shard.take_table(db)));
+        }
+        drop(locked);
+        self.discard(Garbage::Tables(tables));
+    }
+
+    /// Adds records of one shard, as a file had them, with their databases and table hashes. Hands those to `refused`
+    /// whose key is there already, unless `replaces`.
+    ///
+    /// Nobody is told: neither watches nor waiters can be there while data is loaded.
+    pub fn load(
+        &self,
+        shard: usize,
+        records: impl Iterator<Item = (usize, u64, Record)>,
+        replaces: bool,
+        mut refused: impl FnMut(usize, Record),
+    ) {
+        let mut shard = self.shards[shard].0.lock();
+        for (db, hash, record) in records {
+            let table = shard.table_mut(db);
+            if table.find(hash, record.as_ref().key()).is_some() {
+                if !replaces {
+                    refused(db, record);
+                    continue;
+                }
+                if let Some(old) = table.remove(hash, record.as_ref().key()) {
+                    self.discard_record(old);
+                }
+            }
+            table.insert(hash, record);
+        }
+    }
+
     /// What was given to the background thread, and what it has done.
     pub fn garbage(&self) -> &GarbageCounts {
         &self.counts

@@ -43,6 +43,24 @@ impl Snapshot {
         self.shards.iter().map(Vec::len).max().unwrap_or(0)
     }
 
+    /// Bytes that the databases have replaced and keep for this snapshot and others, about.
+    pub fn retained_bytes(&self) -> usize {
+        self.shards.iter().flatten().map(TableSnapshot::retained_bytes).sum()
+    }
+
+    /// The tables of which it is made, database by database, those without keys left out. Whoever is done with one drops
+    /// it, and with it what its shard kept for it, while the others stay as they are.
+    pub fn into_tables(self) -> Vec<(usize, TableSnapshot)> {
+        let mut tables: Vec<_> = self
+            .shards
+            .into_iter()
+            .flat_map(|tables| tables.into_iter().enumerate())
+            .filter(|(_, table)| !table.is_empty())
+            .collect();
+        tables.sort_by_key(|(db, _)| *db);
+        tables
+    }
+
     /// The record of `key`.
     pub fn find(&self, db: usize, key: Key<'_>) -> Option<RecordRef<'_>> {
         self.shards[key.shard()].get(db)?.find(key.table_hash(), key.bytes())

@@ -30,6 +30,8 @@ pub struct Changes {
     pub notes_misses: bool,
     /// Keys that were not found, with their database.
     pub missed: Vec<(usize, Box<[u8]>)>,
+    /// All databases were emptied at once.
+    pub was_flushed: bool,
     /// Keys that a walk found due. It held no lock to remove them under, so whoever ran the command has
     /// [`crate::remove_due`] do it.
     pub found_due: Vec<(usize, Box<[u8]>)>,
@@ -444,6 +446,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Empties the database, or all of them. All shards are locked. Returns the number of keys that went.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
+        self.changes.was_flushed |= db.is_none();
         let mut tables = Vec::new();
         for shard in self.locked.shards_mut() {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);

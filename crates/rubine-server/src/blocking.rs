@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use rubine_commands::{Args, CommandError, Wait, may_serve};
+use rubine_commands::{Args, CommandError, Nothing, Wait, may_serve};
 use rubine_keyspace::{Key, Locked, Ready, ShardSet, Waiter, WaiterState};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -50,6 +50,13 @@ impl Core {
     ) {
         let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
         self.block(client, waiter, deadline, on_timeout);
+    }
+
+    /// Lets a client wait until a thread of the server sends it a reply. Nobody else can end the wait.
+    pub(crate) fn block_until_answered(&mut self, client: &mut Client) {
+        let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
+        waiter.end(WaiterState::Served);
+        self.block(client, waiter, None, TimeoutReply::Nothing(Nothing::Null));
     }
 
     fn block(

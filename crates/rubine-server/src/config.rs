@@ -23,6 +23,7 @@ pub use values::{
     AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
     OomScoreAdj, OutputBufferLimit, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction,
-    RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions,
-    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+    RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint,
+    ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
+    WorkingDirectory,
 };

@@ -8,6 +8,7 @@ use rubine_keyspace::{Due, ExpiryCycle};
 
 use crate::client::{Client, ClientFlags};
 use crate::dispatch::Core;
+use crate::persistence::save_points;
 use crate::server::Server;
 use crate::stats::WorkerStats;
 use crate::sys::process::{self, Whose};
@@ -88,6 +89,9 @@ impl Cron {
         if core.server.is_cron_paused.load(Ordering::Relaxed) {
             return;
         }
+        if core.index == 0 && core.server.shutdown.is_asked() {
+            crate::shutdown::begin_asked(core.server);
+        }
         if self.next_at <= core.now {
             self.next_at = core.now + PERIOD_MS;
             self.start_period(core);
@@ -120,14 +124,16 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
+            save_points::look(core);
         }
     }
 
     /// One slice of expiry.
     fn expire(&mut self, core: &mut Core) {
         let server = core.server;
-        let is_stopped =
-            !server.expires_actively.load(Ordering::Relaxed) || server.pause.stops_writes(core.now);
+        let is_stopped = !server.expires_actively.load(Ordering::Relaxed)
+            || server.pause.stops_writes(core.now)
+            || server.persistence.is_loading();
         if is_stopped {
             self.expiry_budget_us = 0.0;
             return;

@@ -22,6 +22,7 @@ use crate::cron::tell_due;
 use crate::gates;
 use crate::latency::Histogram;
 use crate::pause::may_change_data;
+use crate::persistence::saves;
 use crate::pubsub::{self, LocalSubscribers};
 use crate::server::Server;
 use crate::session::Session;
@@ -421,12 +422,17 @@ impl Core {
 
     #[inline]
     fn give_back(&mut self, locked: Locked<'static>) {
-        let is_done = locked.pending_hand_off().is_none() && self.changes.found_due.is_empty();
+        let is_done = locked.pending_hand_off().is_none()
+            && self.changes.found_due.is_empty()
+            && !self.changes.was_flushed;
         if is_done {
             return;
         }
         let pending = locked.pending_hand_offs();
         drop(locked);
+        if std::mem::take(&mut self.changes.was_flushed) {
+            saves::note_flush(self.server, self.now);
+        }
         if !pending.is_empty() {
             // What was handed in may have fallen due while the unit ran.
             self.now = rubine_base::clock::unix_millis();
@@ -452,6 +458,8 @@ impl Core {
         if !self.effects.events.is_empty() {
             pubsub::publish_events(self.server, &mut self.effects);
         }
+        // Counted while the locks are held: whoever holds all of them knows how many changes an image has.
+        self.stats().dirty.add(std::mem::take(&mut self.changes.dirty));
         if self.effects.journal.is_empty() {
             return None;
         }
@@ -472,6 +480,13 @@ impl Core {
         entry: Option<&'static Entry>,
         error: &CommandError,
     ) {
+        let is_exec = entry.is_some_and(|it| it.spec.name == "EXEC");
+        if is_exec && client.transaction.take().is_some() {
+            // It ends the transaction all the same, and says so.
+            crate::transaction::unwatch_all(self, client);
+            let text = format!("EXECABORT Transaction discarded because of: {error}");
+            return self.refuse(client, reply, entry, &CommandError::Other(text.into()));
+        }
         if let Some(transaction) = &mut client.transaction {
             transaction.spoil();
         }
@@ -528,7 +543,6 @@ impl Core {
         let changes = std::mem::take(&mut self.changes);
         let stats = self.stats();
         stats.timed_waits.set(self.deadlines.len() as u64);
-        stats.dirty.add(changes.dirty);
         stats.keyspace_hits.add(changes.hits);
         stats.keyspace_misses.add(changes.misses);
         stats.expired_keys.add(changes.expired_count);

@@ -7,6 +7,7 @@ use rubine_resp::writer::Protocol;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::dispatch::Core;
+use crate::persistence::Trouble;
 
 /// What a gate looks at.
 pub(crate) struct Request<'a> {
@@ -25,8 +26,10 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     has_memory,
+    can_be_saved,
     log_is_writable,
     not_in_subscribe_mode,
+    not_loading,
 ];
 
 /// The error that a request is refused with, if any.
@@ -129,4 +132,49 @@ fn log_is_writable(request: &Request<'_>) -> Result<(), CommandError> {
     }
     let text = format!("MISCONF Errors writing to the AOF file: {reason}");
     Err(CommandError::Other(text.into()))
+}
+
+/// What a command writes can be expected to reach the disk. PING is refused, too: health checks send it.
+fn can_be_saved(request: &Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    let has_failed = || core.server.persistence.troubles().contains(Trouble::SAVE_FAILED);
+    if !core.settings.stops_writes_on_failed_save || !has_failed() {
+        return Ok(());
+    }
+    let writes = request.entry.spec.flags.contains(Flags::WRITE)
+        || (is_exec(request) && queues_any(request, Flags::WRITE));
+    if !writes && request.entry.spec.name != "PING" {
+        return Ok(());
+    }
+    Err(CommandError::text(
+        "MISCONF Rubine is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+         may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+         snapshotting fails (stop-writes-on-bgsave-error option). Please check the Rubine logs for details about the RDB \
+         error.",
+    ))
+}
+
+/// The data is complete, or the command does not care.
+fn not_loading(request: &Request<'_>) -> Result<(), CommandError> {
+    if !request.core.server.persistence.is_loading() {
+        return Ok(());
+    }
+    let may_run = request.entry.spec.flags.contains(Flags::LOADING)
+        && !(is_exec(request) && queues_without(request, Flags::LOADING));
+    if may_run {
+        return Ok(());
+    }
+    Err(CommandError::text("LOADING Rubine is loading the dataset in memory"))
+}
+
+fn is_exec(request: &Request<'_>) -> bool {
+    request.entry.spec.name == "EXEC"
+}
+
+fn queues_any(request: &Request<'_>, flags: Flags) -> bool {
+    request.client.transaction.as_ref().is_some_and(|it| it.has_any(flags))
+}
+
+fn queues_without(request: &Request<'_>, flags: Flags) -> bool {
+    request.client.transaction.as_ref().is_some_and(|it| it.has_one_without(flags))
 }

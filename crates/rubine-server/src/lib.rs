@@ -25,6 +25,7 @@ mod reconfigure;
 mod server;
 mod session;
 mod settings;
+mod shutdown;
 mod socket;
 pub mod startup;
 mod stats;

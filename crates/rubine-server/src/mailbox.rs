@@ -1,6 +1,7 @@
 //! What one worker tells another. Messages of one sender arrive in the order in which they were sent.
 
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use mio::Waker;
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub(crate) enum Message {
     Published(Arc<Publication>),
     /// A pause of all clients is over or was changed.
     PauseChanged,
+    /// Say when this is read: no command runs any more that began before it was sent.
+    Acknowledge { sender: Sender<()> },
     /// Something that a worker looks at every turn has changed.
     Wake,
 }

@@ -1,6 +1,6 @@
-//! CLIENT PAUSE: until when which commands wait. Never touches a client.
+//! CLIENT PAUSE and the pause before the end: until when which commands wait. Never touches a client.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use rubine_commands::Flags;
 
@@ -22,6 +22,8 @@ pub(crate) struct Pause {
     /// Twice the Unix milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
     /// that nobody sees half of a change.
     state: AtomicI64,
+    /// The server is about to end: no write comes between its last save and its end.
+    is_final: AtomicBool,
 }
 
 /// No pause lasts longer than to here.
@@ -47,10 +49,19 @@ impl Pause {
         self.state.store(0, Ordering::Relaxed);
     }
 
+    /// Holds writes back for the server's end, or no longer.
+    pub(crate) fn hold_for_shutdown(&self, holds: bool) {
+        self.is_final.store(holds, Ordering::Release);
+    }
+
     /// What waits at `now`, and until when: `(is everything paused, moment)`.
     #[inline]
     pub(crate) fn in_force(&self, now: i64) -> Option<(bool, i64)> {
-        in_force(self.state.load(Ordering::Relaxed), now)
+        let asked = in_force(self.state.load(Ordering::Relaxed), now);
+        if self.is_final.load(Ordering::Acquire) {
+            return Some((asked.is_some_and(|(is_total, _)| is_total), UNTIL_MAX));
+        }
+        asked
     }
 
     /// Whether no keys may expire or be evicted: the data set shall not change.

@@ -17,8 +17,10 @@ use crate::listener::Listening;
 use crate::logging::Logger;
 use crate::mailbox::{Mailbox, Message};
 use crate::pause::Pause;
+use crate::persistence::Persistence;
 use crate::persistence::aof::Aof;
 use crate::settings::Settings;
+use crate::shutdown::Shutdown;
 use crate::stats::WorkerStats;
 
 /// Error codes beyond this many are not counted apart: a client could make them up.
@@ -66,8 +68,8 @@ pub(crate) struct Server {
     /// What the background thread had freed when the counters were last set to 0.
     pub(crate) freed_before: AtomicU64,
     pub(crate) over_memory_limit: OverLimit,
-    /// The value of the `dirty` counters when the data set was last saved, or counted as saved.
-    pub(crate) saved_dirty: AtomicU64,
+    pub(crate) persistence: Persistence,
+    pub(crate) shutdown: Shutdown,
 }
 
 impl Server {
@@ -122,6 +124,7 @@ impl Server {
     pub(crate) fn reset_stats(&self) {
         self.stats.iter().for_each(WorkerStats::reset);
         self.errors.clear();
+        self.persistence.saves.reset_count();
         self.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.over_memory_limit.reset();
     }

@@ -8,6 +8,7 @@ use crate::config::{Appendfsync, Config, KeyspaceEvents, MaxmemoryPolicy, Output
 
 /// Settings that every worker keeps at hand.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "directives that change one by one")]
 pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) access: AccessPolicy,
@@ -25,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) idle_seconds_max: u32,
     /// No reply leaves before what it tells of is on disk.
     pub(crate) waits_for_disk: bool,
+    /// Whether a save that failed keeps clients from writing.
+    pub(crate) stops_writes_on_failed_save: bool,
     /// Events that are published, if any.
     pub(crate) listened: Option<EventClass>,
 }
@@ -59,6 +62,8 @@ impl Settings {
             idle_seconds_max: config.timeout,
             listened: listened(config.notify_keyspace_events),
             waits_for_disk: config.appendonly && config.appendfsync == Appendfsync::Always,
+            stops_writes_on_failed_save: config.stop_writes_on_bgsave_error
+                && !config.save.is_empty(),
         }
     }
 

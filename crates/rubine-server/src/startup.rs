@@ -17,9 +17,10 @@ use crate::dispatch::Core;
 use crate::listener;
 use crate::logging;
 use crate::mailbox::Mailbox;
-use crate::persistence::aof;
+use crate::persistence::{Persistence, Trouble, aof, load};
 use crate::server::Server;
 use crate::settings::Settings;
+use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
 use crate::sys::{allocator, process, ticks};
 use crate::worker::{MAILBOX, Worker};
@@ -102,9 +103,16 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     tracing::info!("Server initialized");
     crate::compute::start(server)?;
     aof::load_keys(server)?;
-    aof::load_at_start(server)?;
-    let aof_writer = aof::start(server)?;
+    // Clients can connect while data is loaded, and are told so.
+    server.persistence.set_trouble(Trouble::LOADING, true);
     let workers = start_workers(server, polls)?;
+    if config.appendonly {
+        aof::load_at_start(server)?;
+    } else {
+        load::at_startup(server)?;
+    }
+    server.persistence.set_trouble(Trouble::LOADING, false);
+    let aof_writer = aof::start(server)?;
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     notify_supervisor(&config);
     for worker in workers {
@@ -224,7 +232,8 @@ fn build(
         is_cron_paused: AtomicBool::new(false),
         freed_before: AtomicU64::new(0),
         over_memory_limit: crate::server::OverLimit::default(),
-        saved_dirty: AtomicU64::new(0),
+        persistence: Persistence::new(now),
+        shutdown: Shutdown::default(),
         logger,
         config: ConfigStore::new(config, source),
     };
@@ -259,21 +268,28 @@ fn start_workers(
     Ok(threads)
 }
 
-/// SIGTERM and SIGINT shut down in order; a second one ends the process at once.
+/// SIGTERM and SIGINT shut down in order; a second SIGINT, which is Ctrl-C as a rule, ends the process at once.
 fn install_signals(server: &'static Server) -> Result<(), String> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
         .map_err(|error| format!("Can't watch signals: {error}"))?;
     let watch = move || {
-        let mut is_second = false;
         for signal in &mut signals {
-            if is_second {
-                std::process::exit(1);
+            let config = server.config.load();
+            let (name, options) = match signal {
+                SIGINT => ("SIGINT", config.shutdown_on_sigint),
+                _ => ("SIGTERM", config.shutdown_on_sigterm),
+            };
+            let is_repeated = server.shutdown.ask(options);
+            if is_repeated && signal == SIGINT {
+                shutdown::end_at_once();
             }
-            is_second = true;
-            let name = if signal == SIGINT { "SIGINT" } else { "SIGTERM" };
-            tracing::warn!("Received {name} scheduling shutdown...");
-            server.shut_down();
+            if server.persistence.is_loading() {
+                tracing::warn!("Received shutdown signal during loading, scheduling shutdown.");
+            } else {
+                tracing::warn!("Received {name} scheduling shutdown...");
+            }
+            server.wake_all();
         }
     };
     std::thread::Builder::new()

@@ -66,6 +66,11 @@ impl Transaction {
         self.queued.iter().any(|(entry, _)| entry.spec.flags.intersects(flags))
     }
 
+    /// Whether a queued command lacks some of `flags`.
+    pub(crate) fn has_one_without(&self, flags: Flags) -> bool {
+        self.queued.iter().any(|(entry, _)| !entry.spec.flags.contains(flags))
+    }
+
     /// The bytes of all queued arguments.
     pub(crate) fn byte_count(&self) -> usize {
         self.queued.iter().map(|(_, args)| args.bytes.len()).sum()

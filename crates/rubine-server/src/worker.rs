@@ -241,6 +241,8 @@ impl Worker {
                 Message::Computed { client, task } => self.computed(client, task),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
+                // Whoever asked may have given up.
+                Message::Acknowledge { sender } => drop(sender.send(())),
                 // The disk may have got to where somebody waits for it.
                 Message::Wake => self.core.parked_at = None,
             }

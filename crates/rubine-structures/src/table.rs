@@ -33,7 +33,7 @@ pub use self::snapshot::TableSnapshot;
 
 use self::hints::OwnHint;
 use self::segment::{Place, SegmentCell, SegmentRef};
-use self::snapshot::{Garbage, Versions};
+use self::snapshot::{Garbage, SnapshotFacts, Versions};
 use crate::record::{Record, RecordRef, ValueMut};
 use crate::value::Value;
 
@@ -54,6 +54,8 @@ pub struct Table {
     volatile_len: usize,
     /// Whether [`Self::due`] can find anything: some record has or had a deadline, or an element of one.
     has_deadlines: bool,
+    /// An element of a value has had a deadline, at some time.
+    had_inner_deadlines: bool,
     /// Segments whose depth is the directory's; the directory halves when there is none.
     deepest_count: usize,
     /// The epoch in which changes are made now; a snapshot starts the next one.
@@ -91,6 +93,7 @@ impl Table {
             len: 0,
             volatile_len: 0,
             has_deadlines: false,
+            had_inner_deadlines: false,
             deepest_count: 1,
             epoch: 1,
             versions: None,
@@ -193,6 +196,7 @@ impl Table {
         let deadline = record.as_ref().earliest_deadline();
         if deadline < i64::MAX {
             self.has_deadlines = true;
+            self.had_inner_deadlines |= record.as_ref().value().has_inner_deadlines();
             segment.note_deadline(deadline);
         }
         segment.insert(hash, record);
@@ -299,7 +303,13 @@ impl Table {
         let epoch = self.epoch;
         self.epoch += 1;
         let (directory, len) = (self.directory.clone(), self.len);
-        TableSnapshot::new(directory, self.depth, len, self.volatile_len, epoch, versions)
+        let facts = SnapshotFacts {
+            depth: self.depth,
+            len,
+            volatile_len: self.volatile_len,
+            had_inner_deadlines: self.had_inner_deadlines,
+        };
+        TableSnapshot::new(directory, facts, epoch, versions)
     }
 
     #[inline]
@@ -580,6 +590,7 @@ impl<'a> RecordMut<'a> {
     #[inline]
     pub fn replace(&mut self, value: Value<'_>, deadline: Option<i64>) -> Option<Value<'static>> {
         self.count_deadline(deadline);
+        self.note_deadlines_in(&value);
         self.edit(|record| record.replace(value, deadline))
     }
 
@@ -587,6 +598,7 @@ impl<'a> RecordMut<'a> {
     #[inline]
     pub fn set_value(&mut self, value: Value<'_>) -> Option<Value<'static>> {
         let deadline = self.get().deadline();
+        self.note_deadlines_in(&value);
         self.edit(|record| record.replace(value, deadline))
     }
 
@@ -603,12 +615,25 @@ impl<'a> RecordMut<'a> {
             _ => {}
         }
         if let Some(deadline) = new {
+            self.note_deadline(deadline);
+        }
+    }
+
+    fn note_deadlines_in(&mut self, value: &Value<'_>) {
+        if let Value::Hash(hash) = value
+            && let Some(deadline) = hash.next_deadline()
+        {
             self.note_inner_deadline(deadline);
         }
     }
 
     /// An element of the value falls due at `deadline`: [`Table::due`] will come by then.
     pub fn note_inner_deadline(&mut self, deadline: i64) {
+        self.table.had_inner_deadlines = true;
+        self.note_deadline(deadline);
+    }
+
+    fn note_deadline(&mut self, deadline: i64) {
         self.table.has_deadlines = true;
         self.segment.note_deadline(deadline);
     }

@@ -157,6 +157,11 @@ impl ValueRef<'_> {
         }
     }
 
+    /// Whether an element has a deadline of its own.
+    pub fn has_inner_deadlines(self) -> bool {
+        matches!(self, Self::Hash(hash) if hash.has_deadlines())
+    }
+
     /// How many allocations go when the value goes: what decides whether a background thread frees it.
     pub fn drop_cost(self) -> usize {
         match self {

@@ -7,6 +7,7 @@ mod debug;
 mod info;
 mod lolwut;
 mod memory;
+mod persistence;
 mod process;
 
 pub(crate) use info::crash_report as crash_info;
@@ -17,14 +18,16 @@ use crate::session::{ServerCommand, Session};
 /// All of them, in order of name.
 pub(crate) const COMMANDS: &[ServerCommand] = &[
     aof::BGREWRITEAOF,
+    persistence::BGSAVE,
     command::COMMAND,
     config::CONFIG,
     debug::DEBUG,
     info::INFO,
-    process::LASTSAVE,
+    persistence::LASTSAVE,
     lolwut::LOLWUT,
     memory::MEMORY,
     process::ROLE,
+    persistence::SAVE,
     process::SHUTDOWN,
     process::TIME,
 ];

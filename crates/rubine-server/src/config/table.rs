@@ -6,9 +6,9 @@ use super::directive::{Directive, Traits};
 use super::values::{
     AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
-    OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersionCheck,
-    ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised,
-    SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+    OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersion,
+    RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions,
+    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
 };
 
 const INT: i128 = i32::MAX as i128;
@@ -53,9 +53,11 @@ const ABORT: &str = "a broken invariant always aborts";
 const ACCEPT: &str = "accepting is bounded by itself";
 const ASSERT: &str = "which invariants are checked is decided when the program is built";
 const BY_REFERENCE: &str = "large values are always sent without a copy";
+const EXAMINED: &str = "what is loaded is always examined";
 const IDENTITY: &str = "it always introduces itself in a way that clients of Redis understand";
 const JEMALLOC: &str = "the allocator gives memory back by itself";
 const LAZY: &str = "everything large is always freed in the background";
+const LOADING: &str = "clients are served by other threads than those that load";
 const LOGO: &str = "there is no logo";
 const LOG_REQ_RES: &str = "only test builds of Valkey know it";
 const MEMCHECK: &str = "a crash does not test the memory";
@@ -292,23 +294,24 @@ directives! {
 
     // Snapshots.
     save: Vec<SavePoint> = DEFAULT_SAVE_POINTS.to_vec(),
-        "save".many().is(Traits::ALWAYS_WRITTEN).is(Traits::ACCUMULATES).not_yet(PERSISTENCE);
+        "save".many().is(Traits::ALWAYS_WRITTEN).is(Traits::ACCUMULATES);
     dbfilename: String = "dump.rdb".to_owned(),
-        "dbfilename".checked(checks::dbfilename).is(Traits::PROTECTED).not_yet(PERSISTENCE);
-    rdbcompression: bool = true, "rdbcompression".not_yet(PERSISTENCE);
-    rdbchecksum: bool = true, "rdbchecksum".immutable().not_yet(PERSISTENCE);
-    rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict,
-        "rdb-version-check".not_yet(PERSISTENCE);
-    rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync".not_yet(PERSISTENCE);
+        "dbfilename".checked(checks::dbfilename).is(Traits::PROTECTED);
+    rdbcompression: bool = true, "rdbcompression";
+    rdbchecksum: bool = true, "rdbchecksum".immutable();
+    rdb_version: RdbVersion = RdbVersion::Auto, "rdb-version";
+    rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, "rdb-version-check";
+    rdb_save_threads: u16 = 0, "rdb-save-threads".number(0, 256);
+    rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync";
     rdb_del_sync_files: bool = false, "rdb-del-sync-files".not_yet(REPLICATION);
-    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error".not_yet(PERSISTENCE);
+    stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error";
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No,
-        "sanitize-dump-payload".not_yet(PERSISTENCE);
+        "sanitize-dump-payload".no_meaning(EXAMINED);
     rdb_key_save_delay: i32 = 0,
-        "rdb-key-save-delay".number(-INT - 1, INT).hidden().not_yet(PERSISTENCE);
-    key_load_delay: i32 = 0, "key-load-delay".number(-INT - 1, INT).hidden().not_yet(PERSISTENCE);
+        "rdb-key-save-delay".number(-INT - 1, INT).hidden();
+    key_load_delay: i32 = 0, "key-load-delay".number(-INT - 1, INT).hidden();
     loading_process_events_interval_bytes: u64 = 2 << 20,
-        "loading-process-events-interval-bytes".number(1024, INT).hidden().not_yet(PERSISTENCE);
+        "loading-process-events-interval-bytes".number(1024, INT).hidden().no_meaning(LOADING);
 
     // Append-only file.
     appendonly: bool = false, "appendonly".is(Traits::NOT_WHILE_LOADING);

@@ -18,7 +18,14 @@ const DIFFERENT_DEFAULTS: &[(&str, &str, &str)] = &[
 ];
 
 /// Directives that Valkey does not have.
-const OWN: &[&str] = &["encryption-key-file", "workers", "tcp-fastopen", "tcp-congestion"];
+const OWN: &[&str] = &[
+    "encryption-key-file",
+    "workers",
+    "tcp-fastopen",
+    "tcp-congestion",
+    "rdb-version",
+    "rdb-save-threads",
+];
 const REDIS_ONLY: &[&str] = &[
     "cluster-compatibility-sample-ratio",
     "dynamic-hz",

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rubine_base::number::{parse_f64, parse_i64};
 use rubine_base::quote::quote_repr;
+use rubine_rdb::version::Version;
 
 use super::directive::Rule;
 use super::setting::{Setting, choose, format_memory, named_enum, only, parse_memory, utf8};
@@ -305,6 +306,47 @@ impl Setting for MemoryOrPercent {
             Self::Bytes(bytes) => format_memory(*bytes).into_bytes(),
             Self::Percent(_) => self.text(rule),
         }]
+    }
+}
+
+/// The version of the dump files that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RdbVersion {
+    /// The newest that the most servers load and that can hold the data.
+    Auto,
+    Fixed(Version),
+}
+
+impl RdbVersion {
+    /// The version, unless it depends on the data.
+    pub fn version(self) -> Option<Version> {
+        match self {
+            Self::Auto => None,
+            Self::Fixed(version) => Some(version),
+        }
+    }
+}
+
+impl Setting for RdbVersion {
+    fn assign(&mut self, arguments: &[&[u8]], _: Rule) -> Result<(), String> {
+        let argument = only(arguments)?;
+        if argument.eq_ignore_ascii_case(b"auto") {
+            *self = Self::Auto;
+            return Ok(());
+        }
+        let number = parse_i64(argument).and_then(|it| u16::try_from(it).ok());
+        let version = number.and_then(Version::from_number).filter(|it| it.is_written());
+        *self = version.map(Self::Fixed).ok_or(
+            "argument must be 'auto', a version of Redis from 9 to 15, or 80 for Valkey's own",
+        )?;
+        Ok(())
+    }
+
+    fn text(&self, _: Rule) -> Vec<u8> {
+        match self {
+            Self::Auto => b"auto".to_vec(),
+            Self::Fixed(version) => version.number().to_string().into_bytes(),
+        }
     }
 }
 

@@ -1,50 +1,61 @@
 //! Snapshots of a table and what is kept for them. Knows nothing of where a record lies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::View;
 use super::segment::{SegmentCell, SegmentRef};
 use crate::record::{Record, RecordRef};
+use crate::value::ValueRef;
 
 /// A table as it was at one moment. Readable from any thread while the table goes on.
 #[derive(Debug)]
 pub struct TableSnapshot {
     directory: Arc<[SegmentCell]>,
-    depth: u8,
-    len: usize,
-    volatile_len: usize,
+    facts: SnapshotFacts,
     epoch: u64,
     versions: Arc<Versions>,
+}
+
+/// What is known of a table at the moment of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SnapshotFacts {
+    pub(super) depth: u8,
+    pub(super) len: usize,
+    pub(super) volatile_len: usize,
+    pub(super) had_inner_deadlines: bool,
 }
 
 impl TableSnapshot {
     pub(super) fn new(
         directory: Arc<[SegmentCell]>,
-        depth: u8,
-        len: usize,
-        volatile_len: usize,
+        facts: SnapshotFacts,
         epoch: u64,
         versions: Arc<Versions>,
     ) -> Self {
         versions.admit(epoch);
-        Self { directory, depth, len, volatile_len, epoch, versions }
+        Self { directory, facts, epoch, versions }
     }
 
     /// Number of records.
     pub fn len(&self) -> usize {
-        self.len
+        self.facts.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.facts.len == 0
     }
 
     /// Number of records with a deadline.
     pub fn volatile_len(&self) -> usize {
-        self.volatile_len
+        self.facts.volatile_len
+    }
+
+    /// Whether an element of a value may have a deadline: one had, at some time.
+    pub fn may_have_inner_deadlines(&self) -> bool {
+        self.facts.had_inner_deadlines
     }
 
     /// The record of `key`.
@@ -62,8 +73,13 @@ impl TableSnapshot {
         self.view().scan(cursor, count, visit)
     }
 
+    /// Bytes that the table has replaced and keeps for its snapshots, about: what they cost.
+    pub fn retained_bytes(&self) -> usize {
+        self.versions.retained_bytes.load(Ordering::Relaxed)
+    }
+
     fn view(&self) -> View<'_> {
-        View { directory: &self.directory, depth: self.depth }
+        View { directory: &self.directory, depth: self.facts.depth }
     }
 }
 
@@ -83,6 +99,25 @@ pub(super) enum Garbage {
     All(Vec<SegmentRef>),
 }
 
+impl Garbage {
+    /// Bytes of the allocations that are replaced. What a large value shares with its successor is not looked at.
+    fn size(&self) -> usize {
+        let record_size = |record: &Record| {
+            let record = record.as_ref();
+            let behind = match record.value() {
+                ValueRef::Shared(bytes) => bytes.capacity(),
+                _ => 0,
+            };
+            record.size() + behind
+        };
+        match self {
+            Self::Segment(segment) => segment.size(),
+            Self::Record(record) => record.as_ref().map_or(0, record_size),
+            Self::All(segments) => segments.iter().map(|it| it.size()).sum(),
+        }
+    }
+}
+
 impl Drop for Garbage {
     fn drop(&mut self) {
         match self {
@@ -98,6 +133,8 @@ impl Drop for Garbage {
 pub(super) struct Versions {
     /// The epoch of the newest live snapshot, 0 if there is none.
     newest: AtomicU64,
+    /// Bytes of what is retired, about.
+    retained_bytes: AtomicUsize,
     state: Mutex<State>,
 }
 
@@ -128,6 +165,7 @@ impl Versions {
             drop(state);
             drop(garbage);
         } else {
+            self.retained_bytes.fetch_add(garbage.size(), Ordering::Relaxed);
             state.retired.push((epoch, garbage));
         }
     }
@@ -143,6 +181,8 @@ impl Versions {
             state.retired = Vec::new();
         }
         drop(state);
+        let freed = garbage.iter().map(|(_, it)| it.size()).sum();
+        self.retained_bytes.fetch_sub(freed, Ordering::Relaxed);
         drop(garbage);
     }
 }

@@ -9,4 +9,5 @@ mod histories;
 mod isolation;
 mod life;
 mod messages;
+mod saving;
 mod support;

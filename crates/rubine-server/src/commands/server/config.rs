@@ -45,7 +45,8 @@ const SET: ServerCommand = ServerCommand::declare("SET", set)
 fn set(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
     let arguments: Vec<_> = session.args.from(2).collect();
-    let setter = Setter { is_local: session.client.info.is_local, is_loading: false };
+    let is_loading = server.persistence.is_loading();
+    let setter = Setter { is_local: session.client.info.is_local, is_loading };
     let outcome = server
         .config
         .set(&arguments, setter, |old, new, changed| reconfigure::apply(server, old, new, changed));

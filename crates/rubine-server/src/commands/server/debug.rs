@@ -8,7 +8,9 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
 use crate::config::RewriteScope;
+use crate::persistence::load::{Reload, start_reload};
 use crate::session::{ServerCommand, Session};
+use crate::shutdown::Asker;
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     "DEBUG",
@@ -25,6 +27,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         PANIC,
         PAUSE_CRON,
         PROTOCOL,
+        RELOAD,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
         SLEEP,
@@ -132,6 +135,47 @@ fn sleep(session: &mut Session<'_>) -> CommandResult {
         std::thread::sleep(span);
     }
     session.reply.ok();
+    Ok(())
+}
+
+const RELOAD: ServerCommand = form("RELOAD", reload)
+    .summary("Saves all data, forgets it, and loads it again. Commands that need data are refused meanwhile.")
+    .syntax("[option [option ...]]")
+    .complexity("O(N) with N the number of keys.")
+    .arity(-2)
+    .flag(Flags::NO_MULTI);
+
+fn reload(session: &mut Session<'_>) -> CommandResult {
+    let mut reload = Reload { saves: true, flushes: true, merges: false };
+    for option in session.args.from(2) {
+        match option.to_ascii_lowercase().as_slice() {
+            b"merge" => reload.merges = true,
+            b"noflush" => reload.flushes = false,
+            b"nosave" => reload.saves = false,
+            _ => {
+                return Err(CommandError::text(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+        }
+    }
+    let server = session.core.server;
+    let asker = Asker {
+        worker: session.core.index,
+        client: session.client.id,
+        protocol: session.client.protocol,
+    };
+    let on_end = move |outcome: Result<(), &'static str>| {
+        asker.answer(server, |reply| match outcome {
+            Ok(()) => reply.ok(),
+            Err(text) => reply.error(text),
+        });
+    };
+    session.core.block_until_answered(session.client);
+    if let Err(error) = start_reload(server, reload, on_end) {
+        tracing::warn!("DEBUG RELOAD: no thread can be started: {error}");
+        asker.answer(server, |reply| reply.error("ERR"));
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 mod clients;
 mod counters;
 mod memory;
+mod persistence;
 mod server;
 mod text;
 
@@ -118,7 +119,7 @@ const SECTIONS: &[Section] = &[
     Section::usual("server", "Server", server::server),
     Section::usual("clients", "Clients", clients::clients),
     Section::usual("memory", "Memory", memory::memory),
-    Section::usual("persistence", "Persistence", server::persistence),
+    Section::usual("persistence", "Persistence", persistence::persistence),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
     Section::usual("replication", "Replication", server::replication),

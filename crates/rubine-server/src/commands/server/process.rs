@@ -1,9 +1,10 @@
-//! Commands about the running process: when it is, when it was saved, what part it plays, its end.
+//! Commands about the running process: when it is, what part it plays, its end.
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
-use crate::client::ClientFlags;
+use crate::config::ShutdownOptions;
 use crate::session::{ServerCommand, Session};
+use crate::shutdown::Asker;
 
 pub(super) const TIME: ServerCommand = ServerCommand::declare("TIME", time)
     .summary("Returns the server's clock: seconds and microseconds.")
@@ -19,20 +20,6 @@ fn time(session: &mut Session<'_>) -> CommandResult {
     session.reply.array(2);
     session.reply.bulk_integer(micros / MICROS_PER_SECOND);
     session.reply.bulk_integer(micros % MICROS_PER_SECOND);
-    Ok(())
-}
-
-pub(super) const LASTSAVE: ServerCommand = ServerCommand::declare("LASTSAVE", lastsave)
-    .summary("Returns when the data was last saved, or else when the server started.")
-    .since("1.0.0")
-    .complexity("O(1)")
-    .tips("nondeterministic_output")
-    .arity(1)
-    .flag(Flags::LOADING.union(Flags::STALE).union(Flags::FAST))
-    .also(Acl::ADMIN.union(Acl::DANGEROUS));
-
-fn lastsave(session: &mut Session<'_>) -> CommandResult {
-    session.reply.integer(session.core.server.started_at / 1000);
     Ok(())
 }
 
@@ -75,34 +62,47 @@ pub(super) const SHUTDOWN: ServerCommand = ServerCommand::declare("SHUTDOWN", sh
     );
 
 fn shutdown(session: &mut Session<'_>) -> CommandResult {
-    let (mut saves, mut nosaves, mut others, mut aborts, mut fails_over) =
-        (false, false, false, false, false);
+    let (mut options, mut aborts) = (ShutdownOptions::empty(), false);
     for option in session.args.from(1) {
-        match option.to_ascii_lowercase().as_slice() {
-            b"nosave" => nosaves = true,
-            b"save" => saves = true,
-            b"now" | b"force" | b"safe" => others = true,
-            b"failover" => fails_over = true,
-            b"abort" => aborts = true,
+        options |= match option.to_ascii_lowercase().as_slice() {
+            b"nosave" => ShutdownOptions::NOSAVE,
+            b"save" => ShutdownOptions::SAVE,
+            b"now" => ShutdownOptions::NOW,
+            b"force" => ShutdownOptions::FORCE,
+            b"safe" => ShutdownOptions::SAFE,
+            b"failover" => ShutdownOptions::FAILOVER,
+            b"abort" => {
+                aborts = true;
+                ShutdownOptions::empty()
+            }
             _ => return Err(CommandError::Syntax),
-        }
+        };
     }
-    if (aborts && (saves || nosaves || others || fails_over)) || (saves && nosaves) {
+    let contradicts = options.contains(ShutdownOptions::SAVE | ShutdownOptions::NOSAVE);
+    if (aborts && !options.is_empty()) || contradicts {
         return Err(CommandError::Syntax);
     }
-    if fails_over {
+    if options.contains(ShutdownOptions::FAILOVER) {
         return Err(CommandError::text("ERR SHUTDOWN FAILOVER is only supported in cluster mode."));
     }
+    let server = session.core.server;
     if aborts {
-        return Err(CommandError::text("ERR No shutdown in progress."));
+        if !server.shutdown.abort(server) {
+            return Err(CommandError::text("ERR No shutdown in progress."));
+        }
+        session.reply.ok();
+        return Ok(());
     }
-    if saves {
-        tracing::warn!("SHUTDOWN SAVE was asked for, but nothing can be saved to disk yet.");
-        return Err(CommandError::text("ERR Errors trying to SHUTDOWN. Check logs."));
-    }
-    tracing::warn!("User requested shutdown...");
-    // What it sent behind this is not run, and the end of the connection is the only answer.
-    session.client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
-    session.core.server.shut_down();
+    let client = &session.client.info;
+    let (id, address) = (client.id, &client.address);
+    tracing::warn!("User requested shutdown... (user request from 'id={id} addr={address}')");
+    // It is answered only if the server does not end; what it sent behind this waits as long.
+    let asker = Asker {
+        worker: session.core.index,
+        client: session.client.id,
+        protocol: session.client.protocol,
+    };
+    session.core.block_until_answered(session.client);
+    crate::shutdown::begin(server, options, Some(asker));
     Ok(())
 }

@@ -1,6 +1,4 @@
-//! The sections of INFO about the process, what it keeps on disk, its place among others, and its keys.
-
-use std::sync::atomic::Ordering;
+//! The sections of INFO about the process, its place among others, and its keys.
 
 use rubine_keyspace::{SHARD_COUNT, Survey};
 
@@ -64,63 +62,6 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
     for (index, place) in server.listening.describe().iter().enumerate() {
         text.field(&format!("listener{index}"), place);
-    }
-}
-
-pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
-    let server = source.server;
-    let dirty = server.total(|it| it.dirty.get());
-    let saved = server.saved_dirty.load(Ordering::Relaxed);
-    text.zeros(&[
-        "loading",
-        "async_loading",
-        "current_cow_peak",
-        "current_cow_size",
-        "current_cow_size_age",
-    ]);
-    text.field("current_fork_perc", "0.00");
-    text.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    text.field("rdb_changes_since_last_save", dirty.wrapping_sub(saved));
-    text.field("rdb_bgsave_in_progress", 0);
-    text.field("rdb_last_save_time", server.started_at / 1000);
-    text.field("rdb_last_bgsave_status", "ok");
-    text.field("rdb_last_bgsave_time_sec", -1);
-    text.field("rdb_current_bgsave_time_sec", -1);
-    text.zeros(&[
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-    ]);
-    append_only_file(source, text);
-}
-
-fn append_only_file(source: &Source<'_>, text: &mut Text) {
-    let aof = &source.server.aof;
-    let (facts, rewrite) = (&aof.facts, aof.rewrite_status());
-    let number = |it: &std::sync::atomic::AtomicU64| it.load(Ordering::Relaxed);
-    let status = |is_ok: bool| if is_ok { "ok" } else { "err" };
-    let current_seconds = rewrite.started_at.map_or(-1, |it| (source.now - it).max(0) / 1000);
-    text.field("aof_enabled", u8::from(aof.is_enabled()));
-    text.field("aof_rewrite_in_progress", u8::from(rewrite.is_running));
-    text.field("aof_rewrite_scheduled", 0);
-    text.field("aof_last_rewrite_time_sec", number(&facts.last_rewrite_seconds) as i64 - 1);
-    text.field("aof_current_rewrite_time_sec", current_seconds);
-    let is_rewritten = !facts.last_rewrite_failed.load(Ordering::Relaxed);
-    text.field("aof_last_bgrewrite_status", status(is_rewritten));
-    text.field("aof_rewrites", number(&facts.rewrites));
-    let failures = facts.rewrite_failures.load(Ordering::Relaxed);
-    text.field("aof_rewrites_consecutive_failures", failures);
-    text.field("aof_last_write_status", status(aof.error().is_none()));
-    text.field("aof_last_cow_size", 0);
-    if aof.is_enabled() {
-        text.field("aof_current_size", facts.total_bytes());
-        text.field("aof_base_size", number(&facts.rewritten_bytes));
-        text.field("aof_pending_rewrite", 0);
-        text.field("aof_buffer_length", aof.lag_bytes(source.server.journal.end()));
-        let is_syncing = facts.is_syncing.load(Ordering::Relaxed);
-        text.field("aof_pending_bio_fsync", u8::from(is_syncing));
-        text.field("aof_delayed_fsync", number(&facts.delayed_syncs));
     }
 }
 

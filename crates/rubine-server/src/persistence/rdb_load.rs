@@ -1,0 +1,394 @@
+//! Loading a dump: one thread cuts the file into batches, others make records of them and put them into the shards.
+//! Serves no client, and knows nothing of when loading is due.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rubine_keyspace::{Access, Key, Place};
+use rubine_rdb::Limits;
+use rubine_rdb::error::{Damage, Fault, ReadError};
+use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
+use rubine_rdb::version::VersionCheck;
+use rubine_structures::record::Record;
+
+use crate::config::{Config, RdbVersionCheck};
+use crate::server::Server;
+use crate::settings::Settings;
+
+/// Batches that may wait for the threads that decode them, for each of these.
+const BATCHES_AHEAD_MAX: usize = 4;
+/// Records that are put into the shards together.
+const RECORDS_TOGETHER_MAX: usize = 4096;
+/// Keys whose buckets are fetched ahead of each other.
+const KEYS_AHEAD_MAX: usize = 32;
+
+/// A delay is slept in steps, so that the end of the server does not wait for it.
+const DELAY_STEP: Duration = Duration::from_millis(10);
+
+/// Where a dump is read from.
+pub(crate) type Input = Box<dyn Read + Send>;
+
+/// Why nothing, or not all, was loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error("can't open the RDB file {name} for reading: {error}")]
+    Open { name: String, error: io::Error },
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(
+        "the file has keys of database {db}, and this server is configured to have {databases}"
+    )]
+    Database { db: u64, databases: usize },
+    #[error("RDB has duplicated key '{key}' in DB {db}")]
+    DuplicateKey { key: String, db: usize },
+    #[error("no thread can be started: {0}")]
+    Thread(io::Error),
+    /// The server is to end.
+    #[error("loading was stopped")]
+    Stopped,
+}
+
+/// How a dump is taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadOptions {
+    /// Whether keys that are due already are left out. A log that goes on behind the dump may need them.
+    pub(crate) drops_due: bool,
+    /// Whether a key of the dump takes the place of one that is there, rather than ending the load.
+    pub(crate) replaces: bool,
+}
+
+/// What was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loaded {
+    pub(crate) keys: u64,
+    pub(crate) expired: u64,
+    /// Values without elements, which older versions may have written.
+    pub(crate) empty: u64,
+}
+
+/// A dump whose first bytes are known to be good.
+pub(crate) struct Dump {
+    reader: Reader<Input>,
+    pub(crate) total_bytes: u64,
+}
+
+/// Opens a file in the working directory. `None` if there is none.
+pub(crate) fn open(config: &Config) -> Result<Option<Dump>, LoadError> {
+    let name = &config.dbfilename;
+    let open = |error| LoadError::Open { name: name.clone(), error };
+    let file = match File::open(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(open(error)),
+    };
+    let total_bytes = file.metadata().map_err(open)?.len();
+    begin(Box::new(file), total_bytes, config).map(Some)
+}
+
+/// Looks at the first bytes of `input`.
+pub(crate) fn begin(input: Input, total_bytes: u64, config: &Config) -> Result<Dump, LoadError> {
+    let check = match config.rdb_version_check {
+        RdbVersionCheck::Strict => VersionCheck::Strict,
+        RdbVersionCheck::Relaxed => VersionCheck::Relaxed,
+    };
+    Ok(Dump { reader: Reader::new(input, check)?, total_bytes })
+}
+
+impl Dump {
+    /// Loads everything, and gives back the input with what was read of it beyond the end.
+    pub(crate) fn load(
+        self,
+        server: &'static Server,
+        options: LoadOptions,
+        now: i64,
+    ) -> Result<(Loaded, Input, Vec<u8>), LoadError> {
+        let config = server.config.load();
+        let mut reader = self.reader;
+        let shared = Shared::new(server, &config, options, now);
+        let threads = server.workers.len();
+        let cut = std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(threads * BATCHES_AHEAD_MAX);
+            let receiver = Arc::new(Mutex::new(receiver));
+            for _ in 0..threads {
+                let (shared, batches) = (&shared, Arc::clone(&receiver));
+                let decoder = std::thread::Builder::new().name("load decoder".to_owned());
+                decoder
+                    .spawn_scoped(scope, move || decode_batches(shared, &batches))
+                    .map_err(LoadError::Thread)?;
+            }
+            drop(receiver);
+            let mut send = |batch| sender.send(batch).map_err(|_| LoadError::Stopped);
+            cut(&mut reader, &shared, &mut send)
+        });
+        // What a decoder met comes before the cutter's finding that it was to stop.
+        if let Some(failure) = shared.failure.into_inner() {
+            return Err(failure);
+        }
+        cut?;
+        let (input, rest) = reader.into_rest();
+        Ok((shared.loaded.into_inner(), input, rest))
+    }
+}
+
+/// What the threads of one load share.
+struct Shared {
+    server: &'static Server,
+    options: LoadOptions,
+    limits: Limits,
+    access: Access,
+    databases: usize,
+    now: i64,
+    key_delay_us: i32,
+    has_failed: AtomicBool,
+    failure: Mutex<Option<LoadError>>,
+    loaded: Mutex<Loaded>,
+}
+
+impl Shared {
+    fn new(server: &'static Server, config: &Config, options: LoadOptions, now: i64) -> Self {
+        let settings = Settings::of(config);
+        Self {
+            server,
+            options,
+            limits: limits_of(&settings),
+            access: Access::new(settings.access, now),
+            databases: config.databases as usize,
+            now,
+            key_delay_us: config.key_load_delay,
+            has_failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The first failure is told; all stop.
+    fn fail(&self, error: LoadError) {
+        self.failure.lock().get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    fn must_stop(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+            || self.server.is_shutting_down.load(Ordering::Relaxed)
+    }
+}
+
+/// The limits of small collections, as the decoder knows them.
+pub(crate) fn limits_of(settings: &Settings) -> Limits {
+    use rubine_structures::list::ChunkLimit;
+    use rubine_structures::{hash, set, sorted_set};
+    let limits = &settings.limits;
+    Limits {
+        hash: hash::Limits {
+            entries: limits.hash_max_listpack_entries,
+            value_bytes: limits.hash_max_listpack_value,
+        },
+        list: ChunkLimit::from_directive(limits.list_max_listpack_size),
+        set: set::Limits {
+            intset_entries: limits.set_max_intset_entries,
+            listpack_entries: limits.set_max_listpack_entries,
+            value_bytes: limits.set_max_listpack_value,
+        },
+        sorted_set: sorted_set::Limits {
+            entries: limits.zset_max_listpack_entries,
+            value_bytes: limits.zset_max_listpack_value,
+        },
+    }
+}
+
+/// Reads the file from its start to its end.
+fn cut(
+    reader: &mut Reader<Input>,
+    shared: &Shared,
+    send: &mut impl FnMut(Batch) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
+    let loading = &shared.server.persistence.loading;
+    while let Some(item) = reader.next_item()? {
+        if shared.must_stop() {
+            return Err(LoadError::Stopped);
+        }
+        match item {
+            Item::Entries(batch) => {
+                delay(shared, batch.len());
+                send(batch)?;
+            }
+            Item::SelectDb(db) => {
+                let databases = shared.databases;
+                if databases as u64 <= db {
+                    return Err(LoadError::Database { db, databases });
+                }
+            }
+            Item::Aux { key, value } => note_remark(shared, &key, &value),
+            Item::Function(code) => {
+                tracing::warn!(
+                    "The dump has a function library. Functions cannot be called yet; it is kept, and saved again."
+                );
+                shared.server.persistence.saves.functions.lock().push(code);
+            }
+            Item::ModuleAux { module } => {
+                tracing::warn!("The dump has data of the module '{module}', which is not kept.");
+            }
+            Item::SlotImport { .. } => {
+                tracing::warn!(
+                    "The dump is of a server that was importing slots; that is not gone on with."
+                );
+            }
+            Item::ResizeDb { .. } | Item::SlotInfo { .. } => {}
+        }
+        loading.set_loaded_bytes(reader.offset());
+    }
+    loading.set_loaded_bytes(reader.offset());
+    Ok(())
+}
+
+/// Lets keys take longer, for tests.
+fn delay(shared: &Shared, keys: usize) {
+    let micros = i64::from(shared.key_delay_us);
+    let total_us = match micros {
+        0 => return,
+        1.. => micros as u64 * keys as u64,
+        _ => keys as u64 / micros.unsigned_abs(),
+    };
+    let mut left = Duration::from_micros(total_us);
+    while !left.is_zero() && !shared.must_stop() {
+        let step = left.min(DELAY_STEP);
+        std::thread::sleep(step);
+        left -= step;
+    }
+}
+
+fn note_remark(shared: &Shared, key: &[u8], value: &[u8]) {
+    let value = String::from_utf8_lossy(value);
+    match key {
+        b"redis-ver" | b"valkey-ver" => tracing::info!("Loading RDB produced by version {value}"),
+        b"rubine-ver" => tracing::info!("Loading RDB produced by Rubine {value}"),
+        b"ctime" => {
+            let age = shared.now / 1000 - value.parse().unwrap_or(shared.now / 1000);
+            tracing::info!("RDB age {} seconds", age.max(0));
+        }
+        b"used-mem" => {
+            let bytes: u64 = value.parse().unwrap_or(0);
+            shared.server.persistence.loading.set_used_memory(bytes);
+            tracing::info!("RDB memory usage when created {:.2} Mb", bytes as f64 / 1_048_576.0);
+        }
+        // Others, even unknown ones, mean nothing.
+        _ => {}
+    }
+}
+
+/// The work of one thread: batch after batch, until there are no more.
+fn decode_batches(shared: &Shared, batches: &Mutex<Receiver<Batch>>) {
+    let mut pool = Pool::default();
+    loop {
+        let received = batches.lock().recv();
+        let Ok(batch) = received else { break };
+        if shared.must_stop() {
+            // What is left is taken out and dropped, so that the reader does not wait for room.
+            continue;
+        }
+        if let Err(error) = decode_batch(shared, &batch, &mut pool) {
+            shared.fail(error);
+        }
+    }
+    if !shared.must_stop()
+        && let Err(error) = pool.settle(shared)
+    {
+        shared.fail(error);
+    }
+    let mut loaded = shared.loaded.lock();
+    loaded.keys += pool.loaded.keys;
+    loaded.expired += pool.loaded.expired;
+    loaded.empty += pool.loaded.empty;
+}
+
+fn decode_batch(shared: &Shared, batch: &Batch, pool: &mut Pool) -> Result<(), LoadError> {
+    // The reader has refused databases that there are not.
+    let db = batch.db() as usize;
+    for entry in batch.entries() {
+        match decode(shared, &entry) {
+            Ok(Some((record, place))) => pool.push(db, record, place),
+            Ok(None) => pool.loaded.expired += 1,
+            Err(Damage { fault: Fault::Empty(_), .. }) => pool.loaded.empty += 1,
+            Err(damage) => return Err(ReadError::Damaged(damage).into()),
+        }
+    }
+    if RECORDS_TOGETHER_MAX <= pool.records.len() {
+        pool.settle(shared)?;
+    }
+    Ok(())
+}
+
+/// The record of an entry and its place; `None` if it is due already.
+fn decode(shared: &Shared, entry: &Entry<'_>) -> Result<Option<(Record, Place)>, Damage> {
+    let Attributes { deadline, access } = entry.attributes;
+    let is_due = deadline.is_some_and(|deadline| deadline < shared.now);
+    if is_due && shared.options.drops_due {
+        return Ok(None);
+    }
+    let key = entry.key()?;
+    let value = entry.decode(&shared.limits)?;
+    let access = match access {
+        Some(AccessHint::IdleSeconds(seconds)) => {
+            shared.access.with_idle_seconds(u32::try_from(seconds).unwrap_or(u32::MAX))
+        }
+        Some(AccessHint::Frequency(frequency)) => shared.access.with_frequency(frequency),
+        None => shared.access.initial(),
+    };
+    let place = Key::new(&key).place();
+    Ok(Some((Record::new(&key, value, deadline, access), place)))
+}
+
+/// Records on their way into the shards.
+#[derive(Default)]
+struct Pool {
+    /// With database and place.
+    records: Vec<(usize, Place, Record)>,
+    loaded: Loaded,
+}
+
+impl Pool {
+    fn push(&mut self, db: usize, record: Record, place: Place) {
+        self.records.push((db, place, record));
+    }
+
+    /// Puts all records into their shards, those of one shard under one lock.
+    fn settle(&mut self, shared: &Shared) -> Result<(), LoadError> {
+        let keyspace = &shared.server.keyspace;
+        let count = self.records.len();
+        self.records.sort_unstable_by_key(|it| it.1.shard());
+        let places: Vec<_> = self.records.iter().map(|it| (it.0, it.1)).collect();
+        let mut duplicate = None;
+        let mut records = self.records.drain(..).peekable();
+        let (mut settled, mut fetched) = (0, 0);
+        while let Some(shard) = records.peek().map(|it| it.1.shard()) {
+            if fetched < settled + KEYS_AHEAD_MAX {
+                let ahead = &places[fetched..count.min(fetched + KEYS_AHEAD_MAX)];
+                keyspace.prefetch_buckets(ahead);
+                fetched += ahead.len();
+            }
+            let of_shard = std::iter::from_fn(|| {
+                let (db, place, record) = records.next_if(|it| it.1.shard() == shard)?;
+                settled += 1;
+                Some((db, place.table_hash(), record))
+            });
+            keyspace.load(shard, of_shard, shared.options.replaces, |db, record| {
+                duplicate.get_or_insert_with(|| {
+                    let key = record.as_ref().key().escape_ascii().to_string();
+                    LoadError::DuplicateKey { key, db }
+                });
+            });
+        }
+        drop(records);
+        if let Some(error) = duplicate {
+            return Err(error);
+        }
+        self.loaded.keys += count as u64;
+        shared.server.persistence.loading.add_keys(count as u64, 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,208 @@
+//! The end of the server, in order: writes are held back, what is to be saved is saved, and only then do the workers
+//! end. If saving fails, the server goes on. Runs on a thread of its own, so that reads go on being served.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rubine_base::clock::unix_millis;
+use rubine_resp::writer::{Output, Protocol, Reply};
+
+use crate::config::ShutdownOptions;
+use crate::mailbox::Message;
+use crate::persistence::dump_file::Directory;
+use crate::persistence::load::wait_for_running_commands;
+use crate::persistence::saves::{self, Kind, Outcome, Start};
+use crate::server::Server;
+
+/// What a client is told when the server does not end.
+const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+
+/// How often it is looked whether a save is over that cannot be ended, and for how long in all: 30 s.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOKS_MAX: usize = 6_000;
+
+/// A client that waits for the outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) worker: usize,
+    pub(crate) client: u64,
+    pub(crate) protocol: Protocol,
+}
+
+impl Asker {
+    /// Ends the client's wait with a reply.
+    pub(crate) fn answer(self, server: &Server, write: impl FnOnce(&mut Reply<'_>)) {
+        let mut output = Output::new();
+        write(&mut Reply::new(&mut output, self.protocol));
+        let message = Message::Served { client: self.client, output, written: None, seen: 0 };
+        server.workers[self.worker].send(message);
+    }
+}
+
+/// Who has asked for the end, and how far it is.
+#[derive(Debug, Default)]
+pub(crate) struct Shutdown {
+    /// Looked at by the clock without the lock.
+    is_asked: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By a signal that the clock has not seen yet.
+    asked: Option<ShutdownOptions>,
+    /// The end that goes on, if one does: set to true by whoever wants it not to come.
+    going_on: Option<Arc<AtomicBool>>,
+    askers: Vec<Asker>,
+}
+
+impl Shutdown {
+    /// A signal asks for the end. Returns whether the end was asked for before.
+    pub(crate) fn ask(&self, options: ShutdownOptions) -> bool {
+        let mut state = self.state.lock();
+        let is_repeated = state.asked.is_some() || state.going_on.is_some();
+        if !is_repeated {
+            state.asked = Some(options);
+            self.is_asked.store(true, Ordering::Release);
+        }
+        is_repeated
+    }
+
+    /// Whether a signal asks for the end.
+    #[inline]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
+    }
+
+    fn take_asked(&self) -> Option<ShutdownOptions> {
+        let asked = self.state.lock().asked.take();
+        self.is_asked.store(false, Ordering::Release);
+        asked
+    }
+
+    /// Lets the end not come. Returns false if it was not to.
+    pub(crate) fn abort(&self, server: &Server) -> bool {
+        let mut state = self.state.lock();
+        let was_asked = state.asked.take().is_some();
+        self.is_asked.store(false, Ordering::Release);
+        if let Some(is_aborted) = &state.going_on {
+            is_aborted.store(true, Ordering::Release);
+            drop(state);
+            server.persistence.saves.cancel_any();
+        } else if !was_asked {
+            return false;
+        }
+        tracing::info!("Shutdown manually aborted.");
+        true
+    }
+}
+
+/// Begins the end that a signal has asked for.
+pub(crate) fn begin_asked(server: &'static Server) {
+    if let Some(options) = server.shutdown.take_asked() {
+        begin(server, options, None);
+    }
+}
+
+/// Begins the end, unless it has begun; `asker` gets a reply only if it fails.
+pub(crate) fn begin(server: &'static Server, options: ShutdownOptions, asker: Option<Asker>) {
+    let is_aborted = {
+        let mut state = server.shutdown.state.lock();
+        state.askers.extend(asker);
+        if state.going_on.is_some() {
+            return;
+        }
+        Arc::clone(state.going_on.insert(Arc::default()))
+    };
+    let run = move || {
+        if !finish(server, options, &is_aborted) {
+            give_up(server);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("shutdown".to_owned()).spawn(run) {
+        tracing::warn!("Can't shut down in order: no thread can be started: {error}");
+        give_up(server);
+    }
+}
+
+/// Returns false if the server has to go on.
+fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &AtomicBool) -> bool {
+    let config = server.config.load();
+    let is_forced = options.contains(ShutdownOptions::FORCE);
+    // What is not complete must not take the place of what is.
+    let may_save = !server.persistence.is_loading();
+    let is_wanted = options.contains(ShutdownOptions::SAVE)
+        || (!config.save.is_empty() && !options.contains(ShutdownOptions::NOSAVE));
+    if server.persistence.saves.cancel_background() {
+        tracing::warn!("There is a background save going on. It ends without a file.");
+    }
+    if may_save && is_wanted {
+        // The file shall have all that anybody was told is written.
+        server.pause.hold_for_shutdown(true);
+        wait_for_running_commands(server);
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        let is_saved = save(server);
+        if is_aborted.load(Ordering::Acquire) {
+            return false;
+        }
+        if !is_saved && is_forced {
+            tracing::warn!("Error trying to save the DB. Exit anyway.");
+        } else if !is_saved {
+            tracing::warn!("Error trying to save the DB, can't exit.");
+            return false;
+        }
+    }
+    if is_aborted.load(Ordering::Acquire) {
+        return false;
+    }
+    server.shut_down();
+    true
+}
+
+/// Saves, after whatever save goes on has been ended.
+fn save(server: &'static Server) -> bool {
+    server.persistence.saves.cancel_any();
+    for _ in 0..LOOKS_MAX {
+        let (sender, ended) = channel();
+        let on_end = move |_: &'static Server, outcome| {
+            // Whoever waits is there until it is told.
+            let _ = sender.send(outcome);
+        };
+        match saves::start(server, Kind::Foreground, unix_millis(), Box::new(on_end)) {
+            Start::Started => return ended.recv() == Ok(Outcome::Saved),
+            // One that is just being given its name cannot be ended any more.
+            Start::Saving => std::thread::sleep(LOOK),
+            Start::Rewriting | Start::Failed => return false,
+        }
+    }
+    false
+}
+
+/// The server goes on: writes may, too, and whoever asked for the end is told.
+fn give_up(server: &'static Server) {
+    tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    server.pause.hold_for_shutdown(false);
+    let askers = {
+        let mut state = server.shutdown.state.lock();
+        state.going_on = None;
+        std::mem::take(&mut state.askers)
+    };
+    for asker in askers {
+        asker.answer(server, |reply| reply.error(FAILED));
+    }
+    for worker in &server.workers {
+        worker.send(Message::PauseChanged);
+    }
+}
+
+/// Ends the process at once, without anything left behind that nobody would look for.
+pub(crate) fn end_at_once() -> ! {
+    tracing::warn!("You insist... exiting now.");
+    if let Ok(directory) = Directory::current() {
+        directory.remove(&saves::foreground_name());
+    }
+    std::process::exit(1);
+}
