@@ -225,10 +225,12 @@ impl KeySpec {
 }
 
 /// Which shards a command needs beyond those of its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Scope {
     /// Those of its keys.
     Keys,
+    /// All if the arguments say so: it has keys then that nobody knows before it runs.
+    AllIf(fn(Args<'_>) -> bool),
     /// Those of its keys, in the database that this argument names too.
     All,
     /// It walks through all, one at a time; inside a transaction, all are locked.
@@ -260,6 +262,8 @@ pub struct Spec {
     /// next is.
     pub members: Option<(usize, usize)>,
     acl: Acl,
+    /// Categories that follow from group and flags, but are not its.
+    not_acl: Acl,
     keys: [Option<KeySpec>; KEY_SPECS_MAX],
 }
 
@@ -321,7 +325,7 @@ impl Spec {
         if !flags.contains(Flags::FAST) {
             acl |= Acl::SLOW;
         }
-        acl
+        acl - self.not_acl
     }
 
     /// Whether the positions of the keys depend on the arguments.
@@ -363,6 +367,7 @@ impl<H: Copy> Command<H> {
             counts_as_one: false,
             members: None,
             acl: Acl::empty(),
+            not_acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
         };
         Self { spec, run, subcommands: &[] }
@@ -455,6 +460,12 @@ impl<H: Copy> Command<H> {
         self
     }
 
+    /// ACL categories that it is not in, though group and flags say so.
+    pub const fn except(mut self, acl: Acl) -> Self {
+        self.spec.not_acl = self.spec.not_acl.union(acl);
+        self
+    }
+
     /// Argument 1 is the one key. `access` is in COMMAND INFO's words, as `"RW ACCESS UPDATE"`.
     pub const fn key(self, access: &'static str) -> Self {
         self.key_range(1, 1, 1, access)
@@ -500,6 +511,12 @@ impl<H: Copy> Command<H> {
     /// It needs every shard, at once.
     pub const fn all_shards(mut self) -> Self {
         self.spec.scope = Scope::All;
+        self
+    }
+
+    /// It needs every shard, at once, if `condition` holds of its arguments.
+    pub const fn all_shards_if(mut self, condition: fn(Args<'_>) -> bool) -> Self {
+        self.spec.scope = Scope::AllIf(condition);
         self
     }
 

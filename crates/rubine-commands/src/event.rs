@@ -79,6 +79,7 @@ events! {
     SETBIT = STRING "setbit";
     SETRANGE = STRING "setrange";
     SINTERSTORE = SET "sinterstore";
+    SORTSTORE = LIST "sortstore";
     SPOP = SET "spop";
     SREM = SET "srem";
     SUNIONSTORE = SET "sunionstore";

@@ -14,7 +14,8 @@ use crate::error::CommandResult;
 #[inline]
 pub fn shards_of(spec: &Spec, args: Args<'_>, is_atomic: bool) -> ShardSet {
     match spec.scope {
-        Scope::Keys => {
+        Scope::AllIf(condition) if condition(args) => ShardSet::All,
+        Scope::Keys | Scope::AllIf(_) => {
             if let Some(index) = spec.single_key() {
                 let is_there = index < args.len();
                 return if is_there { ShardSet::of(args.key(index)) } else { ShardSet::default() };

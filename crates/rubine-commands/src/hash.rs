@@ -60,14 +60,14 @@ const NUMFIELDS: CommandError = CommandError::text(
 /// Which fields a command sees. Those that are due are hidden until they are removed; but a command that comes from a
 /// master or a log sees them all, since whoever sent it decides what is due.
 #[derive(Clone, Copy, Debug)]
-struct Sight {
+pub(crate) struct Sight {
     /// A field whose deadline is this or earlier is hidden.
     due_until: i64,
 }
 
 impl Sight {
     #[inline]
-    fn of(cx: &Context<'_, '_>) -> Self {
+    pub(crate) fn of(cx: &Context<'_, '_>) -> Self {
         Self { due_until: if cx.client.is_trusted { i64::MIN } else { cx.now } }
     }
 
@@ -88,7 +88,7 @@ impl Sight {
     }
 
     #[inline]
-    fn get<'h>(self, hash: &'h Hash, field: &[u8]) -> Option<Element<'h>> {
+    pub(crate) fn get<'h>(self, hash: &'h Hash, field: &[u8]) -> Option<Element<'h>> {
         hash.get(field).filter(|&element| self.sees(element))
     }
 

@@ -22,6 +22,7 @@ mod list;
 mod pop_source;
 mod sample;
 mod set;
+mod sort;
 mod sorted_set;
 mod sorting;
 mod stream;

@@ -73,7 +73,7 @@ const ITEMS_PER_STEP: u64 = 8;
 
 /// How large the chunks of a list may become.
 #[inline]
-fn chunk_limit(limits: &Limits) -> ChunkLimit {
+pub(crate) fn chunk_limit(limits: &Limits) -> ChunkLimit {
     ChunkLimit::from_directive(limits.list_max_listpack_size)
 }
 

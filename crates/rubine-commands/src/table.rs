@@ -1,7 +1,7 @@
 //! All data commands, by family. Lists what the family files declare, nothing else.
 
 use crate::command::{Command, Group};
-use crate::{bitmap, geo, hash, hyperloglog, keys, list, set, sorted_set, stream, string};
+use crate::{bitmap, geo, hash, hyperloglog, keys, list, set, sort, sorted_set, stream, string};
 
 /// The commands of one group.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +17,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: Group::Generic, commands: keys::presence::COMMANDS },
     Family { group: Group::Generic, commands: keys::relocate::COMMANDS },
     Family { group: Group::Generic, commands: keys::scan::COMMANDS },
+    Family { group: Group::Generic, commands: sort::COMMANDS },
     Family { group: Group::Server, commands: keys::database::COMMANDS },
     Family { group: Group::Server, commands: keys::debug::COMMANDS },
     Family { group: Group::Server, commands: keys::object::MEMORY_COMMANDS },
@@ -80,7 +81,7 @@ mod tests {
         for command in all() {
             let spec = &command.spec;
             let touches = spec.flags.intersects(Flags::WRITE | Flags::READONLY);
-            let says = spec.keys().next().is_some() || spec.scope != Scope::Keys;
+            let says = spec.keys().next().is_some() || !matches!(spec.scope, Scope::Keys);
             assert!(!touches || says || !command.subcommands.is_empty(), "{}", spec.name);
         }
     }

@@ -1,0 +1,107 @@
+//! The options of SORT. Never looks at a key.
+
+use rubine_structures::sorted_set::Direction;
+
+use super::pattern::{Pattern, Subject};
+use crate::args::Args;
+use crate::error::CommandError;
+
+/// Whether there is a STORE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    MayStore,
+    ReadOnly,
+}
+
+/// What elements are sorted by.
+#[derive(Clone, Debug)]
+pub(super) enum By {
+    Element,
+    /// The values of other keys.
+    Pattern(Pattern),
+    /// They stay in their order.
+    Nothing,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) by: By,
+    pub(super) gets: Vec<Subject>,
+    offset: i64,
+    /// Negative for all.
+    count_max: i64,
+    pub(super) direction: Direction,
+    /// By text rather than by number.
+    pub(super) alpha: bool,
+    /// Number of the argument that is the key to store under.
+    pub(super) destination: Option<usize>,
+}
+
+impl Options {
+    pub(super) fn parse(args: Args<'_>, form: Form) -> Result<Self, CommandError> {
+        let mut parsed = Self {
+            by: By::Element,
+            gets: Vec::new(),
+            offset: 0,
+            count_max: -1,
+            direction: Direction::Ascending,
+            alpha: false,
+            destination: None,
+        };
+        let mut options = args.options(2);
+        while !options.is_at_end() {
+            let has_value = 2 <= options.remaining();
+            if options.keyword("ASC") {
+                parsed.direction = Direction::Ascending;
+            } else if options.keyword("DESC") {
+                parsed.direction = Direction::Descending;
+            } else if options.keyword("ALPHA") {
+                parsed.alpha = true;
+            } else if 3 <= options.remaining() && options.keyword("LIMIT") {
+                (parsed.offset, parsed.count_max) = (options.integer()?, options.integer()?);
+            } else if form == Form::MayStore && has_value && options.keyword("STORE") {
+                parsed.destination = Some(options.index());
+                options.skip(1);
+            } else if has_value && options.keyword("BY") {
+                // What is the same for all elements has nothing to say about their order.
+                let pattern = Pattern::parse(options.required()?);
+                parsed.by = pattern.map_or(By::Nothing, By::Pattern);
+            } else if has_value && options.keyword("GET") {
+                parsed.gets.push(Subject::parse(options.required()?));
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// Whether the values of keys are needed that only the elements name.
+    pub(super) fn needs_other_keys(&self) -> bool {
+        self.patterns().next().is_some()
+    }
+
+    /// Whether fields of hashes are among them.
+    pub(super) fn reads_fields(&self) -> bool {
+        self.patterns().any(Pattern::names_field)
+    }
+
+    /// Whether the values of keys are needed beyond those that it is sorted by.
+    pub(super) fn gets_other_keys(&self) -> bool {
+        self.gets.iter().any(|subject| subject.pattern().is_some())
+    }
+
+    /// Which of `len` elements in order are wanted.
+    pub(super) fn range(&self, len: usize) -> std::ops::Range<usize> {
+        let start = usize::try_from(self.offset).unwrap_or(0).min(len);
+        let count = usize::try_from(self.count_max).unwrap_or(usize::MAX).min(len - start);
+        start..start + count
+    }
+
+    fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let by = match &self.by {
+            By::Pattern(pattern) => Some(pattern),
+            By::Element | By::Nothing => None,
+        };
+        by.into_iter().chain(self.gets.iter().filter_map(Subject::pattern))
+    }
+}
