@@ -252,9 +252,13 @@ impl Suite<'_> {
         if !is_whole_unit_listed {
             results.failed.retain(|failed| !is_listed(&failed.test));
         }
+        let is_expected = |message: &String| self.list.expects_abort(unit, message);
+        let was_cut_short = results.abort.take_if(|message| is_expected(message)).is_some();
         let expected_failures = failed_count - results.failed.len();
-        let is_partial_run =
-            self.options.all || !self.options.only.is_empty() || results.abort.is_some();
+        let is_partial_run = self.options.all
+            || !self.options.only.is_empty()
+            || was_cut_short
+            || results.abort.is_some();
         let is_known = |test: &str| {
             let is_expression = test.starts_with('/');
             let was_seen = results.skipped.iter().chain(&results.passed).any(|seen| seen == test);

@@ -104,8 +104,8 @@ impl Time<'_> {
     }
 }
 
-/// Whether a key that is given this deadline goes at once. Where commands come from a master or a log it stays, until
-/// they say that it goes.
+/// Whether a key that is given this deadline goes at once. Where a master, a log or an import says itself when a key
+/// goes, it stays.
 pub(crate) fn is_over(cx: &Context<'_, '_>, deadline: i64) -> bool {
-    deadline <= cx.now && !cx.client.is_trusted
+    deadline <= cx.now && cx.keys.removes_due()
 }

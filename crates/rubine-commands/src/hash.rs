@@ -68,7 +68,7 @@ pub(crate) struct Sight {
 impl Sight {
     #[inline]
     pub(crate) fn of(cx: &Context<'_, '_>) -> Self {
-        Self { due_until: if cx.client.is_trusted { i64::MIN } else { cx.now } }
+        Self { due_until: cx.keys.due_until() }
     }
 
     #[inline]

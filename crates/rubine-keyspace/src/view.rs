@@ -44,7 +44,7 @@ pub enum DueKeys {
     Removed,
     /// They stay, but clients do not see them: a replica, which waits for its master's DEL.
     Hidden,
-    /// They are keys like others: commands of a master or from a log, which tell by themselves what goes.
+    /// They are keys like others: commands of a master, from a log or of an import, which tell by themselves what goes.
     Shown,
 }
 
@@ -103,6 +103,11 @@ impl<'a, 'k> View<'a, 'k> {
     /// The instant of the command, Unix milliseconds.
     pub fn now(&self) -> i64 {
         self.now
+    }
+
+    /// Whether a key that is due goes. Otherwise somebody else says when: a master, a log, an import.
+    pub fn removes_due(&self) -> bool {
+        self.options.due_keys == DueKeys::Removed
     }
 
     /// How access bits are read and written.

@@ -198,7 +198,8 @@ impl Core {
         let mut reply = Reply::new(&mut output, protocol);
         self.begin_unit();
         let (db, setting) = (waiter.db, Setting::HandOff);
-        let result = self.run_data(command, db, true, setting, &mut reply, args, &mut locked);
+        let none = ClientFlags::empty();
+        let result = self.run_data(command, db, none, setting, &mut reply, args, &mut locked);
         let waits_on = self.effects.wait.take().is_some();
         if let Err(error) = &result {
             self.count_failure(entry, error);

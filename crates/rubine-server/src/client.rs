@@ -280,6 +280,8 @@ pub(crate) struct Client {
     pub(crate) commands: u64,
     /// The most bytes of output that have waited lately.
     pub(crate) reply_peak: usize,
+    /// What its worker has added for it to the memory of its clients.
+    pub(crate) counted_bytes: usize,
 }
 
 impl Client {
@@ -328,6 +330,7 @@ impl Client {
             net_output: 0,
             commands: 0,
             reply_peak: 0,
+            counted_bytes: 0,
         }
     }
 
@@ -415,7 +418,7 @@ impl Client {
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);
         let subscriptions = self.subscriptions.as_ref().map_or(0, |it| it.byte_count());
-        let own = structures + multi + subscriptions;
+        let own = structures + multi + subscriptions + self.watches.byte_count();
         let total = own + self.query.capacity() + allocated + pinned;
         info.output_bytes.store(buffered, Ordering::Relaxed);
         info.pinned_bytes.store(pinned, Ordering::Relaxed);

@@ -17,6 +17,7 @@ mod values;
 pub use directive::{Directive, Rule, Support, Traits, closest, find, names};
 pub use load::{ConfigError, ConfigLine, ConfigSource};
 pub use rewrite::{RewriteError, RewriteScope};
+pub(crate) use setting::parse_memory;
 pub use store::{ConfigStore, Refusal, SetError, Setter};
 pub use table::{Config, DIRECTIVES};
 pub use values::{

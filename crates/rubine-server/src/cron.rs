@@ -132,6 +132,7 @@ impl Cron {
     fn expire(&mut self, core: &mut Core) {
         let server = core.server;
         let is_stopped = !server.expires_actively.load(Ordering::Relaxed)
+            || core.settings.import_mode
             || server.pause.stops_writes(core.now)
             || server.persistence.is_loading();
         if is_stopped {

@@ -271,11 +271,11 @@ impl Core {
                 let shards = shards_of(entry.spec, args, false);
                 let mut locked = self.lock(&shards);
                 self.begin_unit();
-                let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
+                let (db, flags) = (client.db, client.flags);
                 self.effects.computed = client.computed.take();
                 let (hits, misses) = (self.changes.hits, self.changes.misses);
                 let setting = Setting::Alone;
-                let result = self.run_data(command, db, notes, setting, reply, args, &mut locked);
+                let result = self.run_data(command, db, flags, setting, reply, args, &mut locked);
                 if let Some(wait) = self.effects.wait.take() {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
@@ -312,8 +312,8 @@ impl Core {
     ) {
         let result = match entry.run {
             Run::Data(command) => {
-                let (db, notes) = (client.db, !client.flags.contains(ClientFlags::NO_TOUCH));
-                self.run_data(command, db, notes, Setting::Transaction, reply, args, locked)
+                let (db, flags) = (client.db, client.flags);
+                self.run_data(command, db, flags, Setting::Transaction, reply, args, locked)
             }
             Run::Session(handler) => {
                 self.run_session(handler, client, reply, entry, args, Some(locked))
@@ -353,15 +353,23 @@ impl Core {
         &mut self,
         command: &Command,
         db: usize,
-        notes_access: bool,
+        flags: ClientFlags,
         setting: Setting,
         reply: &mut Reply<'_>,
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
         let access = Access::new(self.settings.access, self.now);
-        let is_paused = self.server.pause.stops_writes(self.now);
-        let due_keys = if is_paused { DueKeys::Hidden } else { DueKeys::Removed };
+        let due_keys = if self.settings.import_mode {
+            // Whoever brings the data says when a key goes.
+            let is_source = flags.contains(ClientFlags::IMPORT_SOURCE);
+            if is_source { DueKeys::Shown } else { DueKeys::Hidden }
+        } else if self.server.pause.stops_writes(self.now) {
+            DueKeys::Hidden
+        } else {
+            DueKeys::Removed
+        };
+        let notes_access = !flags.contains(ClientFlags::NO_TOUCH);
         let options = ViewOptions { notes_access, due_keys };
         let random = &mut self.access_random;
         let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
@@ -498,7 +506,9 @@ impl Core {
             // What is refused so is not run later either.
             client.transaction = None;
             crate::transaction::unwatch_all(self, client);
-            reply.error(&format!("EXECABORT Transaction discarded because of: {error}"));
+            let text = error.to_string();
+            let reason = text.strip_prefix("ERR ").unwrap_or(&text);
+            reply.error(&format!("EXECABORT Transaction discarded because of: {reason}"));
             return;
         }
         reply.error(&error.to_string());

@@ -62,8 +62,10 @@ impl Core {
             // The data shall not change: what must not wait may use more memory meanwhile.
             return true;
         }
-        let Some(rule) = rule_of(self.settings.eviction) else { return false };
-        self.evict(rule)
+        match rule_of(self.settings.eviction) {
+            Some(rule) if !self.settings.import_mode => self.evict(rule),
+            _ => false,
+        }
     }
 
     fn evict(&mut self, rule: EvictionRule) -> bool {

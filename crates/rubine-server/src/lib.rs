@@ -4,6 +4,7 @@ mod admission;
 mod batch;
 mod blocking;
 mod client;
+mod client_eviction;
 mod command_table;
 mod commands;
 mod compute;

@@ -1,6 +1,8 @@
 //! Bounds on what one client may cost: requests that never end, replies that are never read, idleness. Decides and marks;
 //! the worker closes. Never looks at what commands do.
 
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
 use crate::client::{Client, ClientFlags};
 use crate::commands::connection::{FIXED_OUTPUT_BYTES, add_line};
 use crate::config::OutputBufferLimit;
@@ -16,6 +18,25 @@ const SPARE_BYTES_MIN: usize = 4 * 1024;
 const BUSY_QUERY_BYTES_MAX: usize = 32 * 1024;
 /// After this time without a request a client gives back its buffers.
 const IDLE_SECONDS: i64 = 2;
+
+/// What becomes of the buffers of clients that ask for nothing, as DEBUG REPLYBUFFER says.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    /// After this time without a request, the peak of a client's output is forgotten.
+    pub(crate) peak_ms: AtomicI64,
+    /// Whether room for output is given back.
+    pub(crate) shrinks_output: AtomicBool,
+}
+
+impl Resting {
+    pub(crate) const PEAK_MS: i64 = IDLE_SECONDS * 1000;
+}
+
+impl Default for Resting {
+    fn default() -> Self {
+        Self { peak_ms: AtomicI64::new(Self::PEAK_MS), shrinks_output: AtomicBool::new(true) }
+    }
+}
 
 /// Marks a client to be closed if its buffers have grown beyond their limits.
 #[inline]
@@ -102,13 +123,17 @@ pub(crate) fn look_after(core: &mut Core, client: &mut Client) {
     let is_idle = IDLE_SECONDS < idle_seconds;
     let before = (client.query.capacity(), client.output.allocated_bytes());
     shrink_query(client, is_idle);
-    if is_idle && client.output.is_empty() {
-        client.reply_peak = 0;
+    let resting = &core.server.resting;
+    if resting.peak_ms.load(Ordering::Relaxed) < core.now - client.last_interaction {
+        client.reply_peak = client.output.buffered_bytes();
+    }
+    if is_idle && client.output.is_empty() && resting.shrinks_output.load(Ordering::Relaxed) {
         client.output.shrink();
     }
     if before != (client.query.capacity(), client.output.allocated_bytes()) {
         client.publish();
         client.publish_output();
+        core.count_client(client);
     }
 }
 

@@ -41,6 +41,9 @@ pub(crate) struct Server {
     pub(crate) workers: Vec<Mailbox>,
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) errors: ErrorStats,
+    pub(crate) resting: crate::limits::Resting,
+    /// Held by the worker that evicts clients, so that no two of them choose for the same need.
+    pub(crate) client_eviction: Mutex<()>,
     /// Who listens to what.
     pub(crate) pubsub: crate::pubsub::Registry,
     pub(crate) pause: Pause,

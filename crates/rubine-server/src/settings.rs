@@ -4,7 +4,9 @@ use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_resp::parser;
 
-use crate::config::{Appendfsync, Config, KeyspaceEvents, MaxmemoryPolicy, OutputBufferLimit};
+use crate::config::{
+    Appendfsync, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
+};
 
 /// Settings that every worker keeps at hand.
 #[derive(Clone, Debug)]
@@ -28,6 +30,10 @@ pub(crate) struct Settings {
     pub(crate) waits_for_disk: bool,
     /// Whether a save that failed keeps clients from writing.
     pub(crate) stops_writes_on_failed_save: bool,
+    /// Nothing falls due: another server's data is being brought here.
+    pub(crate) import_mode: bool,
+    /// What all clients together may take; 0 for no limit.
+    pub(crate) client_bytes_max: u64,
     /// Events that are published, if any.
     pub(crate) listened: Option<EventClass>,
 }
@@ -60,6 +66,8 @@ impl Settings {
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
+            import_mode: config.import_mode,
+            client_bytes_max: client_bytes_max(config),
             listened: listened(config.notify_keyspace_events),
             waits_for_disk: config.appendonly && config.appendfsync == Appendfsync::Always,
             stops_writes_on_failed_save: config.stop_writes_on_bgsave_error
@@ -96,6 +104,19 @@ fn listened(events: KeyspaceEvents) -> Option<EventClass> {
     let wanted = classes.into_iter().filter(|(event, _)| events.contains(*event));
     let channels = KeyspaceEvents::KEYSPACE | KeyspaceEvents::KEYEVENT;
     events.intersects(channels).then(|| wanted.map(|(_, class)| class).collect())
+}
+
+/// What all clients together may take; 0 for no limit.
+fn client_bytes_max(config: &Config) -> u64 {
+    /// Less would not even hold those who could raise it.
+    const CLIENT_BYTES_MIN: u64 = 128 * 1024;
+    let bytes = match config.maxmemory_clients {
+        MemoryOrPercent::Bytes(bytes) => bytes,
+        MemoryOrPercent::Percent(percent) => {
+            (u128::from(config.maxmemory) * u128::from(percent) / 100) as u64
+        }
+    };
+    if bytes == 0 { 0 } else { bytes.max(CLIENT_BYTES_MIN) }
 }
 
 fn limits_of(config: &Config) -> Limits {

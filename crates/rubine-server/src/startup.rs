@@ -215,6 +215,8 @@ fn build(
         clients: crate::server::Clients::default(),
         workers,
         errors: crate::server::ErrorStats::default(),
+        resting: crate::limits::Resting::default(),
+        client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
         computations: crate::compute::Queue::default(),

@@ -63,6 +63,9 @@ pub(crate) struct WorkerStats {
     pub(crate) expired_keys: Counter,
     pub(crate) expired_fields: Counter,
     pub(crate) evicted_keys: Counter,
+    pub(crate) evicted_clients: Counter,
+    /// Memory of the worker's clients that may be evicted.
+    pub(crate) client_bytes: Counter,
     pub(crate) dirty: Counter,
     pub(crate) error_replies: Counter,
     pub(crate) query_buffer_limit_disconnections: Counter,
@@ -111,6 +114,7 @@ impl WorkerStats {
             &self.expired_keys,
             &self.expired_fields,
             &self.evicted_keys,
+            &self.evicted_clients,
             &self.error_replies,
             &self.query_buffer_limit_disconnections,
             &self.output_buffer_limit_disconnections,

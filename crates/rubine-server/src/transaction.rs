@@ -82,7 +82,12 @@ impl Transaction {
 pub(crate) struct Watches {
     watch: Option<Arc<Watch>>,
     keys: Vec<WatchedKey>,
+    /// Memory of `keys` and of what stands for them in their shards, about.
+    key_bytes: usize,
 }
+
+/// What a watched key takes beyond its name, here and in its shard, about.
+const WATCH_BYTES: usize = 128;
 
 #[derive(Debug)]
 struct WatchedKey {
@@ -93,6 +98,11 @@ struct WatchedKey {
 impl Watches {
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
+    }
+
+    /// Memory that the keys take, about.
+    pub(crate) fn byte_count(&self) -> usize {
+        self.key_bytes
     }
 
     pub(crate) fn is_broken(&self) -> bool {
@@ -159,6 +169,7 @@ fn watch(session: &mut Session<'_>) -> CommandResult {
             continue;
         }
         locked.watch(client.db, key, &watch, core.now);
+        client.watches.key_bytes += key.len() * 2 + WATCH_BYTES;
         client.watches.keys.push(WatchedKey { db: client.db, key: key.into() });
     }
     session.reply.ok();
@@ -185,6 +196,7 @@ fn unwatch(session: &mut Session<'_>) -> CommandResult {
 pub(crate) fn unwatch_all(core: &mut Core, client: &mut Client) {
     let Some(watch) = client.watches.watch.take() else { return };
     let mut locked = core.server.keyspace.lock(&client.watches.shards());
+    client.watches.key_bytes = 0;
     for it in client.watches.keys.drain(..) {
         locked.unwatch(it.db, &it.key, &watch);
     }
@@ -220,6 +232,7 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
     });
     let is_broken = client.watches.is_broken() || expired;
     if let Some(watch) = client.watches.watch.take() {
+        client.watches.key_bytes = 0;
         for it in client.watches.keys.drain(..) {
             locked.unwatch(it.db, &it.key, &watch);
         }

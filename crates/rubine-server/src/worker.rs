@@ -110,6 +110,7 @@ impl Worker {
             self.release_synced();
             self.end_pause();
             self.serve_scheduled();
+            self.core.evict_clients(self.core.settings.client_bytes_max);
             self.end_waits();
             let cron_start = ticks::now();
             self.cron.run(&mut self.core);
@@ -222,8 +223,9 @@ impl Worker {
         }
         self.slot_of.insert(info.id, slot);
         let is_authenticated = !self.core.settings.requires_password;
-        let client = Box::new(Client::new(socket, info, is_authenticated));
+        let mut client = Box::new(Client::new(socket, info, is_authenticated));
         client.publish_output();
+        self.core.count_client(&mut client);
         self.clients[slot] = Some(client);
     }
 
@@ -476,6 +478,7 @@ impl Worker {
             let is_open =
                 !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
             client.publish_output();
+            self.core.count_client(client);
             if !is_open {
                 self.close(slot);
                 continue;
@@ -496,6 +499,7 @@ impl Worker {
 
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
+        self.core.uncount_client(&mut client);
         self.core.abandon_wait(&mut client);
         self.core.abandon_computing(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);

@@ -28,12 +28,16 @@ pub struct ServerOptions {
     /// Directives with their values, passed as `--name value`.
     directives: Vec<(String, String)>,
     prefix: Vec<String>,
+    file: Option<String>,
 }
+
+/// What a server's configuration file is called, if it has one.
+pub const CONFIG_FILE: &str = "server.conf";
 
 impl ServerOptions {
     /// A server without persistence.
     pub fn new(program: &Path) -> Self {
-        Self { program: program.to_owned(), directives: Vec::new(), prefix: Vec::new() }
+        Self { program: program.to_owned(), directives: Vec::new(), prefix: Vec::new(), file: None }
             .with("save", "")
             .with("appendonly", "no")
     }
@@ -43,6 +47,14 @@ impl ServerOptions {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.directives.retain(|(known, _)| known != name);
         self.directives.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts with a configuration file of this content, [`CONFIG_FILE`] in the server's directory. It is written at
+    /// the first start only; what it says counts less than the directives.
+    #[must_use]
+    pub fn with_file(mut self, text: &str) -> Self {
+        self.file = Some(text.to_owned());
         self
     }
 
@@ -173,6 +185,13 @@ impl Server {
             File::options().create(true).append(true).open(self.directory.path.join("log"))?;
         let mut words = self.options.prefix.iter().map(PathBuf::from).collect::<Vec<_>>();
         words.push(self.options.program.clone());
+        if let Some(text) = &self.options.file {
+            let path = self.directory.path.join(CONFIG_FILE);
+            if !path.exists() {
+                fs::write(&path, text)?;
+            }
+            words.push(path);
+        }
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])

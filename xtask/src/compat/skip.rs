@@ -19,9 +19,12 @@ pub(crate) struct Entry {
 
 /// Stands before the name of a tag: blocks of tests that bear it are not run at all.
 const TAG: &str = "tag:";
+/// Stands before a part of the message with which a unit ends before its end.
+const ABORT: &str = "abort:";
 
 impl SkipList {
-    /// Reads lines of the form `"unit" : reason`, `"unit :: test or /regex/" : reason` and `"unit :: tag:name" : reason`.
+    /// Reads lines of the form `"unit" : reason`, `"unit :: test or /regex/" : reason`, `"unit :: tag:name" : reason`
+    /// and `"unit :: abort:text" : reason`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut entries = Vec::new();
         for (idx, line) in text.lines().enumerate() {
@@ -46,8 +49,14 @@ impl SkipList {
     pub(crate) fn tests(&self, unit: &str) -> impl Iterator<Item = &Entry> {
         self.entries
             .iter()
-            .filter(move |entry| entry.test.is_some() && entry.tag().is_none())
+            .filter(move |entry| entry.test.is_some() && !entry.is_about_more())
             .filter(move |entry| glob::matches(&entry.unit, unit))
+    }
+
+    /// Whether a unit may end with this message.
+    pub(crate) fn expects_abort(&self, unit: &str, message: &str) -> bool {
+        let mut entries = self.entries.iter().filter(|entry| glob::matches(&entry.unit, unit));
+        entries.any(|entry| entry.abort().is_some_and(|text| message.contains(text)))
     }
 
     /// The tags whose tests a unit leaves out, as the suite's own `--tags` takes them.
@@ -81,6 +90,15 @@ impl Entry {
         is_complete.then(|| Self { unit: unit.to_owned(), test, reason: reason.trim().to_owned() })
     }
 
+    /// Whether it is about something else than single tests.
+    fn is_about_more(&self) -> bool {
+        self.tag().is_some() || self.abort().is_some()
+    }
+
+    fn abort(&self) -> Option<&str> {
+        self.test.as_deref()?.strip_prefix(ABORT)
+    }
+
     fn tag(&self) -> Option<&str> {
         self.test.as_deref()?.strip_prefix(TAG)
     }
@@ -108,6 +126,7 @@ mod tests {
 \"unit/other :: /^SORT.*/\" : second reason
 \"* :: tag:cluster\" : third reason
 \"unit/other :: tag:repl\" : fourth reason
+\"unit/other :: abort:'replicaof'\" : fifth reason
 ";
 
     #[test]
@@ -121,6 +140,8 @@ mod tests {
         assert_eq!(list.denied_tags("unit/other"), "-cluster -repl ");
         assert_eq!(list.denied_tags("unit/sort"), "-cluster ");
         assert_eq!(list.unit_reason("unit/sort"), None);
+        assert!(list.expects_abort("unit/other", "ERR unknown command 'replicaof'"));
+        assert!(!list.expects_abort("unit/sort", "ERR unknown command 'replicaof'"));
     }
 
     #[test]

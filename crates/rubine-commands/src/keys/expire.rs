@@ -11,6 +11,7 @@ use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
+use crate::expiry;
 
 pub(crate) const COMMANDS: &[Command] =
     &[EXPIRE, EXPIREAT, EXPIRETIME, PERSIST, PEXPIRE, PEXPIREAT, PEXPIRETIME, PTTL, TTL];
@@ -77,6 +78,7 @@ fn expire(cx: &mut Context<'_, '_>, name: &str, unit: Unit, base: Base) -> Comma
     let deadline = deadline_of(time, unit, base, cx.now)
         .ok_or_else(|| CommandError::InvalidExpire(name.to_owned()))?;
     let key = cx.key(1);
+    let is_over = expiry::is_over(cx, deadline);
     let Some(mut record) = cx.keys.find_mut(key) else {
         cx.reply.integer(0);
         return Ok(());
@@ -85,8 +87,6 @@ fn expire(cx: &mut Context<'_, '_>, name: &str, unit: Unit, base: Base) -> Comma
         cx.reply.integer(0);
         return Ok(());
     }
-    // A master or a log says itself when a key goes, by a command of its own.
-    let is_over = deadline <= cx.now && !cx.client.is_trusted;
     if is_over {
         expire_at_once(cx, key);
     } else {

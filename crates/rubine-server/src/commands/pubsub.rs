@@ -1,9 +1,9 @@
 //! Publish and subscribe: SUBSCRIBE and its five siblings, PUBLISH, SPUBLISH, PUBSUB. What these answer to a
 //! subscription are messages, one for each name, that come whatever CLIENT REPLY says.
 
-use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_commands::{CommandResult, Flags};
 
-use crate::commands::help::HELP;
+use crate::commands::help::{HELP, wrong_form};
 use crate::pubsub::Kind;
 use crate::session::{ServerCommand, Session};
 
@@ -223,11 +223,7 @@ fn shardchannels(session: &mut Session<'_>) -> CommandResult {
 
 fn list(session: &mut Session<'_>, kind: Kind) -> CommandResult {
     if 3 < session.args.len() {
-        let form = String::from_utf8_lossy(session.args.at(1));
-        let text = format!(
-            "ERR unknown subcommand or wrong number of arguments for '{form}'. Try PUBSUB HELP."
-        );
-        return Err(CommandError::Other(text.into()));
+        return Err(wrong_form(session.args, "PUBSUB"));
     }
     let names = session.core.server.pubsub.names(kind, session.args.get(2));
     session.reply.array(names.len());

@@ -34,7 +34,7 @@ pub(super) fn utf8(argument: &[u8]) -> Result<&str, String> {
 
 /// Reads bytes with an optional unit. Units with a `b` are powers of 1024, those without of 1000.
 /// Nothing at all is 0, as templates that fill in nothing rely on.
-pub(super) fn parse_memory(argument: &[u8]) -> Option<u64> {
+pub(crate) fn parse_memory(argument: &[u8]) -> Option<u64> {
     if argument.is_empty() {
         return Some(0);
     }

@@ -25,12 +25,10 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const ACL: &str = "there are no users beside the default one yet";
 const BASE: &str = "a base is always written as commands so far";
-const CLIENT_EVICTION: &str = "clients are not evicted yet";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COLLATE: &str = "SORT ALPHA compares bytes so far";
 const COMMANDLOG: &str = "there is no command log yet";
 const DEFRAG: &str = "memory is not defragmented yet";
-const IMPORT: &str = "there is no import mode yet";
 const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const MPTCP: &str = "there is no multipath TCP yet";
@@ -212,7 +210,7 @@ directives! {
         "client-query-buffer-limit".memory(1 << 20, LONG);
     proto_max_bulk_len: u64 = 512 << 20, "proto-max-bulk-len".memory(1 << 20, LONG);
     maxmemory_clients: MemoryOrPercent = MemoryOrPercent::Bytes(0),
-        "maxmemory-clients".not_yet(CLIENT_EVICTION);
+        "maxmemory-clients";
     client_default_resp: u32 = 2,
         "client-default-resp".number(2, 3).immutable().hidden().no_meaning(LOG_REQ_RES);
     req_res_logfile: Option<String> = None,
@@ -245,7 +243,7 @@ directives! {
     active_defrag_cycle_us: u32 = 500, "active-defrag-cycle-us".number(0, 100_000).not_yet(DEFRAG);
     active_defrag_max_scan_fields: u64 = 1000,
         "active-defrag-max-scan-fields".number(1, LONG).not_yet(DEFRAG);
-    import_mode: bool = false, "import-mode".not_yet(IMPORT);
+    import_mode: bool = false, "import-mode";
 
     // Encodings.
     hash_max_listpack_entries: usize = 512,

@@ -13,7 +13,12 @@ use crate::dispatch::Core;
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     names: [HashSet<Arc<[u8]>>; Kind::COUNT],
+    /// Memory of `names` and of what stands for them elsewhere, about.
+    bytes: usize,
 }
+
+/// What a name takes beyond its bytes, here and in the lists of listeners, about.
+const NAME_BYTES: usize = 192;
 
 impl Subscriptions {
     pub(crate) fn len(&self, kind: Kind) -> usize {
@@ -26,9 +31,7 @@ impl Subscriptions {
 
     /// Memory that the names take, about.
     pub(crate) fn byte_count(&self) -> usize {
-        const NAME_OVERHEAD_BYTES: usize = 64;
-        let names = self.names.iter().flatten();
-        names.map(|name| name.len() + NAME_OVERHEAD_BYTES).sum()
+        self.bytes
     }
 
     fn is_empty(&self) -> bool {
@@ -67,6 +70,7 @@ impl Core {
         if names.contains(name) {
             return;
         }
+        subscriptions.bytes += name.len() + NAME_BYTES;
         let by_name = &mut self.subscribers.by_name[kind.index()];
         let name = match by_name.get_key_value(name) {
             Some((known, _)) => Arc::clone(known),
@@ -83,6 +87,7 @@ impl Core {
         if !subscriptions.names[kind.index()].remove(name) {
             return;
         }
+        subscriptions.bytes -= name.len() + NAME_BYTES;
         if subscriptions.is_empty() {
             client.flags -= ClientFlags::PUBSUB;
             client.subscriptions = None;

@@ -52,6 +52,7 @@ fn set(session: &mut Session<'_>) -> CommandResult {
         .set(&arguments, setter, |old, new, changed| reconfigure::apply(server, old, new, changed));
     // Later requests of this very batch are under the new settings, too.
     session.core.settings = server.settings.load_full();
+    session.core.evict_clients(session.core.settings.client_bytes_max);
     outcome.map_err(|error| {
         CommandError::Other(match error {
             SetError::Syntax => return CommandError::Syntax,

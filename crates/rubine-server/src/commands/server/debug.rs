@@ -7,7 +7,8 @@ use rubine_base::number::{parse_f64, parse_i64};
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
-use crate::config::RewriteScope;
+use crate::config::{RewriteScope, parse_memory};
+use crate::limits::Resting;
 use crate::persistence::load::{Reload, start_reload};
 use crate::session::{ServerCommand, Session};
 use crate::shutdown::Asker;
@@ -27,6 +28,8 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         PANIC,
         PAUSE_CRON,
         PROTOCOL,
+        QUICKLIST_PACKED_THRESHOLD,
+        REPLYBUFFER,
         RELOAD,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
@@ -115,6 +118,55 @@ const SET_ACTIVE_EXPIRE: ServerCommand = form("SET-ACTIVE-EXPIRE", set_active_ex
 fn set_active_expire(session: &mut Session<'_>) -> CommandResult {
     let expires = switch(session)?;
     session.core.server.expires_actively.store(expires, Ordering::Relaxed);
+    session.reply.ok();
+    Ok(())
+}
+
+const QUICKLIST_PACKED_THRESHOLD: ServerCommand = form(
+    "QUICKLIST-PACKED-THRESHOLD",
+    quicklist_packed_threshold,
+)
+.summary(
+    "Changes nothing: a list holds elements of every size alike, so none is a node of its own.",
+)
+.syntax("size")
+.arity(3);
+
+fn quicklist_packed_threshold(session: &mut Session<'_>) -> CommandResult {
+    /// What Valkey takes, so that what was written for it fails where it fails there.
+    const SIZES: std::ops::Range<u64> = 0..1 << 32;
+    if parse_memory(session.args.at(2)).is_some_and(|size| SIZES.contains(&size)) {
+        session.reply.ok();
+        return Ok(());
+    }
+    Err(CommandError::text(
+        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+    ))
+}
+
+const REPLYBUFFER: ServerCommand = form("REPLYBUFFER", reply_buffer)
+    .summary(
+        "Decides when the buffers and peaks of clients are made smaller that have become idle.",
+    )
+    .syntax("PEAK-RESET-TIME <NEVER | RESET | milliseconds> | RESIZING <0 | 1>")
+    .arity(4);
+
+fn reply_buffer(session: &mut Session<'_>) -> CommandResult {
+    let (form, value) = (session.args.at(2), session.args.at(3));
+    let resting = &session.core.server.resting;
+    if form.eq_ignore_ascii_case(b"PEAK-RESET-TIME") {
+        let milliseconds = match value.to_ascii_uppercase().as_slice() {
+            b"NEVER" => i64::MAX,
+            b"RESET" => Resting::PEAK_MS,
+            _ => parse_i64(value).ok_or(CommandError::NotInteger)?,
+        };
+        resting.peak_ms.store(milliseconds, Ordering::Relaxed);
+    } else if form.eq_ignore_ascii_case(b"RESIZING") {
+        let resizes = parse_i64(value).unwrap_or(0) != 0;
+        resting.shrinks_output.store(resizes, Ordering::Relaxed);
+    } else {
+        return Err(crate::commands::help::wrong_form(session.args, "DEBUG"));
+    }
     session.reply.ok();
     Ok(())
 }

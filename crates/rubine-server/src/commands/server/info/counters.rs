@@ -70,7 +70,8 @@ fn keys(source: &Source<'_>, text: &mut Text) {
     text.field("expired_time_cap_reached_count", total(|it| it.expiry_cap_reached.get()));
     text.field("expire_cycle_cpu_milliseconds", expiry_ms as u64);
     text.field("evicted_keys", total(|it| it.evicted_keys.get()));
-    text.zeros(&["evicted_clients", "evicted_scripts"]);
+    text.field("evicted_clients", total(|it| it.evicted_clients.get()));
+    text.field("evicted_scripts", 0);
     text.field("total_eviction_exceeded_time", over.total_ms(source.now));
     text.field("current_eviction_exceeded_time", over.current_ms(source.now));
     text.field("keyspace_hits", total(|it| it.keyspace_hits.get()));

@@ -1,0 +1,134 @@
+//! What clients may cost: requests that never end, replies that nobody reads, all of them together.
+
+use std::time::Duration;
+
+use rubine_testing::client::{Client, Received};
+use rubine_testing::server::Server;
+use rubine_testing::value::Value;
+
+use crate::support::{call, info, options, send, wait_until};
+
+fn start(directives: &[(&str, &str)]) -> Server {
+    let plain = options().with("workers", "2");
+    let with_all = directives.iter().fold(plain, |it, (name, value)| it.with(name, value));
+    with_all.start().expect("it starts")
+}
+
+/// Whether the server ends the connection, whatever else it sends before.
+fn is_ended(client: &mut Client) -> bool {
+    loop {
+        match client.receive(Duration::from_secs(20)) {
+            Ok(Received::Value(_)) => {}
+            Ok(Received::Closed) => return true,
+            Ok(Received::Nothing) | Err(_) => return false,
+        }
+    }
+}
+
+/// Sends requests whose replies it never reads, until the connection is gone or `count` are sent.
+fn flood(client: &mut Client, line: &str, count: usize) {
+    let request = format!("{line}\r\n").into_bytes();
+    for _ in 0..count {
+        if client.send_raw(&request).is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_request_that_never_ends() {
+    let server = start(&[("client-query-buffer-limit", "1mb")]);
+    let mut control = server.client();
+    let mut within = server.client();
+    let value = vec![b'v'; 900_000];
+    let reply = within.call(&[b"SET".as_slice(), b"k", &value]).expect("a reply");
+    assert_eq!(reply, Value::Status("OK".into()));
+    let mut beyond = server.client();
+    let _ = beyond.send_raw(b"*2\r\n$4\r\nECHO\r\n$3000000\r\n");
+    let _ = beyond.send_raw(&vec![b'v'; 2_500_000]);
+    assert!(is_ended(&mut beyond));
+    let field = "client_query_buffer_limit_disconnections";
+    assert_eq!(info(&mut control, "stats", field), "1");
+    assert!(server.log().contains("max query buffer length"));
+    assert_eq!(call(&mut within, "STRLEN k"), Value::Integer(900_000));
+}
+
+#[test]
+fn replies_that_nobody_reads() {
+    let server = start(&[("client-output-buffer-limit", "normal 2mb 0 0")]);
+    let mut control = server.client();
+    let mut stuck = server.client();
+    flood(&mut stuck, &format!("ECHO {}", "x".repeat(50_000)), 1_000);
+    assert!(is_ended(&mut stuck));
+    let field = "client_output_buffer_limit_disconnections";
+    assert_eq!(info(&mut control, "stats", field), "1");
+    // Above the soft limit for too long, though nothing more is asked for.
+    call(&mut control, "CONFIG SET client-output-buffer-limit \"normal 0 500kb 1\"");
+    let mut slow = server.client();
+    flood(&mut slow, &format!("ECHO {}", "x".repeat(50_000)), 200);
+    wait_until("the end of the slow one", || info(&mut control, "stats", field) == "2");
+    assert!(is_ended(&mut slow));
+    assert_eq!(call(&mut control, "PING"), Value::Status("PONG".into()));
+}
+
+/// `maxmemory-clients` closes the largest connections, on whatever worker, and spares those that must stay.
+#[test]
+fn all_clients_together() {
+    let server = start(&[]);
+    let mut control = server.client();
+    call(&mut control, "CLIENT NO-EVICT ON");
+    let fill = |client: &mut Client, bytes: usize| {
+        client.send_raw(format!("*1\r\n${}\r\n", bytes * 2).as_bytes()).expect("sent");
+        client.send_raw(&vec![b'x'; bytes]).expect("sent");
+    };
+    let mut small: Vec<_> = (0..4).map(|_| server.client()).collect();
+    let mut large: Vec<_> = (0..4).map(|_| server.client()).collect();
+    let mut exempt = server.client();
+    call(&mut exempt, "CLIENT NO-EVICT ON");
+    small.iter_mut().for_each(|client| fill(client, 100_000));
+    large.iter_mut().for_each(|client| fill(client, 1_000_000));
+    fill(&mut exempt, 5_000_000);
+    wait_until("all that was sent", || {
+        let list = call(&mut control, "CLIENT LIST").as_text().expect("a text");
+        let sizes = list.split_whitespace().filter_map(|it| it.strip_prefix("qbuf="));
+        9_400_000 <= sizes.map(|it| it.parse::<usize>().expect("a number")).sum::<usize>()
+    });
+    call(&mut control, "CONFIG SET maxmemory-clients 2mb");
+    assert_eq!(info(&mut control, "stats", "evicted_clients"), "4");
+    assert_eq!(info(&mut control, "clients", "connected_clients"), "6");
+    assert!(large.iter_mut().all(is_ended));
+    assert!(server.log().contains("Evicting client: id="));
+    // What comes later is bounded, too.
+    let mut late = server.client();
+    let _ = late.send_raw(b"*1\r\n$9000000\r\n");
+    let _ = late.send_raw(&vec![b'x'; 4_000_000]);
+    assert!(is_ended(&mut late));
+    assert_eq!(info(&mut control, "stats", "evicted_clients"), "5");
+}
+
+/// Clients that send without end and read nothing cost no more than they may together.
+#[test]
+fn clients_that_are_stuck_cost_bounded_memory() {
+    const LIMIT: u64 = 20_000_000;
+    let server = start(&[("maxmemory-clients", "20000000")]);
+    let mut control = server.client();
+    call(&mut control, "CLIENT NO-EVICT ON");
+    let memory = |control: &mut _| -> u64 {
+        info(control, "memory", "used_memory").parse().expect("a number")
+    };
+    let before = memory(&mut control);
+    let line = format!("ECHO {}", "x".repeat(20_000));
+    let mut most = 0;
+    let mut clients: Vec<_> = (0..20).map(|_| server.client()).collect();
+    for client in &mut clients {
+        flood(client, &line, 500);
+        most = most.max(memory(&mut control).saturating_sub(before));
+    }
+    // Twice: buffers grow by doubling.
+    assert!(most < 2 * LIMIT, "{most} bytes");
+    assert_ne!(info(&mut control, "stats", "evicted_clients"), "0");
+    drop(clients);
+    wait_until("their end", || info(&mut control, "clients", "connected_clients") == "1");
+    send(&mut control, "PING");
+    assert_eq!(control.reply().expect("a reply"), Value::Status("PONG".into()));
+}
