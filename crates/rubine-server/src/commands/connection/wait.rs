@@ -66,6 +66,11 @@ fn waitaof(session: &mut Session<'_>) -> CommandResult {
         return Ok(());
     }
     let Session { core, client, .. } = session;
-    core.wait_for_own_writes(client, timeout, replicas);
+    if core.server.aof.is_enabled() {
+        core.wait_for_own_writes(client, timeout, replicas);
+    } else {
+        // Replicas alone are waited for.
+        core.block_without_keys(client, timeout, TimeoutReply::Durable { local: 0, replicas });
+    }
     Ok(())
 }
