@@ -358,6 +358,28 @@ impl List {
         }
     }
 
+    /// Takes the item at one end and puts it at the other, or back. Its encoding is looked at when both are done.
+    pub fn rotate(&mut self, from: End, to: End, limit: ChunkLimit) {
+        let Some(item) = self.item_at(from).map(<[u8]>::to_vec) else { return };
+        match &mut self.form {
+            Form::Small { .. } => {
+                self.drop_item(from, limit);
+                self.push(to, &item, limit);
+            }
+            Form::Large(tree) => {
+                if 1 < tree.len() {
+                    let tree = Arc::make_mut(tree);
+                    if let Some(bytes) = tree.listpack_bytes {
+                        tree.listpack_bytes = Some(bytes - listpack_item_bytes(&item));
+                    }
+                    tree.drop_item(from);
+                    tree.push(to, &item, limit);
+                }
+                self.shrink(limit);
+            }
+        }
+    }
+
     #[inline]
     fn push_converted(&mut self, end: End, item: &[u8], limit: ChunkLimit) {
         match &mut self.form {

@@ -27,16 +27,10 @@ const ACCEPTED: &[Accepted] = &[
         reason: "Valkey 9 embeds by the length of key and value together; ours goes by Redis's 44 bytes",
     },
     Accepted {
-        command: "*",
-        ours: "(error) ERR Unsupported option *",
-        theirs: "(error) ERR Unsupported option *",
-        reason: "what is quoted from the request ends at a zero byte in Valkey",
-    },
-    Accepted {
-        command: "HGETEX",
-        ours: "(error) ERR *",
-        theirs: "(error) ERR value is not an integer or out of range",
-        reason: "Valkey looks for FIELDS from the command's name on, so it takes a key of this name for the option",
+        command: "OBJECT",
+        ours: "\"embstr\"",
+        theirs: "\"raw\"",
+        reason: "as above, where the key is long",
     },
 ];
 

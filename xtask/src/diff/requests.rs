@@ -220,13 +220,16 @@ impl Writer<'_> {
                 self.write_all(&arguments[index..=index], depth - 1);
             }
             Kind::Key => {
-                let key = words::key(&self.command.group, self.random);
+                let key = words::key(&self.command.name[0], &self.command.group, self.random);
                 self.request.push(key);
             }
             Kind::Value if argument.name.starts_with("num") && argument.name != "num-matches" => {
                 let count = 1 + self.random.below(3);
                 self.announced = Some(count);
                 self.request.push(count.to_string().into_bytes());
+            }
+            Kind::Value if argument.name == "score" && self.request[1].starts_with(b"y") => {
+                self.request.push(b"0".to_vec());
             }
             Kind::Value => {
                 let command = self.command.name.join(" ");
@@ -255,6 +258,16 @@ fn is_comparable(request: &Request) -> bool {
         }
         // Valkey takes an index for one of 32 bits.
         "LSET" | "LINDEX" => numbers().all(|it| it.abs() < f64::from(i32::MAX)),
+        // Valkey takes a key of this name for the option.
+        "HGETEX" | "HSETEX" => !request.get(1).is_some_and(|it| it.eq_ignore_ascii_case(b"FIELDS")),
+        // A cursor means something to the server alone that gave it.
+        "SCAN" => is_first_cursor(request.get(1)),
+        "SSCAN" | "HSCAN" | "ZSCAN" => is_first_cursor(request.get(2)),
+        // Where scores differ, nothing is said about an order of members.
+        name if name.contains("LEX") || has(b"BYLEX") => {
+            let holds_one_score = |it: &Vec<u8>| it.starts_with(b"y");
+            request.iter().skip(1).take(2).any(holds_one_score)
+        }
         // Identifiers by the clock differ.
         "XADD" => !has(b"*"),
         _ if falls_due_soon(&name, request) => false,
@@ -262,6 +275,12 @@ fn is_comparable(request: &Request) -> bool {
         _ if waits => numbers().all(|it| it != 0.0 && it < 20.0),
         _ => true,
     }
+}
+
+/// Whether a scan begins with this, or fails.
+fn is_first_cursor(cursor: Option<&Vec<u8>>) -> bool {
+    let cursor = cursor.and_then(|it| rubine_base::number::parse_u64_loosely(it));
+    cursor.is_none_or(|it| it == 0)
 }
 
 /// Whether something falls due while a sequence is played: on one server earlier than on the other.

@@ -37,6 +37,7 @@ const PREFIXES: &[(&str, &[&str])] = &[
     ("generic", &["s", "l", "t", "z", "h", "x", "b", "p", "g"]),
 ];
 
+/// There is no zero byte among them: numbers and quoted words end there in Valkey.
 const ODD: &[&[u8]] = &[
     b"",
     b"0",
@@ -95,7 +96,6 @@ const ODD: &[&[u8]] = &[
     b"=",
     b"~",
     b"\r\n",
-    b"\0",
     b"\xff\xfe",
     b"1-1",
     b"0-0",
@@ -122,8 +122,13 @@ pub(super) fn odd(random: &mut Random) -> Vec<u8> {
     pick(random, ODD).to_vec()
 }
 
-/// A key that most likely holds what a group's commands are about.
-pub(super) fn key(group: &str, random: &mut Random) -> Vec<u8> {
+/// A key that most likely holds what a command is about. Those that begin with y are of sorted sets whose scores are all
+/// the same.
+pub(super) fn key(command: &str, group: &str, random: &mut Random) -> Vec<u8> {
+    let by_member = command.contains("LEX") || command == "ZADD" || command.starts_with("ZRANGE");
+    if by_member && (command.contains("LEX") || random.below(4) == 0) {
+        return format!("y{}", random.below(2)).into_bytes();
+    }
     if random.below(16) == 0 {
         return any_key(random);
     }

@@ -131,9 +131,16 @@ fn move_one(cx: &mut Context<'_, '_>, ends: Ends) -> Result<bool, CommandError> 
     find_mut(&mut cx.keys, destination)?;
 
     let list = find_mut(&mut cx.keys, source)?.expect("it was there");
-    list.drop_item(ends.from, limit);
-    let is_emptied = list.is_empty() && source.bytes() != destination.bytes();
-    push_items(cx, destination, ends.to, std::iter::once(&*item))?;
+    let is_rotation = source.bytes() == destination.bytes();
+    if is_rotation {
+        list.rotate(ends.from, ends.to, limit);
+    } else {
+        list.drop_item(ends.from, limit);
+    }
+    let is_emptied = list.is_empty();
+    if !is_rotation {
+        push_items(cx, destination, ends.to, std::iter::once(&*item))?;
+    }
     note_moved(cx, source, destination, ends, 1, is_emptied);
     cx.reply.bulk(&item);
     Ok(true)

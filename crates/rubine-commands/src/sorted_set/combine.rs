@@ -54,7 +54,8 @@ pub(super) const ZDIFF: Command = Command::new("ZDIFF", |cx| reply(cx, Operation
 fn reply(cx: &mut Context<'_, '_>, operation: Operation) -> CommandResult {
     let request = Request::parse(cx, 1, operation, Form::Reply)?;
     let layout = Layout::of(request.with_scores, cx.reply.protocol());
-    let combination = Combination { request, operation, limits: form_limits(cx.limits) };
+    let limits = form_limits(cx.limits);
+    let combination = Combination { request, operation, limits, is_stored: false };
     let Some(result) = cx.compute_reply(combination) else { return Ok(()) };
     write_range(&mut cx.reply, &result, 0..result.len(), Direction::Ascending, layout);
     Ok(())
@@ -138,7 +139,8 @@ pub(super) const ZDIFFSTORE: Command =
 
 fn combine(cx: &mut Context<'_, '_>, operation: Operation, event: Event) -> CommandResult {
     let request = Request::parse(cx, 2, operation, Form::Store)?;
-    let combination = Combination { request, operation, limits: form_limits(cx.limits) };
+    let limits = form_limits(cx.limits);
+    let combination = Combination { request, operation, limits, is_stored: true };
     let Some(result) = cx.compute(combination) else { return Ok(()) };
     let destination = cx.key(1);
     store(cx, destination, result, event);
@@ -150,6 +152,7 @@ struct Combination {
     request: Request,
     operation: Operation,
     limits: Limits,
+    is_stored: bool,
 }
 
 impl Computation for Combination {
@@ -164,7 +167,13 @@ impl Computation for Combination {
     }
 
     fn compute(&self) -> SortedSet {
-        SortedSet::from_elements(self.request.result(self.operation), self.limits)
+        let elements = self.request.result(self.operation);
+        let has_minus_zero =
+            elements.iter().any(|(_, score)| score.to_bits() == (-0.0_f64).to_bits());
+        // Only in the large form does a zero keep its sign; Redis replies with it, and loses it where it stores.
+        let keeps_zero_sign = has_minus_zero && !self.is_stored;
+        let entries = if keeps_zero_sign { 0 } else { self.limits.entries };
+        SortedSet::from_elements(elements, Limits { entries, ..self.limits })
     }
 }
 

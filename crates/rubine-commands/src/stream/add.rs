@@ -97,8 +97,11 @@ impl Options {
             } else if trimming.parse_option(&mut options)? {
             } else if options.keyword("NOMKSTREAM") {
                 makes_no_stream = true;
+            } else if let Some(id) = options.next() {
+                break (NewId::parse(id)?, index);
             } else {
-                break (NewId::parse(options.next().ok_or(INVALID_ID)?)?, index);
+                // Without an ID there are no fields either, which is what Redis complains of.
+                break (NewId::Next, index);
             }
         };
         trimming.check(cx, false)?;
