@@ -5,10 +5,12 @@ mod hash;
 mod list;
 mod set;
 mod sorted_set;
+pub(crate) mod stream;
 
 use std::borrow::Cow;
 
 use rubine_base::SharedBytes;
+use rubine_base::hash::HashMap;
 use rubine_structures::list::ChunkLimit;
 use rubine_structures::value::{INLINE_LEN_MAX, Value};
 use rubine_structures::{hash as hashes, set as sets, sorted_set as sorted_sets};
@@ -16,7 +18,7 @@ use rubine_structures::{hash as hashes, set as sets, sorted_set as sorted_sets};
 use crate::cursor::{Cursor, Head};
 use crate::error::{Damage, Fault};
 use crate::kind::Kind;
-use crate::opcode::encoded;
+use crate::opcode::{encoded, module};
 
 /// Which collections stay small: the directives `hash-max-listpack-entries` and so on.
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +41,14 @@ impl Default for Limits {
     }
 }
 
+/// Field names that hashes of one file share, by number.
+pub(crate) type Templates = HashMap<u64, Vec<Vec<u8>>>;
+
 /// The value of this kind that `cursor` is at.
 pub(crate) fn value(
     kind: Kind,
     cursor: &mut Cursor<'_>,
+    templates: &Templates,
     limits: &Limits,
 ) -> Result<Value<'static>, Damage> {
     match kind {
@@ -70,14 +76,16 @@ pub(crate) fn value(
         Kind::HashListpackEx | Kind::HashListpackExOld => {
             hash::packed_with_deadlines(kind, cursor, limits.hash).map(Value::Hash)
         }
-        Kind::Module => Err(module(cursor)),
+        Kind::Module => Err(refuse_module(cursor)),
         Kind::ModuleOld => Err(cursor.fault(Fault::OldModule)),
-        Kind::Stream(_)
-        | Kind::Array
-        | Kind::HashTemplateListpack
+        Kind::HashTemplateListpack
         | Kind::HashTemplateListpackRef
         | Kind::HashTemplateArray
-        | Kind::HashTemplateArrayRef => Err(cursor.fault(Fault::Foreign(kind.type_name()))),
+        | Kind::HashTemplateArrayRef => {
+            hash::of_template(kind, cursor, templates, limits.hash).map(Value::Hash)
+        }
+        Kind::Stream(generation) => stream::stream(generation, cursor).map(Value::Stream),
+        Kind::Array => Err(cursor.fault(Fault::Foreign(kind.type_name()))),
     }
 }
 
@@ -96,8 +104,24 @@ fn string(cursor: &mut Cursor<'_>) -> Result<Value<'static>, Damage> {
     })
 }
 
+/// Passes over what a module wrote, up to its end.
+pub(crate) fn pass_module_data(cursor: &mut Cursor<'_>) -> Result<(), Damage> {
+    loop {
+        match cursor.length()? {
+            module::END => return Ok(()),
+            module::SIGNED | module::UNSIGNED => {
+                cursor.length()?;
+            }
+            module::FLOAT => drop(cursor.take(4)?),
+            module::DOUBLE => drop(cursor.take(8)?),
+            module::STRING => drop(cursor.string()?),
+            _ => return Err(cursor.fault(Fault::ModuleData)),
+        }
+    }
+}
+
 /// Which module it is: its identity is nine characters of six bits, before ten bits of a version.
-fn module(cursor: &mut Cursor<'_>) -> Damage {
+fn refuse_module(cursor: &mut Cursor<'_>) -> Damage {
     match cursor.length() {
         Ok(identity) => cursor.fault(Fault::Module(module_name(identity))),
         Err(damage) => damage,

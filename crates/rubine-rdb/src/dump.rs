@@ -12,6 +12,8 @@ use crate::decode::{self, Limits};
 use crate::encode::{Encoder, Options};
 use crate::error::{Damage, Fault, WriteError};
 use crate::kind::Kind;
+use crate::opcode;
+use crate::read::{KEY_META_CLASS_BYTES, KEY_META_SINCE};
 use crate::version::{Version, VersionCheck};
 
 const VERSION_BYTES: usize = 2;
@@ -53,9 +55,16 @@ pub fn decode(
         return Err(DumpError::Footer);
     }
     let mut cursor = Cursor::new(body);
-    let byte = cursor.byte()?;
+    let mut byte = cursor.byte()?;
+    if byte == opcode::KEY_META_OR_SLOT_IMPORT && version.has_redis(KEY_META_SINCE) {
+        for _ in 0..cursor.length()? {
+            cursor.take(KEY_META_CLASS_BYTES)?;
+            decode::pass_module_data(&mut cursor)?;
+        }
+        byte = cursor.byte()?;
+    }
     let kind = Kind::of(byte, version).ok_or_else(|| Fault::UnknownType(byte).at(0))?;
-    let value = decode::value(kind, &mut cursor, limits)?;
+    let value = decode::value(kind, &mut cursor, &decode::Templates::default(), limits)?;
     cursor.finish()?;
     Ok(value)
 }

@@ -1,6 +1,8 @@
 //! Keys with their values as bytes. One [`Encoder`] serves one thread; what it writes can be strung together in any
 //! order. Small collections are written as real servers keep them, large ones element by element.
 
+mod stream;
+
 use std::io::Write;
 
 use rubine_base::number::DoubleText;
@@ -9,6 +11,7 @@ use rubine_structures::list::List;
 use rubine_structures::pack::Pack;
 use rubine_structures::set::{self as sets, Member, Set};
 use rubine_structures::sorted_set::{self as sorted_sets, Direction, SortedSet};
+use rubine_structures::stream::Stream;
 use rubine_structures::value::ValueRef;
 
 use crate::error::WriteError;
@@ -18,6 +21,8 @@ use crate::read::{AccessHint, Attributes};
 use crate::version::Version;
 use crate::wire::{StringWriter, write_integer, write_length};
 use crate::{intset, opcode};
+
+pub(crate) use self::stream::has_given_back;
 
 /// An item of a list that is longer stands alone in its node.
 const PACKED_ITEM_MAX: usize = 8 * 1024;
@@ -94,6 +99,7 @@ impl Encoder {
             Form::Set(set) => self.set(out, set),
             Form::SortedSet(set) => self.sorted_set(out, set),
             Form::Hash { hash, kind } => self.hash(out, hash, kind),
+            Form::Stream { stream, generation } => self.stream(out, stream, generation),
         }
     }
 
@@ -196,6 +202,10 @@ enum Form<'a> {
         hash: &'a Hash,
         kind: Kind,
     },
+    Stream {
+        stream: &'a Stream,
+        generation: u8,
+    },
 }
 
 impl<'a> Form<'a> {
@@ -209,8 +219,8 @@ impl<'a> Form<'a> {
             ValueRef::Set(set) => Self::of_set(set, version),
             ValueRef::SortedSet(set) => Self::of_sorted_set(set, version),
             ValueRef::Hash(hash) => Self::of_hash(hash, version)?,
-            ValueRef::Stream(_) => {
-                return Err(WriteError::Unrepresentable { version, what: "streams" });
+            ValueRef::Stream(stream) => {
+                Self::Stream { stream, generation: stream::generation(stream, version)? }
             }
         })
     }
@@ -284,6 +294,7 @@ impl<'a> Form<'a> {
             Self::Quicklist(_) => Kind::ListQuicklist2,
             Self::Set(_) => Kind::Set,
             Self::SortedSet(_) => Kind::SortedSet,
+            Self::Stream { generation, .. } => Kind::Stream(*generation),
         }
     }
 }

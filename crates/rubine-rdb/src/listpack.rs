@@ -171,10 +171,20 @@ fn write_back_length(mut len: usize, out: &mut [u8]) {
     }
 }
 
+/// How a length is written that servers do not agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ambiguous {
+    /// As Valkey 9.1 does.
+    Narrow,
+    /// As all others do.
+    Wide,
+}
+
 /// Puts a listpack together.
 pub(crate) struct Builder {
     bytes: Vec<u8>,
     count: usize,
+    ambiguous: Ambiguous,
     /// Every server reads it in the same way.
     is_portable: bool,
 }
@@ -183,7 +193,12 @@ impl Builder {
     pub(crate) fn new(bytes_expected: usize) -> Self {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + bytes_expected + 1);
         bytes.extend_from_slice(&[0; HEADER_BYTES]);
-        Self { bytes, count: 0, is_portable: true }
+        Self { bytes, count: 0, ambiguous: Ambiguous::Wide, is_portable: true }
+    }
+
+    /// For a listpack that [`Builder::finish_for_some`] ends.
+    pub(crate) fn with_ambiguous(ambiguous: Ambiguous) -> Self {
+        Self { ambiguous, ..Self::new(0) }
     }
 
     /// Adds an item: as an integer if it is the text of one.
@@ -245,16 +260,26 @@ impl Builder {
             self.bytes.push(len as u8);
             return;
         }
-        self.is_portable &= !is_ambiguous(len);
+        let mut width = back_length_width(len);
+        if is_ambiguous(len) {
+            self.is_portable = false;
+            width += usize::from(self.ambiguous == Ambiguous::Wide);
+        }
         let end = self.bytes.len();
-        self.bytes.resize(end + back_length_width(len), 0);
+        self.bytes.resize(end + width, 0);
         write_back_length(len, &mut self.bytes[end..]);
     }
 
     /// The listpack; `None` if not every server would read it.
-    pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
+    pub(crate) fn finish(self) -> Option<Vec<u8>> {
+        let is_portable = self.is_portable;
+        self.finish_for_some().filter(|_| is_portable)
+    }
+
+    /// The listpack; `None` if it is too long to be one.
+    pub(crate) fn finish_for_some(mut self) -> Option<Vec<u8>> {
         self.bytes.push(END);
-        let len = u32::try_from(self.bytes.len()).ok().filter(|_| self.is_portable)?;
+        let len = u32::try_from(self.bytes.len()).ok()?;
         let count = u16::try_from(self.count).unwrap_or(COUNT_UNKNOWN);
         self.bytes[..4].copy_from_slice(&len.to_le_bytes());
         self.bytes[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());

@@ -1,5 +1,7 @@
 //! The bytes that stand where the type of a value may stand, and those that a length may begin with. Only numbers.
 
+/// Redis 8.10: a template that hashes refer to.
+pub(crate) const HASH_TEMPLATE: u8 = 242;
 /// Redis 8.6: what modules keep about the key that follows. In Valkey's files: slots that are being imported.
 pub(crate) const KEY_META_OR_SLOT_IMPORT: u8 = 243;
 pub(crate) const SLOT_INFO: u8 = 244;

@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::io::Read;
+use std::sync::Arc;
 
 use rubine_base::crc::SLOT_COUNT;
 use rubine_structures::value::Value;
 
 use crate::cursor::Cursor;
-use crate::decode::{self, Limits, module_name};
+use crate::decode::{self, Limits, Templates, module_name};
 use crate::error::{Damage, Fault, ReadError};
 use crate::kind::Kind;
 use crate::opcode;
@@ -21,6 +22,11 @@ const BATCH_ENTRIES: usize = 1024;
 
 /// The first version whose files end with a checksum.
 const CHECKSUM_SINCE: u16 = 5;
+/// The first versions of Redis in which modules keep something about keys, and in which hashes share field names.
+pub(crate) const KEY_META_SINCE: u16 = 13;
+const HASH_TEMPLATE_SINCE: u16 = 15;
+
+pub(crate) const KEY_META_CLASS_BYTES: u64 = 4;
 
 /// What a file consists of.
 #[derive(Debug)]
@@ -48,6 +54,7 @@ pub struct Reader<R> {
     source: Source<R>,
     version: Version,
     db: u64,
+    templates: Arc<Templates>,
     /// An opcode that was read and belongs to what comes next.
     pending: Option<u8>,
     has_ended: bool,
@@ -59,6 +66,7 @@ pub struct Batch {
     db: u64,
     bytes: Vec<u8>,
     places: Vec<Place>,
+    templates: Arc<Templates>,
 }
 
 /// An entry in the bytes of its batch.
@@ -97,6 +105,7 @@ pub struct Entry<'a> {
     pub attributes: Attributes,
     key: &'a [u8],
     value: &'a [u8],
+    templates: &'a Templates,
 }
 
 impl<R: Read> Reader<R> {
@@ -109,7 +118,14 @@ impl<R: Read> Reader<R> {
         if !version.is_read(check) {
             return Err(ReadError::damaged(0, Fault::UnknownVersion(version)));
         }
-        Ok(Self { source, version, db: 0, pending: None, has_ended: false })
+        Ok(Self {
+            source,
+            version,
+            db: 0,
+            templates: Arc::default(),
+            pending: None,
+            has_ended: false,
+        })
     }
 
     pub fn version(&self) -> Version {
@@ -150,7 +166,12 @@ impl<R: Read> Reader<R> {
         matches!(
             opcode,
             opcode::IDLE | opcode::FREQUENCY | opcode::EXPIRE_TIME_MS | opcode::EXPIRE_TIME
-        ) || Kind::of(opcode, self.version).is_some()
+        ) || self.is_key_meta(opcode)
+            || Kind::of(opcode, self.version).is_some()
+    }
+
+    fn is_key_meta(&self, opcode: u8) -> bool {
+        opcode == opcode::KEY_META_OR_SLOT_IMPORT && self.version.has_redis(KEY_META_SINCE)
     }
 
     /// Reads entries until there are enough or something else comes.
@@ -168,7 +189,8 @@ impl<R: Read> Reader<R> {
                 break;
             }
         }
-        Ok(Batch { db: self.db, bytes: std::mem::take(&mut self.source.kept), places })
+        let templates = Arc::clone(&self.templates);
+        Ok(Batch { db: self.db, bytes: std::mem::take(&mut self.source.kept), places, templates })
     }
 
     fn read_entry(&mut self, mut opcode: u8) -> Result<Place, ReadError> {
@@ -194,6 +216,7 @@ impl<R: Read> Reader<R> {
                     self.source.kept.truncate(before);
                     attributes.access = Some(AccessHint::IdleSeconds(idle));
                 }
+                meta if self.is_key_meta(meta) => self.pass_key_meta()?,
                 other => return Err(self.unknown(other)),
             }
             opcode = self.source.byte()?;
@@ -201,17 +224,38 @@ impl<R: Read> Reader<R> {
         let (offset, start) = (self.source.offset(), self.source.kept.len());
         self.source.keep_string()?;
         let value_start = self.source.kept.len();
-        self.source.keep_value(kind)?;
+        self.source.keep_value(kind, &self.templates)?;
         let end = self.source.kept.len();
         Ok(Place { start, value_start, end, offset, kind, attributes })
     }
 
-    /// Reads what is not an entry. `None` for the end.
+    /// What modules keep about a key, each behind its identity. It is not kept.
+    fn pass_key_meta(&mut self) -> Result<(), ReadError> {
+        let start = self.source.kept.len();
+        for _ in 0..self.source.keep_length()? {
+            self.source.keep(KEY_META_CLASS_BYTES)?;
+            self.source.keep_module_data()?;
+            self.source.kept.truncate(start);
+        }
+        self.source.kept.truncate(start);
+        Ok(())
+    }
+
+    /// Reads what is not an entry. `None` for what only the reader needs, and at the end.
     fn read_other(&mut self, opcode: u8) -> Result<Option<Item>, ReadError> {
         Ok(Some(match opcode {
             opcode::END => {
                 self.check_end()?;
                 self.has_ended = true;
+                return Ok(None);
+            }
+            opcode::HASH_TEMPLATE if self.version.has_redis(HASH_TEMPLATE_SINCE) => {
+                let number = self.source.keep_length()?;
+                let mut names = Vec::new();
+                for _ in 0..self.source.keep_length()? {
+                    names.push(self.read_string()?);
+                }
+                Arc::make_mut(&mut self.templates).insert(number, names);
                 return Ok(None);
             }
             opcode::SELECT_DB => {
@@ -317,6 +361,7 @@ impl Batch {
             attributes: place.attributes,
             key: &self.bytes[place.start..place.value_start],
             value: &self.bytes[place.value_start..place.end],
+            templates: &self.templates,
         })
     }
 }
@@ -329,7 +374,7 @@ impl<'a> Entry<'a> {
     /// The value. Offsets of damage are those of the file.
     pub fn decode(&self, limits: &Limits) -> Result<Value<'static>, Damage> {
         let mut cursor = Cursor::new(self.value);
-        let value = decode::value(self.kind, &mut cursor, limits);
+        let value = decode::value(self.kind, &mut cursor, self.templates, limits);
         let value = value.and_then(|value| cursor.finish().map(|()| value));
         value.map_err(|damage| moved(damage, self.offset + self.key.len() as u64))
     }

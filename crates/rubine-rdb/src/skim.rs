@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use crate::cursor::Head;
+use crate::decode::Templates;
 use crate::error::{Fault, ReadError};
 use crate::kind::Kind;
 use crate::opcode::{encoded, module};
@@ -11,6 +12,12 @@ use crate::source::Source;
 /// Text lengths of a score that stand for no text: NaN, infinity and minus infinity.
 pub(crate) const SCORE_SPECIAL_MIN: u8 = 253;
 
+/// What an element of an array is.
+const ELEMENT_STRING: u64 = 0;
+const ELEMENT_INTEGER: u64 = 1;
+const ELEMENT_DOUBLE: u64 = 2;
+const ELEMENT_SHORT_STRING: u64 = 3;
+
 const DEADLINE_BYTES: u64 = 8;
 const SCORE_BYTES: u64 = 8;
 const TIME_BYTES: u64 = 8;
@@ -18,7 +25,11 @@ const ENTRY_ID_BYTES: u64 = 16;
 
 impl<R: Read> Source<R> {
     /// Keeps the value that is next.
-    pub(crate) fn keep_value(&mut self, kind: Kind) -> Result<(), ReadError> {
+    pub(crate) fn keep_value(
+        &mut self,
+        kind: Kind,
+        templates: &Templates,
+    ) -> Result<(), ReadError> {
         match kind {
             Kind::String
             | Kind::HashZipmap
@@ -29,7 +40,8 @@ impl<R: Read> Source<R> {
             | Kind::HashListpack
             | Kind::SortedSetListpack
             | Kind::SetListpack
-            | Kind::HashListpackExOld => self.keep_string(),
+            | Kind::HashListpackExOld
+            | Kind::HashTemplateListpackRef => self.keep_string(),
             Kind::List | Kind::Set | Kind::ListQuicklist => self.keep_each(Self::keep_string),
             Kind::Hash => self.keep_each(Self::keep_pair),
             Kind::SortedSetText => self.keep_each(|source| {
@@ -63,11 +75,22 @@ impl<R: Read> Source<R> {
                 self.keep_module_data()
             }
             Kind::ModuleOld => Err(self.fault(Fault::OldModule)),
-            Kind::Array
-            | Kind::HashTemplateListpack
-            | Kind::HashTemplateListpackRef
-            | Kind::HashTemplateArray
-            | Kind::HashTemplateArrayRef => Err(self.fault(Fault::Foreign(kind.type_name()))),
+            Kind::Array => self.keep_array(),
+            Kind::HashTemplateListpack => {
+                self.keep_names()?;
+                self.keep_string()
+            }
+            Kind::HashTemplateArray => {
+                let count = self.keep_names()?;
+                (0..count).try_for_each(|_| self.keep_string())
+            }
+            Kind::HashTemplateArrayRef => {
+                let offset = self.offset();
+                let number = self.keep_length()?;
+                let count = templates.get(&number).map(Vec::len);
+                let missing = || ReadError::damaged(offset, Fault::Template(number));
+                (0..count.ok_or_else(missing)?).try_for_each(|_| self.keep_string())
+            }
         }
     }
 
@@ -144,6 +167,8 @@ impl<R: Read> Source<R> {
     fn keep_stream(&mut self, generation: u8) -> Result<(), ReadError> {
         let has_counters = 2 <= generation;
         let has_active_time = 3 <= generation;
+        let has_producers = 4 <= generation;
+        let has_given_back = 5 <= generation;
         self.keep_each(Self::keep_pair)?;
         self.keep_lengths(3)?;
         if has_counters {
@@ -160,8 +185,57 @@ impl<R: Read> Source<R> {
                 source.keep_string()?;
                 source.keep(if has_active_time { 2 * TIME_BYTES } else { TIME_BYTES })?;
                 source.keep_each(|source| source.keep(ENTRY_ID_BYTES))
-            })
-        })
+            })?;
+            if has_given_back {
+                source.keep_each(|source| source.keep(ENTRY_ID_BYTES))
+            } else {
+                Ok(())
+            }
+        })?;
+        if has_producers {
+            self.keep_lengths(2)?;
+            self.keep_each(|source| {
+                source.keep_string()?;
+                source.keep_each(|source| {
+                    source.keep_string()?;
+                    source.keep_lengths(2)
+                })
+            })?;
+            self.keep_lengths(2)?;
+        }
+        Ok(())
+    }
+
+    /// Elements, each behind its index and a word that says what it is.
+    fn keep_array(&mut self) -> Result<(), ReadError> {
+        let count = self.keep_length()?;
+        let has_cursor = self.keep_length()? != 0;
+        self.keep_lengths(usize::from(has_cursor))?;
+        let mut left = count;
+        while 0 < left {
+            self.keep_length()?;
+            match self.keep_length()? {
+                ELEMENT_STRING | ELEMENT_SHORT_STRING => self.keep_string()?,
+                ELEMENT_INTEGER | ELEMENT_DOUBLE => self.keep(8)?,
+                _ => return Err(self.fault(Fault::Foreign("array"))),
+            }
+            left -= 1;
+        }
+        Ok(())
+    }
+
+    /// The names of a hash's fields. Returns how many there are, if they came one by one.
+    fn keep_names(&mut self) -> Result<u64, ReadError> {
+        let start = self.kept.len();
+        self.keep(1)?;
+        if self.kept[start] == 0 {
+            // Whoever wrote them so wrote the values so as well.
+            self.keep_string()?;
+            return Ok(0);
+        }
+        let count = self.keep_length()?;
+        (0..count).try_for_each(|_| self.keep_string())?;
+        Ok(count)
     }
 
     fn keep_lengths(&mut self, count: usize) -> Result<(), ReadError> {

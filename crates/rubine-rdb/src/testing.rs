@@ -8,6 +8,7 @@ use rubine_structures::hash::Hash;
 use rubine_structures::list::{End, List};
 use rubine_structures::set::{Member, Set};
 use rubine_structures::sorted_set::SortedSet;
+use rubine_structures::stream::{self, Group, Stream, StreamId};
 use rubine_structures::trie::Deadline;
 use rubine_structures::value::{Value, ValueRef};
 
@@ -21,6 +22,8 @@ pub(crate) enum Content {
     Set(Vec<Vec<u8>>),
     SortedSet(Vec<(Vec<u8>, f64)>),
     Hash(BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>),
+    /// Everything in it, in words.
+    Stream(Vec<String>),
 }
 
 pub(crate) fn content_of(value: &Value<'_>) -> Content {
@@ -41,11 +44,35 @@ pub(crate) fn content_of(value: &Value<'_>) -> Content {
         Value::SortedSet(set) => {
             Content::SortedSet(set.iter().map(|(it, score)| (it.to_vec(), score)).collect())
         }
-        Value::Stream(_) => unreachable!("no test makes streams"),
+        Value::Stream(stream) => Content::Stream(words_of(stream)),
         Value::Hash(hash) => Content::Hash(
             hash.iter().map(|it| (it.key.to_vec(), (it.value.to_vec(), it.deadline))).collect(),
         ),
     }
+}
+
+fn words_of(stream: &Stream) -> Vec<String> {
+    let mut words = vec![format!(
+        "{} {} {} {} {}",
+        stream.len(),
+        stream.first_id(),
+        stream.last_id(),
+        stream.max_deleted_id(),
+        stream.entries_added()
+    )];
+    words.extend(stream.blocks().map(|block| format!("{} {block:?}", block.id())));
+    for (name, group) in stream.groups() {
+        words.push(format!("{name:?} {} {:?}", group.last_id, group.entries_read));
+        words.extend(group.pending_from(StreamId::MIN).map(|(id, it)| {
+            let owner = it.owner().map(|owner| group.consumer(owner).name().to_vec());
+            format!("{id} {} {} {owner:?}", it.delivered_at, it.delivery_count)
+        }));
+        words.extend(group.consumers().map(|(_, it)| {
+            let pending: Vec<_> = it.pending_from(StreamId::MIN).collect();
+            format!("{:?} {} {:?} {pending:?}", it.name(), it.seen_at, it.active_at)
+        }));
+    }
+    words
 }
 
 /// A view of a value, as a record gives one.
@@ -90,6 +117,7 @@ pub(crate) fn value() -> impl Strategy<Value = Value<'static>> {
     let deadline = prop::option::of(0..(1_i64 << 46));
     prop_oneof![
         string().prop_map(|bytes| Value::string(&bytes).into_owned()),
+        stream(),
         strings().prop_map(move |items| {
             let mut list = List::new();
             items.iter().for_each(|item| list.push(End::Back, item, limits.list));
@@ -123,6 +151,69 @@ pub(crate) fn value() -> impl Strategy<Value = Value<'static>> {
             }
         ),
     ]
+}
+
+/// What is done to a stream, one after another.
+#[derive(Clone, Debug)]
+enum Step {
+    Append { ms_behind: u64, seq: u64, names: u8, value: Vec<u8> },
+    Delete(prop::sample::Index),
+    Deliver { group: u8, consumer: Option<u8>, entry: prop::sample::Index },
+}
+
+/// Streams with deleted entries, groups, consumers and what is pending for them.
+fn stream() -> impl Strategy<Value = Value<'static>> {
+    let step = prop_oneof![
+        5 => (0..3_u64, any::<u64>(), 0..3_u8, string()).prop_map(
+            |(ms_behind, seq, names, value)| Step::Append { ms_behind, seq, names, value }
+        ),
+        1 => any::<prop::sample::Index>().prop_map(Step::Delete),
+        2 => (0..3_u8, prop::option::weighted(0.9, 0..3_u8), any::<prop::sample::Index>())
+            .prop_map(|(group, consumer, entry)| Step::Deliver { group, consumer, entry }),
+    ];
+    prop::collection::vec(step, 0..60).prop_map(|steps| {
+        let limits = stream::Limits { block_bytes: 1000, block_entries: 10 };
+        let (mut stream, mut ids) = (Stream::new(), Vec::new());
+        for step in steps {
+            take_step(&mut stream, &mut ids, step, limits);
+        }
+        Value::Stream(stream)
+    })
+}
+
+fn take_step(stream: &mut Stream, ids: &mut Vec<StreamId>, step: Step, limits: stream::Limits) {
+    match step {
+        Step::Append { ms_behind, seq, names, value } => {
+            let last = stream.last_id();
+            let id = StreamId::new(last.ms + ms_behind, seq);
+            let next = if ms_behind == 0 { last.next() } else { Some(id) };
+            let Some(id) = next else { return };
+            let name = [b'f', names];
+            let fields = [&name[..], &value, b"same", b"12"];
+            let count = if names == 2 { 4 } else { 2 };
+            stream.append(id, fields[..count].iter().copied(), limits);
+            ids.push(id);
+        }
+        Step::Delete(index) if !ids.is_empty() => {
+            stream.remove(*index.get(ids));
+        }
+        Step::Deliver { group, consumer, entry } if !ids.is_empty() => {
+            let id = *entry.get(ids);
+            let name = [b'g', group];
+            stream.add_group(&name, Group::new(id, Some(7).filter(|_| group != 0)));
+            stream.edit_group(&name, |group| {
+                let owner = consumer.map(|name| {
+                    let found = group.find_consumer(&[name]);
+                    found.unwrap_or_else(|| group.add_consumer(&[name], 1000))
+                });
+                if let Some(owner) = owner {
+                    group.note_active(owner, 2000);
+                }
+                group.assign(id, owner, 3000, 4);
+            });
+        }
+        Step::Delete(_) | Step::Deliver { .. } => {}
+    }
 }
 
 fn set_of(members: &[Vec<u8>], limits: Limits) -> Set {

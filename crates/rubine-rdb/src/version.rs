@@ -5,6 +5,8 @@ use std::fmt;
 
 use rubine_structures::value::ValueRef;
 
+use crate::encode::has_given_back;
+
 /// The format of a file or payload. Up to 11 Redis and Valkey share it; after that, each numbers its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
@@ -39,6 +41,9 @@ impl Version {
     pub const REDIS_FIELD_DEADLINES: Self = Self::Redis(12);
     /// The first version of Valkey, in which they can as well.
     pub const VALKEY_FIELD_DEADLINES: Self = Self::Valkey(VALKEY_FIRST);
+
+    /// The first version in which pending entries of a stream may belong to no consumer.
+    pub const REDIS_GIVEN_BACK: Self = Self::Redis(14);
 
     /// What the first bytes of a file say.
     pub fn from_magic(magic: &[u8; MAGIC_BYTES]) -> Option<Self> {
@@ -98,6 +103,7 @@ impl Version {
     pub fn newest_common(value: ValueRef<'_>) -> Self {
         match value {
             ValueRef::Hash(hash) if hash.has_deadlines() => Self::VALKEY_FIELD_DEADLINES,
+            ValueRef::Stream(stream) if has_given_back(stream) => Self::REDIS_GIVEN_BACK,
             _ => Self::COMMON,
         }
     }

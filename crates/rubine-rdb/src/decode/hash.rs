@@ -3,6 +3,7 @@
 use rubine_structures::hash::{Hash, Limits};
 use rubine_structures::trie::Deadline;
 
+use super::Templates;
 use super::list::within;
 use crate::cursor::Cursor;
 use crate::error::{Damage, Fault};
@@ -12,6 +13,10 @@ use crate::{ziplist, zipmap};
 
 /// Deadlines end here, as in real servers.
 const DEADLINE_MAX: i64 = (1 << 46) - 1;
+
+/// Field names come as a listpack, or as a number and so many strings.
+const NAMES_IN_LISTPACK: u8 = 0;
+const NAMES_IN_ARRAY: u8 = 1;
 
 /// A number of fields, each with its value and what the kind has in addition.
 pub(super) fn plain(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
@@ -91,6 +96,74 @@ pub(super) fn packed_with_deadlines(
             .map_err(within(start))?;
     }
     not_empty(hash, start)
+}
+
+/// Field names, by themselves or by the number of a template, and their values in the same order, as a listpack behind
+/// the number of a template or one by one.
+pub(super) fn of_template(
+    kind: Kind,
+    cursor: &mut Cursor<'_>,
+    templates: &Templates,
+    limits: Limits,
+) -> Result<Hash, Damage> {
+    let start = cursor.offset();
+    let own_names = match kind {
+        Kind::HashTemplateListpack | Kind::HashTemplateArray => Some(names(cursor)?),
+        _ => None,
+    };
+    let find = |number: u64| {
+        let names = own_names.as_ref().or_else(|| templates.get(&number));
+        names.ok_or_else(|| Fault::Template(number).at(start))
+    };
+    let mut hash = Hash::new();
+    if matches!(kind, Kind::HashTemplateListpack | Kind::HashTemplateListpackRef) {
+        let bytes = cursor.string()?;
+        let mut items = listpack::Items::new(&bytes).map_err(within(start))?;
+        let Some(Item::Integer(number)) = items.next().map_err(within(start))? else {
+            return Err(Fault::Uneven("fields and values").at(start));
+        };
+        let mut buffer = Vec::new();
+        for name in find(number as u64)? {
+            let Some(value) = items.next().map_err(within(start))? else {
+                return Err(Fault::Uneven("fields and values").at(start));
+            };
+            set(&mut hash, name, value.text_in(&mut buffer), Deadline::Never, limits)
+                .map_err(within(start))?;
+        }
+        if items.next().map_err(within(start))?.is_some() {
+            return Err(Fault::Uneven("fields and values").at(start));
+        }
+    } else {
+        let number = if kind == Kind::HashTemplateArrayRef { cursor.length()? } else { 0 };
+        for name in find(number)? {
+            let value = cursor.string()?;
+            set(&mut hash, name, &value, Deadline::Never, limits).map_err(within(start))?;
+        }
+    }
+    not_empty(hash, start)
+}
+
+/// The names that a payload has in place of a template.
+fn names(cursor: &mut Cursor<'_>) -> Result<Vec<Vec<u8>>, Damage> {
+    let start = cursor.offset();
+    let mut names = Vec::new();
+    match cursor.byte()? {
+        NAMES_IN_LISTPACK => {
+            let bytes = cursor.string()?;
+            let mut items = listpack::Items::new(&bytes).map_err(within(start))?;
+            let mut buffer = Vec::new();
+            while let Some(name) = items.next().map_err(within(start))? {
+                names.push(name.text_in(&mut buffer).to_vec());
+            }
+        }
+        NAMES_IN_ARRAY => {
+            for _ in 0..cursor.count("hash")? {
+                names.push(cursor.string()?.into_owned());
+            }
+        }
+        _ => return Err(Fault::Length.at(start)),
+    }
+    Ok(names)
 }
 
 fn set_pairs<'a>(

@@ -150,6 +150,17 @@ impl Block {
         self.live += 1;
     }
 
+    /// As [`Block::push`], of an entry that is deleted already.
+    pub fn push_deleted<'a>(
+        &mut self,
+        id: StreamId,
+        fields: impl Iterator<Item = &'a [u8]> + Clone,
+    ) {
+        let offset = self.bytes.len();
+        self.push(id, fields);
+        self.mark(offset);
+    }
+
     /// Gives back room for further entries.
     pub fn shrink_to_fit(&mut self) {
         self.bytes.shrink_to_fit();
