@@ -73,6 +73,18 @@ pub enum CommandError {
          policies at runtime LRU and LFU data will take some time to adjust."
     )]
     NotLru,
+    #[error("BUSYKEY Target key name already exists.")]
+    BusyKey,
+    #[error("ERR Invalid TTL value, must be >= 0")]
+    TtlInvalid,
+    #[error("ERR Invalid IDLETIME value, must be >= 0")]
+    IdleTimeInvalid,
+    #[error("ERR Invalid FREQ value, must be >= 0 and <= 255")]
+    FrequencyInvalid,
+    #[error("ERR DUMP payload version or checksum are wrong")]
+    DumpFooter,
+    #[error("ERR Bad data format")]
+    DumpData,
     /// Any other text, complete with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),

@@ -4,6 +4,7 @@
 pub(crate) mod database;
 pub(crate) mod debug;
 mod digest;
+pub(crate) mod dump;
 pub(crate) mod expire;
 pub(crate) mod object;
 pub(crate) mod presence;

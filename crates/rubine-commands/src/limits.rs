@@ -1,5 +1,10 @@
 //! The settings that handlers need, copied from the configuration whenever it changes. Never reads it.
 
+use rubine_rdb::Version;
+use rubine_rdb::dump::Checks;
+use rubine_structures::list::ChunkLimit;
+use rubine_structures::{hash, set, sorted_set};
+
 /// Settings of the data commands. Sizes are bytes, entries are elements.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -21,6 +26,32 @@ pub struct Limits {
     pub hll_sparse_max_bytes: usize,
     /// Whether keys are placed by hash slot.
     pub cluster: bool,
+    /// The version of dump payloads; `None` for the newest that the most servers read and that can hold the value.
+    pub rdb_version: Option<Version>,
+    /// What is asked of dump payloads.
+    pub dump_checks: Checks,
+}
+
+impl Limits {
+    /// Those that decide on the form of a value that is read from a payload.
+    pub fn rdb(&self) -> rubine_rdb::Limits {
+        rubine_rdb::Limits {
+            hash: hash::Limits {
+                entries: self.hash_max_listpack_entries,
+                value_bytes: self.hash_max_listpack_value,
+            },
+            list: ChunkLimit::from_directive(self.list_max_listpack_size),
+            set: set::Limits {
+                intset_entries: self.set_max_intset_entries,
+                listpack_entries: self.set_max_listpack_entries,
+                value_bytes: self.set_max_listpack_value,
+            },
+            sorted_set: sorted_set::Limits {
+                entries: self.zset_max_listpack_entries,
+                value_bytes: self.zset_max_listpack_value,
+            },
+        }
+    }
 }
 
 impl Default for Limits {
@@ -40,6 +71,8 @@ impl Default for Limits {
             stream_node_max_entries: 100,
             hll_sparse_max_bytes: 3000,
             cluster: false,
+            rdb_version: None,
+            dump_checks: Checks::default(),
         }
     }
 }

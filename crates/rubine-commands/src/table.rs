@@ -12,6 +12,7 @@ pub struct Family {
 
 /// Every data command.
 pub const FAMILIES: &[Family] = &[
+    Family { group: Group::Generic, commands: keys::dump::COMMANDS },
     Family { group: Group::Generic, commands: keys::expire::COMMANDS },
     Family { group: Group::Generic, commands: keys::object::COMMANDS },
     Family { group: Group::Generic, commands: keys::presence::COMMANDS },

@@ -21,7 +21,7 @@ use crate::kind::Kind;
 use crate::opcode::{encoded, module};
 
 /// Which collections stay small: the directives `hash-max-listpack-entries` and so on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub hash: hashes::Limits,
     pub list: ChunkLimit,

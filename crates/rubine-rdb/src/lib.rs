@@ -31,3 +31,4 @@ mod ziplist;
 mod zipmap;
 
 pub use self::decode::Limits;
+pub use self::version::{Version, VersionCheck};

@@ -10,7 +10,7 @@ use rubine_structures::set::{Member, Set};
 use rubine_structures::sorted_set::SortedSet;
 use rubine_structures::stream::{self, Group, Stream, StreamId};
 use rubine_structures::trie::Deadline;
-use rubine_structures::value::{Value, ValueRef};
+use rubine_structures::value::Value;
 
 use crate::decode::Limits;
 
@@ -73,21 +73,6 @@ fn words_of(stream: &Stream) -> Vec<String> {
         }));
     }
     words
-}
-
-/// A view of a value, as a record gives one.
-pub(crate) fn borrowed<'a>(value: &'a Value<'_>) -> ValueRef<'a> {
-    match value {
-        Value::Int(integer) => ValueRef::Int(*integer),
-        Value::Bytes(bytes) => ValueRef::Bytes { bytes, raw: false },
-        Value::Raw(bytes) => ValueRef::Bytes { bytes, raw: true },
-        Value::Shared(bytes) => ValueRef::Shared(bytes),
-        Value::List(list) => ValueRef::List(list),
-        Value::Set(set) => ValueRef::Set(set),
-        Value::SortedSet(set) => ValueRef::SortedSet(set),
-        Value::Hash(hash) => ValueRef::Hash(hash),
-        Value::Stream(stream) => ValueRef::Stream(stream),
-    }
 }
 
 /// Strings of all forms: numbers, short, long, repetitive.

@@ -135,5 +135,6 @@ fn limits_of(config: &Config) -> Limits {
         stream_node_max_entries: config.stream_node_max_entries as usize,
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
         cluster: config.cluster_enabled,
+        ..Limits::default()
     }
 }

@@ -65,6 +65,21 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// The value as a record gives it out.
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Int(number) => ValueRef::Int(*number),
+            Self::Bytes(bytes) => ValueRef::Bytes { bytes, raw: false },
+            Self::Raw(bytes) => ValueRef::Bytes { bytes, raw: true },
+            Self::Shared(bytes) => ValueRef::Shared(bytes),
+            Self::List(list) => ValueRef::List(list),
+            Self::Set(set) => ValueRef::Set(set),
+            Self::Hash(hash) => ValueRef::Hash(hash),
+            Self::SortedSet(set) => ValueRef::SortedSet(set),
+            Self::Stream(stream) => ValueRef::Stream(stream),
+        }
+    }
+
     /// The same value, owning its bytes.
     pub fn into_owned(self) -> Value<'static> {
         match self {

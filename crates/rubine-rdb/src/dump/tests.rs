@@ -3,19 +3,19 @@
 use proptest::prelude::*;
 use rubine_structures::value::Value;
 
-use super::{DumpError, decode, encode};
+use super::{Checks, DumpError, decode, encode};
 use crate::decode::Limits;
-use crate::testing::{Content, borrowed, content_of, value};
-use crate::version::{Version, VersionCheck};
+use crate::testing::{Content, content_of, value};
+use crate::version::Version;
 
 fn restore(payload: &[u8]) -> Result<Value<'static>, DumpError> {
-    decode(payload, VersionCheck::Strict, &Limits::default())
+    decode(payload, Checks::default(), &Limits::default())
 }
 
 #[test]
 fn a_payload_is_what_redis_7_0_makes_of_it() {
     let value = Value::string(b"foo").into_owned();
-    let payload = encode(borrowed(&value), Version::Redis(10)).unwrap();
+    let payload = encode(value.as_ref(), Version::Redis(10)).unwrap();
     assert_eq!(payload, b"\x00\x03foo\x0a\x00sI9\xdbM\xc1\xba\x97");
 }
 
@@ -62,8 +62,8 @@ proptest! {
 
     #[test]
     fn what_is_dumped_is_restored(value in value(), at: prop::sample::Index, bit in 0..8_u32) {
-        for version in [Version::Redis(15), Version::newest_common(borrowed(&value))] {
-            let mut payload = encode(borrowed(&value), version).unwrap();
+        for version in [Version::Redis(15), Version::newest_common(value.as_ref())] {
+            let mut payload = encode(value.as_ref(), version).unwrap();
             prop_assert_eq!(content_of(&restore(&payload).unwrap()), content_of(&value));
             let at = at.index(payload.len());
             payload[at] ^= 1_u8 << bit;

@@ -8,7 +8,7 @@ use super::{AccessHint, Attributes, Item, Reader};
 use crate::decode::Limits;
 use crate::encode::{self, Encoder};
 use crate::error::{Fault, ReadError, WriteError};
-use crate::testing::{Content, borrowed, content_of, string, value};
+use crate::testing::{Content, content_of, string, value};
 use crate::version::{Version, VersionCheck};
 use crate::write::{self, Writer};
 
@@ -141,11 +141,11 @@ fn a_version_that_cannot_hold_a_value_says_so() {
     let mut hash = Hash::new();
     hash.set(b"field", b"value", Deadline::At(1), Limits::default().hash);
     let value = Value::Hash(hash);
-    assert_eq!(Version::newest_common(borrowed(&value)), Version::Valkey(80));
+    assert_eq!(Version::newest_common(value.as_ref()), Version::Valkey(80));
     let options = encode::Options { version: Version::Redis(11), compresses: false };
     let mut out = Vec::new();
     let error = Encoder::new(options)
-        .entry(&mut out, b"key", Attributes::default(), borrowed(&value))
+        .entry(&mut out, b"key", Attributes::default(), value.as_ref())
         .unwrap_err();
     assert!(matches!(error, WriteError::Unrepresentable { .. }));
     assert!(out.is_empty());
@@ -169,7 +169,7 @@ fn streams_of_old_versions_know_less() {
         let version = Version::Redis(number);
         let mut file = version.magic().to_vec();
         let mut encoder = Encoder::new(encode::Options { version, compresses: false });
-        encoder.entry(&mut file, b"s", Attributes::default(), borrowed(&value)).unwrap();
+        encoder.entry(&mut file, b"s", Attributes::default(), value.as_ref()).unwrap();
         file.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
         let (_, mut keys) = read(&file).unwrap();
         match keys.remove(0).3 {
@@ -291,10 +291,10 @@ proptest! {
                 continue;
             }
             let mut bytes = Vec::new();
-            match encoder.entry(&mut bytes, key, *attributes, borrowed(value)) {
+            match encoder.entry(&mut bytes, key, *attributes, value.as_ref()) {
                 Ok(()) => expected.push((1, key.clone(), *attributes, content_of(value))),
                 Err(WriteError::Unrepresentable { .. }) => {
-                    prop_assert!(Version::newest_common(borrowed(value)) != Version::COMMON);
+                    prop_assert!(Version::newest_common(value.as_ref()) != Version::COMMON);
                     prop_assert!(bytes.is_empty());
                 }
                 Err(WriteError::Io(error)) => panic!("{error}"),
@@ -330,11 +330,11 @@ proptest! {
 
     #[test]
     fn a_flipped_bit_is_found_or_harmless(value in value(), at: prop::sample::Index, bit in 0..8_u32) {
-        let version = Version::newest_common(borrowed(&value));
+        let version = Version::newest_common(value.as_ref());
         let options = encode::Options { version, compresses: true };
         let mut file = version.magic().to_vec();
         Encoder::new(options)
-            .entry(&mut file, b"key", Attributes::default(), borrowed(&value))
+            .entry(&mut file, b"key", Attributes::default(), value.as_ref())
             .unwrap();
         file.extend_from_slice(b"\xff\0\0\0\0\0\0\0\0");
         let at = at.index(file.len());
