@@ -2,6 +2,7 @@
 
 use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
+use rubine_rdb::dump::Checks;
 use rubine_resp::parser;
 
 use crate::config::{
@@ -135,6 +136,7 @@ fn limits_of(config: &Config) -> Limits {
         stream_node_max_entries: config.stream_node_max_entries as usize,
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
         cluster: config.cluster_enabled,
-        ..Limits::default()
+        rdb_version: config.rdb_version.version(),
+        dump_checks: Checks { version: config.rdb_version_check.meaning(), checksum: true },
     }
 }

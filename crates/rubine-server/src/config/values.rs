@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rubine_base::number::{parse_f64, parse_i64};
 use rubine_base::quote::quote_repr;
-use rubine_rdb::version::Version;
+use rubine_rdb::version::{Version, VersionCheck};
 
 use super::directive::Rule;
 use super::setting::{Setting, choose, format_memory, named_enum, only, parse_memory, utf8};
@@ -150,6 +150,16 @@ named_enum! {
 named_enum! {
     /// Whether dump payloads are examined before they are loaded.
     SanitizeDumpPayload { No = "no", Yes = "yes", Clients = "clients" }
+}
+
+impl RdbVersionCheck {
+    /// What it means for whoever reads.
+    pub fn meaning(self) -> VersionCheck {
+        match self {
+            Self::Strict => VersionCheck::Strict,
+            Self::Relaxed => VersionCheck::Relaxed,
+        }
+    }
 }
 
 /// A snapshot is due when so many changes happened in so many seconds.

@@ -13,10 +13,9 @@ use rubine_keyspace::{Access, Key, Place};
 use rubine_rdb::Limits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
-use rubine_rdb::version::VersionCheck;
 use rubine_structures::record::Record;
 
-use crate::config::{Config, RdbVersionCheck};
+use crate::config::Config;
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -92,10 +91,7 @@ pub(crate) fn open(config: &Config) -> Result<Option<Dump>, LoadError> {
 
 /// Looks at the first bytes of `input`.
 pub(crate) fn begin(input: Input, total_bytes: u64, config: &Config) -> Result<Dump, LoadError> {
-    let check = match config.rdb_version_check {
-        RdbVersionCheck::Strict => VersionCheck::Strict,
-        RdbVersionCheck::Relaxed => VersionCheck::Relaxed,
-    };
+    let check = config.rdb_version_check.meaning();
     Ok(Dump { reader: Reader::new(input, check)?, total_bytes })
 }
 
@@ -155,7 +151,7 @@ impl Shared {
         Self {
             server,
             options,
-            limits: limits_of(&settings),
+            limits: settings.limits.rdb(),
             access: Access::new(settings.access, now),
             databases: config.databases as usize,
             now,
@@ -175,29 +171,6 @@ impl Shared {
     fn must_stop(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
             || self.server.is_shutting_down.load(Ordering::Relaxed)
-    }
-}
-
-/// The limits of small collections, as the decoder knows them.
-pub(crate) fn limits_of(settings: &Settings) -> Limits {
-    use rubine_structures::list::ChunkLimit;
-    use rubine_structures::{hash, set, sorted_set};
-    let limits = &settings.limits;
-    Limits {
-        hash: hash::Limits {
-            entries: limits.hash_max_listpack_entries,
-            value_bytes: limits.hash_max_listpack_value,
-        },
-        list: ChunkLimit::from_directive(limits.list_max_listpack_size),
-        set: set::Limits {
-            intset_entries: limits.set_max_intset_entries,
-            listpack_entries: limits.set_max_listpack_entries,
-            value_bytes: limits.set_max_listpack_value,
-        },
-        sorted_set: sorted_set::Limits {
-            entries: limits.zset_max_listpack_entries,
-            value_bytes: limits.zset_max_listpack_value,
-        },
     }
 }
 
