@@ -33,11 +33,12 @@ struct Scenario {
     heavy: &'static [&'static str],
 }
 
-const SCENARIOS: [Scenario; 10] = [
+const SCENARIOS: [Scenario; 11] = [
     Scenario { name: "HGETALL 1M", prepare: hash, heavy: &["HGETALL", "hash"] },
     Scenario { name: "LRANGE 1M", prepare: list, heavy: &["LRANGE", "list", "0", "-1"] },
     Scenario { name: "SMEMBERS 1M", prepare: sets, heavy: &["SMEMBERS", "a"] },
     Scenario { name: "ZRANGE 1M", prepare: sorted_sets, heavy: &["ZRANGE", "a", "0", "-1"] },
+    Scenario { name: "SORT ALPHA 1M", prepare: sets, heavy: &["SORT", "a", "ALPHA"] },
     Scenario { name: "SUNIONSTORE 1M", prepare: sets, heavy: &["SUNIONSTORE", "to", "a", "b"] },
     Scenario {
         name: "ZUNIONSTORE 1M",

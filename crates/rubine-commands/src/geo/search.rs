@@ -379,3 +379,6 @@ impl Stream for Found {
         self.set.unshared_bytes() + hits
     }
 }
+
+#[cfg(test)]
+mod tests;
