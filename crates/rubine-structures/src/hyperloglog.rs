@@ -90,45 +90,57 @@ impl Element {
     }
 }
 
-/// Whether adding the element would change a register.
-#[inline]
-pub fn lacks(bytes: &[u8], element: Element) -> Result<bool, Corrupted> {
-    let value = match parts(bytes) {
-        Parts::Dense(registers) => dense::get(registers, element.register),
-        Parts::Sparse(opcodes) => sparse::get(opcodes, element.register)?,
-    };
-    Ok(value < element.value)
+/// A register that an element would change, and where to find it in the bytes that lack it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lack {
+    element: Element,
+    place: Option<sparse::Place>,
 }
 
-/// Adds the element. Returns whether a register changed; then the estimate is out of date. A sparse one becomes dense
-/// rather than longer than `sparse_len_max`. On an error, nothing has changed.
+/// What adding the element would change, if anything.
+#[inline]
+pub fn lack(bytes: &[u8], element: Element) -> Result<Option<Lack>, Corrupted> {
+    let (value, place) = match parts(bytes) {
+        Parts::Dense(registers) => (dense::get(registers, element.register), None),
+        Parts::Sparse(opcodes) => {
+            let (value, place) = sparse::get(opcodes, element.register)?;
+            (value, Some(place))
+        }
+    };
+    Ok((value < element.value).then_some(Lack { element, place }))
+}
+
+/// Changes the register that these very bytes lack; the estimate is out of date then. A sparse one becomes dense rather
+/// than longer than `sparse_len_max`. On an error, nothing has changed.
+pub fn fill(bytes: &mut Vec<u8>, lack: Lack, sparse_len_max: usize) -> Result<(), Corrupted> {
+    let Element { register, value } = lack.element;
+    let is_filled =
+        match lack.place.map(|it| sparse::raise(bytes, it, register, value, sparse_len_max)) {
+            Some(sparse::Raised::Changed) => true,
+            Some(sparse::Raised::Outgrown) => {
+                make_dense(bytes)?;
+                false
+            }
+            None => false,
+        };
+    if !is_filled {
+        dense::set(dense::registers_mut(&mut bytes[HEADER_LEN..]), register, value);
+    }
+    make_stale(bytes);
+    Ok(())
+}
+
+/// Adds the element, as [`fill`] does, unless it changes nothing. Returns whether a register changed.
 pub fn add(
     bytes: &mut Vec<u8>,
     element: Element,
     sparse_len_max: usize,
 ) -> Result<bool, Corrupted> {
-    let changes = raise(bytes, element, sparse_len_max)?;
-    if changes {
-        make_stale(bytes);
+    let lack = lack(bytes, element)?;
+    if let Some(lack) = lack {
+        fill(bytes, lack, sparse_len_max)?;
     }
-    Ok(changes)
-}
-
-fn raise(bytes: &mut Vec<u8>, element: Element, sparse_len_max: usize) -> Result<bool, Corrupted> {
-    let Element { register, value } = element;
-    if encoding(bytes) == Some(Encoding::Sparse) {
-        match sparse::raise(bytes, register, value, sparse_len_max)? {
-            sparse::Raised::Kept => return Ok(false),
-            sparse::Raised::Changed => return Ok(true),
-            sparse::Raised::Outgrown => make_dense(bytes)?,
-        }
-    }
-    let registers = dense::registers_mut(&mut bytes[HEADER_LEN..]);
-    let changes = dense::get(registers, register) < value;
-    if changes {
-        dense::set(registers, register, value);
-    }
-    Ok(changes)
+    Ok(lack.is_some())
 }
 
 /// Whether all registers are there: then nothing below fails.
@@ -254,7 +266,7 @@ impl Registers {
             known.merge(bytes).expect(SOUND);
             let values = self.0.iter().zip(known.0.iter()).enumerate();
             for (register, (&value, _)) in values.filter(|(_, (value, known))| known < value) {
-                raise(bytes, Element { register, value }, sparse_len_max).expect(SOUND);
+                add(bytes, Element { register, value }, sparse_len_max).expect(SOUND);
             }
         } else {
             dense::pack(&self.0, dense::registers_mut(&mut bytes[HEADER_LEN..]));

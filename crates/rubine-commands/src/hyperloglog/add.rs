@@ -40,8 +40,8 @@ fn pfadd(cx: &mut Context<'_, '_>) -> CommandResult {
     }
     let mut first = None;
     for element in elements.by_ref() {
-        if hyperloglog::lacks(&bytes, element)? {
-            first = Some(element);
+        first = hyperloglog::lack(&bytes, element)?;
+        if first.is_some() {
             break;
         }
     }
@@ -53,9 +53,11 @@ fn pfadd(cx: &mut Context<'_, '_>) -> CommandResult {
     let mut changes: Result<u64, Corrupted> = Ok(0);
     let len = bytes.len();
     part::edit(record, len, |bytes| {
-        changes = std::iter::once(first).chain(elements).try_fold(0, |changes, element| {
-            let changed = hyperloglog::add(bytes, element, len_max)?;
-            Ok(changes + u64::from(changed))
+        changes = hyperloglog::fill(bytes, first, len_max).and_then(|()| {
+            elements.try_fold(1, |changes, element| {
+                let changed = hyperloglog::add(bytes, element, len_max)?;
+                Ok(changes + u64::from(changed))
+            })
         });
     })?;
     finish(cx, key, changes?);

@@ -114,55 +114,50 @@ pub(super) fn for_each_run(
     if first == REGISTER_COUNT { Ok(()) } else { Err(Corrupted) }
 }
 
-/// The value of one register.
-pub(super) fn get(opcodes: &[u8], register: usize) -> Result<u8, Corrupted> {
+/// The value of one register, and where it stands.
+pub(super) fn get(opcodes: &[u8], register: usize) -> Result<(u8, Place), Corrupted> {
     let place = Place::of(opcodes, register)?;
-    let opcode = Opcode::first_of(&opcodes[place.at..]).expect("a place is that of an opcode");
-    Ok(opcode.value())
+    if opcodes.len() < place.at + place.opcode.len() {
+        return Err(Corrupted);
+    }
+    Ok((place.opcode.value(), place))
 }
 
 /// What became of a register that was to be raised.
 pub(super) enum Raised {
-    /// It was as high already.
-    Kept,
     Changed,
     /// The value, or all of it, is too large for this encoding. Nothing has changed.
     Outgrown,
 }
 
-/// Raises a register to `value`, header and all in `bytes`, which become no longer than `len_max`.
+/// Raises a register that is lower to `value`, header and all in `bytes`, which become no longer than `len_max`. `place` is
+/// where it stands.
 pub(super) fn raise(
     bytes: &mut Vec<u8>,
+    place: Place,
     register: usize,
     value: u8,
     len_max: usize,
-) -> Result<Raised, Corrupted> {
+) -> Raised {
     if VAL_MAX < value {
-        return Ok(Raised::Outgrown);
+        return Raised::Outgrown;
     }
-    let opcodes = &bytes[HEADER_LEN..];
-    let place = Place::of(opcodes, register)?;
-    let old = Opcode::first_of(&opcodes[place.at..]).expect("a place is that of an opcode");
-    if opcodes.len() < place.at + old.len() {
-        return Err(Corrupted);
-    }
-    if value <= old.value() {
-        return Ok(Raised::Kept);
-    }
-    let before = register - place.first;
-    let new = split(old, before, value);
-    if old.len() < new.len() && len_max < bytes.len() + new.len() - old.len() {
-        return Ok(Raised::Outgrown);
+    let new = split(place.opcode, register - place.first, value);
+    let old_len = place.opcode.len();
+    if old_len < new.len() && len_max < bytes.len() + new.len() - old_len {
+        return Raised::Outgrown;
     }
     make_room(bytes, len_max);
     let at = HEADER_LEN + place.at;
-    replace(bytes, at..at + old.len(), &new);
+    replace(bytes, at..at + old_len, &new);
     unite(bytes, HEADER_LEN + place.previous.unwrap_or(0));
-    Ok(Raised::Changed)
+    Raised::Changed
 }
 
 /// Where the opcode lies that a register belongs to.
-struct Place {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    opcode: Opcode,
     /// The offset of the opcode.
     at: usize,
     /// The offset of the one before it.
@@ -180,7 +175,7 @@ impl Place {
             let opcode = Opcode::first_of(&opcodes[at.min(opcodes.len())..]).ok_or(Corrupted)?;
             let behind = first + opcode.run_len();
             if register < behind {
-                return Ok(Self { at, previous, first });
+                return Ok(Self { opcode, at, previous, first });
             }
             previous = Some(at);
             at += opcode.len();
