@@ -31,7 +31,7 @@ use ring::aead::{AES_256_GCM, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 
 pub use keys::{KeyFileError, KeyRing};
-pub use read::{Cut, Decrypting, EncryptionError, Ending, Input, find_cut};
+pub use read::{Complete, Cut, Decrypting, EncryptionError, Ending, Input, find_cut};
 pub use write::{Encrypting, Encryptor};
 
 /// The longest content of a block.

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod encryption;
 pub mod fuzz;
 pub mod log;

@@ -226,6 +226,14 @@ impl Manifest {
         self.history.extend(self.increments.drain(..kept));
     }
 
+    /// A log of some of the files, without history.
+    pub fn part(&self, is_wanted: impl Fn(&LogFile) -> bool) -> Self {
+        let mut part = Self { history: Vec::new(), ..self.clone() };
+        part.base = part.base.filter(|it| is_wanted(it));
+        part.increments.retain(|it| is_wanted(it));
+        part
+    }
+
     /// A log that consists of one file of a version that knew no manifest.
     pub fn of_single_file(name: &str) -> Self {
         let base = LogFile { name: name.as_bytes().to_vec(), sequence: 1 };

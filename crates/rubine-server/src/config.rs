@@ -20,6 +20,7 @@ pub use rewrite::{RewriteError, RewriteScope};
 pub(crate) use setting::parse_memory;
 pub use store::{ConfigStore, Refusal, SetError, Setter};
 pub use table::{Config, DIRECTIVES};
+pub(crate) use values::path_of;
 pub use values::{
     AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,

@@ -31,5 +31,6 @@ mod socket;
 pub mod startup;
 mod stats;
 pub mod sys;
+pub mod tools;
 mod transaction;
 mod worker;

@@ -23,6 +23,7 @@ use crate::settings::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
 use crate::sys::{allocator, process, ticks};
+use crate::tools::restore;
 use crate::worker::{MAILBOX, Worker};
 
 /// The version of Redis that clients take this server for: they choose by it what they may use.
@@ -47,6 +48,8 @@ Every directive of the configuration file is an option too, after those of the f
        rubine-server /etc/redis/redis.conf
        rubine-server --port 7000 --maxmemory 1gb
        rubine-server rubine.conf --loglevel verbose -
+       rubine-server rubine.conf --restore-to 2026-11-21T10:00:00Z [--restore-dir /new/folder]
+                     (start with what the append-only file held then, in a new folder)
 ";
 
 /// Runs the server that `args` (without the program's name) ask for, until it is shut down.
@@ -56,10 +59,23 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Some(b"-h" | b"--help") => return print(HELP),
         _ => {}
     }
-    let (config, source) = match Config::from_args(args) {
+    let mut args = args.to_vec();
+    let request = match restore::take_request(&mut args) {
+        Ok(request) => request,
+        Err(reason) => return fail(&reason),
+    };
+    let (mut config, source) = match Config::from_args(&args) {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
+    if let Some(request) = request {
+        match restore::restore(&request, &mut config) {
+            Ok(told) => {
+                print(&(told.join("\n") + "\n"));
+            }
+            Err(reason) => return fail(&reason),
+        }
+    }
     match serve(config, source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {

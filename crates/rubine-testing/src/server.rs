@@ -163,6 +163,11 @@ impl Server {
         self.options = self.options.clone().with(name, value);
     }
 
+    /// Takes a directive away for the next start.
+    pub fn unset_directive(&mut self, name: &str) {
+        self.options.directives.retain(|(known, _)| known != name);
+    }
+
     /// Changes through which other program it is started next time.
     pub fn set_prefix(&mut self, prefix: &[&str]) {
         self.options = self.options.clone().behind(prefix);

@@ -5,13 +5,15 @@
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use rubine_server::startup;
 use rubine_server::sys::allocator::CountingAllocator;
+use rubine_server::{startup, tools};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn main() -> ExitCode {
-    let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
-    startup::main(&args)
+    let mut args = std::env::args_os().map(OsStringExt::into_vec);
+    let program = args.next().unwrap_or_default();
+    let args: Vec<Vec<u8>> = args.collect();
+    tools::find(&program).map_or_else(|| startup::main(&args), |tool| tool(&args))
 }

@@ -268,6 +268,19 @@ pub enum Input<R> {
     Encrypted(Box<Decrypting<io::Chain<Cursor<Vec<u8>>, R>>>),
 }
 
+/// Reads a file that has to be complete: where it ends too early, reading fails.
+pub struct Complete<R>(Input<R>);
+
+impl<R: Read> Read for Complete<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(out)?;
+        if count == 0 && !out.is_empty() {
+            self.0.expect_complete()?;
+        }
+        Ok(count)
+    }
+}
+
 impl<R: Read> Input<R> {
     /// Looks at the beginning of `source` and reads from it what is due.
     pub fn new(mut source: R, keys: Option<&KeyRing>) -> io::Result<Self> {
@@ -280,6 +293,11 @@ impl<R: Read> Input<R> {
         }
         let keys = keys.ok_or(EncryptionError::NoKeys)?;
         Ok(Self::Encrypted(Box::new(Decrypting::new(source, keys))))
+    }
+
+    /// Reads on as from a file that has to be complete.
+    pub fn complete(self) -> Complete<R> {
+        Complete(self)
     }
 
     /// Fails if the file is encrypted and not complete. To be asked when all was read.

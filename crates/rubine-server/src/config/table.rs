@@ -24,7 +24,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 
 // Why a directive has no effect yet.
 const ACL: &str = "there are no users beside the default one yet";
-const BASE: &str = "a base is always written as commands so far";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COLLATE: &str = "SORT ALPHA compares bytes so far";
 const COMMANDLOG: &str = "there is no command log yet";
@@ -324,7 +323,7 @@ directives! {
     auto_aof_rewrite_min_size: u64 = 64 << 20,
         "auto-aof-rewrite-min-size".memory(0, LONG);
     aof_load_truncated: bool = true, "aof-load-truncated";
-    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble".not_yet(BASE);
+    aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble";
     aof_timestamp_enabled: bool = false, "aof-timestamp-enabled";
     aof_rewrite_incremental_fsync: bool = true,
         "aof-rewrite-incremental-fsync".no_meaning(OWN_SYNC);

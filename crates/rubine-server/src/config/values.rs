@@ -1,5 +1,6 @@
 //! The types of configuration values that are more than a number, a flag or a text.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rubine_base::number::{parse_f64, parse_i64};
@@ -604,6 +605,16 @@ impl WorkingDirectory {
     pub fn as_path(&self) -> &Path {
         &self.0
     }
+
+    /// Another folder, which is there.
+    pub(crate) fn at(path: &Path) -> std::io::Result<Self> {
+        path.canonicalize().map(Self)
+    }
+}
+
+/// A path of any bytes.
+pub(crate) fn path_of(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
 }
 
 /// A relative folder is taken from the folder before it, as changing into it would.

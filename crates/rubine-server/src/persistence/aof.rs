@@ -30,7 +30,7 @@ use crate::mailbox::Message;
 use crate::server::Server;
 
 pub(crate) use self::durability::NO_LOG;
-pub(crate) use self::load::{load_at_start, load_keys, reload};
+pub(crate) use self::load::{load_at_start, load_keys, reload, truncate};
 pub(crate) use self::writer::start;
 
 /// Bytes that the file may be behind; then whoever writes has to wait.
@@ -126,6 +126,8 @@ impl Facts {
 pub(crate) struct RewriteStatus {
     /// One runs, or is about to.
     pub(crate) is_running: bool,
+    /// One was asked for and has not begun.
+    pub(crate) is_requested: bool,
     pub(crate) started_at: Option<i64>,
 }
 
@@ -240,7 +242,8 @@ impl Aof {
         let control = self.control.lock();
         let must_begin = control.is_wanted && control.phase == Phase::Off;
         RewriteStatus {
-            is_running: control.rewrite.is_some() || control.is_rewrite_requested || must_begin,
+            is_running: control.rewrite.is_some() || must_begin,
+            is_requested: control.rewrite.is_none() && control.is_rewrite_requested,
             started_at: control.rewrite.as_ref().map(|it| it.started_at),
         }
     }

@@ -20,7 +20,7 @@ const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;
 pub(crate) fn at_startup(server: &'static Server) -> Result<(), String> {
     let started_at = unix_millis();
     let config = server.config.load();
-    let loaded = rdb_load::open(&config).and_then(|dump| match dump {
+    let loaded = rdb_load::open(server, &config).and_then(|dump| match dump {
         Some(dump) => {
             let options = LoadOptions { drops_due: true, replaces: false };
             load(server, dump, options).map(Some)
@@ -118,7 +118,7 @@ fn run_reload(server: &'static Server, reload: Reload) -> Result<(), &'static st
         return Err(SAVING);
     }
     let config = server.config.load();
-    let dump = match rdb_load::open(&config) {
+    let dump = match rdb_load::open(server, &config) {
         Ok(Some(dump)) => dump,
         Ok(None) => return Err(LOADING),
         Err(error) => {

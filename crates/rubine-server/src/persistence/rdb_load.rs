@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use rubine_keyspace::{Access, Key, Place};
+use rubine_persistence::encryption;
 use rubine_rdb::Limits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
@@ -77,7 +78,7 @@ pub(crate) struct Dump {
 }
 
 /// Opens a file in the working directory. `None` if there is none.
-pub(crate) fn open(config: &Config) -> Result<Option<Dump>, LoadError> {
+pub(crate) fn open(server: &Server, config: &Config) -> Result<Option<Dump>, LoadError> {
     let name = &config.dbfilename;
     let open = |error| LoadError::Open { name: name.clone(), error };
     let file = match File::open(name) {
@@ -86,7 +87,9 @@ pub(crate) fn open(config: &Config) -> Result<Option<Dump>, LoadError> {
         Err(error) => return Err(open(error)),
     };
     let total_bytes = file.metadata().map_err(open)?.len();
-    begin(Box::new(file), total_bytes, config).map(Some)
+    let keys = server.aof.keys();
+    let input = encryption::Input::new(file, keys.as_deref()).map_err(open)?.complete();
+    begin(Box::new(input), total_bytes, config).map(Some)
 }
 
 /// Looks at the first bytes of `input`.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use rubine_base::clock::unix_millis;
 use rubine_keyspace::Access;
+use rubine_persistence::encryption::Encrypting;
 
 use super::Trouble;
 use super::dump_file::{Directory, DumpFile};
@@ -401,7 +402,10 @@ fn write_file(
     let file = DumpFile::create(&directory, &name, config.rdb_save_incremental_fsync)
         .map_err(at("Failed opening the temp RDB file for saving"))?;
     let options = dump_options(server, &config);
-    let mut file = write_dump(&job.work, file, &options)?;
+    let mut file = match server.aof.keys() {
+        None => write_dump(&job.work, file, &options)?,
+        Some(keys) => write_dump(&job.work, Encrypting::new(file, &keys)?, &options)?.finish()?,
+    };
     file.sync().map_err(at("Write error while saving DB to the disk (fsync)"))?;
     if !job.advance(PUBLISHING) {
         return Err(SaveError::Cancelled);

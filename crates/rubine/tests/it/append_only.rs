@@ -2,8 +2,9 @@
 //! acknowledged is there.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -530,7 +531,8 @@ fn an_encrypted_log_opens_with_its_key_only() {
 #[test]
 fn keys_are_rotated_while_the_server_runs() {
     let keys = KeyFile::new("rotation", &format!("a {KEY}\n"));
-    let mut server = durable().with("enable-protected-configs", "yes").start().expect("it starts");
+    let options = durable().with("enable-protected-configs", "yes").with("rdbcompression", "no");
+    let mut server = options.start().expect("it starts");
     let mut client = server.client();
     let mut expected = Vec::new();
     let mut write = |client: &mut Client| {
@@ -569,4 +571,163 @@ fn keys_are_rotated_while_the_server_runs() {
     server.set_directive("encryption-key-file", "");
     server.restart().expect("it starts without keys");
     assert_eq!(call(&mut server.client(), "LLEN list"), Value::Integer(140));
+}
+
+/// Runs `rubine-check-aof` and gives what it prints, and whether it was content.
+fn check_aof(folder: &Path, args: &[&str], answer: &str) -> (String, bool) {
+    let program = folder.join("rubine-check-aof");
+    if !program.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rubine-server"), &program).expect("a link");
+    }
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    child.stdin.take().expect("piped").write_all(answer.as_bytes()).expect("written");
+    let output = child.wait_with_output().expect("it ends");
+    (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
+}
+
+#[test]
+fn check_aof_says_what_is_wrong_and_what_is_lost() {
+    let keys = KeyFile::new("check", &format!("a {KEY}\n"));
+    for encryption in [false, true] {
+        let mut options = durable().with("aof-timestamp-enabled", "yes");
+        let mut key_args: Vec<&str> = Vec::new();
+        if encryption {
+            options = options.with("encryption-key-file", keys.path());
+            key_args = vec!["--encryption-key-file", keys.path()];
+        }
+        let mut server = options.start().expect("it starts");
+        let mut client = server.client();
+        for line in ["SET a 1", "MULTI", "SET b 2", "SET c 3", "EXEC", "SET d 4"] {
+            call(&mut client, line);
+        }
+        server.kill();
+        let manifest = folder(&server).join("appendonly.aof.manifest");
+        let manifest = manifest.to_str().expect("a plain path");
+        let place = server.directory().to_owned();
+        let run = |more: &[&str], answer: &str| {
+            check_aof(&place, &[more, &key_args, &[manifest]].concat(), answer)
+        };
+        let (text, is_good) = run(&[], "");
+        assert!(is_good && text.contains("All AOF files and manifest are valid"), "{text}");
+
+        let path = last_increment(&server);
+        let whole = fs::read(&path).expect("the increment");
+        fs::write(&path, &whole[..whole.len() - 3]).expect("written");
+        let (text, is_good) = run(&[], "");
+        assert!(!is_good && text.contains("is not valid. Use the --fix option"), "{text}");
+        let (text, is_good) = run(&["--fix"], "n\n");
+        assert!(!is_good && text.contains("What is kept: 4 commands"), "{text}");
+        assert!(text.contains("This will shrink the AOF"), "{text}");
+        let (text, is_good) = run(&["--fix"], "y\n");
+        assert!(is_good && text.contains("Successfully truncated AOF"), "{text}");
+        assert!(run(&[], "").1);
+        if encryption {
+            assert!(!check_aof(&place, &[manifest], "").1, "without the key");
+        }
+        server.set_directive("aof-load-truncated", "no");
+        server.restart().expect("what was fixed is whole");
+        let found = call(&mut server.client(), "MGET a b c d");
+        let found: Vec<bool> = elements(&found).iter().map(|it| *it != Value::Nil).collect();
+        assert_eq!(found, [true, true, true, false]);
+        server.kill();
+        let (text, is_good) = run(&["--truncate-to-timestamp", "1000"], "");
+        assert!(!is_good && text.contains("aborting"), "{text}");
+    }
+}
+
+#[test]
+fn a_log_is_restored_to_a_second() {
+    let keys = KeyFile::new("restore", &format!("a {KEY}\n"));
+    for encryption in ["", keys.path()] {
+        let mut server = durable()
+            .with("aof-timestamp-enabled", "yes")
+            .with("encryption-key-file", encryption)
+            .start()
+            .expect("it starts");
+        let mut client = server.client();
+        let mut seconds = Vec::new();
+        for number in 0..3 {
+            if number == 1 {
+                call(&mut client, "BGREWRITEAOF");
+                wait_for_rewrite(&mut client);
+            }
+            // All of one number falls into one second, and the next one into another.
+            let second = fresh_second(&mut client);
+            call(&mut client, &format!("MSET a {number} b {number}"));
+            call(&mut client, &format!("RPUSH list {number}"));
+            seconds.push(second);
+        }
+        server.kill();
+        let folder = server.directory().join(format!("back-{}", seconds[1]));
+        server.set_directive("restore-dir", folder.to_str().expect("a plain path"));
+        server.set_directive("restore-to", "1000");
+        assert!(server.restart().is_err(), "the log does not reach back so far");
+        assert!(server.log().contains("it does not reach back so far"), "{}", server.log());
+        server.set_directive("restore-to", &seconds[1].to_string());
+        server.restart().unwrap_or_else(|error| panic!("{error}\n{}", server.log()));
+        assert!(server.log().contains("Left out: 2 commands, from"), "{}", server.log());
+        let mut client = server.client();
+        assert_eq!(text(&call(&mut client, "GET a")), "1");
+        assert_eq!(call(&mut client, "LLEN list"), Value::Integer(2));
+        call(&mut client, "SET later 1");
+        server.kill();
+        assert!(server.restart().is_err(), "the folder is not empty any more");
+        // The old log is as it was, and the new one has gone on.
+        server.unset_directive("restore-to");
+        server.unset_directive("restore-dir");
+        server.restart().expect("the old log");
+        let mut client = server.client();
+        assert_eq!(text(&call(&mut client, "GET b")), "2");
+        assert_eq!(call(&mut client, "GET later"), Value::Nil);
+        server.kill();
+        let manifest = folder.join("appendonlydir/appendonly.aof.manifest");
+        let mut args = vec![manifest.to_str().expect("a plain path")];
+        if !encryption.is_empty() {
+            args = vec!["--encryption-key-file", encryption, args[0]];
+        }
+        let (text, is_good) = check_aof(server.directory(), &args, "");
+        assert!(is_good, "{text}");
+    }
+}
+
+/// Waits for the beginning of a second and gives it.
+fn fresh_second(client: &mut Client) -> u64 {
+    let mut now = || {
+        let time = call(client, "TIME");
+        let parts: Vec<i64> = elements(&time).iter().map(number).collect();
+        (parts[0] as u64, parts[1])
+    };
+    let (begun, _) = now();
+    loop {
+        let (second, micros) = now();
+        if begun < second && micros < 300_000 {
+            return second;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_dump_is_encrypted_too() {
+    let keys = KeyFile::new("dump", &format!("a {KEY}\n"));
+    let mut server = options().with("encryption-key-file", keys.path()).start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "SET name something-secret");
+    assert_eq!(call(&mut client, "SAVE"), status("OK"));
+    let path = server.directory().join("dump.rdb");
+    let whole = fs::read(&path).expect("a dump");
+    assert!(whole.starts_with(b"RBNCRYP1"));
+    assert!(!whole.windows(16).any(|it| it == b"something-secret"));
+    server.restart().expect("it loads");
+    assert_eq!(text(&call(&mut server.client(), "GET name")), "something-secret");
+    let mut bytes = whole;
+    bytes[120] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    assert!(server.restart().is_err());
+    assert!(server.log().contains("block 0 at offset 104 was changed"), "{}", server.log());
 }

@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::persistence::aof;
+use crate::persistence::load::wait_for_running_commands;
+use crate::persistence::{Trouble, aof};
 use crate::session::{ServerCommand, Session};
+use crate::shutdown::Asker;
 
 pub(super) const BGREWRITEAOF: ServerCommand = ServerCommand::declare("BGREWRITEAOF", bgrewriteaof)
     .summary("Makes the append-only file as short as the data set allows, in the background.")
@@ -21,7 +23,12 @@ fn bgrewriteaof(session: &mut Session<'_>) -> CommandResult {
             "ERR Background append only file rewriting already in progress",
         ));
     }
-    session.reply.simple("Background append only file rewriting started");
+    let is_saving = session.core.server.persistence.saves.is_busy();
+    session.reply.simple(if is_saving {
+        "Background append only file rewriting scheduled"
+    } else {
+        "Background append only file rewriting started"
+    });
     Ok(())
 }
 
@@ -43,13 +50,34 @@ pub(super) const LOADAOF: ServerCommand = super::debug::form("LOADAOF", loadaof)
     .flag(Flags::NO_MULTI);
 
 fn loadaof(session: &mut Session<'_>) -> CommandResult {
-    if let Err(reason) = aof::reload(session.core.server) {
-        tracing::warn!("DEBUG LOADAOF: {reason}");
-        return Err(CommandError::text(
-            "ERR Error trying to load the AOF files, check server logs.",
-        ));
+    let server = session.core.server;
+    let asker = Asker {
+        worker: session.core.index,
+        client: session.client.id,
+        protocol: session.client.protocol,
+    };
+    session.core.block_until_answered(session.client);
+    let run = move || {
+        server.persistence.set_trouble(Trouble::LOADING, true);
+        wait_for_running_commands(server);
+        let outcome = aof::reload(server);
+        server.persistence.set_trouble(Trouble::LOADING, false);
+        asker.answer(server, |reply| match outcome {
+            Ok(()) => {
+                tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
+                reply.ok();
+            }
+            Err(reason) => {
+                tracing::warn!("DEBUG LOADAOF: {reason}");
+                reply.error(FAILED);
+            }
+        });
+    };
+    if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(run) {
+        tracing::warn!("DEBUG LOADAOF: no thread can be started: {error}");
+        asker.answer(server, |reply| reply.error(FAILED));
     }
-    tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
-    session.reply.ok();
     Ok(())
 }
+
+const FAILED: &str = "ERR Error trying to load the AOF files, check server logs.";

@@ -2,12 +2,13 @@
 //! transaction that is not complete is not run. Never serves a client.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
+use parking_lot::Mutex;
 use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_base::number::parse_i64;
 use rubine_base::random::Random;
@@ -15,25 +16,29 @@ use rubine_commands::{Args, ClientFacts, Command, CommandError, Context, Effects
 use rubine_journal::{Hold, Start};
 use rubine_keyspace::{Access, Changes, DueKeys, ShardSet, View, ViewOptions};
 use rubine_persistence::encryption::{
-    Encryptor, Ending, Input, KeyRing, Place, find_cut, is_encrypted,
+    Decrypting, EncryptionError, Encryptor, Ending, Input, KeyRing, Place, find_cut, is_encrypted,
 };
 use rubine_persistence::log::{LogError, LogReader, is_rdb};
-use rubine_persistence::manifest::{BaseFormat, LogFile};
-use rubine_resp::parser::ArgRange;
+use rubine_persistence::manifest::{BaseFormat, LogFile, Manifest};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use super::Phase;
 use super::directory::{Directory, sync_folder};
 use super::increment::Increment;
+use super::rewrite::{Job, Kind, write_base};
 use super::writer::Order;
 use crate::command_table::{Entry, Run};
 use crate::config::Config;
 use crate::dispatch::{unknown_command, unknown_subcommand};
+use crate::persistence::load::log_failure;
+use crate::persistence::rdb_load::{self, LoadOptions};
 use crate::server::Server;
 use crate::settings::Settings;
 
 /// As many bytes as say that a file begins as an RDB file.
 const RDB_MAGIC_BYTES: u64 = 6;
+/// Units between two notes of how far it has come.
+const UNITS_PER_REPORT: u32 = 1024;
 /// Failing commands that are logged one by one.
 const LOGGED_FAILURES_MAX: u64 = 10;
 
@@ -73,7 +78,7 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
     let mut control = aof.control.lock();
     (control.is_wanted, control.phase) = (true, Phase::On);
     drop(control);
-    aof.order(Order::Open { reader, increment });
+    aof.order(Order::Open { reader, increment: Box::new(increment) });
     Ok(())
 }
 
@@ -90,9 +95,7 @@ pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
     }
-    let mut loader = Loader::new(server);
-    let range = [ArgRange { start: 0, len: 8 }];
-    loader.run(Args::new(b"FLUSHALL", &range)).map_err(|error| error.to_string())?;
+    server.keyspace.clear();
     load_files(server, &directory, &config).map(drop::<Tail>)
 }
 
@@ -104,6 +107,9 @@ pub(super) fn load_files(
 ) -> Result<Tail, String> {
     let mut loader = Loader::new(server);
     let mut tail = Tail::Empty;
+    let loading = &server.persistence.loading;
+    let size = |file: &LogFile| directory.size_of(file).unwrap_or(0);
+    loading.begin(directory.manifest.files().map(size).sum(), unix_millis());
     let count = directory.manifest.files().count();
     for (index, file) in directory.manifest.files().enumerate() {
         let start = monotonic_nanos();
@@ -121,6 +127,8 @@ pub(super) fn load_files(
         let role = if is_base { "base" } else { "incr" };
         tracing::info!("DB loaded from {role} file {name}: {seconds:.3} seconds");
     }
+    loading.set_loaded_bytes(loader.bytes_before);
+    loading.end(unix_millis());
     if 0 < loader.failures {
         tracing::warn!("{} commands of the append-only file failed", loader.failures);
     }
@@ -140,7 +148,7 @@ enum Role {
 
 /// How the last file ends, for whoever appends to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tail {
+pub(crate) enum Tail {
     /// It has nothing yet.
     Empty,
     Plain,
@@ -163,14 +171,11 @@ fn open_for_appending(
     let keys = server.aof.keys();
     let mut manifest = directory.manifest.clone();
     if manifest.is_empty() {
-        let base = manifest.replace_base(&directory.prefix, BaseFormat::Commands);
-        let file = File::create(directory.path_of(&base)).map_err(fail)?;
-        file.sync_all().map_err(fail)?;
+        let base = add_empty_base(server, directory, &mut manifest, config)?;
         tracing::info!("Creating AOF base file {} on server start", base.shown());
     }
     let place = match (tail, &keys) {
-        (Tail::Empty, _) => Some(Place::default()),
-        (Tail::Plain, None) => Some(Place::default()),
+        (Tail::Empty, _) | (Tail::Plain, None) => Some(Place::default()),
         (Tail::Encrypted(place), Some(_)) => Some(place),
         _ => None,
     };
@@ -197,6 +202,20 @@ fn open_for_appending(
     Ok(increment)
 }
 
+/// Adds the base of a log that begins with nothing.
+fn add_empty_base(
+    server: &Server,
+    directory: &Directory,
+    manifest: &mut Manifest,
+    config: &Config,
+) -> Result<LogFile, String> {
+    let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
+    let base = manifest.replace_base(&directory.prefix, format);
+    let job = Job::new(Kind::Start, unix_millis());
+    write_base(server, server.keyspace.snapshot(), &directory.path_of(&base), &job, config)?;
+    Ok(base)
+}
+
 /// Runs commands for nobody.
 struct Loader {
     server: &'static Server,
@@ -209,6 +228,8 @@ struct Loader {
     access_random: Random,
     output: Output,
     failures: u64,
+    /// Bytes of the files that were read before.
+    bytes_before: u64,
 }
 
 impl Loader {
@@ -224,29 +245,80 @@ impl Loader {
             access_random: Random::with_seed(seed.wrapping_add(1)),
             output: Output::new(),
             failures: 0,
+            bytes_before: 0,
         }
     }
 
-    /// Runs all commands of a file.
+    /// Reads all of a file: keys if it begins as a dump, and then commands.
     fn load(&mut self, path: &Path, name: &str, role: Role) -> Result<Tail, String> {
         let file = File::open(path)
             .map_err(|error| format!("Can't open the append log file {name}: {error}"))?;
-        let unreadable = |error: io::Error| {
-            format!("Unrecoverable error reading the append only file {name}: {error}")
-        };
+        let size = file.metadata().map_or(0, |it| it.len());
         let keys = self.server.aof.keys();
-        let mut input = Input::new(file, keys.as_deref()).map_err(unreadable)?;
+        let input = Input::new(file, keys.as_deref()).map_err(|error| unreadable(name, &error))?;
+        let mut input = SharedInput { input: Arc::new(Mutex::new(input)) };
         let mut beginning = Vec::new();
-        (&mut input).take(RDB_MAGIC_BYTES).read_to_end(&mut beginning).map_err(unreadable)?;
-        if is_rdb(&beginning) {
-            return Err(format!("{name} begins as an RDB file, which cannot be read yet"));
-        }
+        let begun = (&mut input).take(RDB_MAGIC_BYTES).read_to_end(&mut beginning);
+        begun.map_err(|error| unreadable(name, &error))?;
         self.db = 0;
         let is_empty = beginning.is_empty();
-        let mut reader = LogReader::new(io::Cursor::new(beginning).chain(input), 0);
-        let error = loop {
+        let is_dump = is_rdb(&beginning);
+        let end = input.clone();
+        let source = io::Cursor::new(beginning).chain(input);
+        let source: Box<dyn Read + Send> = Box::new(source);
+        let (source, start) =
+            if is_dump { self.load_dump(source, size, name)? } else { (source, 0) };
+        let mut reader = LogReader::new(source, start);
+        let problem = self.run_all(&mut reader, name)?;
+        self.bytes_before += size;
+        let place = End { path, name, role, keys: keys.as_deref(), position: reader.position() };
+        match (problem, &*end.input.lock()) {
+            (Some(error), _) => place.cut(&error),
+            (None, Input::Plain(_)) => Ok(if is_empty { Tail::Empty } else { Tail::Plain }),
+            (None, Input::Encrypted(input)) => place.judge(input),
+        }
+    }
+
+    /// Puts the keys of a dump into the keyspace, and gives back what follows it and where that is.
+    fn load_dump(
+        &mut self,
+        source: Box<dyn Read + Send>,
+        size: u64,
+        name: &str,
+    ) -> Result<(Box<dyn Read + Send>, u64), String> {
+        let config = self.server.config.load();
+        // What comes behind may be about keys that are due already.
+        let options = LoadOptions { drops_due: false, replaces: false };
+        let counted = Counted { source, read: Arc::default() };
+        let read = Arc::clone(&counted.read);
+        let loaded = rdb_load::begin(Box::new(counted), size, &config)
+            .and_then(|dump| dump.load(self.server, options, unix_millis()));
+        let (_, source, rest) = loaded.map_err(|error| {
+            log_failure(&error, name);
+            format!("Error reading the RDB base file {name}, AOF loading aborted")
+        })?;
+        let start = read.load(Ordering::Relaxed) - rest.len() as u64;
+        Ok((Box::new(io::Cursor::new(rest).chain(source)), start))
+    }
+
+    /// Runs all commands that can be read. Returns why there are no more, unless the file is at its end.
+    fn run_all(
+        &mut self,
+        reader: &mut LogReader<Box<dyn Read + Send>>,
+        name: &str,
+    ) -> Result<Option<LogError>, String> {
+        let mut count = 0_u32;
+        loop {
+            count = count.wrapping_add(1);
+            if count.is_multiple_of(UNITS_PER_REPORT) {
+                let loaded = self.bytes_before + reader.position();
+                self.server.persistence.loading.set_loaded_bytes(loaded);
+                if self.server.is_shutting_down.load(Ordering::Relaxed) {
+                    return Err("loading was stopped".to_owned());
+                }
+            }
             match reader.next_unit() {
-                Ok(None) => break None,
+                Ok(None) => return Ok(None),
                 Ok(Some(unit)) => {
                     for (bytes, args) in unit.commands() {
                         self.run(Args::new(bytes, args)).map_err(|error| {
@@ -254,31 +326,8 @@ impl Loader {
                         })?;
                     }
                 }
-                Err(error) => break Some(error),
+                Err(error) => return Ok(Some(error)),
             }
-        };
-        let position = reader.position();
-        let end = End { path, name, role, keys: keys.as_deref(), position };
-        let (_, input) = reader.into_source().into_inner();
-        match (error, input) {
-            (None, Input::Plain(_)) => Ok(if is_empty { Tail::Empty } else { Tail::Plain }),
-            (None, Input::Encrypted(input)) => match (input.ending(), role) {
-                (Ending::Complete, _) => Ok(Tail::Complete),
-                (Ending::Open | Ending::Unknown, Role::LastWhole | Role::Last) => {
-                    Ok(Tail::Encrypted(input.place().0))
-                }
-                (Ending::Torn(_), _) => {
-                    end.cut(&LogError::Torn { valid_up_to: position, in_transaction: false })
-                }
-                (Ending::Open | Ending::Unknown, Role::Inner) => Err(unreadable(
-                    input
-                        .expect_complete()
-                        .map_err(io::Error::from)
-                        .err()
-                        .unwrap_or(io::ErrorKind::UnexpectedEof.into()),
-                )),
-            },
-            (Some(error), _) => end.cut(&error),
         }
     }
 
@@ -357,6 +406,36 @@ impl Loader {
     }
 }
 
+fn unreadable(name: &str, error: &dyn std::fmt::Display) -> String {
+    format!("Unrecoverable error reading the append only file {name}: {error}")
+}
+
+/// A file that is read by one and looked at by another.
+#[derive(Clone)]
+struct SharedInput {
+    input: Arc<Mutex<Input<File>>>,
+}
+
+impl io::Read for SharedInput {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.input.lock().read(out)
+    }
+}
+
+/// Counts what is read.
+struct Counted {
+    source: Box<dyn Read + Send>,
+    read: Arc<AtomicU64>,
+}
+
+impl io::Read for Counted {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(out)?;
+        self.read.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
 /// Where reading a file came to its end.
 struct End<'a> {
     path: &'a Path,
@@ -368,6 +447,21 @@ struct End<'a> {
 }
 
 impl End<'_> {
+    /// Whether an encrypted file whose commands are whole ends as it has to.
+    fn judge<R: Read>(&self, input: &Decrypting<R>) -> Result<Tail, String> {
+        let incomplete = |error: EncryptionError| Err(unreadable(self.name, &error));
+        match (input.ending(), self.role) {
+            (Ending::Complete, _) => Ok(Tail::Complete),
+            (Ending::Torn(_), _) => {
+                self.cut(&LogError::Torn { valid_up_to: self.position, in_transaction: false })
+            }
+            (_, Role::Inner) => {
+                input.expect_complete().map_or_else(incomplete, |()| Ok(Tail::Complete))
+            }
+            (_, Role::LastWhole | Role::Last) => Ok(Tail::Encrypted(input.place().0)),
+        }
+    }
+
     /// Cuts the torn end off the file, or says why that is not done.
     fn cut(&self, error: &LogError) -> Result<Tail, String> {
         let name = self.name;
@@ -402,7 +496,7 @@ impl End<'_> {
 }
 
 /// Keeps the first `plain_len` bytes of what a file holds.
-pub(super) fn truncate(path: &Path, keys: Option<&KeyRing>, plain_len: u64) -> io::Result<Tail> {
+pub(crate) fn truncate(path: &Path, keys: Option<&KeyRing>, plain_len: u64) -> io::Result<Tail> {
     let mut file = File::options().read(true).append(true).open(path)?;
     let mut beginning = Vec::new();
     (&file).take(16).read_to_end(&mut beginning)?;

@@ -20,6 +20,8 @@ use super::Phase;
 use super::directory::sync_folder;
 use super::writer::Order;
 use crate::config::Config;
+use crate::persistence::rdb_save::{Work, write_dump};
+use crate::persistence::saves::dump_options;
 use crate::server::Server;
 
 /// Records that are visited between two looks at whether to go on.
@@ -47,15 +49,18 @@ pub(crate) struct Job {
     pub(super) kind: Kind,
     pub(super) started_at: i64,
     is_cancelled: AtomicBool,
+    /// What of the image has yet to be written, where that is done as a dump.
+    work: Work,
 }
 
 impl Job {
     pub(super) fn new(kind: Kind, started_at: i64) -> Self {
-        Self { kind, started_at, is_cancelled: AtomicBool::new(false) }
+        Self { kind, started_at, is_cancelled: AtomicBool::new(false), work: Work::default() }
     }
 
     pub(super) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Relaxed);
+        self.work.cancel();
     }
 
     fn check(&self) -> Result<(), String> {
@@ -128,7 +133,7 @@ fn hand_over(server: &Server, job: &Job, reader: Reader) -> Result<LogFile, Stri
 }
 
 /// Writes and completes the file of a base.
-fn write_base(
+pub(super) fn write_base(
     server: &Server,
     snapshot: Snapshot,
     path: &Path,
@@ -136,24 +141,55 @@ fn write_base(
     config: &Config,
 ) -> Result<BaseFormat, String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
+    let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
     let file = File::create(path).map_err(fail)?;
+    let write = |out: &mut dyn io::Write| match format {
+        BaseFormat::Rdb => write_dump_base(server, snapshot, out, job, config),
+        BaseFormat::Commands => write_commands(&snapshot, out, job, config),
+    };
     let file = match server.aof.keys() {
-        None => write_content(snapshot, file, job, config)?,
+        None => {
+            let mut file = file;
+            write(&mut file)?;
+            file
+        }
         Some(keys) => {
-            let out = Encrypting::new(file, &keys).map_err(fail)?;
-            write_content(snapshot, out, job, config)?.finish().map_err(fail)?
+            let mut out = Encrypting::new(file, &keys).map_err(fail)?;
+            write(&mut out)?;
+            out.finish().map_err(fail)?
         }
     };
     file.sync_all().map_err(fail)?;
-    Ok(BaseFormat::Commands)
+    Ok(format)
 }
 
-fn write_content<W: io::Write>(
+fn write_dump_base(
+    server: &Server,
     snapshot: Snapshot,
-    out: W,
+    out: &mut dyn io::Write,
     job: &Job,
     config: &Config,
-) -> Result<W, String> {
+) -> Result<(), String> {
+    job.work.fill(snapshot);
+    let mut options = dump_options(server, config);
+    for (name, value) in &mut options.remarks {
+        match *name {
+            "aof-base" => "1".clone_into(value),
+            // When the image was made, since a restore asks for what was there then.
+            "ctime" => *value = (job.started_at / 1000).to_string(),
+            _ => {}
+        }
+    }
+    let written = write_dump(&job.work, out, &options);
+    written.map(drop).map_err(|error| format!("Error writing the base: {error}"))
+}
+
+fn write_commands(
+    snapshot: &Snapshot,
+    out: &mut dyn io::Write,
+    job: &Job,
+    config: &Config,
+) -> Result<(), String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
     if config.aof_timestamp_enabled {
@@ -175,7 +211,7 @@ fn write_content<W: io::Write>(
             written.map_err(fail)?;
         }
     }
-    out.into_inner().map_err(|error| fail(error.into_error()))
+    out.flush().map_err(fail)
 }
 
 /// Puts the new base in force, and what it replaces out of it.

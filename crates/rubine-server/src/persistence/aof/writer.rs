@@ -43,7 +43,7 @@ const LAST_ATTEMPTS_MAX: usize = 10;
 /// What the writer is asked to do between two writes.
 pub(crate) enum Order {
     /// Append to a file of the log what `reader` reads.
-    Open { reader: Reader, increment: Increment },
+    Open { reader: Reader, increment: Box<Increment> },
     /// Go on with what `reader` reads in a new increment, which is sent back, after all that comes before.
     Switch { reader: Reader, kind: Kind, done: mpsc::SyncSender<Result<LogFile, String>> },
     /// Write all that has happened.
@@ -116,13 +116,16 @@ impl Writer {
                 reader.wait(SLEEP);
             }
             Some(_) => std::thread::park_timeout(SLEEP),
+            None if self.server.aof.control.lock().is_rewrite_requested => {
+                std::thread::park_timeout(SLEEP);
+            }
             None => std::thread::park_timeout(IDLE_SLEEP),
         }
     }
 
     fn obey(&mut self, order: Order, config: &Config) {
         match order {
-            Order::Open { reader, increment } => self.open(reader, increment),
+            Order::Open { reader, increment } => self.open(reader, *increment),
             Order::Switch { reader, kind, done } => {
                 // Whoever asked may have given up.
                 let _ = done.send(self.switch(reader, kind, config));
@@ -376,11 +379,15 @@ impl Writer {
             return false;
         }
         let now = unix_millis();
+        let is_saving = self.server.persistence.saves.is_busy();
+        let is_requested = control.is_rewrite_requested && !is_saving;
         let kind = match (control.is_wanted, control.phase) {
             (true, Phase::Off) if control.not_before <= now => Kind::Start,
-            (true, Phase::On) if control.is_rewrite_requested => Kind::Rewrite,
-            (false, Phase::Off) if control.is_rewrite_requested => Kind::Detached,
-            (true, Phase::On) if control.not_before <= now && self.has_grown(config) => {
+            (true, Phase::On) if is_requested => Kind::Rewrite,
+            (false, Phase::Off) if is_requested => Kind::Detached,
+            (true, Phase::On)
+                if !is_saving && control.not_before <= now && self.has_grown(config) =>
+            {
                 Kind::Rewrite
             }
             _ => return false,

@@ -30,8 +30,11 @@ fn append_only_file(source: &Source<'_>, text: &mut Text) {
     let status = |is_ok: bool| if is_ok { "ok" } else { "err" };
     let current_seconds = rewrite.started_at.map_or(-1, |it| (source.now - it).max(0) / 1000);
     text.field("aof_enabled", u8::from(aof.is_enabled()));
-    text.field("aof_rewrite_in_progress", u8::from(rewrite.is_running));
-    text.field("aof_rewrite_scheduled", 0);
+    // What was asked for begins at once, but for a save that goes on.
+    let is_scheduled = rewrite.is_requested && source.server.persistence.saves.is_busy();
+    let is_running = rewrite.is_running || (rewrite.is_requested && !is_scheduled);
+    text.field("aof_rewrite_in_progress", u8::from(is_running));
+    text.field("aof_rewrite_scheduled", u8::from(is_scheduled));
     text.field("aof_last_rewrite_time_sec", number(&facts.last_rewrite_seconds) as i64 - 1);
     text.field("aof_current_rewrite_time_sec", current_seconds);
     let is_rewritten = !facts.last_rewrite_failed.load(Ordering::Relaxed);

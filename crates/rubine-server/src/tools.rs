@@ -1,0 +1,19 @@
+//! Programs beside the server, which are this program under another name, and what is done before a server starts. They
+//! look at files and change them; they serve nobody.
+
+mod check_aof;
+pub(crate) mod restore;
+
+use std::process::ExitCode;
+
+/// A program: it gets its arguments without its name.
+pub type Tool = fn(&[Vec<u8>]) -> ExitCode;
+
+/// The tool that goes by the name of the program, if one does.
+pub fn find(program: &[u8]) -> Option<Tool> {
+    let name = program.rsplit(|it| *it == b'/').next().unwrap_or_default();
+    match name {
+        b"rubine-check-aof" | b"redis-check-aof" | b"valkey-check-aof" => Some(check_aof::main),
+        _ => None,
+    }
+}
