@@ -4,6 +4,7 @@
 mod latency;
 mod load;
 mod memory;
+mod persistence;
 mod scaling;
 mod throughput;
 
@@ -21,7 +22,7 @@ const CLIENT_CORE: &str = "1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// throughput, memory, latency, scaling, or a throughput test's name such as set; all of them by default
+    /// throughput, memory, latency, scaling, persistence, or a throughput test's name such as set; all of them by default
     names: Vec<String>,
     /// Our server, instead of building it
     #[arg(long, value_name = "PATH")]
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// A tenth of the data and one round: enough to see that something broke
     #[arg(long)]
     quick: bool,
+    /// Keys of persistence
+    #[arg(long, default_value_t = 5_000_000)]
+    keys: u64,
     /// Pipeline depths of throughput
     #[arg(long, value_delimiter = ',', default_values_t = [64, 16, 1])]
     pipeline: Vec<u32>,
@@ -54,7 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .iter()
         .filter(|test| is_asked("throughput") || is_asked(test.name))
         .collect();
-    let known = ["throughput", "memory", "latency", "scaling"];
+    let known = ["throughput", "memory", "latency", "scaling", "persistence"];
     let is_known = |name: &String| {
         known.contains(&name.as_str()) || throughput::TESTS.iter().any(|test| test.name == name)
     };
@@ -72,6 +76,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     }
     if is_asked("scaling") {
         scaling::run(&bench)?;
+    }
+    if is_asked("persistence") {
+        persistence::run(&bench, options.keys)?;
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
-//! `cargo xtask e2e`: redis-py and ioredis, as programs use them, against our server. Installs them beside the build;
-//! where Python or Node are not at hand it says so and goes on.
+//! `cargo xtask e2e`: redis-py and ioredis, as programs use them, against our server, and dump files between real servers
+//! and ours. Installs libraries beside the build; where Python, Node or a server are not at hand it says so and goes on.
+
+mod dumps;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,6 +27,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let folder = target_directory().join("e2e");
     std::fs::create_dir_all(&folder)?;
     let mut failures = Vec::new();
+    if let Err(failure) = dumps::run(&program) {
+        failures.push(format!("e2e: dump files: {failure}"));
+    }
     for (name, prepare) in CLIENTS {
         let script = match prepare(&folder) {
             Ok(script) => script,

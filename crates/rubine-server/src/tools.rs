@@ -2,6 +2,7 @@
 //! look at files and change them; they serve nobody.
 
 mod check_aof;
+mod check_rdb;
 pub(crate) mod restore;
 
 use std::process::ExitCode;
@@ -14,6 +15,7 @@ pub fn find(program: &[u8]) -> Option<Tool> {
     let name = program.rsplit(|it| *it == b'/').next().unwrap_or_default();
     match name {
         b"rubine-check-aof" | b"redis-check-aof" | b"valkey-check-aof" => Some(check_aof::main),
+        b"rubine-check-rdb" | b"redis-check-rdb" | b"valkey-check-rdb" => Some(check_rdb::main),
         _ => None,
     }
 }

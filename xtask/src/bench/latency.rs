@@ -94,7 +94,7 @@ fn heavy(server: &Server, request: &[&str]) -> Result<(), Failure> {
 }
 
 /// The waits of a probe that runs a little before, during and a little after `work`.
-fn probe_during(
+pub(super) fn probe_during(
     address: SocketAddr,
     request: &[&str],
     work: impl FnOnce() -> Result<(), Failure> + Send,

@@ -1,6 +1,7 @@
 //! When data is loaded: at the start, and by DEBUG RELOAD. Commands that need data are refused meanwhile. Cuts and
 //! decodes nothing itself.
 
+use std::io;
 use std::sync::mpsc::channel;
 
 use rubine_base::clock::unix_millis;
@@ -47,7 +48,11 @@ fn load(server: &'static Server, dump: Dump, options: LoadOptions) -> Result<Loa
     let now = unix_millis();
     let loading = &server.persistence.loading;
     loading.begin(dump.total_bytes, now);
-    let (loaded, _, _) = dump.load(server, options, now)?;
+    let total_bytes = dump.total_bytes;
+    let (loaded, mut input, _) = dump.load(server, options, now)?;
+    // Of an encrypted file, the end is known to be the end only when it was read.
+    let read = io::copy(&mut input, &mut io::sink());
+    read.map_err(|error| ReadError::Io { offset: total_bytes, error })?;
     loading.end(unix_millis());
     let Loaded { keys, expired, empty } = loaded;
     let empty = if empty == 0 { String::new() } else { format!(", empty keys skipped: {empty}") };

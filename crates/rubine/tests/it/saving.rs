@@ -375,3 +375,77 @@ fn a_shutdown_can_be_aborted() {
     send(&mut asker, "SHUTDOWN NOSAVE");
     assert_eq!(asker.receive(Duration::from_secs(30)).expect("an end"), Received::Closed);
 }
+
+/// Runs the program under another name, which decides what it is.
+fn check_rdb(server: &Server, arguments: &[&str]) -> (bool, String) {
+    let name = server.directory().join("rubine-check-rdb");
+    if !name.exists() {
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_rubine-server"), &name).expect("a link");
+    }
+    let output = std::process::Command::new(name).args(arguments).output().expect("it runs");
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn the_tool_says_what_is_in_a_file_and_where_it_is_damaged() {
+    let mut server = saving_options().with("rdbcompression", "no").start().expect("it starts");
+    let mut client = server.client();
+    fill(&mut client);
+    call(&mut client, &format!("SET largest {}", "x".repeat(20_000)));
+    call(&mut client, "SAVE");
+    server.kill();
+    let path = server.directory().join("dump.rdb");
+    let shown = path.to_str().expect("a plain path").to_owned();
+    let (is_good, text) = check_rdb(&server, &[&shown]);
+    assert!(is_good, "{text}");
+    for part in ["RDB looks OK", "string: 5122 keys", "'largest' in DB 0", "Selecting DB ID 9"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let whole = fs::read(&path).expect("a file");
+    fs::write(&path, &whole[..whole.len() / 3]).expect("written");
+    let (is_good, text) = check_rdb(&server, &[&shown]);
+    assert!(!is_good && text.contains("ends too early"), "{text}");
+    let (is_good, text) = check_rdb(&server, &[]);
+    assert!(!is_good && text.contains("Usage"), "{text}");
+}
+
+#[test]
+fn an_encrypted_dump_opens_with_its_key_only() {
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let mut server = saving_options().start().expect("it starts");
+    let keys = server.directory().join("keys");
+    fs::write(&keys, format!("a {KEY}\n")).expect("written");
+    let keys = keys.to_str().expect("a plain path").to_owned();
+    server.set_directive("encryption-key-file", &keys);
+    server.restart().expect("it starts with the key");
+    let mut client = server.client();
+    call(&mut client, "DEBUG POPULATE 5000 key 64");
+    call(&mut client, "SET name something-secret");
+    assert_eq!(call(&mut client, "SAVE"), ok());
+    let before = digest(&mut client);
+    let path = server.directory().join("dump.rdb");
+    let whole = fs::read(&path).expect("a file");
+    assert!(whole.starts_with(b"RBNCRYP1"));
+    assert!(!whole.windows(16).any(|it| it == b"something-secret"));
+    server.restart().expect("it loads with the key");
+    assert_eq!(digest(&mut server.client()), before);
+    let shown = path.to_str().expect("a plain path").to_owned();
+    let (is_good, text) = check_rdb(&server, &["--encryption-key-file", &keys, &shown]);
+    assert!(is_good, "{text}");
+    let cases: [Damage; 3] = [
+        |bytes| bytes[40_000] ^= 1,
+        |bytes| bytes.truncate(bytes.len() - 1),
+        |bytes| bytes.truncate(bytes.len() - 30),
+    ];
+    for damage in cases {
+        let mut bytes = whole.clone();
+        damage(&mut bytes);
+        fs::write(&path, &bytes).expect("written");
+        server.restart().expect_err("a block was changed or is missing");
+        let (is_good, text) = check_rdb(&server, &["--encryption-key-file", &keys, &shown]);
+        assert!(!is_good, "{text}");
+    }
+    fs::write(&path, &whole).expect("written");
+    server.set_directive("encryption-key-file", "");
+    server.restart().expect_err("there is no key");
+}
