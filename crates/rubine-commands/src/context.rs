@@ -75,6 +75,8 @@ pub struct Wait {
     pub ends_on_error: bool,
     /// Arguments that are others when the command runs again.
     pub rewritten: Vec<(usize, Box<[u8]>)>,
+    /// Milliseconds after which the command is to run again, even if no key was changed.
+    pub retry_after: Option<i64>,
 }
 
 /// The reply of a wait that ended without result.
@@ -171,8 +173,14 @@ impl<'a> Context<'a, '_> {
     ) -> CommandResult {
         if self.client.may_wait {
             let keys = keys.into_iter().collect();
-            let (ends_on_error, rewritten) = (false, Vec::new());
-            self.effects.wait = Some(Wait { keys, deadline, on_timeout, ends_on_error, rewritten });
+            self.effects.wait = Some(Wait {
+                keys,
+                deadline,
+                on_timeout,
+                ends_on_error: false,
+                rewritten: Vec::new(),
+                retry_after: None,
+            });
         } else {
             on_timeout.write(&mut self.reply);
         }

@@ -13,14 +13,18 @@ use crate::limits::Limits;
 
 mod acknowledge;
 mod add;
+mod budget;
 mod claim;
 mod consume;
+mod deliver;
 mod entries;
 mod group;
 mod info;
 mod pending;
+mod producers;
 mod range;
 mod read;
+mod references;
 mod remove;
 mod trim;
 
@@ -28,13 +32,18 @@ pub(crate) use read::streams_position;
 
 pub(crate) const COMMANDS: &[Command] = &[
     acknowledge::XACK,
+    references::XACKDEL,
     add::XADD,
     claim::XAUTOCLAIM,
+    producers::XCFGSET,
     claim::XCLAIM,
     remove::XDEL,
+    references::XDELEX,
     group::XGROUP,
+    producers::XIDMPRECORD,
     info::XINFO,
     range::XLEN,
+    acknowledge::XNACK,
     pending::XPENDING,
     range::XRANGE,
     read::XREAD,

@@ -467,6 +467,14 @@ impl Locked<'_> {
         }
     }
 
+    /// A hand-off is due on all keys of a waiter, as if they had been changed.
+    pub fn make_ready(&mut self, waiter: &Waiter) {
+        for &index in &waiter.keys {
+            let key = &waiter.args[index];
+            self.shard_mut(Key::new(key)).waiters.note_change(waiter.db, key);
+        }
+    }
+
     /// Registers `watch` at a key.
     pub fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
         self.shard_mut(Key::new(key)).watch(db, key, watch, now);

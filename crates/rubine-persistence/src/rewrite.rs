@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use rubine_base::number::DoubleText;
 use rubine_structures::record::RecordRef;
-use rubine_structures::stream::{Direction, Group, Stream, StreamId};
+use rubine_structures::stream::{Direction, Group, Producers, Stream, StreamId};
 use rubine_structures::value::ValueRef;
 
 /// Elements that one command adds, so that no command of the file is large for its number of elements.
@@ -75,7 +75,24 @@ fn write_stream(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result
     let last_id = last_id.as_bytes();
     let words = [b"XSETID", key, last_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted];
     write_command(&words, out)?;
+    if let Some(producers) = stream.producers() {
+        write_producers(key, producers, out)?;
+    }
     stream.groups().try_for_each(|(name, group)| write_group(key, name, group, out))
+}
+
+fn write_producers(key: &[u8], producers: &Producers, out: &mut impl Write) -> io::Result<()> {
+    let retention = producers.retention();
+    let (mut duration, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let duration = duration.format(retention.duration).as_bytes();
+    let count = count.format(retention.count_max).as_bytes();
+    let words = [b"XCFGSET", key, b"IDMP-DURATION", duration, b"IDMP-MAXSIZE", count];
+    write_command(&words, out)?;
+    producers.records().try_for_each(|(producer, token, id)| {
+        let id = id.text();
+        let words = [b"XIDMPRECORD", key, producer, token, id.as_bytes()];
+        write_command(&words, out)
+    })
 }
 
 fn write_group(key: &[u8], name: &[u8], group: &Group, out: &mut impl Write) -> io::Result<()> {
@@ -92,13 +109,18 @@ fn write_group(key: &[u8], name: &[u8], group: &Group, out: &mut impl Write) -> 
         write_command(&words, out)?;
     }
     for (id, pending) in group.pending_from(StreamId::MIN) {
-        // What was given back to the group is nobody's: no command says so, and the group has it delivered again.
-        let Some(owner) = pending.owner() else { continue };
         let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
         let time = time.format(pending.delivered_at).as_bytes();
         let count = count.format(pending.delivery_count).as_bytes();
-        let (id, consumer) = (id.text(), group.consumer(owner).name());
+        let id = id.text();
         let id = id.as_bytes();
+        let Some(owner) = pending.owner() else {
+            let words: [&[u8]; 10] =
+                [b"XNACK", key, name, b"FAIL", b"IDS", b"1", id, b"RETRYCOUNT", count, b"FORCE"];
+            write_command(&words, out)?;
+            continue;
+        };
+        let consumer = group.consumer(owner).name();
         let words: [&[u8]; 12] = [
             b"XCLAIM",
             key,

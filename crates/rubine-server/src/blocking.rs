@@ -39,6 +39,9 @@ impl Core {
         );
         locked.add_waiter(&waiter);
         self.block(client, waiter, wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
+        if let Some(interval) = wait.retry_after {
+            self.schedule_retry(client, interval);
+        }
     }
 
     /// Lets a client wait for its deadline, or for CLIENT UNBLOCK.
@@ -70,7 +73,7 @@ impl Core {
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, client.id));
         }
-        client.blocked = Some(Blocked { waiter, deadline, on_timeout });
+        client.blocked = Some(Blocked { waiter, deadline, on_timeout, retry: None });
         self.count_blocked(1);
     }
 
@@ -106,6 +109,32 @@ impl Core {
         }
     }
 
+    /// Something is due for a client that waits: the end of its wait, or another run of its command.
+    pub(crate) fn end_or_retry(&mut self, client: &mut Client) {
+        let Some(blocked) = &client.blocked else { return };
+        let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.now);
+        match blocked.retry {
+            Some((at, interval)) if !is_over && at <= self.now => {
+                let waiter = Arc::clone(&blocked.waiter);
+                let mut locked = self.server.keyspace.lock(&queues_of(&waiter));
+                locked.make_ready(&waiter);
+                let shards = locked.pending_hand_offs();
+                drop(locked);
+                self.complete_hand_offs(shards);
+                self.schedule_retry(client, interval);
+            }
+            _ => self.give_up(client),
+        }
+    }
+
+    fn schedule_retry(&mut self, client: &mut Client, interval: i64) {
+        let at = self.now.saturating_add(interval);
+        if let Some(blocked) = &mut client.blocked {
+            blocked.retry = Some((at, interval));
+            self.deadlines.insert((at, client.id));
+        }
+    }
+
     /// Ends a client's wait with the reply that it would get when its time is over, or with an error.
     pub(crate) fn give_up(&mut self, client: &mut Client) {
         if let Some(blocked) = self.stop_waiting(client) {
@@ -136,6 +165,9 @@ impl Core {
         let blocked = client.blocked.take()?;
         if let Some(deadline) = blocked.deadline {
             self.deadlines.remove(&(deadline, client.id));
+        }
+        if let Some((at, _)) = blocked.retry {
+            self.deadlines.remove(&(at, client.id));
         }
         *client.info.waiter.lock() = None;
         self.count_blocked(-1);

@@ -65,6 +65,8 @@ pub(crate) struct Blocked {
     /// When it gives up, Unix milliseconds.
     pub(crate) deadline: Option<i64>,
     pub(crate) on_timeout: TimeoutReply,
+    /// When its command runs again though no key was changed, and after how many milliseconds once more.
+    pub(crate) retry: Option<(i64, i64)>,
 }
 
 /// What a client is told when its time is over.

@@ -306,7 +306,7 @@ impl Worker {
             self.core.deadlines.pop_first();
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
-                self.core.give_up(client);
+                self.core.end_or_retry(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }

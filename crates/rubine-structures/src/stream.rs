@@ -5,6 +5,7 @@ mod block;
 mod cursor;
 mod group;
 mod id;
+mod producers;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use block::{Block, Entries, Entry, Limits};
 pub use cursor::StreamCursor;
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{StreamId, StreamIdText, parse_part};
+pub use producers::{Producers, Retention};
 
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
@@ -37,6 +39,8 @@ struct Body {
     /// How many entries were ever added.
     entries_added: u64,
     groups: OrderedMap<StdArc<[u8]>, Arc<Group>>,
+    /// There from the first time on that one gives its name.
+    producers: Option<Arc<Producers>>,
 }
 
 /// A block in the tree. Invariant: the count is the block's, and not 0.
@@ -88,6 +92,7 @@ pub struct Parts {
     pub max_deleted_id: StreamId,
     pub entries_added: u64,
     pub groups: Vec<(Vec<u8>, Group)>,
+    pub producers: Option<Producers>,
 }
 
 impl Stream {
@@ -98,8 +103,11 @@ impl Stream {
     /// A stream of these parts; `None` if blocks are not in order, or reach beyond the last identifier, or if two groups
     /// have one name.
     pub fn from_parts(parts: Parts) -> Option<Self> {
-        let Parts { blocks, first_id, last_id, max_deleted_id, entries_added, groups } = parts;
-        let mut body = Body { first_id, last_id, max_deleted_id, entries_added, ..Body::default() };
+        let Parts { blocks, first_id, last_id, max_deleted_id, entries_added, groups, producers } =
+            parts;
+        let producers = producers.map(Arc::new);
+        let mut body =
+            Body { first_id, last_id, max_deleted_id, entries_added, producers, ..Body::default() };
         let mut before = None;
         for block in blocks.into_iter().filter(|it| 0 < it.live()) {
             if before.is_some_and(|it| block.id() <= it) || last_id < block.last_id() {
@@ -258,6 +266,16 @@ impl Stream {
 
     /// Deletes an entry; false if it is not there.
     pub fn remove(&mut self, id: StreamId) -> bool {
+        let is_removed = self.remove_as_trimmed(id);
+        if is_removed {
+            let body = Arc::make_mut(&mut self.body);
+            body.max_deleted_id = body.max_deleted_id.max(id);
+        }
+        is_removed
+    }
+
+    /// As [`Stream::remove`], of an entry that counts as trimmed, not as deleted.
+    pub fn remove_as_trimmed(&mut self, id: StreamId) -> bool {
         if !self.contains(id) {
             return false;
         }
@@ -271,7 +289,6 @@ impl Stream {
         if rest == Some(0) {
             body.blocks.remove(&key);
         }
-        body.max_deleted_id = body.max_deleted_id.max(id);
         if body.first_id == id {
             body.find_first_id();
         }
@@ -347,6 +364,22 @@ impl Stream {
         body.groups.edit(name, |it| change(Arc::make_mut(it)))
     }
 
+    /// Whether a group has not read an entry yet, or has it pending.
+    pub fn is_referenced(&self, id: StreamId) -> bool {
+        self.groups().any(|(_, group)| group.last_id < id || group.pending(id).is_some())
+    }
+
+    /// Removes an entry from whatever is pending in any group. Says how often it was.
+    pub fn drop_references(&mut self, id: StreamId) -> usize {
+        let is_holder = |it: &(&[u8], &Group)| it.1.pending(id).is_some();
+        let holders = self.groups().filter(is_holder);
+        let names: Vec<Vec<u8>> = holders.map(|it| it.0.to_vec()).collect();
+        for name in &names {
+            self.edit_group(name, |group| group.acknowledge(id));
+        }
+        names.len()
+    }
+
     /// Adds a group; false if there is one of the name.
     pub fn add_group(&mut self, name: &[u8], group: Group) -> bool {
         let is_new = self.group(name).is_none();
@@ -363,6 +396,16 @@ impl Stream {
             Arc::make_mut(&mut self.body).groups.remove(name);
         }
         is_there
+    }
+
+    pub fn producers(&self) -> Option<&Producers> {
+        self.body.producers.as_deref()
+    }
+
+    /// Changes what is known of producers.
+    pub fn edit_producers<R>(&mut self, change: impl FnOnce(&mut Producers) -> R) -> R {
+        let producers = &mut Arc::make_mut(&mut self.body).producers;
+        change(Arc::make_mut(producers.get_or_insert_default()))
     }
 
     /// How many entries, from the first ever, are not behind `id`, if that can be told: not if entries were deleted
@@ -400,6 +443,7 @@ impl Stream {
             + self.body.blocks.heap_bytes()
             + self.block_bytes()
             + self.body.groups.heap_bytes()
+            + self.producers().map_or(0, Producers::heap_bytes)
             + groups.take(1000).sum::<usize>()
     }
 

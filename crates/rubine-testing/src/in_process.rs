@@ -176,7 +176,7 @@ impl InProcess {
         let Session { db, protocol, .. } = self.clients[client];
         let mut args: Vec<_> = args.iter().map(|it| it.clone().into_boxed_slice()).collect();
         let version = if protocol == Protocol::Resp3 { 3 } else { 2 };
-        let Wait { keys, deadline, on_timeout, ends_on_error, rewritten } = wait;
+        let Wait { keys, deadline, on_timeout, ends_on_error, rewritten, .. } = wait;
         for (index, argument) in rewritten {
             args[index] = argument;
         }

@@ -1,10 +1,14 @@
 //! XADD: an entry more, and the oldest ones removed on the way if that is asked for.
 
+use std::ops::Range;
+
 use rubine_structures::stream::{Stream, StreamId, parse_part};
 use rubine_structures::value::Value;
 
-use super::trim::{Trimming, trim_apart};
-use super::{INVALID_ID, block_limits, discard, find_mut, known, parse_id};
+use super::producers::Origin;
+use super::references;
+use super::trim::Trimming;
+use super::{INVALID_ID, block_limits, find_mut, parse_id};
 use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
@@ -16,6 +20,8 @@ const ENTRY_BYTES_MAX: usize = 1 << 30;
 
 const ID_ZERO: CommandError =
     CommandError::text("ERR The ID specified in XADD must be greater than 0-0");
+const ORIGIN_OF_GIVEN: CommandError =
+    CommandError::text("ERR IDMP/IDMPAUTO can be used only with auto-generated IDs");
 const EXHAUSTED: CommandError = CommandError::text(
     "ERR The stream has exhausted the last possible ID, unable to add more items",
 );
@@ -26,7 +32,7 @@ const TOO_LARGE: CommandError = CommandError::text("ERR Elements are too large t
 
 pub(super) const XADD: Command = Command::new("XADD", xadd)
     .summary("Appends an entry to a stream, and makes the stream if there is none.")
-    .syntax("key [NOMKSTREAM] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]")
+    .syntax("key [NOMKSTREAM] [KEEPREF | DELREF | ACKED] [IDMPAUTO pid | IDMP pid iid] [<MAXLEN | MINID> [= | ~] threshold [LIMIT count]] <* | id> field value [field value ...]")
     .since("5.0.0")
     .complexity("O(log(N)+M) with N the number of entries and M the number of blocks removed.")
     .tips("nondeterministic_output")
@@ -42,6 +48,15 @@ fn xadd(cx: &mut Context<'_, '_>) -> CommandResult {
     let now = cx.now as u64;
     let limits = block_limits(cx.limits);
     let fields = cx.args.from(options.id_index + 1);
+    let known = options.origin.map(|it| it.with_fields(fields.clone()));
+    if let Some(known) = &known
+        && let Some(stream) = find_mut(&mut cx.keys, key)?
+        && let Some(id) = known.find(stream.producers(), cx.now)
+    {
+        stream.edit_producers(|producers| producers.duplicates += 1);
+        cx.reply.bulk(id.text().as_bytes());
+        return Ok(());
+    }
     let id = match find_mut(&mut cx.keys, key)? {
         Some(stream) => {
             let id = options.id.after(stream.last_id(), now)?;
@@ -64,36 +79,51 @@ fn xadd(cx: &mut Context<'_, '_>) -> CommandResult {
     cx.touched(key, Event::XADD);
     if let Some(trim) = options.trimming.trim {
         let exactness = options.trimming.exactness(cx);
-        let (removed, rest) = trim_apart(known(&mut cx.keys, key), trim, exactness);
-        if 0 < removed {
+        let references = options.trimming.references.unwrap_or_default();
+        if 0 < references::trim(cx, key, trim, exactness, references) {
             cx.notify(key, Event::XTRIM);
         }
-        discard(cx, rest);
+    }
+    if let Some(known) = &known {
+        super::known(&mut cx.keys, key)
+            .edit_producers(|producers| producers.record(known.producer, &known.token, id, now));
     }
     if cx.effects.is_journalled {
         let made = (!options.id.is_complete()).then_some((options.id_index, id));
-        options.trimming.replicate_exactly(cx, key, made);
+        options.trimming.replicate_exactly(cx, key, made, options.origin_args.clone());
+        if let Some(known) = &known {
+            let id = id.text();
+            let name = b"XIDMPRECORD";
+            cx.replicate(&[name, key.bytes(), known.producer, &known.token, id.as_bytes()]);
+        }
     }
     cx.reply.bulk(id.text().as_bytes());
     Ok(())
 }
 
-struct Options {
+struct Options<'a> {
     makes_no_stream: bool,
+    origin: Option<Origin<'a>>,
+    /// Numbers of the arguments that say it.
+    origin_args: Range<usize>,
     trimming: Trimming,
     id: NewId,
     /// Number of the argument that is the identifier; names and values follow.
     id_index: usize,
 }
 
-impl Options {
-    fn parse(cx: &Context<'_, '_>) -> Result<Self, CommandError> {
+impl<'a> Options<'a> {
+    fn parse(cx: &Context<'a, '_>) -> Result<Self, CommandError> {
         let mut options = cx.args.options(2);
         let (mut trimming, mut makes_no_stream) = (Trimming::default(), false);
+        let (mut origin, mut origin_args) = (None, 0..0);
         let (id, id_index) = loop {
             let index = options.index();
             if options.keyword("*") {
                 break (NewId::Next, index);
+            } else if let Some(parsed) = Origin::parse(&mut options, origin.as_ref())? {
+                origin = Some(parsed);
+                origin_args = index..options.index();
             } else if trimming.parse_option(&mut options)? {
             } else if options.keyword("NOMKSTREAM") {
                 makes_no_stream = true;
@@ -106,10 +136,13 @@ impl Options {
         };
         trimming.check(cx, false)?;
         check_fields(cx.args, id_index + 1)?;
+        if origin.is_some() && id != NewId::Next {
+            return Err(ORIGIN_OF_GIVEN);
+        }
         if id == NewId::Given(StreamId::MIN) {
             return Err(ID_ZERO);
         }
-        Ok(Self { makes_no_stream, trimming, id, id_index })
+        Ok(Self { makes_no_stream, origin, origin_args, trimming, id, id_index })
     }
 }
 

@@ -220,15 +220,15 @@ fn is_too_fresh(pending: &Pending, min_idle: i64, now: i64) -> bool {
 
 /// What is claimed.
 #[derive(Default)]
-struct Claims {
+pub(super) struct Claims {
     /// With how often each was delivered then.
     claimed: Vec<(StreamId, u64)>,
     /// Pending, but no longer in the stream.
-    gone: Vec<StreamId>,
+    pub(super) gone: Vec<StreamId>,
 }
 
 impl Claims {
-    fn add(&mut self, id: StreamId, delivery_count: u64) {
+    pub(super) fn add(&mut self, id: StreamId, delivery_count: u64) {
         self.claimed.push((id, delivery_count));
     }
 
@@ -241,7 +241,7 @@ impl Claims {
         self.gone.extend(other.gone);
     }
 
-    fn apply(
+    pub(super) fn apply(
         &self,
         cx: &mut Context<'_, '_>,
         place: Place<'_>,
@@ -267,7 +267,7 @@ impl Claims {
     }
 
     /// Tells the journal what each entry has become.
-    fn replicate(
+    pub(super) fn replicate(
         &self,
         cx: &mut Context<'_, '_>,
         place: Place<'_>,

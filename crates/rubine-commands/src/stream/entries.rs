@@ -32,6 +32,10 @@ pub(super) fn write_id(reply: &mut Reply<'_>, id: StreamId) {
 pub(super) fn write_entry(reply: &mut Reply<'_>, entry: &Entry<'_>) {
     reply.array(2);
     write_id(reply, entry.id);
+    write_fields(reply, entry);
+}
+
+fn write_fields(reply: &mut Reply<'_>, entry: &Entry<'_>) {
     reply.array(2 * entry.field_count());
     for (name, value) in entry.fields() {
         reply.bulk(name);
@@ -122,5 +126,55 @@ impl ReplyStream for Each {
 
     fn pinned_bytes(&self) -> usize {
         self.ids.len() * size_of::<StreamId>() + self.stream.unshared_bytes()
+    }
+}
+
+/// An entry of which is told how it was delivered before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Delivered {
+    pub(super) id: StreamId,
+    /// Milliseconds since then.
+    pub(super) idle: i64,
+    pub(super) count: u64,
+}
+
+/// Replies with an array of entries that are in the stream.
+pub(super) fn write_delivered(reply: &mut Reply<'_>, stream: &Stream, rows: Vec<Delivered>) {
+    reply.array(rows.len());
+    let is_long = COUNT_AT_ONCE_MAX < rows.len() as u64;
+    let mut rest = DeliveredReply { stream: stream.clone(), rows: rows.into_iter() };
+    if is_long {
+        reply.stream(Box::new(rest));
+    } else {
+        rest.fill(reply, usize::MAX);
+    }
+}
+
+/// Such entries that are still to be written.
+struct DeliveredReply {
+    stream: Stream,
+    rows: std::vec::IntoIter<Delivered>,
+}
+
+impl ReplyStream for DeliveredReply {
+    fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
+        let mut bytes = 0;
+        while bytes < budget_bytes {
+            let Some(Delivered { id, idle, count }) = self.rows.next() else {
+                return Progress::Done;
+            };
+            let entry = self.stream.get(id).expect("the handle is of the instant of the look-up");
+            bytes += ENTRY_BYTES_MIN + entry.body_bytes();
+            reply.array(4);
+            write_id(reply, id);
+            write_fields(reply, &entry);
+            reply.integer(idle);
+            reply.integer(count as i64);
+        }
+        Progress::More
+    }
+
+    fn pinned_bytes(&self) -> usize {
+        self.rows.len() * size_of::<Delivered>() + self.stream.unshared_bytes()
     }
 }

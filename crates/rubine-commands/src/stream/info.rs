@@ -1,7 +1,7 @@
 //! XINFO: what there is to know of a stream, its groups and their consumers. Never changes one.
 
 use rubine_resp::writer::Reply;
-use rubine_structures::stream::{Direction, Group, Stream, StreamId};
+use rubine_structures::stream::{Direction, Group, Producers, Stream, StreamId};
 
 use super::entries::{Wanted, write_entry, write_id, write_range};
 use super::pending::{Layout, write_rows};
@@ -105,8 +105,12 @@ fn stream(cx: &mut Context<'_, '_>) -> CommandResult {
     }
     let Some(stream) = find(&mut cx.keys, key)? else { return Err(CommandError::NoSuchKey) };
     let reply = &mut cx.reply;
-    reply.map(if is_full { 9 } else { 10 });
+    let producer_pairs = if stream.producers().is_some() { PRODUCER_PAIRS } else { 0 };
+    reply.map(producer_pairs + if is_full { 9 } else { 10 });
     write_facts(reply, stream);
+    if let Some(producers) = stream.producers() {
+        write_producers(reply, producers);
+    }
     if is_full {
         reply.bulk(b"entries");
         write_range(reply, stream, Wanted::from(StreamId::MIN, count_max));
@@ -140,6 +144,18 @@ fn write_facts(reply: &mut Reply<'_>, stream: &Stream) {
     id_pair(reply, "max-deleted-entry-id", stream.max_deleted_id());
     pair(reply, "entries-added", stream.entries_added() as i64);
     id_pair(reply, "recorded-first-entry-id", stream.first_id());
+}
+
+const PRODUCER_PAIRS: usize = 6;
+
+fn write_producers(reply: &mut Reply<'_>, producers: &Producers) {
+    let retention = producers.retention();
+    pair(reply, "idmp-duration", retention.duration as i64);
+    pair(reply, "idmp-maxsize", retention.count_max as i64);
+    pair(reply, "pids-tracked", producers.producer_count() as i64);
+    pair(reply, "iids-tracked", producers.record_count() as i64);
+    pair(reply, "iids-added", producers.added as i64);
+    pair(reply, "iids-duplicates", producers.duplicates as i64);
 }
 
 /// All that there is to know of a group, but of no more than `count_max` pending entries.

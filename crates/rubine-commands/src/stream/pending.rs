@@ -137,6 +137,7 @@ fn write_row(reply: &mut Reply<'_>, group: &Group, id: StreamId, layout: Layout)
         reply.bulk(pending.owner().map_or(b"", |it| group.consumer(it).name()));
     }
     match layout {
+        Layout::Idle { .. } if pending.owner().is_none() => reply.integer(-1),
         Layout::Idle { now } => reply.integer(now.saturating_sub(pending.delivered_at).max(0)),
         Layout::Owner | Layout::Plain => reply.integer(pending.delivered_at),
     }

@@ -1,12 +1,15 @@
-//! XREAD and XREADGROUP: what came to several streams since, or what is about to come.
+//! XREAD and XREADGROUP: what came to several streams since, or what is about to come. What a group gets is delivered in
+//! `deliver.rs`.
 
 use rubine_base::number::parse_i64;
 use rubine_keyspace::Key;
-use rubine_structures::stream::{ConsumerId, Direction, Stream, StreamId};
+use rubine_structures::stream::{Stream, StreamId};
 
+use super::budget::Budget;
 use super::consume::Place;
-use super::entries::{Wanted, write_each, write_range};
-use super::{find, known, parse_id};
+use super::deliver::{serve_history, serve_new};
+use super::entries::{Wanted, write_range};
+use super::{find, parse_id};
 use crate::args::{ArgCursor, Args};
 use crate::command::{Command, KeyPositions, KeySpec};
 use crate::context::{Context, Nothing};
@@ -21,6 +24,18 @@ const GROUP_OF_XREAD: CommandError = CommandError::text(
 const NOACK_OF_XREAD: CommandError = CommandError::text(
     "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.",
 );
+const CLAIM_OF_XREAD: CommandError = CommandError::text(
+    "ERR The CLAIM option is only supported by XREADGROUP. You called XREAD instead.",
+);
+const IDLE_NOT_INTEGER: CommandError = CommandError::text("ERR min-idle-time is not an integer");
+const IDLE_NEGATIVE: CommandError =
+    CommandError::text("ERR min-idle-time must be a positive integer");
+const MAXCOUNT_NOT_POSITIVE: CommandError =
+    CommandError::text("ERR MAXCOUNT must be a positive integer");
+const MAXSIZE_NOT_POSITIVE: CommandError =
+    CommandError::text("ERR MAXSIZE must be a positive integer");
+const MAXCOUNT_BELOW_COUNT: CommandError =
+    CommandError::text("ERR MAXCOUNT must be greater than or equal to COUNT");
 const NEW_OF_XREAD: CommandError = CommandError::text(
     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
 );
@@ -28,7 +43,7 @@ const TOP_IS_ZERO: CommandError = CommandError::text("ERR the stream last elemen
 
 pub(super) const XREAD: Command = Command::new("XREAD", xread)
     .summary("Returns what came to streams behind an identifier each; waits for it if told to.")
-    .syntax("[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
+    .syntax("[COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]")
     .since("5.0.0")
     .complexity("O(log(N)+M) for each stream, with N its entries and M those returned.")
     .arity(-4)
@@ -41,7 +56,10 @@ pub(super) const XREAD: Command = Command::new("XREAD", xread)
 
 pub(super) const XREADGROUP: Command = Command::new("XREADGROUP", xreadgroup)
     .summary("Returns what is new to a group, or what is pending for a consumer; waits for it if told to.")
-    .syntax("GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id [id ...]")
+    .syntax(
+        "GROUP group consumer [COUNT count] [MAXCOUNT maxcount] [MAXSIZE maxsize] [BLOCK milliseconds] \
+         [CLAIM min-idle-time] [NOACK] STREAMS key [key ...] id [id ...]",
+    )
     .since("5.0.0")
     .complexity("O(M*log(N)) for each stream, with N its entries and M those returned.")
     .arity(-7)
@@ -61,7 +79,8 @@ pub(crate) fn streams_position(args: Args<'_>) -> Option<usize> {
         at += match () {
             () if is("STREAMS") => return Some(at + 1),
             () if is("GROUP") => 3,
-            () if is("BLOCK") || is("COUNT") => 2,
+            () if is("BLOCK") || is("COUNT") || is("CLAIM") => 2,
+            () if is("MAXCOUNT") || is("MAXSIZE") => 2,
             () if is("NOACK") => 1,
             () => return None,
         };
@@ -75,14 +94,18 @@ enum Kind {
 }
 
 /// What was said before the streams.
-struct Options<'a> {
-    count_max: u64,
+pub(super) struct Options<'a> {
+    pub(super) count_max: u64,
+    /// What all streams together may give.
+    budget: Budget,
+    /// Pending entries that were delivered so many milliseconds ago are delivered again.
+    pub(super) claim_min_idle: Option<i64>,
     waits: bool,
     /// When it gives up waiting; `None` for never.
     deadline: Option<i64>,
     /// Group and consumer.
     group: Option<(&'a [u8], &'a [u8])>,
-    leaves_nothing_pending: bool,
+    pub(super) leaves_nothing_pending: bool,
     /// Number of the first key, and of keys.
     first_key: usize,
     key_count: usize,
@@ -93,6 +116,8 @@ impl<'a> Options<'a> {
         let mut options = cx.args.options(1);
         let mut parsed = Self {
             count_max: u64::MAX,
+            budget: Budget::default(),
+            claim_min_idle: None,
             waits: false,
             deadline: None,
             group: None,
@@ -102,12 +127,15 @@ impl<'a> Options<'a> {
         };
         while !options.is_at_end() {
             let arguments = options.remaining() - 1;
-            if 1 <= arguments && options.keyword("BLOCK") {
+            if parsed.parse_limit(&mut options)? {
+            } else if 1 <= arguments && options.keyword("CLAIM") {
+                parsed.claim_min_idle = Some(min_idle(&mut options)?);
+                if kind == Kind::Xread {
+                    return Err(CLAIM_OF_XREAD);
+                }
+            } else if 1 <= arguments && options.keyword("BLOCK") {
                 parsed.deadline = deadline(&mut options, cx.now)?;
                 parsed.waits = true;
-            } else if 1 <= arguments && options.keyword("COUNT") {
-                let count = u64::try_from(options.integer()?).ok().filter(|&it| 0 < it);
-                parsed.count_max = count.unwrap_or(u64::MAX);
             } else if 1 <= arguments && options.keyword("STREAMS") {
                 parsed.first_key = options.index();
                 if !arguments.is_multiple_of(2) {
@@ -130,11 +158,35 @@ impl<'a> Options<'a> {
                 return Err(CommandError::Syntax);
             }
         }
+        let is_below = parsed.budget.entries() < parsed.count_max && parsed.count_max < u64::MAX;
         match parsed.group {
+            _ if is_below => Err(MAXCOUNT_BELOW_COUNT),
             _ if parsed.first_key == 0 => Err(CommandError::Syntax),
             None if kind == Kind::Xreadgroup => Err(NO_GROUP_OPTION),
             _ => Ok(parsed),
         }
+    }
+
+    /// Reads an option that limits what is returned; false if the next argument is none.
+    fn parse_limit(&mut self, options: &mut ArgCursor<'_>) -> Result<bool, CommandError> {
+        if options.remaining() < 2 {
+            return Ok(false);
+        }
+        let positive = |options: &mut ArgCursor<'_>, error| {
+            let number = options.next().and_then(parse_i64).filter(|&it| 0 < it);
+            number.map(|it| it as u64).ok_or(error)
+        };
+        if options.keyword("COUNT") {
+            let count = u64::try_from(options.integer()?).ok().filter(|&it| 0 < it);
+            self.count_max = count.unwrap_or(u64::MAX);
+        } else if options.keyword("MAXCOUNT") {
+            self.budget.limit_entries(positive(options, MAXCOUNT_NOT_POSITIVE)?);
+        } else if options.keyword("MAXSIZE") {
+            self.budget.limit_bytes(positive(options, MAXSIZE_NOT_POSITIVE)?);
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// Numbers of the arguments that are keys.
@@ -153,8 +205,22 @@ impl<'a> Options<'a> {
             // A group that goes while somebody waits for it, or its key, ends the wait with an error.
             wait.ends_on_error = self.group.is_some();
             wait.rewritten = rewritten;
+            // What is pending becomes old enough without anybody's doing.
+            wait.retry_after = self.claim_min_idle.map(|it| it.clamp(RETRY_MIN, RETRY_MAX));
         }
         Ok(())
+    }
+}
+
+/// Milliseconds between looks at what is pending, for those who wait for that.
+const RETRY_MIN: i64 = 10;
+const RETRY_MAX: i64 = 1000;
+
+fn min_idle(options: &mut ArgCursor<'_>) -> Result<i64, CommandError> {
+    match options.next().and_then(parse_i64) {
+        None => Err(IDLE_NOT_INTEGER),
+        Some(..0) => Err(IDLE_NEGATIVE),
+        Some(min_idle) => Ok(min_idle),
     }
 }
 
@@ -179,7 +245,7 @@ fn unbalanced(kind: Kind) -> CommandError {
 }
 
 fn xread(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options::parse(cx, Kind::Xread)?;
+    let mut options = Options::parse(cx, Kind::Xread)?;
     let mut starts = Vec::with_capacity(options.key_count);
     let mut rewritten = Vec::new();
     for index in options.keys() {
@@ -207,8 +273,12 @@ fn xread(cx: &mut Context<'_, '_>) -> CommandResult {
         let Some(stream) = find_quietly(cx, key) else { continue };
         let stream = stream.last_entry().is_some_and(|top| start < top.id).then_some(stream);
         let Some((stream, start)) = stream.cloned().zip(start.next()) else { continue };
+        let count_max = options.budget.admit_from(&stream, start, options.count_max);
+        if count_max == 0 {
+            break;
+        }
         served.begin(cx, key);
-        write_range(&mut cx.reply, &stream, Wanted::from(start, options.count_max));
+        write_range(&mut cx.reply, &stream, Wanted::from(start, count_max));
     }
     if served.finish(cx) { Ok(()) } else { options.wait(cx, rewritten) }
 }
@@ -224,14 +294,14 @@ fn find_quietly<'v>(cx: &'v mut Context<'_, '_>, key: Key<'_>) -> Option<&'v Str
 
 /// Streams that there is something of, as they are written.
 #[derive(Default)]
-struct Served {
+pub(super) struct Served {
     header: Option<rubine_resp::writer::Deferred>,
     count: usize,
 }
 
 impl Served {
     /// Begins a stream's part of the reply.
-    fn begin(&mut self, cx: &mut Context<'_, '_>, key: Key<'_>) {
+    pub(super) fn begin(&mut self, cx: &mut Context<'_, '_>, key: Key<'_>) {
         use rubine_resp::writer::Protocol;
         if self.header.is_none() {
             self.header = Some(cx.reply.array_deferred());
@@ -257,7 +327,8 @@ impl Served {
 
 fn xreadgroup(cx: &mut Context<'_, '_>) -> CommandResult {
     cx.replicate_nothing();
-    let options = Options::parse(cx, Kind::Xreadgroup)?;
+    let mut options = Options::parse(cx, Kind::Xreadgroup)?;
+    let mut budget = std::mem::take(&mut options.budget);
     let (group, consumer_name) = options.group.ok_or(NO_GROUP_OPTION)?;
     let mut starts = Vec::with_capacity(options.key_count);
     for index in options.keys() {
@@ -273,11 +344,11 @@ fn xreadgroup(cx: &mut Context<'_, '_>) -> CommandResult {
         let place = Place { key: cx.key(index), group };
         let consumer = place.consumer(cx, consumer_name);
         match start {
-            Start::New => serve_new(cx, &options, place, consumer, &mut served),
+            Start::New => serve_new(cx, &options, place, consumer, &mut served, &mut budget),
             Start::Behind(id) => {
                 served.begin(cx, place.key);
                 let first = id.next().unwrap_or(StreamId::MIN);
-                serve_history(cx, place, consumer, first, options.count_max);
+                serve_history(cx, place, consumer, first, options.count_max, &mut budget);
                 cx.keys.add_dirty(1);
             }
         }
@@ -319,89 +390,4 @@ fn no_group_to_read(key: Key<'_>, group: &[u8]) -> CommandError {
         "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
     );
     CommandError::Other(text.into())
-}
-
-/// Delivers what is new to the group, if there is anything.
-fn serve_new(
-    cx: &mut Context<'_, '_>,
-    options: &Options<'_>,
-    place: Place<'_>,
-    consumer: ConsumerId,
-    served: &mut Served,
-) {
-    let stream = known(&mut cx.keys, place.key);
-    let Some(group) = stream.group(place.group) else { return };
-    let Some(first) = group.last_id.next() else { return };
-    let count_max = usize::try_from(options.count_max).unwrap_or(usize::MAX);
-    let range = stream.range(first, StreamId::MAX, Direction::Ascending);
-    let ids: Vec<StreamId> = range.map(|it| it.id).take(count_max).collect();
-    let Some(&last_id) = ids.last() else { return };
-    let mut progress = (group.last_id, group.entries_read);
-    for &id in &ids {
-        let is_counted = stream.first_id() <= progress.0 && !stream.may_have_gap_from(progress.0);
-        let read = match progress.1 {
-            Some(count) if is_counted => Some(count + 1),
-            before if stream.entries_added() == 0 => before,
-            _ => stream.entries_until(id),
-        };
-        progress = (id, read);
-    }
-    let now = cx.now;
-    place.edit(cx, |group| {
-        (group.last_id, group.entries_read) = progress;
-        if !options.leaves_nothing_pending {
-            for &id in &ids {
-                group.assign(id, Some(consumer), now, 1);
-            }
-            group.note_active(consumer, now);
-        }
-    });
-    cx.keys.add_dirty(1);
-    if cx.effects.is_journalled {
-        let group = known(&mut cx.keys, place.key).group(place.group).cloned().unwrap_or_default();
-        if !options.leaves_nothing_pending {
-            let name = group.consumer(consumer).name();
-            place.replicate_claim(cx, name, &ids, now, 1, last_id);
-        }
-        place.replicate_progress(cx, &group);
-    }
-    served.begin(cx, place.key);
-    let wanted = Wanted::from(first, ids.len() as u64);
-    write_range(&mut cx.reply, known(&mut cx.keys, place.key), wanted);
-}
-
-/// Delivers once more what is pending for the consumer.
-fn serve_history(
-    cx: &mut Context<'_, '_>,
-    place: Place<'_>,
-    consumer: ConsumerId,
-    first: StreamId,
-    count_max: u64,
-) {
-    let now = cx.now;
-    let count_max = usize::try_from(count_max).unwrap_or(usize::MAX);
-    let stream = known(&mut cx.keys, place.key);
-    let Some(group) = stream.group(place.group) else { return };
-    let pending = group.consumer(consumer).pending_from(first).take(count_max);
-    let ids: Vec<StreamId> = pending.collect();
-    let counted = ids.iter().filter(|&&id| stream.contains(id));
-    let counts = counted.map(|&id| {
-        let before = group.pending(id).map_or(0, |it| it.delivery_count);
-        (id, before.wrapping_add(1))
-    });
-    let counts: Vec<(StreamId, u64)> = counts.collect();
-    place.edit(cx, |group| {
-        for &(id, count) in &counts {
-            group.assign(id, Some(consumer), now, count);
-        }
-    });
-    if cx.effects.is_journalled {
-        let group = known(&mut cx.keys, place.key).group(place.group).cloned().unwrap_or_default();
-        let name = group.consumer(consumer).name();
-        for run in counts.chunk_by(|one, other| one.1 == other.1) {
-            let ids: Vec<_> = run.iter().map(|it| it.0).collect();
-            place.replicate_claim(cx, name, &ids, now, run[0].1, group.last_id);
-        }
-    }
-    write_each(&mut cx.reply, known(&mut cx.keys, place.key), ids);
 }

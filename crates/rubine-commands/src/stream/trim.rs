@@ -1,9 +1,12 @@
 //! XTRIM, and the options of trimming that XADD has, too.
 
-use rubine_keyspace::Key;
-use rubine_structures::stream::{Exactness, Stream, StreamId, Trim};
+use std::ops::Range;
 
-use super::{discard, find_mut, known, parse_id};
+use rubine_keyspace::Key;
+use rubine_structures::stream::{Exactness, StreamId, Trim};
+
+use super::references::{self, References};
+use super::{find_mut, known, parse_id};
 use crate::args::ArgCursor;
 use crate::command::Command;
 use crate::context::Context;
@@ -31,7 +34,7 @@ const NO_STRATEGY: CommandError =
 
 pub(super) const XTRIM: Command = Command::new("XTRIM", xtrim)
     .summary("Removes the oldest entries of a stream.")
-    .syntax("key <MAXLEN | MINID> [= | ~] threshold [LIMIT count]")
+    .syntax("key <MAXLEN | MINID> [= | ~] threshold [LIMIT count] [KEEPREF | DELREF | ACKED]")
     .since("5.0.0")
     .complexity("O(log(N)+M) with N the number of entries and M the number of blocks removed.")
     .tips("nondeterministic_output")
@@ -51,33 +54,26 @@ fn xtrim(cx: &mut Context<'_, '_>) -> CommandResult {
     let trim = trimming.trim.ok_or(NO_STRATEGY)?;
     let key = cx.key(1);
     let exactness = trimming.exactness(cx);
-    let Some(stream) = find_mut(&mut cx.keys, key)? else {
+    if find_mut(&mut cx.keys, key)?.is_none() {
         cx.reply.integer(0);
         return Ok(());
-    };
-    let (removed, rest) = trim_apart(stream, trim, exactness);
+    }
+    let references = trimming.references.unwrap_or_default();
+    let removed = references::trim(cx, key, trim, exactness, references);
     if 0 < removed {
         cx.touched(key, Event::XTRIM);
         cx.keys.add_dirty(removed - 1);
-        trimming.replicate_exactly(cx, key, None);
+        trimming.replicate_exactly(cx, key, None, 0..0);
     }
-    discard(cx, rest);
     cx.reply.integer(removed as i64);
     Ok(())
-}
-
-/// Trims a stream. Returns how many entries that removed, and a handle of what there was before, so that nothing is
-/// freed before the handle goes.
-pub(super) fn trim_apart(stream: &mut Stream, trim: Trim, exactness: Exactness) -> (u64, Stream) {
-    let before = stream.clone();
-    let removed = stream.trim(trim, exactness);
-    (removed, before)
 }
 
 /// What is said about trimming.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Trimming {
     pub(super) trim: Option<Trim>,
+    pub(super) references: Option<References>,
     is_approximate: bool,
     limit: Option<u64>,
     /// Number of the argument that is the threshold.
@@ -90,6 +86,12 @@ impl Trimming {
         &mut self,
         options: &mut ArgCursor<'_>,
     ) -> Result<bool, CommandError> {
+        if self.references.is_none() {
+            self.references = References::parse(options);
+            if self.references.is_some() {
+                return Ok(true);
+            }
+        }
         if options.remaining() < 2 {
             return Ok(false);
         }
@@ -149,12 +151,13 @@ impl Trimming {
     }
 
     /// Writes the running command to the journal so that it removes the same wherever blocks end, with `id` in place of
-    /// that argument.
+    /// that argument, and without some.
     pub(super) fn replicate_exactly(
         &self,
         cx: &mut Context<'_, '_>,
         key: Key<'_>,
         id: Option<(usize, StreamId)>,
+        left_out: Range<usize>,
     ) {
         let threshold = self.trim.filter(|_| self.is_approximate).map(|trim| {
             let stream = known(&mut cx.keys, key);
@@ -176,6 +179,7 @@ impl Trimming {
         if let Some((index, text)) = &id {
             args[*index] = text.as_bytes();
         }
+        args.drain(left_out);
         cx.replicate(&args);
     }
 }

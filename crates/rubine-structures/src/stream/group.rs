@@ -77,6 +77,8 @@ pub struct Group {
     consumers: OrderedMap<ConsumerId, Consumer>,
     /// Invariant: the names of the consumers.
     names: OrderedMap<Arc<[u8]>, ConsumerId>,
+    /// Invariant: what is pending, by time of delivery. Kept from the first time on that somebody asks for it.
+    by_time: Option<OrderedMap<(i64, StreamId), ()>>,
 }
 
 impl Weigh for triomphe::Arc<Group> {}
@@ -143,9 +145,14 @@ impl Group {
         self.names.remove(&*consumer.name);
         if consumer.pending.len() == self.pending.len() {
             self.pending.clear();
+            self.by_time = None;
         }
         for (entry, ()) in &consumer.pending {
-            self.pending.remove(entry);
+            if let Some(old) = self.pending.remove(entry)
+                && let Some(by_time) = &mut self.by_time
+            {
+                by_time.remove(&(old.delivered_at, *entry));
+            }
         }
         consumer.pending.len()
     }
@@ -171,6 +178,18 @@ impl Group {
         self.pending.get(&id)
     }
 
+    /// What was delivered until `time`, the longest ago first.
+    pub fn pending_until(&mut self, time: i64) -> impl Iterator<Item = (StreamId, &Pending)> {
+        let pending = &self.pending;
+        let by_time = self.by_time.get_or_insert_with(|| {
+            let mut keys: Vec<_> = pending.iter().map(|(id, it)| (it.delivered_at, *id)).collect();
+            keys.sort_unstable();
+            OrderedMap::of(keys.into_iter().map(|key| (key, ())))
+        });
+        let due = by_time.iter().take_while(move |it| it.0.0 <= time);
+        due.filter_map(|((_, id), ())| pending.get(id).map(|it| (*id, it)))
+    }
+
     /// Makes an entry pending for a consumer, whoever had it before. `None` gives it back to the group.
     pub fn assign(
         &mut self,
@@ -182,6 +201,12 @@ impl Group {
         let owner = owner.unwrap_or(ConsumerId::NONE);
         let old = self.pending.insert(id, Pending { delivered_at, delivery_count, owner });
         let old_owner = old.map_or(ConsumerId::NONE, |it| it.owner);
+        if let Some(by_time) = &mut self.by_time {
+            if let Some(old) = old {
+                by_time.remove(&(old.delivered_at, id));
+            }
+            by_time.insert((delivered_at, id), ());
+        }
         if old_owner != owner {
             self.disown(id, old_owner);
             self.consumers.edit(&owner, |it| it.pending.insert(id, ()));
@@ -191,6 +216,9 @@ impl Group {
     /// Removes an entry from what is pending; false if it was not.
     pub fn acknowledge(&mut self, id: StreamId) -> bool {
         let Some(old) = self.pending.remove(&id) else { return false };
+        if let Some(by_time) = &mut self.by_time {
+            by_time.remove(&(old.delivered_at, id));
+        }
         self.disown(id, old.owner);
         true
     }
@@ -223,6 +251,11 @@ impl Group {
     /// Panics if the lists of the group and of the consumers disagree.
     pub(super) fn check(&self) {
         assert_eq!(self.names.len(), self.consumers.len());
+        if let Some(by_time) = &self.by_time {
+            assert_eq!(by_time.len(), self.pending.len());
+            let holds = |(id, it): (&StreamId, &Pending)| by_time.contains(&(it.delivered_at, *id));
+            assert!(self.pending.iter().all(holds));
+        }
         for (name, id) in &self.names {
             assert_eq!(name, &self.consumer(*id).name);
         }

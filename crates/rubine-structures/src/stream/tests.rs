@@ -251,6 +251,7 @@ enum GroupStep {
     Acknowledge(u64, usize),
     AddConsumer(u8),
     RemoveConsumer(u8),
+    PendingUntil(i64),
     Clone,
 }
 
@@ -261,6 +262,7 @@ fn group_steps() -> impl Strategy<Value = Vec<GroupStep>> {
         10 => (0..2000_u64, 1..60_usize).prop_map(|(id, run)| GroupStep::Acknowledge(id, run)),
         3 => (0..5_u8).prop_map(GroupStep::AddConsumer),
         1 => (0..5_u8).prop_map(GroupStep::RemoveConsumer),
+        1 => (0..9_i64).prop_map(GroupStep::PendingUntil),
         2 => Just(GroupStep::Clone),
     ];
     prop::collection::vec(step, 0..100)
@@ -294,6 +296,12 @@ fn apply_to_group(group: &mut Group, model: &mut GroupModel, step: &GroupStep) {
             let before = model.len();
             model.retain(|_, it| it.0 != Some(name));
             assert_eq!(group.remove_consumer(id), before - model.len());
+        }
+        GroupStep::PendingUntil(time) => {
+            let due = model.iter().filter(|it| it.1.1 <= time);
+            let mut due: Vec<_> = due.map(|(id, it)| (it.1, *id)).collect();
+            due.sort_unstable();
+            assert!(group.pending_until(time).map(|it| it.0.ms).eq(due.into_iter().map(|it| it.1)));
         }
         GroupStep::Clone => {}
     }

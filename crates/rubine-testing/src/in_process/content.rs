@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rubine_structures::stream::{Direction, Stream, StreamId};
+use rubine_structures::stream::{Direction, Producers, Retention, Stream, StreamId};
 use rubine_structures::value::ValueRef;
 
 /// A key's value.
@@ -46,6 +46,10 @@ pub(super) struct StreamContent {
     max_deleted_id: StreamId,
     entries_added: u64,
     groups: BTreeMap<String, GroupContent>,
+    /// What is kept of producers.
+    retention: Option<Retention>,
+    /// What is known of them: producer, token and entry.
+    records: Vec<(String, String, StreamId)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,12 +81,15 @@ impl StreamContent {
             };
             (text(name), content)
         });
+        let records = stream.producers().into_iter().flat_map(Producers::records);
         Self {
             entries: entries.collect(),
             last_id: stream.last_id(),
             max_deleted_id: stream.max_deleted_id(),
             entries_added: stream.entries_added(),
             groups: groups.collect(),
+            retention: stream.producers().map(Producers::retention),
+            records: records.map(|(name, token, id)| (text(name), text(token), id)).collect(),
         }
     }
 }
