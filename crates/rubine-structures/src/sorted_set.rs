@@ -256,6 +256,16 @@ impl SortedSet {
         self.iter_range(0..self.len(), Direction::Ascending)
     }
 
+    /// All elements in the order of iteration of sets and hashes, which is fast to look them up in, in large sets.
+    pub fn iter_by_place(&self) -> impl Iterator<Item = (&[u8], f64)> {
+        let (mut small, mut large) = (None, None);
+        match &self.form {
+            Form::Small(form) => small = Some(form.elements(0..form.len())),
+            Form::Large(form) => large = Some(form.scores.iter().map(|it| (it.key, score_of(it)))),
+        }
+        small.into_iter().flatten().chain(large.into_iter().flatten())
+    }
+
     /// The elements with these ranks, from either end of them. The range is cut to what there is.
     pub fn iter_range(
         &self,
@@ -324,7 +334,12 @@ impl Large {
     /// Of elements that are in order.
     fn of<'a>(elements: impl Iterator<Item = (&'a [u8], f64)> + Clone) -> Self {
         let mut scores = Trie::new();
-        for (member, score) in elements.clone() {
+        let mut by_place: Vec<_> = elements
+            .clone()
+            .map(|(member, score)| (Trie::place_of(member), member, score))
+            .collect();
+        by_place.sort_unstable_by_key(|(place, _, _)| *place);
+        for (_, member, score) in by_place {
             scores.insert(member, &score.to_le_bytes(), Deadline::Never);
         }
         let tree = Tree::of(elements.map(|(member, score)| (encode(score), member)));
@@ -354,10 +369,13 @@ impl Large {
 
     fn remove_range(&mut self, range: Range<u64>) {
         let mut rest = range.clone();
+        let mut by_place = Vec::new();
         while let Some(run) = self.tree.next_run(&mut rest, Direction::Ascending) {
-            for (_, member) in run {
-                self.scores.remove(member);
-            }
+            by_place.extend(run.map(|(_, member)| (Trie::place_of(member), member)));
+        }
+        by_place.sort_unstable_by_key(|(place, _)| *place);
+        for (_, member) in by_place {
+            self.scores.remove(member);
         }
         self.tree.remove_range(range);
     }

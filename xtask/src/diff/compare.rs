@@ -32,6 +32,12 @@ const ACCEPTED: &[Accepted] = &[
         theirs: "\"raw\"",
         reason: "as above, where the key is long",
     },
+    Accepted {
+        command: "OBJECT",
+        ours: "\"listpack\"",
+        theirs: "\"skiplist\"",
+        reason: "SORT gives the sorted set that it reads the large form in Valkey",
+    },
 ];
 
 /// What a reply promises.

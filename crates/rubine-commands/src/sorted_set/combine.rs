@@ -280,7 +280,8 @@ impl Source {
             Self::Missing => {}
             Self::Set(it) => set = Some(it.iter().map(|member| (text_of(member), 1.0))),
             Self::SortedSet(it) => {
-                sorted = Some(it.iter().map(|(member, score)| (Cow::Borrowed(member), score)));
+                let elements = it.iter_by_place();
+                sorted = Some(elements.map(|(member, score)| (Cow::Borrowed(member), score)));
             }
         }
         set.into_iter().flatten().chain(sorted.into_iter().flatten())

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rubine_keyspace::Key;
-use rubine_structures::sorted_set::{Direction, Limits, SortedSet};
+use rubine_structures::sorted_set::{Direction, Encoding, Limits, SortedSet};
 use rubine_structures::value::Value;
 
 use super::range::{Use, Wanted};
@@ -63,8 +63,16 @@ struct Part {
 }
 
 impl Part {
-    fn is_all(&self) -> bool {
-        self.ranks == (0..self.set.len()) && self.limits.entries < self.set.len() as usize
+    /// What is left is most of the set, so it is best made as a copy without the others.
+    fn is_most(&self) -> bool {
+        let kept = self.count();
+        let is_large =
+            self.set.encoding() == Encoding::Skiplist && (self.limits.entries as u64) < kept;
+        is_large && self.set.len() - kept <= kept / 2
+    }
+
+    fn count(&self) -> u64 {
+        self.ranks.end.saturating_sub(self.ranks.start)
     }
 }
 
@@ -72,7 +80,7 @@ impl Computation for Part {
     type Output = SortedSet;
 
     fn steps(&self) -> u64 {
-        if self.is_all() { 1 } else { self.ranks.end.saturating_sub(self.ranks.start) }
+        if self.is_most() { self.set.len() - self.count() } else { self.count() }
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -80,10 +88,14 @@ impl Computation for Part {
     }
 
     fn compute(&self) -> SortedSet {
-        if self.is_all() {
-            return self.set.clone();
+        let ranks = self.ranks.clone();
+        if self.is_most() {
+            let mut part = self.set.clone();
+            part.remove_range(ranks.end..part.len());
+            part.remove_range(0..ranks.start);
+            return part;
         }
-        let elements = self.set.iter_range(self.ranks.clone(), Direction::Ascending).collect();
+        let elements = self.set.iter_range(ranks, Direction::Ascending).collect();
         SortedSet::from_elements(elements, self.limits)
     }
 }

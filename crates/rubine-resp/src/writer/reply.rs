@@ -71,13 +71,16 @@ impl<'a> Reply<'a> {
         self.line(b'+', text.as_bytes());
     }
 
-    /// An error: a code in capitals, a blank, and a sentence. Line breaks become blanks.
+    /// An error: a code in capitals, a blank, and a sentence. Line breaks become blanks, but for those at the end.
     pub fn error(&mut self, text: &str) {
         self.error_bytes(text.as_bytes());
     }
 
     /// [`Reply::error`] for a text that quotes what a client has sent.
     pub fn error_bytes(&mut self, text: &[u8]) {
+        let is_break = |it: &&u8| matches!(it, b'\r' | b'\n');
+        let breaks = text.iter().rev().take_while(is_break).count();
+        let text = &text[..text.len() - breaks];
         let bytes = self.out.room_for(text.len() + 1 + LINE_END.len());
         bytes.push(b'-');
         bytes.extend(text.iter().map(|&byte| match byte {
