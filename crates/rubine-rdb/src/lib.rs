@@ -14,6 +14,7 @@ mod decode;
 pub mod dump;
 pub mod encode;
 pub mod error;
+pub mod fuzz;
 mod intset;
 pub mod kind;
 mod listpack;

@@ -391,4 +391,6 @@ fn moved(damage: Damage, start: u64) -> Damage {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

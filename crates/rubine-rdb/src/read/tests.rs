@@ -8,6 +8,7 @@ use super::{AccessHint, Attributes, Item, Reader};
 use crate::decode::Limits;
 use crate::encode::{self, Encoder};
 use crate::error::{Fault, ReadError, WriteError};
+use crate::fuzz::{fuzz_file, fuzz_payload};
 use crate::testing::{Content, content_of, string, value};
 use crate::version::{Version, VersionCheck};
 use crate::write::{self, Writer};
@@ -329,6 +330,12 @@ proptest! {
     }
 
     #[test]
+    fn promises_hold_for_any_bytes(body: Vec<u8>, kind in 0..33_u8, choice: u8) {
+        fuzz_file(&[&[choice, kind, 1, b'k'], &body[..], b"\xff\0\0\0\0\0\0\0\0"].concat());
+        fuzz_payload(&[&[choice, kind], &body[..]].concat());
+    }
+
+    #[test]
     fn a_flipped_bit_is_found_or_harmless(value in value(), at: prop::sample::Index, bit in 0..8_u32) {
         let version = Version::newest_common(value.as_ref());
         let options = encode::Options { version, compresses: true };
@@ -340,5 +347,7 @@ proptest! {
         let at = at.index(file.len());
         file[at] ^= 1_u8 << bit;
         let _ = read(&file);
+        let choice = [1, 3][usize::from(version == Version::VALKEY_FIELD_DEADLINES)];
+        fuzz_file(&[&[choice], &file[9..]].concat());
     }
 }
