@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::clock::Stopwatch;
 use crate::process::{cargo, output};
-use crate::{Failure, compat, diff, e2e, fuzz, oracle, test};
+use crate::{Failure, compat, diff, e2e, exchange, fuzz, oracle, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         println!("ci: not held against Valkey, which cannot be had here: {failure}");
     } else {
         steps.step("oracle", || oracle::run(&oracle::Options::default()));
+        steps.step("exchange", || exchange::run(&exchange::Options::default()));
         steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
         let options = compat::Options::for_units(COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
         steps.step("compat", || compat::run(&options));

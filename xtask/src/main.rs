@@ -11,6 +11,7 @@ mod compat;
 mod diff;
 mod docs;
 mod e2e;
+mod exchange;
 mod fuzz;
 mod oracle;
 mod peer;
@@ -42,6 +43,8 @@ enum Command {
     E2e(e2e::Options),
     /// Sends the same random commands to our server and to a real one, and compares
     Diff(diff::Options),
+    /// Takes dump files to real servers and back
+    Exchange(exchange::Options),
     /// Sends random commands to a server
     Fuzz(fuzz::Options),
     /// All that must hold before a change is taken
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::E2e(options) => e2e::run(&options),
         Command::Diff(options) => diff::run(&options),
+        Command::Exchange(options) => exchange::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     };

@@ -59,6 +59,8 @@ pub(crate) struct Server {
     pub(crate) is_shutting_down: AtomicBool,
     /// Whether keys that are due are removed although nobody asks for them: `DEBUG SET-ACTIVE-EXPIRE`.
     pub(crate) expires_actively: AtomicBool,
+    /// Whether payloads of RESTORE need a checksum that is right; workers learn it from the settings.
+    pub(crate) checks_dump_sums: AtomicBool,
     pub(crate) peak_memory: AtomicUsize,
     /// Memory in use when the server was ready.
     pub(crate) startup_memory: AtomicUsize,
@@ -77,7 +79,9 @@ pub(crate) struct Server {
 
 impl Server {
     /// Takes over new settings; workers notice at their next turn.
-    pub(crate) fn publish(&self, settings: Settings) {
+    pub(crate) fn publish(&self, mut settings: Settings) {
+        let checks_sums = self.checks_dump_sums.load(Ordering::Relaxed);
+        settings.limits.dump_checks.checksum = checks_sums;
         self.settings.store(Arc::new(settings));
         self.settings_version.fetch_add(1, Ordering::Release);
         self.wake_all();

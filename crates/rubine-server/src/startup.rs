@@ -242,6 +242,7 @@ fn build(
         listening,
         is_shutting_down: AtomicBool::new(false),
         expires_actively: AtomicBool::new(true),
+        checks_dump_sums: AtomicBool::new(true),
         peak_memory: AtomicUsize::new(0),
         startup_memory: AtomicUsize::new(allocator::used_memory()),
         last_peak_at: AtomicI64::new(now / 1000),

@@ -11,6 +11,7 @@ use crate::config::{RewriteScope, parse_memory};
 use crate::limits::Resting;
 use crate::persistence::load::{Reload, start_reload};
 use crate::session::{ServerCommand, Session};
+use crate::settings::Settings;
 use crate::shutdown::Asker;
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::container(
@@ -33,6 +34,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         RELOAD,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
+        SET_SKIP_CHECKSUM_VALIDATION,
         SLEEP,
         STRUCTSIZE,
     ],
@@ -118,6 +120,22 @@ const SET_ACTIVE_EXPIRE: ServerCommand = form("SET-ACTIVE-EXPIRE", set_active_ex
 fn set_active_expire(session: &mut Session<'_>) -> CommandResult {
     let expires = switch(session)?;
     session.core.server.expires_actively.store(expires, Ordering::Relaxed);
+    session.reply.ok();
+    Ok(())
+}
+
+const SET_SKIP_CHECKSUM_VALIDATION: ServerCommand =
+    form("SET-SKIP-CHECKSUM-VALIDATION", set_skip_checksum_validation)
+        .summary("Decides whether RESTORE takes payloads whose checksum is wrong.")
+        .syntax("0|1")
+        .arity(3);
+
+fn set_skip_checksum_validation(session: &mut Session<'_>) -> CommandResult {
+    let skips = switch(session)?;
+    let server = session.core.server;
+    server.checks_dump_sums.store(!skips, Ordering::Relaxed);
+    let settings = server.settings.load();
+    server.publish(Settings::clone(&settings));
     session.reply.ok();
     Ok(())
 }

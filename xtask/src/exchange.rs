@@ -1,0 +1,214 @@
+//! `cargo xtask exchange`: dump files of real servers in ours, and ours in theirs. A file goes there and back, and what
+//! the real server says about its data, a digest, must be the same before and after.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rubine_testing::client::Client;
+use rubine_testing::server::{Server, ServerOptions};
+use rubine_testing::value::Value;
+
+use crate::Failure;
+use crate::build;
+use crate::peer;
+
+const FILE: &str = "dump.rdb";
+
+/// Files of Valkey's suite that no server loads.
+const DAMAGED: [&str; 4] = [
+    "corrupt_empty_keys.rdb",
+    "corrupt_ziplist.rdb",
+    "encodings-rdb75-unknown-types.rdb",
+    "encodings-rdb987-unknown-types.rdb",
+];
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Options {
+    /// The server, instead of one built for it
+    #[arg(long)]
+    server: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let program = match &options.server {
+        Some(path) => path.canonicalize()?,
+        None => build::server("dev")?,
+    };
+    let mut failures = Vec::new();
+    if let Some(valkey) = peer::valkey_program("valkey-server") {
+        // Without a version of its own: what is common to all, or Valkey's where the data asks for it.
+        failures.extend(exchange(&program, &valkey, "auto", fill_with_deadlines)?);
+        failures.extend(exchange(&program, &valkey, "auto", fill)?);
+        failures.extend(exchange(&program, &valkey, "80", fill)?);
+        failures.extend(load_old(&program, &valkey)?);
+    } else {
+        println!("exchange: without Valkey, which cannot be had here");
+    }
+    if let Some(redis) = peer::redis_server() {
+        // Debian's redis-server is 7.0, which is too old for the version that is common to newer ones.
+        failures.extend(exchange(&program, &redis, "10", fill)?);
+        failures.extend(exchange(&program, &redis, "9", fill)?);
+    } else {
+        println!("exchange: without Redis, which is not installed");
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
+/// A file of the peer's, in our server, and back.
+fn exchange(
+    ours: &Path,
+    peer: &Path,
+    version: &str,
+    fill: fn(&mut Client) -> Result<(), Failure>,
+) -> Result<Option<String>, Failure> {
+    let (ours, peer) = start_both(ours, peer, version)?;
+    let mut client = peer.client();
+    fill(&mut client)?;
+    expect_ok(&mut client, &["SAVE"])?;
+    there_and_back(&ours, &peer, &format!("rdb-version {version}"))
+}
+
+/// Files that servers of the past wrote, which Valkey keeps for its own tests.
+fn load_old(ours: &Path, valkey: &Path) -> Result<Vec<String>, Failure> {
+    let Some(assets) = valkey.parent().map(|it| it.join("../tests/assets")) else {
+        return Ok(Vec::new());
+    };
+    if !assets.is_dir() {
+        println!("exchange: without old files: Valkey's source is not beside its program");
+        return Ok(Vec::new());
+    }
+    let mut paths: Vec<_> =
+        fs::read_dir(assets)?.map(|entry| Ok(entry?.path())).collect::<Result<_, Failure>>()?;
+    paths.sort();
+    let mut failures = Vec::new();
+    for path in paths {
+        let name = path.file_name().map(|it| it.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        let is_file = path.extension().is_some_and(|it| it == "rdb");
+        let is_wanted = is_file && !DAMAGED.contains(&name.as_str());
+        if !is_wanted {
+            continue;
+        }
+        let (ours, peer) = start_both(ours, valkey, "auto")?;
+        for server in [&ours, &peer] {
+            expect_ok(&mut server.client(), &["CONFIG", "SET", "rdb-version-check", "relaxed"])?;
+        }
+        fs::copy(&path, peer.directory().join(FILE))?;
+        expect_ok(&mut peer.client(), &["DEBUG", "RELOAD", "NOSAVE"])?;
+        failures.extend(there_and_back(&ours, &peer, &name)?);
+    }
+    Ok(failures)
+}
+
+fn start_both(ours: &Path, peer: &Path, version: &str) -> Result<(Server, Server), Failure> {
+    let start = |program: &Path| {
+        ServerOptions::new(program).with("enable-debug-command", "yes").with("dbfilename", FILE)
+    };
+    Ok((start(ours).with("rdb-version", version).start()?, start(peer).start()?))
+}
+
+/// Takes the peer's file to our server, and what that writes back to the peer. Returns what is wrong.
+fn there_and_back(ours: &Server, peer: &Server, what: &str) -> Result<Option<String>, Failure> {
+    let (mut client, mut our_client) = (peer.client(), ours.client());
+    let before = state(&mut client)?;
+    fs::copy(peer.directory().join(FILE), ours.directory().join(FILE))?;
+    expect_ok(&mut our_client, &["DEBUG", "RELOAD", "NOSAVE"])?;
+    expect_ok(&mut our_client, &["SAVE"])?;
+    fs::copy(ours.directory().join(FILE), peer.directory().join(FILE))?;
+    expect_ok(&mut client, &["DEBUG", "RELOAD", "NOSAVE"])?;
+    let after = state(&mut client)?;
+    let name = identity(&mut client)?;
+    if before == after {
+        println!("exchange: {name}, {what}: {} keys there and back", before.1);
+        return Ok(None);
+    }
+    Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {after:?} came back")))
+}
+
+/// A digest of all data, and the number of keys.
+fn state(client: &mut Client) -> Result<(String, i64), Failure> {
+    let digest = client.call(&["DEBUG", "DIGEST"])?;
+    let Value::Integer(count) = client.call(&["DBSIZE"])? else {
+        return Err("DBSIZE is no number".into());
+    };
+    Ok((format!("{digest:?}"), count))
+}
+
+fn identity(client: &mut Client) -> Result<String, Failure> {
+    let Value::Bulk(text) = client.call(&["INFO", "server"])? else {
+        return Err("INFO is no text".into());
+    };
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let field =
+        |name: &str| text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+    let valkey = field("valkey_version:").map(|version| format!("Valkey {version}"));
+    let redis = || field("redis_version:").map(|version| format!("Redis {version}"));
+    valkey.or_else(redis).ok_or_else(|| "INFO names no version".into())
+}
+
+fn expect_ok(client: &mut Client, command: &[&str]) -> Result<(), Failure> {
+    match client.call(command)? {
+        Value::Error(text) => Err(format!("{}: {text:?}", command.join(" ")).into()),
+        _ => Ok(()),
+    }
+}
+
+/// Every type in every encoding.
+fn fill(client: &mut Client) -> Result<(), Failure> {
+    let numbered = |prefix: &str, count: usize| -> Vec<String> {
+        (0..count).map(|index| format!("{prefix}{index}")).collect()
+    };
+    let long = "repetition ".repeat(1000);
+    for (key, value) in
+        [("int8", "-5"), ("int16", "300"), ("int32", "-70000"), ("int64", "12345678901234")]
+    {
+        call_with(client, &["SET", key, value], &[])?;
+    }
+    call_with(client, &["SET", "long", &long, "PXAT", "4102444800123"], &[])?;
+    call_with(client, &["RPUSH", "list", "a", "", "-4096", "12345678901234"], &[])?;
+    call_with(client, &["RPUSH", "quicklist"], &numbered("item:", 3000))?;
+    call_with(client, &["RPUSH", "nodes", &long, "short", "", &long], &[])?;
+    call_with(client, &["SADD", "intset"], &numbered("", 100))?;
+    call_with(client, &["SADD", "integers"], &numbered("", 2000))?;
+    call_with(client, &["SADD", "set", "a", "b", "3"], &[])?;
+    call_with(client, &["SADD", "members"], &numbered("member:", 1000))?;
+    call_with(client, &["ZADD", "zset", "1", "a", "0.1", "b", "-inf", "c", "inf", "d"], &[])?;
+    let scored = (0..600).flat_map(|it| [format!("{}", f64::from(it) * 1.1), format!("m{it}")]);
+    call_with(client, &["ZADD", "skiplist"], &scored.collect::<Vec<_>>())?;
+    call_with(client, &["HSET", "hash", "f", "v", "1", "2"], &[])?;
+    let fields = (0..800).flat_map(|it| [format!("f{it}"), format!("{}", it * it)]);
+    call_with(client, &["HSET", "fields"], &fields.collect::<Vec<_>>())?;
+    for index in 1..=250 {
+        let id = format!("{}-{}", 1000 + index / 3, index);
+        call_with(client, &["XADD", "stream", &id, "f", &id, "g", "same"], &[])?;
+        if index % 7 == 0 {
+            call_with(client, &["XDEL", "stream", &id], &[])?;
+        }
+    }
+    call_with(client, &["XGROUP", "CREATE", "stream", "group", "0"], &[])?;
+    let read = ["XREADGROUP", "GROUP", "group", "alice", "COUNT", "9", "STREAMS", "stream", ">"];
+    call_with(client, &read, &[])?;
+    call_with(client, &["XACK", "stream", "group", "1000-2"], &[])?;
+    call_with(client, &["SELECT", "3"], &[])?;
+    call_with(client, &["SET", "elsewhere", "x"], &[])?;
+    call_with(client, &["SELECT", "0"], &[])
+}
+
+/// As [`fill`], with deadlines of fields, which not every version can hold.
+fn fill_with_deadlines(client: &mut Client) -> Result<(), Failure> {
+    const DEADLINE: &str = "4102444800123";
+    fill(client)?;
+    for key in ["hash", "fields"] {
+        let field = if key == "hash" { "f" } else { "f7" };
+        call_with(client, &["HPEXPIREAT", key, DEADLINE, "FIELDS", "1", field], &[])?;
+    }
+    Ok(())
+}
+
+fn call_with(client: &mut Client, start: &[&str], rest: &[String]) -> Result<(), Failure> {
+    let command: Vec<&str> = start.iter().copied().chain(rest.iter().map(String::as_str)).collect();
+    match client.call(&command)? {
+        Value::Error(text) => Err(format!("{}: {text:?}", start.join(" ")).into()),
+        _ => Ok(()),
+    }
+}
