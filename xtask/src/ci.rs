@@ -31,6 +31,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.quietly("clippy", cargo().args(clippy));
     let summary = steps.step("test", test::run_quietly).unwrap_or_default();
+    steps.step("interleavings", test::run_interleavings);
     steps.step("e2e", || e2e::run(&e2e::Options::default()));
     steps.step("fuzz", || fuzz::run(&fuzz::Options::for_every_change(FUZZ_SECONDS)));
     if let Err(failure) = compat::prepare() {

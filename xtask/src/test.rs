@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::Failure;
-use crate::process::{cargo, find_program, output_of_both, run as run_program};
+use crate::process::{cargo, find_program, output_of_both, run as run_program, target_directory};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -28,6 +28,19 @@ fn build() -> Command {
     let mut build = cargo();
     build.args(["build", "--quiet", "--package", "rubine"]);
     build
+}
+
+/// The crates whose interleavings shuttle explores.
+const INTERLEAVED: [&str; 2] = ["rubine-journal", "rubine-keyspace"];
+
+/// Has shuttle play through the interleavings of what threads share. In a folder of its own: other flags mean other
+/// builds of everything.
+pub(crate) fn run_interleavings() -> Result<(), Failure> {
+    let mut tests = cargo();
+    tests.env("RUSTFLAGS", "--cfg shuttle").args(["test", "--quiet", "--lib"]);
+    tests.args(INTERLEAVED.iter().flat_map(|name| ["--package", name]));
+    tests.arg("--target-dir").arg(target_directory().join("shuttle"));
+    output_of_both(&mut tests).map(drop)
 }
 
 fn tests() -> Command {

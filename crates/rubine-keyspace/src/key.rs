@@ -2,7 +2,7 @@
 
 use rubine_base::hash;
 
-const SHARD_BITS: u32 = 9;
+const SHARD_BITS: u32 = if cfg!(shuttle) { 2 } else { 9 };
 
 /// Number of shards. A power of two, so that in a cluster each is a range of slots.
 pub const SHARD_COUNT: usize = 1 << SHARD_BITS;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use parking_lot::{Mutex, MutexGuard};
 use rubine_structures::record::{Record, RecordRef};
 use rubine_structures::table::{Hints, Reading, Table};
 use rubine_structures::value::Value;
@@ -13,6 +12,7 @@ use smallvec::SmallVec;
 use crate::key::{Key, Place, SHARD_COUNT};
 use crate::shard::{HINTED_DBS, Shard, hint_number};
 use crate::snapshot::Snapshot;
+use crate::sync::{Mutex, MutexGuard};
 use crate::waiters::{Ready, Waiter};
 use crate::watch::Watch;
 

@@ -9,11 +9,14 @@
 mod access;
 mod eviction;
 mod expiry;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod key;
 mod keyspace;
 mod shard;
 mod snapshot;
 mod survey;
+mod sync;
 mod view;
 mod waiters;
 mod watch;

@@ -5,10 +5,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 
-use parking_lot::{Mutex, MutexGuard};
 use rubine_base::hash::HashMap;
+
+use crate::sync::{AtomicU8, Mutex, MutexGuard};
 
 /// What has become of a waiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,8 @@ impl Waiter {
 pub struct Ready {
     pub db: usize,
     pub key: Box<[u8]>,
-    /// Counts the changes of the key while the hand-off goes on.
+    /// The change of the key that it is about. No two are the same, or whoever was slow to settle a hand-off that others
+    /// have completed would settle the next one of that key, too.
     pub generation: u64,
 }
 
@@ -103,6 +105,8 @@ type Queue = VecDeque<Arc<Waiter>>;
 pub(crate) struct Waiters {
     queues: HashMap<(usize, Box<[u8]>), Queue>,
     ready: VecDeque<Ready>,
+    /// Counts the changes of keys that somebody waits for.
+    generation: u64,
 }
 
 impl Waiters {
@@ -138,9 +142,11 @@ impl Waiters {
     /// Notes that `key` changed. Cheap where nobody waits in this shard.
     pub(crate) fn note_change(&mut self, db: usize, key: &[u8]) {
         if let Some(ready) = self.ready.iter_mut().find(|it| it.db == db && *it.key == *key) {
-            ready.generation += 1;
+            self.generation += 1;
+            ready.generation = self.generation;
         } else if self.queues.contains_key(&(db, Box::from(key))) {
-            self.ready.push_back(Ready { db, key: key.into(), generation: 0 });
+            self.generation += 1;
+            self.ready.push_back(Ready { db, key: key.into(), generation: self.generation });
         }
     }
 

@@ -1,7 +1,9 @@
 //! WATCH: which keys a client wants to know untouched. Never decides what a touched watch means.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::sync::AtomicBool;
 
 /// The watches of one client. Keys that it watches are registered in their shards; whoever changes one marks it.
 #[derive(Debug, Default)]

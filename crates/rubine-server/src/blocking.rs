@@ -2,6 +2,7 @@
 //!
 //! A hand-off is completed by whoever next has to do with the shard, before anything else runs there.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use rubine_commands::{Args, CommandError, Nothing, Wait, may_serve};
@@ -186,16 +187,27 @@ impl Core {
 
     /// Completes all hand-offs that are due on `shards`, and those that follow from them.
     #[cold]
-    pub(crate) fn complete_hand_offs(&mut self, mut shards: Vec<usize>) {
+    pub(crate) fn complete_hand_offs(&mut self, shards: Vec<usize>) {
+        self.complete(shards, Precedence::Others);
+    }
+
+    fn complete(&mut self, shards: Vec<usize>, precedence: Precedence) {
         let server = self.server;
-        while let Some(index) = shards.pop() {
+        // What follows from a hand-off comes after those that were due before.
+        let mut shards = VecDeque::from(shards);
+        while let Some(index) = shards.pop_front() {
             let shard = ShardSet::of_shard(index);
             loop {
                 let locked = server.keyspace.lock(&shard);
                 let Some((ready, waiters)) = locked.next_hand_off() else { break };
                 drop(locked);
                 for waiter in &waiters {
-                    let Some(pending) = self.serve(waiter, &ready) else { break };
+                    let mut serving = self.serve(waiter, &ready, index, precedence);
+                    while let Serving::After(others) = serving {
+                        self.complete(others, Precedence::None);
+                        serving = self.serve(waiter, &ready, index, precedence);
+                    }
+                    let Serving::Done(pending) = serving else { break };
                     shards.extend(pending.into_iter().filter(|it| *it != index));
                 }
                 server.keyspace.lock(&shard).settle_hand_off(&ready);
@@ -203,27 +215,38 @@ impl Core {
         }
     }
 
-    /// Runs the command of one waiter, if it still waits; its client gets the reply by mail. Returns the shards on
-    /// which hand-offs are due now, or `None` without doing anything if the key has changed since `ready` was looked up:
-    /// then an earlier waiter, for whom there was nothing, comes first again.
-    fn serve(&mut self, waiter: &Arc<Waiter>, ready: &Ready) -> Option<Vec<usize>> {
+    /// Runs the command of one waiter, if it still waits; its client gets the reply by mail.
+    fn serve(
+        &mut self,
+        waiter: &Arc<Waiter>,
+        ready: &Ready,
+        index: usize,
+        precedence: Precedence,
+    ) -> Serving {
         let server = self.server;
         let (bytes, ranges) = flatten(&waiter.args);
         let args = Args::new(&bytes, &ranges);
-        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Some(Vec::new()) };
-        let Run::Data(command) = entry.run else { return Some(Vec::new()) };
+        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Serving::nothing() };
+        let Run::Data(command) = entry.run else { return Serving::nothing() };
 
         let mut shards = rubine_commands::shards_of(entry.spec, args, true);
         shards.add_all(&queues_of(waiter));
         let mut locked = server.keyspace.lock(&shards);
         if !locked.is_current(ready) {
-            return None;
+            return Serving::Outdated;
+        }
+        if precedence == Precedence::Others {
+            let mut others = locked.pending_hand_offs();
+            others.retain(|it| *it != index);
+            if !others.is_empty() {
+                return Serving::After(others);
+            }
         }
         // From here on the wait ends with what the command takes, or not at all.
         let _serving = waiter.start_serving();
         let still_waits = waiter.state() == WaiterState::Waiting;
         if !still_waits || !may_serve(entry.group, waiter, &locked, self.now) {
-            return Some(Vec::new());
+            return Serving::nothing();
         }
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
@@ -243,8 +266,32 @@ impl Core {
             let message = Message::Served { client: waiter.client, output, written, seen };
             server.workers[waiter.worker].send(message);
         }
-        Some(locked.pending_hand_offs())
+        Serving::Done(locked.pending_hand_offs())
     }
+}
+
+/// What became of one waiter.
+enum Serving {
+    /// It was served, or there was nothing for it; on these shards hand-offs are due now.
+    Done(Vec<usize>),
+    /// The key has changed since it was looked up: an earlier waiter, for whom there was nothing, comes first again.
+    Outdated,
+    /// Its command might take what others wait for: on these shards hand-offs are due, and come first.
+    After(Vec<usize>),
+}
+
+impl Serving {
+    fn nothing() -> Self {
+        Self::Done(Vec::new())
+    }
+}
+
+/// Whether hand-offs that are due on other shards of a waiter's command come before it. Those that come first for this
+/// reason let none come before them: two that wait for each other's keys would never get on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Precedence {
+    Others,
+    None,
 }
 
 /// Gives a client the reply to the command that has waited.
