@@ -26,7 +26,7 @@ struct Shape {
     request: fn(u64) -> Vec<String>,
 }
 
-const SHAPES: [Shape; 8] = [
+const SHAPES: [Shape; 9] = [
     Shape { name: "string 8 B", elements_per_request: 1, request: |n| set(n, "x".repeat(8)) },
     Shape { name: "string 64 B", elements_per_request: 1, request: |n| set(n, "x".repeat(64)) },
     Shape { name: "string 64 B, TTL", elements_per_request: 1, request: set_with_ttl },
@@ -43,6 +43,7 @@ const SHAPES: [Shape; 8] = [
         request: hash_with_field_ttls,
     },
     Shape { name: "list of 1M", elements_per_request: 1, request: list },
+    Shape { name: "stream of 1M", elements_per_request: 1, request: stream },
 ];
 
 pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
@@ -158,4 +159,10 @@ fn hash_with_field_ttls(number: u64) -> Vec<String> {
 
 fn list(number: u64) -> Vec<String> {
     vec!["RPUSH".to_owned(), "list".to_owned(), format!("job:{number:09}")]
+}
+
+fn stream(number: u64) -> Vec<String> {
+    let mut request = words(&["XADD", "stream", "*", "job"]);
+    request.push(format!("{number:09}"));
+    request
 }
