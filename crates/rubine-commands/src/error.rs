@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use rubine_rdb::error::Damage;
+
 use crate::args::Args;
 
 /// Bytes of an unknown subcommand that its error quotes.
@@ -83,8 +85,9 @@ pub enum CommandError {
     FrequencyInvalid,
     #[error("ERR DUMP payload version or checksum are wrong")]
     DumpFooter,
+    /// With what is wrong, which the client does not hear but the log does.
     #[error("ERR Bad data format")]
-    DumpData,
+    DumpData(Damage),
     /// Any other text, complete with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),

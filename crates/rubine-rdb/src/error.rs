@@ -1,5 +1,5 @@
 //! What can be wrong with a file or payload, with its place; and what can keep a value from being written.
-//! All texts are here.
+//! All texts are here. Where Valkey has a word for it, it is that word, since people search logs for it.
 
 use std::io;
 
@@ -38,23 +38,25 @@ pub enum Fault {
     Empty(&'static str),
     #[error("a number of elements that does not divide into {0}")]
     Uneven(&'static str),
-    #[error("duplicate {0}")]
+    #[error("Duplicate {0} detected")]
     Duplicate(&'static str),
-    #[error("invalid score")]
+    #[error("NAN score, or none")]
     Score,
     #[error("invalid deadline of a field")]
     Deadline,
-    #[error("invalid listpack: {0}")]
+    #[error("Listpack integrity check failed: {0}")]
     Listpack(&'static str),
-    #[error("invalid ziplist: {0}")]
+    #[error("Ziplist integrity check failed: {0}")]
     Ziplist(&'static str),
-    #[error("invalid zipmap: {0}")]
+    #[error("Zipmap integrity check failed: {0}")]
     Zipmap(&'static str),
-    #[error("invalid intset: {0}")]
+    #[error("Intset integrity check failed: {0}")]
     Intset(&'static str),
-    #[error("invalid quicklist")]
+    #[error("Quicklist integrity check failed")]
     Quicklist,
-    #[error("invalid stream: {0}")]
+    #[error("Stream listpack integrity check failed: {0}")]
+    StreamListpack(&'static str),
+    #[error("Stream integrity check failed: {0}")]
     Stream(&'static str),
     #[error("a value of the module type '{0}', which this server does not have")]
     Module(String),

@@ -18,16 +18,16 @@ pub(crate) fn for_each_pair(
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Damage>,
 ) -> Result<(), Damage> {
     let mut cursor = Cursor::new(bytes);
-    let count = cursor.byte()?;
+    let count = cursor.byte().map_err(too_short)?;
     let mut found = 0;
     while let Some(field_len) = length(&mut cursor)? {
-        let field = cursor.take(u64::from(field_len))?;
+        let field = cursor.take(u64::from(field_len)).map_err(too_short)?;
         let Some(value_len) = length(&mut cursor)? else {
             return Err(cursor.fault(Fault::Zipmap("a field without a value")));
         };
-        let unused = cursor.byte()?;
-        let value = cursor.take(u64::from(value_len))?;
-        cursor.take(u64::from(unused))?;
+        let unused = cursor.byte().map_err(too_short)?;
+        let value = cursor.take(u64::from(value_len)).map_err(too_short)?;
+        cursor.take(u64::from(unused)).map_err(too_short)?;
         visit(field, value)?;
         found += 1;
     }
@@ -39,16 +39,20 @@ pub(crate) fn for_each_pair(
 
 /// A length, or `None` where the end is.
 fn length(cursor: &mut Cursor<'_>) -> Result<Option<u32>, Damage> {
-    match cursor.byte()? {
+    match cursor.byte().map_err(too_short)? {
         END => Ok(None),
         LONG => {
-            let length = u32::from_le_bytes(cursor.array()?);
+            let length = u32::from_le_bytes(cursor.array().map_err(too_short)?);
             let is_needed = u32::from(LONG) <= length;
             let fault = || cursor.fault(Fault::Zipmap("a short length in a long form"));
             is_needed.then_some(Some(length)).ok_or_else(fault)
         }
         short => Ok(Some(u32::from(short))),
     }
+}
+
+fn too_short(damage: Damage) -> Damage {
+    Damage { fault: Fault::Zipmap("too short"), ..damage }
 }
 
 #[cfg(test)]

@@ -385,6 +385,9 @@ impl Core {
             now: self.now,
         };
         let result = rubine_commands::run(command, &mut context);
+        if let Err(CommandError::DumpData(damage)) = &result {
+            tracing::warn!("A payload cannot be restored: {damage}");
+        }
         for (db, key) in self.changes.missed.drain(..) {
             self.effects.events.push((Event::KEYMISS, db, key));
         }

@@ -106,7 +106,7 @@ fn restore(cx: &mut Context<'_, '_>) -> CommandResult {
     };
     let value = decoded.map_err(|error| match error {
         DumpError::Footer => CommandError::DumpFooter,
-        DumpError::Damaged(_) => CommandError::DumpData,
+        DumpError::Damaged(damage) => CommandError::DumpData(damage),
     })?;
     let had_value = options.replaces && cx.keys.remove(key);
     // A master or a log says itself when a key goes.

@@ -49,7 +49,7 @@ pub(super) fn stream(generation: u8, cursor: &mut Cursor<'_>) -> Result<Stream, 
             return Err(Fault::Stream("a block's identifier").at(place));
         };
         let listpack = cursor.string()?;
-        let block = block(id_of(id), &listpack).map_err(within(place))?;
+        let block = block(id_of(id), &listpack).map_err(of_stream).map_err(within(place))?;
         // Blocks are in order, so that nothing has to be sorted.
         if blocks.last().is_some_and(|last| block.id() <= last.last_id()) {
             return Err(Fault::Stream("blocks are not in order").at(place));
@@ -124,7 +124,15 @@ fn block(id: StreamId, listpack: &[u8]) -> Result<Block, Damage> {
 }
 
 fn damage(what: &'static str) -> Damage {
-    Fault::Stream(what).at(0)
+    Fault::StreamListpack(what).at(0)
+}
+
+/// What is wrong with a block's listpack is wrong with a stream.
+fn of_stream(damage: Damage) -> Damage {
+    match damage.fault {
+        Fault::Listpack(what) => Damage { fault: Fault::StreamListpack(what), ..damage },
+        _ => damage,
+    }
 }
 
 /// Reads the listpack of a block.
@@ -245,7 +253,7 @@ fn add_consumer(group: &mut Group, generation: u8, cursor: &mut Cursor<'_>) -> R
     // Before they were told apart, one was the best guess at the other.
     let active_at = if 3 <= generation { cursor.i64()? } else { seen_at };
     if group.find_consumer(&name).is_some() {
-        return Err(Fault::Duplicate("consumer of a group").at(start));
+        return Err(Fault::Duplicate("stream consumer").at(start));
     }
     let consumer = group.add_consumer(&name, seen_at);
     if active_at != UNKNOWN_TIME {
@@ -255,6 +263,9 @@ fn add_consumer(group: &mut Group, generation: u8, cursor: &mut Cursor<'_>) -> R
         let place = cursor.offset();
         let entry = id_of(cursor.array()?);
         let pending = group.pending(entry).copied();
+        if pending.is_some_and(|pending| pending.owner() == Some(consumer)) {
+            return Err(Fault::Stream("Duplicated consumer PEL entry").at(place));
+        }
         let Some(pending) = pending.filter(|pending| pending.owner().is_none()) else {
             return Err(Fault::Stream("a consumer's entry that its group does not have").at(place));
         };
