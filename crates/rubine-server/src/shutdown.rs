@@ -139,6 +139,13 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     if server.persistence.saves.cancel_background() {
         tracing::warn!("There is a background save going on. It ends without a file.");
     }
+    if server.aof.waits_for_base() && may_save {
+        if !is_forced {
+            tracing::warn!("Writing initial AOF, can't exit.");
+            return false;
+        }
+        tracing::warn!("Writing initial AOF. Exit anyway.");
+    }
     if may_save && is_wanted {
         // The file shall have all that anybody was told is written.
         server.pause.hold_for_shutdown(true);

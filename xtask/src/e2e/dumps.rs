@@ -19,7 +19,8 @@ const CONTENT: &[&str] = &[
     "SADD integers 1 2 3 70000 -5000000000",
     "SADD words a b c 1",
     "HSET hash field value 1 2",
-    "ZADD sorted 1 a 2.5 b -inf c 1e300 d",
+    // Redis 7.0 prints large scores in its digest with other digits than later servers do.
+    "ZADD sorted 1 a 2.5 b -inf c 1024 d",
 ];
 
 /// Commands that make collections too large for their small form.
@@ -40,15 +41,17 @@ const STREAMS: &[&str] =
 
 pub(super) fn run(ours: &Path) -> Result<(), Failure> {
     let valkey = peer::valkey_program("valkey-server");
-    let peers = [("redis-server", peer::redis_server()), ("valkey-server", valkey)];
-    for (name, program) in peers {
+    // Debian's Redis 7.0 is older than what we write by ourselves.
+    let peers = [("redis-server", peer::redis_server(), "10"), ("valkey-server", valkey, "auto")];
+    for (name, program, version) in peers {
         let Some(program) = program else {
             println!("e2e: dump files: without {name}, which is not installed");
             continue;
         };
-        for (from, to) in [(ours, program.as_path()), (program.as_path(), ours)] {
-            hand_over(from, to)?;
-        }
+        let own = options(ours).with("rdb-version", version);
+        let others = options(&program);
+        hand_over(&own, &others).map_err(|error| format!("from ours to {name}: {error}"))?;
+        hand_over(&others, &own).map_err(|error| format!("from {name} to ours: {error}"))?;
         println!("e2e: dump files: {name} and ours load each other's");
     }
     Ok(())
@@ -59,8 +62,8 @@ fn options(program: &Path) -> ServerOptions {
 }
 
 /// Saves with one server, loads with another, and compares.
-fn hand_over(from: &Path, to: &Path) -> Result<(), Failure> {
-    let writer = options(from).start()?;
+fn hand_over(from: &ServerOptions, to: &ServerOptions) -> Result<(), Failure> {
+    let writer = from.clone().start()?;
     let mut client = writer.client();
     for line in CONTENT.iter().chain(STREAMS) {
         expect_success(line, &client.run(line)?)?;
@@ -70,7 +73,7 @@ fn hand_over(from: &Path, to: &Path) -> Result<(), Failure> {
     client.run("SET elsewhere yes")?;
     expect_success("SAVE", &client.run("SAVE")?)?;
     let expected = digest(&writer)?;
-    let mut reader = options(to).start()?;
+    let mut reader = to.clone().start()?;
     reader.kill();
     std::fs::copy(writer.directory().join("dump.rdb"), reader.directory().join("dump.rdb"))?;
     reader.restart()?;
@@ -78,8 +81,8 @@ fn hand_over(from: &Path, to: &Path) -> Result<(), Failure> {
     if found == expected {
         return Ok(());
     }
-    let (from, to) = (from.display(), to.display());
-    Err(format!("{to} has {found}, and {from}, whose file it loaded, {expected}").into())
+    Err(format!("the digest of what was saved is {expected}, and of what was loaded {found}")
+        .into())
 }
 
 fn digest(server: &Server) -> Result<String, Failure> {

@@ -198,6 +198,12 @@ impl Aof {
         self.error.lock().clone()
     }
 
+    /// Whether a log was asked for whose base is not there yet: a restart would find nothing of the data in it.
+    pub(crate) fn waits_for_base(&self) -> bool {
+        let control = self.control.lock();
+        control.is_wanted && control.phase != Phase::On
+    }
+
     pub(crate) fn is_enabled(&self) -> bool {
         self.control.lock().is_wanted
     }

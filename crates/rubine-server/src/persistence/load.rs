@@ -62,6 +62,18 @@ fn load(server: &'static Server, dump: Dump, options: LoadOptions) -> Result<Loa
 
 /// Says what is wrong and what can be done. The last line is one that people and programs look for.
 pub(crate) fn log_failure(error: &LoadError, file: &str) {
+    if let LoadError::UnknownType { byte, version, .. } = error {
+        tracing::warn!("The dump file {file} cannot be loaded: {error}");
+        match version {
+            Version::Redis(number) if FOREIGN_VERSIONS.contains(number) => tracing::warn!(
+                "Can't handle foreign type or opcode {byte} in RDB with version {number}"
+            ),
+            _ => tracing::warn!(
+                "Unknown type or opcode when loading DB. Unrecoverable error, aborting now."
+            ),
+        }
+        return;
+    }
     let LoadError::Read(error) = error else {
         tracing::warn!("Can't load the data: {error}");
         return;
@@ -78,11 +90,6 @@ pub(crate) fn log_failure(error: &LoadError, file: &str) {
         }
         Fault::UnknownVersion(version) => {
             tracing::warn!("Can't handle RDB format version {version}");
-        }
-        Fault::UnknownType(_) => {
-            tracing::warn!(
-                "Unknown type or opcode when loading DB. Unrecoverable error, aborting now."
-            );
         }
         Fault::Checksum { .. } => {
             tracing::warn!("RDB CRC error: the file is not what was written. Aborting now.");

@@ -14,6 +14,7 @@ use rubine_persistence::encryption;
 use rubine_rdb::Limits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
+use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
 use crate::config::Config;
@@ -22,6 +23,8 @@ use crate::settings::Settings;
 
 /// Batches that may wait for the threads that decode them, for each of these.
 const BATCHES_AHEAD_MAX: usize = 4;
+/// Keys without elements that each thread names in the log.
+const LOGGED_EMPTY_MAX: u64 = 10;
 /// Records that are put into the shards together.
 const RECORDS_TOGETHER_MAX: usize = 4096;
 /// Keys whose buckets are fetched ahead of each other.
@@ -44,6 +47,9 @@ pub(crate) enum LoadError {
         "the file has keys of database {db}, and this server is configured to have {databases}"
     )]
     Database { db: u64, databases: usize },
+    /// Something of a version that was let through without being known.
+    #[error("unknown type or opcode {byte} at offset {offset}, in version {version}")]
+    UnknownType { byte: u8, offset: u64, version: Version },
     #[error("RDB has duplicated key '{key}' in DB {db}")]
     DuplicateKey { key: String, db: usize },
     #[error("no thread can be started: {0}")]
@@ -128,9 +134,17 @@ impl Dump {
         if let Some(failure) = shared.failure.into_inner() {
             return Err(failure);
         }
-        cut?;
+        cut.map_err(|error| match error {
+            LoadError::Read(ReadError::Damaged(Damage {
+                fault: Fault::UnknownType(byte),
+                offset,
+            })) => LoadError::UnknownType { byte, offset, version: reader.version() },
+            other => other,
+        })?;
         let (input, rest) = reader.into_rest();
-        Ok((shared.loaded.into_inner(), input, rest))
+        let loaded = shared.loaded.into_inner();
+        server.persistence.loading.add_keys(0, loaded.expired);
+        Ok((loaded, input, rest))
     }
 }
 
@@ -289,7 +303,13 @@ fn decode_batch(shared: &Shared, batch: &Batch, pool: &mut Pool) -> Result<(), L
         match decode(shared, &entry) {
             Ok(Some((record, place))) => pool.push(db, record, place),
             Ok(None) => pool.loaded.expired += 1,
-            Err(Damage { fault: Fault::Empty(_), .. }) => pool.loaded.empty += 1,
+            Err(Damage { fault: Fault::Empty(_), .. }) => {
+                pool.loaded.empty += 1;
+                if pool.loaded.empty <= LOGGED_EMPTY_MAX {
+                    let key = entry.key().unwrap_or_default();
+                    tracing::info!("skipping empty key: {}", key.escape_ascii());
+                }
+            }
             Err(damage) => return Err(ReadError::Damaged(damage).into()),
         }
     }
