@@ -180,11 +180,7 @@ fn lmovem(cx: &mut Context<'_, '_>) -> CommandResult {
     let ends = Ends::parse(cx.args)?;
     let amount = Amount::parse(cx.args, 5)?;
     if !move_some(cx, ends, amount)? {
-        if amount.is_exact {
-            cx.reply.null_array();
-        } else {
-            cx.reply.array(0);
-        }
+        cx.reply.null_array();
     }
     Ok(())
 }
@@ -223,7 +219,6 @@ fn blmovem(cx: &mut Context<'_, '_>) -> CommandResult {
 struct Amount {
     count_min: usize,
     count_max: usize,
-    is_exact: bool,
     order: Order,
 }
 
@@ -242,7 +237,7 @@ impl Amount {
         let mut options = args.options(at);
         if options.is_at_end() {
             let order = Order::OneByOne;
-            return Ok(Self { count_min: 1, count_max: 1, is_exact: false, order });
+            return Ok(Self { count_min: 1, count_max: 1, order });
         }
         let is_exact = options.keyword("EXACTLY");
         if !is_exact && !options.keyword("COUNT") || options.is_at_end() {
@@ -256,7 +251,7 @@ impl Amount {
         };
         options.expect_end()?;
         let count_min = if is_exact { count } else { 1 };
-        Ok(Self { count_min, count_max: count, is_exact, order })
+        Ok(Self { count_min, count_max: count, order })
     }
 }
 
