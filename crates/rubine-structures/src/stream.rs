@@ -110,10 +110,11 @@ impl Stream {
             Body { first_id, last_id, max_deleted_id, entries_added, producers, ..Body::default() };
         let mut before = None;
         for block in blocks.into_iter().filter(|it| 0 < it.live()) {
-            if before.is_some_and(|it| block.id() <= it) || last_id < block.last_id() {
+            let last_live_id = block.last_live_id();
+            if before.is_some_and(|it| block.id() <= it) || last_id < last_live_id {
                 return None;
             }
-            before = Some(block.last_id());
+            before = Some(last_live_id);
             body.blocks.insert(block.id(), Held::of(block));
         }
         for (name, group) in groups {
@@ -193,23 +194,26 @@ impl Stream {
     ) -> impl Iterator<Item = Entry<'_>> {
         let (mut ascending, mut descending) = (None, None);
         let blocks = &self.body.blocks;
+        // Asked first, since deleted entries may not be in order.
+        let is_live = |it: &Entry<'_>| !it.is_deleted;
         match direction {
             Direction::Ascending => {
                 let first = blocks.last_until(&start).map_or(start, |it| *it.0);
                 let blocks = blocks.iter_from(Bound::Included(&first));
-                let entries = blocks.flat_map(|(_, held)| held.block.entries());
+                let entries =
+                    blocks.flat_map(move |(_, held)| held.block.entries().filter(is_live));
                 let entries = entries.skip_while(move |it| it.id < start);
                 ascending = Some(entries.take_while(move |it| it.id <= end));
             }
             Direction::Descending => {
                 let blocks = blocks.iter_back_from(Bound::Included(&end));
-                let entries = blocks.flat_map(|(_, held)| held.block.entries().rev());
+                let entries =
+                    blocks.flat_map(move |(_, held)| held.block.entries().rev().filter(is_live));
                 let entries = entries.skip_while(move |it| end < it.id);
                 descending = Some(entries.take_while(move |it| start <= it.id));
             }
         }
-        let both = ascending.into_iter().flatten().chain(descending.into_iter().flatten());
-        both.filter(|it| !it.is_deleted)
+        ascending.into_iter().flatten().chain(descending.into_iter().flatten())
     }
 
     /// How many entries there are from `start` to `end`, both included.
@@ -244,7 +248,8 @@ impl Stream {
         assert!(body.last_id < id);
         let entry_bytes = fields.clone().map(<[u8]>::len).sum::<usize>();
         let appended = body.blocks.edit_last(|held| {
-            if held.block.is_full_for(entry_bytes, limits) {
+            // A deleted entry may have been higher than all are now, if the last identifier was set back.
+            if id <= held.block.last_id() || held.block.is_full_for(entry_bytes, limits) {
                 if Arc::is_unique(&held.block) {
                     Arc::make_mut(&mut held.block).shrink_to_fit();
                 }

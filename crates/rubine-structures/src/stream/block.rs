@@ -82,6 +82,11 @@ impl Block {
         self.last_id
     }
 
+    /// The identifier of the last entry that is not deleted; the block's own if there is none.
+    pub(super) fn last_live_id(&self) -> StreamId {
+        self.entries().rev().find(|it| !it.is_deleted).map_or(self.id, |it| it.id)
+    }
+
     /// Entries that are not deleted.
     pub fn live(&self) -> usize {
         self.live as usize

@@ -372,3 +372,37 @@ fn small_entries_are_compact() {
     let per_entry = stream.heap_bytes() as f64 / count as f64;
     assert!(per_entry < 15.9, "{per_entry}");
 }
+
+/// XSETID may set the last identifier to one below that of a deleted entry, whose mark is still in its block.
+#[test]
+fn entries_may_come_below_deleted_ones() {
+    let limits = Limits { block_bytes: 4096, block_entries: 100 };
+    let fields = || [b"f".as_slice(), b"v"].into_iter();
+    let id = |ms| StreamId::new(ms, 0);
+    let mut stream = Stream::new();
+    stream.append(id(1), fields(), limits);
+    stream.append(id(9), fields(), limits);
+    stream.remove(id(9));
+    stream.set_last_id(id(2));
+    for ms in [3, 4, 9, 10] {
+        stream.append(id(ms), fields(), limits);
+    }
+    stream.remove(id(4));
+    let range = |start, end, direction| -> Vec<u64> {
+        stream.range(id(start), id(end), direction).map(|it| it.id.ms).collect()
+    };
+    assert_eq!(range(0, 99, Direction::Ascending), [1, 3, 9, 10]);
+    assert_eq!(range(0, 99, Direction::Descending), [10, 9, 3, 1]);
+    assert_eq!(range(2, 9, Direction::Ascending), [3, 9]);
+    assert_eq!(range(0, 5, Direction::Descending), [3, 1]);
+    assert_eq!(stream.count_between(id(2), id(9)), 2);
+    assert!(stream.contains(id(9)) && !stream.contains(id(4)));
+    let parts = Parts {
+        blocks: stream.blocks().cloned().collect(),
+        last_id: stream.last_id(),
+        ..Parts::default()
+    };
+    assert_eq!(Stream::from_parts(parts).map(|it| it.len()), Some(4));
+    assert_eq!(stream.trim(Trim::MinId(id(9)), Exactness::Exact), 2);
+    assert_eq!(stream.first_id(), id(9));
+}
