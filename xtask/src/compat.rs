@@ -26,8 +26,10 @@ use crate::process::{find_program, output, root, run as run_program};
 const PORTS_PER_JOB: u16 = 1_000;
 
 /// The programs that the suite calls besides the server.
-const TOOLS: [&str; 5] =
-    ["valkey-cli", "valkey-benchmark", "valkey-check-aof", "valkey-check-rdb", "valkey-sentinel"];
+const TOOLS: [&str; 4] = ["valkey-cli", "valkey-benchmark", "valkey-check-rdb", "valkey-sentinel"];
+
+/// Programs that ours is under another name.
+const OWN_TOOLS: [&str; 1] = ["valkey-check-aof"];
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -280,6 +282,9 @@ fn program_folder(source: &Path, server: &Path) -> Result<PathBuf, Failure> {
     fs::create_dir_all(&folder)?;
     // A copy, since a build during a long run would replace what a link points to.
     fs::copy(server, folder.join("valkey-server"))?;
+    for tool in OWN_TOOLS {
+        symlink("valkey-server", folder.join(tool))?;
+    }
     for tool in TOOLS {
         symlink(source.join("src").join(tool), folder.join(tool))?;
     }

@@ -1,5 +1,5 @@
-//! `cargo xtask exchange`: dump files of real servers in ours, and ours in theirs. A file goes there and back, and what
-//! the real server says about its data, a digest, must be the same before and after.
+//! `cargo xtask exchange`: dump files and append-only files of real servers in ours, and ours in theirs. They go there and
+//! back, and what the real server says about its data, a digest, must be the same before and after.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         failures.extend(exchange(&program, &valkey, "auto", fill)?);
         failures.extend(exchange(&program, &valkey, "80", fill)?);
         failures.extend(load_old(&program, &valkey)?);
+        for preamble in ["yes", "no"] {
+            failures.extend(exchange_log(&program, &valkey, "auto", preamble)?);
+        }
     } else {
         println!("exchange: without Valkey, which cannot be had here");
     }
@@ -48,6 +51,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         // Debian's redis-server is 7.0, which is too old for the version that is common to newer ones.
         failures.extend(exchange(&program, &redis, "10", fill)?);
         failures.extend(exchange(&program, &redis, "9", fill)?);
+        for preamble in ["yes", "no"] {
+            failures.extend(exchange_log(&program, &redis, "10", preamble)?);
+        }
     } else {
         println!("exchange: without Redis, which is not installed");
     }
@@ -123,6 +129,95 @@ fn there_and_back(ours: &Server, peer: &Server, what: &str) -> Result<Option<Str
         return Ok(None);
     }
     Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {after:?} came back")))
+}
+
+/// An append-only file of the peer's in our server, which goes on with it, and back. A base, and an increment behind it.
+fn exchange_log(
+    ours: &Path,
+    peer: &Path,
+    version: &str,
+    preamble: &str,
+) -> Result<Option<String>, Failure> {
+    let (mut ours, mut peer) = start_both(ours, peer, version)?;
+    for server in [&mut ours, &mut peer] {
+        server.set_directive("appendonly", "yes");
+        server.set_directive("appendfsync", "always");
+        server.set_directive("aof-use-rdb-preamble", preamble);
+        server.set_directive("aof-timestamp-enabled", "yes");
+    }
+    peer.restart()?;
+    fill(&mut peer.client())?;
+    go_on_with_log(&peer, 1)?;
+    let mut before = vec![state(&mut peer.client())?];
+    peer.kill();
+    take_log(&peer, &mut ours)?;
+    let mut found = vec![state(&mut ours.client())?];
+    go_on_with_log(&ours, 2)?;
+    before.push(state(&mut ours.client())?);
+    ours.kill();
+    take_log(&ours, &mut peer)?;
+    found.push(state(&mut peer.client())?);
+    let name = identity(&mut peer.client())?;
+    let what = format!("append-only file, preamble {preamble}");
+    if before == found {
+        println!("exchange: {name}, {what}: {} keys there and back", before[0].1);
+        return Ok(None);
+    }
+    Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {found:?} came back")))
+}
+
+/// Rewrites the log and writes something behind the base.
+fn go_on_with_log(server: &Server, round: u32) -> Result<(), Failure> {
+    const POLLS_MAX: u32 = 2000;
+    const POLL: std::time::Duration = std::time::Duration::from_millis(10);
+    let mut client = server.client();
+    expect_ok(&mut client, &["BGREWRITEAOF"])?;
+    let mut polls = 0;
+    loop {
+        std::thread::sleep(POLL);
+        let info = client.run("INFO persistence")?;
+        let is_over =
+            info.contains("aof_rewrite_in_progress:0") && info.contains("aof_rewrite_scheduled:0");
+        if is_over {
+            break;
+        }
+        polls += 1;
+        if POLLS_MAX < polls {
+            return Err("a rewrite does not end".into());
+        }
+    }
+    let key = format!("round:{round}");
+    for command in [
+        vec!["RPUSH", "list", &key],
+        vec!["MULTI"],
+        vec!["INCR", "int8"],
+        vec!["SELECT", "5"],
+        vec!["SET", &key, "x"],
+        vec!["SELECT", "0"],
+        vec!["SPOP", "members"],
+        vec!["EXEC"],
+        vec!["PEXPIRE", "set", "100000000"],
+        vec!["XADD", "stream", "*", "f", &key],
+    ] {
+        expect_ok(&mut client, &command)?;
+    }
+    Ok(())
+}
+
+/// Lets a server start with the log of another one.
+fn take_log(from: &Server, into: &mut Server) -> Result<(), Failure> {
+    const FOLDER: &str = "appendonlydir";
+    into.kill();
+    let folder = into.directory().join(FOLDER);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir(&folder)?;
+    for file in fs::read_dir(from.directory().join(FOLDER))? {
+        let file = file?;
+        fs::copy(file.path(), folder.join(file.file_name()))?;
+    }
+    Ok(into.restart()?)
 }
 
 /// A digest of all data, and the number of keys.

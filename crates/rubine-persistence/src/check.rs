@@ -66,6 +66,10 @@ pub fn scan(source: impl Read, position: u64, until: Option<u64>) -> Finding {
                 finding.valid_up_to = unit.end;
             }
             Ok(None) => {
+                // A mark at the very end says that the log went on to then, though nothing was written.
+                if reader.second().zip(until).is_some_and(|(second, until)| until < second) {
+                    finding.later_from.get_or_insert(finding.valid_up_to);
+                }
                 finding.valid_up_to = reader.position();
                 finding.valid_lines = reader.lines();
                 return finding;
@@ -109,6 +113,11 @@ mod tests {
         check(text, Some(7), "65 line 15: 4 (1 unmarked) 5..6");
         check(text, Some(6), "65 line 15: 2 (1 unmarked) 5..5, from 29 2 (0 unmarked) 7..6");
         check(text, Some(4), "65 line 15: 1 (1 unmarked) -..-, from 11 3 (0 unmarked) 5..6");
+        check(
+            "#TS:5|*1|$1|a|#TS:8|",
+            Some(7),
+            "25 line 5: 1 (0 unmarked) 5..5, from 18 0 (0 unmarked) -..-",
+        );
         check(
             &format!("{text}!"),
             None,

@@ -1,5 +1,8 @@
 //! What the fuzz targets call. Each takes any bytes and panics only where an invariant is broken.
 
+use std::io::Read;
+
+use crate::encryption::{Decrypting, Ending, KeyRing};
 use crate::log::LogReader;
 use crate::manifest::Manifest;
 
@@ -34,4 +37,16 @@ pub fn manifest(bytes: &[u8]) {
             "a manifest survives"
         );
     }
+}
+
+/// Nothing that was not written with a key is ever handed out.
+pub fn encrypted(bytes: &[u8]) {
+    const KEYS: &[u8] = b"a 000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let keys = KeyRing::parse(KEYS).expect("a good line");
+    let mut input = Decrypting::new(bytes, &keys);
+    let mut plain = Vec::new();
+    let is_read = input.read_to_end(&mut plain).is_ok();
+    assert!(plain.is_empty(), "nobody guesses a tag");
+    assert!(!is_read || input.ending() != Ending::Complete, "nobody guesses the end");
+    let _ = KeyRing::parse(bytes);
 }

@@ -124,6 +124,11 @@ impl<R: Read> LogReader<R> {
         self.lines
     }
 
+    /// The last time mark, Unix seconds.
+    pub fn second(&self) -> Option<u64> {
+        self.second
+    }
+
     /// The source, from which more than was handed out may have been read.
     pub fn into_source(self) -> R {
         self.source

@@ -252,7 +252,7 @@ impl Loader {
     /// Reads all of a file: keys if it begins as a dump, and then commands.
     fn load(&mut self, path: &Path, name: &str, role: Role) -> Result<Tail, String> {
         let file = File::open(path)
-            .map_err(|error| format!("Can't open the append log file {name}: {error}"))?;
+            .map_err(|error| format!("The append log file {name} can't be opened: {error}"))?;
         let size = file.metadata().map_or(0, |it| it.len());
         let keys = self.server.aof.keys();
         let input = Input::new(file, keys.as_deref()).map_err(|error| unreadable(name, &error))?;
