@@ -491,30 +491,26 @@ impl Core {
         entry: Option<&'static Entry>,
         error: &CommandError,
     ) {
-        let is_exec = entry.is_some_and(|it| it.spec.name == "EXEC");
-        if is_exec && client.transaction.take().is_some() {
-            // It ends the transaction all the same, and says so.
+        let runs_queue = entry.is_some_and(|it| it.spec.flags.contains(Flags::RUNS_QUEUE));
+        if runs_queue {
+            // What is refused so is not run later either.
+            client.transaction = None;
             crate::transaction::unwatch_all(self, client);
-            let text = format!("EXECABORT Transaction discarded because of: {error}");
-            return self.refuse(client, reply, entry, &CommandError::Other(text.into()));
-        }
-        if let Some(transaction) = &mut client.transaction {
+        } else if let Some(transaction) = &mut client.transaction {
             transaction.spoil();
         }
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        self.count_error(error);
-        if entry.is_some_and(|it| it.spec.flags.contains(Flags::RUNS_QUEUE)) {
-            // What is refused so is not run later either.
-            client.transaction = None;
-            crate::transaction::unwatch_all(self, client);
-            let text = error.to_string();
+        let mut text = error.to_string();
+        if runs_queue {
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
-            reply.error(&format!("EXECABORT Transaction discarded because of: {reason}"));
-            return;
+            text = format!("EXECABORT Transaction discarded because of: {reason}");
+            self.count_error(&CommandError::Other(text.clone().into()));
+        } else {
+            self.count_error(error);
         }
-        reply.error(&error.to_string());
+        reply.error(&text);
     }
 
     /// Counts a command that ran.

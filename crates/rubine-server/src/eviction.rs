@@ -9,6 +9,7 @@ use crate::command_table::Entry;
 use crate::config::MaxmemoryPolicy;
 use crate::dispatch::Core;
 use crate::sys::{allocator, ticks};
+use crate::transaction::runs_any;
 
 /// Candidates that a worker keeps from one eviction to the next.
 const POOL_LEN_MAX: usize = 16;
@@ -46,7 +47,7 @@ impl Core {
     #[cold]
     pub(crate) fn look_at_memory(&mut self, client: &Client, entry: &Entry) {
         let has_room = self.make_room();
-        self.is_out_of_memory = !has_room && adds_memory(client, entry);
+        self.is_out_of_memory = !has_room && runs_any(entry, client, Flags::DENYOOM);
     }
 
     /// Evicts keys until memory is below its limit or the time for it is over; then it goes on in the next turn.
@@ -169,13 +170,6 @@ impl Core {
         self.end_unit(locked);
         true
     }
-}
-
-/// Whether a command may make the data grow, or runs queued ones that may.
-fn adds_memory(client: &Client, entry: &Entry) -> bool {
-    let is_exec = entry.spec.name == "EXEC";
-    let queued = client.transaction.as_ref().filter(|_| is_exec);
-    entry.spec.flags.contains(Flags::DENYOOM) || queued.is_some_and(|it| it.has_any(Flags::DENYOOM))
 }
 
 fn rule_of(policy: MaxmemoryPolicy) -> Option<EvictionRule> {

@@ -8,6 +8,7 @@ use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::dispatch::Core;
 use crate::persistence::Trouble;
+use crate::transaction::{runs_any, runs_only};
 
 /// What a gate looks at.
 pub(crate) struct Request<'a> {
@@ -69,14 +70,10 @@ fn protected(request: &Request<'_>) -> Result<(), CommandError> {
     if config.enable_debug_command.allows(request.client.info.is_local) {
         return Ok(());
     }
-    let name = "DEBUG";
-    Err(CommandError::Other(
-        format!(
-            "ERR {name} command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
-             from a local connection, otherwise you need to set this option in the configuration file, and then \
-             restart the server."
-        )
-        .into(),
+    Err(CommandError::text(
+        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \
+         local connection, otherwise you need to set this option in the configuration file, and then restart the \
+         server.",
     ))
 }
 
@@ -120,30 +117,21 @@ fn not_in_subscribe_mode(request: &Request<'_>) -> Result<(), CommandError> {
 fn log_is_writable(request: &Request<'_>) -> Result<(), CommandError> {
     let core = request.core;
     let Some(reason) = core.server.aof.error() else { return Ok(()) };
-    let spec = request.entry.spec;
-    let runs_writes = || {
-        let transaction = request.client.transaction.as_ref();
-        transaction.is_some_and(|it| it.has_any(Flags::WRITE))
-    };
-    let writes = spec.flags.intersects(Flags::WRITE.union(Flags::ASKS_FOR_HEALTH))
-        || (spec.flags.contains(Flags::RUNS_QUEUE) && runs_writes());
-    if !writes {
+    if !depends_on_disk(request) {
         return Ok(());
     }
     let text = format!("MISCONF Errors writing to the AOF file: {reason}");
     Err(CommandError::Other(text.into()))
 }
 
-/// What a command writes can be expected to reach the disk. PING is refused, too: health checks send it.
+/// What a command writes can be expected to reach the disk.
 fn can_be_saved(request: &Request<'_>) -> Result<(), CommandError> {
     let core = request.core;
     let has_failed = || core.server.persistence.troubles().contains(Trouble::SAVE_FAILED);
     if !core.settings.stops_writes_on_failed_save || !has_failed() {
         return Ok(());
     }
-    let writes = request.entry.spec.flags.contains(Flags::WRITE)
-        || (is_exec(request) && queues_any(request, Flags::WRITE));
-    if !writes && request.entry.spec.name != "PING" {
+    if !depends_on_disk(request) {
         return Ok(());
     }
     Err(CommandError::text(
@@ -159,22 +147,14 @@ fn not_loading(request: &Request<'_>) -> Result<(), CommandError> {
     if !request.core.server.persistence.is_loading() {
         return Ok(());
     }
-    let may_run = request.entry.spec.flags.contains(Flags::LOADING)
-        && !(is_exec(request) && queues_without(request, Flags::LOADING));
-    if may_run {
+    if runs_only(request.entry, request.client, Flags::LOADING) {
         return Ok(());
     }
     Err(CommandError::text("LOADING Rubine is loading the dataset in memory"))
 }
 
-fn is_exec(request: &Request<'_>) -> bool {
-    request.entry.spec.name == "EXEC"
-}
-
-fn queues_any(request: &Request<'_>, flags: Flags) -> bool {
-    request.client.transaction.as_ref().is_some_and(|it| it.has_any(flags))
-}
-
-fn queues_without(request: &Request<'_>, flags: Flags) -> bool {
-    request.client.transaction.as_ref().is_some_and(|it| it.has_one_without(flags))
+/// Whether a command writes, or asks for somebody who wants to know whether writes are taken.
+fn depends_on_disk(request: &Request<'_>) -> bool {
+    request.entry.spec.flags.contains(Flags::ASKS_FOR_HEALTH)
+        || runs_any(request.entry, request.client, Flags::WRITE)
 }

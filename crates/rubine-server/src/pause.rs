@@ -6,6 +6,7 @@ use rubine_commands::Flags;
 
 use crate::client::Client;
 use crate::command_table::Entry;
+use crate::transaction::runs_any;
 
 /// What a pause puts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +86,7 @@ fn in_force(state: i64, now: i64) -> Option<(bool, i64)> {
 
 /// Whether a command writes, or might, or runs queued ones that do.
 pub(crate) fn may_change_data(entry: &Entry, client: &Client) -> bool {
-    let changing = Flags::WRITE | Flags::MAY_REPLICATE;
-    let is_exec = entry.spec.flags.contains(Flags::RUNS_QUEUE);
-    entry.spec.flags.intersects(changing)
-        || (is_exec && client.transaction.as_ref().is_some_and(|it| it.has_any(changing)))
+    runs_any(entry, client, Flags::WRITE | Flags::MAY_REPLICATE)
 }
 
 #[cfg(test)]

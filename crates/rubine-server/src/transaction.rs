@@ -61,20 +61,29 @@ impl Transaction {
         self.is_spoiled = true;
     }
 
-    /// Whether a queued command has any of `flags`.
-    pub(crate) fn has_any(&self, flags: Flags) -> bool {
-        self.queued.iter().any(|(entry, _)| entry.spec.flags.intersects(flags))
-    }
-
-    /// Whether a queued command lacks some of `flags`.
-    pub(crate) fn has_one_without(&self, flags: Flags) -> bool {
-        self.queued.iter().any(|(entry, _)| !entry.spec.flags.contains(flags))
-    }
-
     /// The bytes of all queued arguments.
     pub(crate) fn byte_count(&self) -> usize {
         self.queued.iter().map(|(_, args)| args.bytes.len()).sum()
     }
+}
+
+/// Whether a command has any of `flags`, or runs queued ones of which one has.
+pub(crate) fn runs_any(entry: &Entry, client: &Client, flags: Flags) -> bool {
+    entry.spec.flags.intersects(flags)
+        || queue_of(entry, client).any(|queued| queued.spec.flags.intersects(flags))
+}
+
+/// Whether a command has all of `flags`, and so have the queued ones that it runs.
+pub(crate) fn runs_only(entry: &Entry, client: &Client, flags: Flags) -> bool {
+    entry.spec.flags.contains(flags)
+        && queue_of(entry, client).all(|queued| queued.spec.flags.contains(flags))
+}
+
+/// The queued commands that a command would run.
+fn queue_of(entry: &Entry, client: &Client) -> impl Iterator<Item = &'static Entry> {
+    let runs_queue = entry.spec.flags.contains(Flags::RUNS_QUEUE);
+    let transaction = client.transaction.as_ref().filter(|_| runs_queue);
+    transaction.into_iter().flat_map(|it| it.queued.iter().map(|(entry, _)| *entry))
 }
 
 /// The keys that a client watches.
