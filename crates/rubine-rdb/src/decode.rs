@@ -8,10 +8,11 @@ mod sorted_set;
 pub(crate) mod stream;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rubine_base::SharedBytes;
-use rubine_base::hash::HashMap;
 use rubine_structures::list::ChunkLimit;
+use rubine_structures::ordered_map::{OrderedMap, Weigh};
 use rubine_structures::value::{INLINE_LEN_MAX, Value};
 use rubine_structures::{hash as hashes, set as sets, sorted_set as sorted_sets};
 
@@ -41,8 +42,15 @@ impl Default for Limits {
     }
 }
 
-/// Field names that hashes of one file share, by number.
-pub(crate) type Templates = HashMap<u64, Vec<Vec<u8>>>;
+/// Field names that hashes of one file share, by number. Every batch has a handle of those that came before it, so that
+/// a file may go on to tell of others.
+pub(crate) type Templates = OrderedMap<u64, Template>;
+
+/// Field names that hashes share.
+#[derive(Clone, Debug)]
+pub(crate) struct Template(pub(crate) Arc<[Vec<u8>]>);
+
+impl Weigh for Template {}
 
 /// The value of this kind that `cursor` is at.
 pub(crate) fn value(

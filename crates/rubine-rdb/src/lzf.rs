@@ -1,5 +1,5 @@
-//! LZF, the compression of strings in dump files. Never trusts a length, and never allocates more than the compressed
-//! bytes can stand for.
+//! LZF, the compression of strings in dump files. Never trusts a length, and never allocates much more than the
+//! compressed bytes turn out to stand for.
 //!
 //! ```text
 //! 000LLLLL                       L + 1 bytes follow as they are
@@ -17,6 +17,8 @@ const TABLE_BITS: u32 = 14;
 
 /// No three bytes stand for more than this.
 const EXPANSION_MAX: u64 = MATCH_MAX as u64;
+/// So many times as much as came is allocated before any of it is seen.
+const EXPANSION_EXPECTED: usize = 8;
 
 /// Compresses one string after another. What it keeps in between are places, never bytes.
 pub(crate) struct Compressor {
@@ -115,7 +117,7 @@ pub(crate) fn decompress(mut input: &[u8], len: u64) -> Option<Vec<u8>> {
         return None;
     }
     let len = usize::try_from(len).ok()?;
-    let mut out = Vec::with_capacity(len);
+    let mut out = Vec::with_capacity(len.min(input.len() * EXPANSION_EXPECTED));
     while let Some((&control, rest)) = input.split_first() {
         let control = usize::from(control);
         input = rest;

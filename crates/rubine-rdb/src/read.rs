@@ -3,13 +3,12 @@
 
 use std::borrow::Cow;
 use std::io::Read;
-use std::sync::Arc;
 
 use rubine_base::crc::SLOT_COUNT;
 use rubine_structures::value::Value;
 
 use crate::cursor::Cursor;
-use crate::decode::{self, Limits, Templates, module_name};
+use crate::decode::{self, Limits, Template, Templates, module_name};
 use crate::error::{Damage, Fault, ReadError};
 use crate::kind::Kind;
 use crate::opcode;
@@ -54,7 +53,7 @@ pub struct Reader<R> {
     source: Source<R>,
     version: Version,
     db: u64,
-    templates: Arc<Templates>,
+    templates: Templates,
     /// An opcode that was read and belongs to what comes next.
     pending: Option<u8>,
     has_ended: bool,
@@ -66,7 +65,7 @@ pub struct Batch {
     db: u64,
     bytes: Vec<u8>,
     places: Vec<Place>,
-    templates: Arc<Templates>,
+    templates: Templates,
 }
 
 /// An entry in the bytes of its batch.
@@ -122,7 +121,7 @@ impl<R: Read> Reader<R> {
             source,
             version,
             db: 0,
-            templates: Arc::default(),
+            templates: Templates::new(),
             pending: None,
             has_ended: false,
         })
@@ -189,7 +188,7 @@ impl<R: Read> Reader<R> {
                 break;
             }
         }
-        let templates = Arc::clone(&self.templates);
+        let templates = self.templates.clone();
         Ok(Batch { db: self.db, bytes: std::mem::take(&mut self.source.kept), places, templates })
     }
 
@@ -255,7 +254,7 @@ impl<R: Read> Reader<R> {
                 for _ in 0..self.source.keep_length()? {
                     names.push(self.read_string()?);
                 }
-                Arc::make_mut(&mut self.templates).insert(number, names);
+                self.templates.insert(number, Template(names.into()));
                 return Ok(None);
             }
             opcode::SELECT_DB => {

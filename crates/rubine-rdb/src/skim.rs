@@ -87,7 +87,7 @@ impl<R: Read> Source<R> {
             Kind::HashTemplateArrayRef => {
                 let offset = self.offset();
                 let number = self.keep_length()?;
-                let count = templates.get(&number).map(Vec::len);
+                let count = templates.get(&number).map(|it| it.0.len());
                 let missing = || ReadError::damaged(offset, Fault::Template(number));
                 (0..count.ok_or_else(missing)?).try_for_each(|_| self.keep_string())
             }

@@ -112,7 +112,7 @@ pub(super) fn of_template(
         _ => None,
     };
     let find = |number: u64| {
-        let names = own_names.as_ref().or_else(|| templates.get(&number));
+        let names = own_names.as_deref().or_else(|| templates.get(&number).map(|it| &*it.0));
         names.ok_or_else(|| Fault::Template(number).at(start))
     };
     let mut hash = Hash::new();
