@@ -262,7 +262,8 @@ impl Stream {
         if appended != Some(true) {
             body.blocks.insert(id, Held::of(Block::new(id, fields)));
         }
-        body.entries_added += 1;
+        // It may be any number: dump files and XSETID bring it along.
+        body.entries_added = body.entries_added.wrapping_add(1);
         body.last_id = id;
         if body.blocks.weight() == 1 {
             body.first_id = id;

@@ -406,3 +406,12 @@ fn entries_may_come_below_deleted_ones() {
     assert_eq!(stream.trim(Trim::MinId(id(9)), Exactness::Exact), 2);
     assert_eq!(stream.first_id(), id(9));
 }
+
+#[test]
+fn the_number_of_entries_ever_may_have_come_from_anywhere() {
+    let mut stream = Stream::new();
+    stream.set_entries_added(u64::MAX);
+    stream.append(StreamId::new(1, 0), [b"f".as_slice(), b"v"].into_iter(), LIMITS);
+    assert_eq!((stream.len(), stream.entries_added()), (1, 0));
+    assert_eq!(stream.entries_until(StreamId::new(1, 0)), Some(0));
+}
