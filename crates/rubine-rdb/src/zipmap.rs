@@ -51,6 +51,7 @@ fn length(cursor: &mut Cursor<'_>) -> Result<Option<u32>, Damage> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "map_err gives it away")]
 fn too_short(damage: Damage) -> Damage {
     Damage { fault: Fault::Zipmap("too short"), ..damage }
 }
