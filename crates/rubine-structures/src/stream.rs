@@ -110,11 +110,11 @@ impl Stream {
             Body { first_id, last_id, max_deleted_id, entries_added, producers, ..Body::default() };
         let mut before = None;
         for block in blocks.into_iter().filter(|it| 0 < it.live()) {
-            let last_live_id = block.last_live_id();
-            if before.is_some_and(|it| block.id() <= it) || last_id < last_live_id {
+            let is_beyond = last_id < block.last_live_id();
+            if before.is_some_and(|it| block.id() <= it) || is_beyond {
                 return None;
             }
-            before = Some(last_live_id);
+            before = Some(block.last_id());
             body.blocks.insert(block.id(), Held::of(block));
         }
         for (name, group) in groups {
@@ -194,7 +194,6 @@ impl Stream {
     ) -> impl Iterator<Item = Entry<'_>> {
         let (mut ascending, mut descending) = (None, None);
         let blocks = &self.body.blocks;
-        // Asked first, since deleted entries may not be in order.
         let is_live = |it: &Entry<'_>| !it.is_deleted;
         match direction {
             Direction::Ascending => {
@@ -248,8 +247,11 @@ impl Stream {
         assert!(body.last_id < id);
         let entry_bytes = fields.clone().map(<[u8]>::len).sum::<usize>();
         let appended = body.blocks.edit_last(|held| {
-            // A deleted entry may have been higher than all are now, if the last identifier was set back.
-            if id <= held.block.last_id() || held.block.is_full_for(entry_bytes, limits) {
+            if id <= held.block.last_id() {
+                // A deleted entry was higher than all are now: the last identifier was set back.
+                Arc::make_mut(&mut held.block).forget_deleted_tail();
+            }
+            if held.block.is_full_for(entry_bytes, limits) {
                 if Arc::is_unique(&held.block) {
                     Arc::make_mut(&mut held.block).shrink_to_fit();
                 }

@@ -194,6 +194,19 @@ impl Block {
         self.entries().take_while(|it| it.id < id).filter(|it| !it.is_deleted).count()
     }
 
+    /// Forgets the deleted entries behind the last that is not. What is counted for the limit of bytes stays counted.
+    pub(super) fn forget_deleted_tail(&mut self) {
+        let mut entries = self.entries();
+        let mut end = self.bytes.len();
+        let mut count = 0;
+        while let Some(entry) = entries.next_back().filter(|it| it.is_deleted) {
+            (end, count) = (entry.offset, count + 1);
+        }
+        self.last_id = self.last_live_id();
+        self.bytes.truncate(end);
+        self.deleted -= count;
+    }
+
     /// Bytes on the heap, the block's own structure included.
     pub(super) fn heap_bytes(&self) -> usize {
         size_of::<usize>() + size_of::<Self>() + self.bytes.capacity()

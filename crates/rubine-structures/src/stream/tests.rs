@@ -397,6 +397,8 @@ fn entries_may_come_below_deleted_ones() {
     assert_eq!(range(0, 5, Direction::Descending), [3, 1]);
     assert_eq!(stream.count_between(id(2), id(9)), 2);
     assert!(stream.contains(id(9)) && !stream.contains(id(4)));
+    let entries: Vec<_> = stream.blocks().flat_map(Block::entries).map(|it| it.id.ms).collect();
+    assert_eq!(entries, [1, 3, 4, 9, 10]);
     let parts = Parts {
         blocks: stream.blocks().cloned().collect(),
         last_id: stream.last_id(),
