@@ -1,7 +1,7 @@
 //! A command's arguments, as slices of the query buffer, and a cursor that reads options off them.
 //! Never copies an argument.
 
-use rubine_base::number::{LongDouble, parse_f64, parse_i64, parse_u64};
+use rubine_base::number::{LongDouble, parse_f64, parse_i64};
 use rubine_keyspace::{Key, Place};
 use rubine_resp::parser::ArgRange;
 
@@ -160,11 +160,6 @@ impl<'a> ArgCursor<'a> {
     /// The next argument as an integer.
     pub fn integer(&mut self) -> Result<i64, CommandError> {
         parse_i64(self.required()?).ok_or(CommandError::NotInteger)
-    }
-
-    /// The next argument as an unsigned integer.
-    pub fn unsigned(&mut self) -> Result<u64, CommandError> {
-        parse_u64(self.required()?).ok_or(CommandError::NotInteger)
     }
 
     /// The next argument as an integer that is not negative. Commands differ in what they say if it is not.

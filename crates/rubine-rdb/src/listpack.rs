@@ -22,6 +22,14 @@ pub(crate) enum Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// The integer that up to eight bytes say, the lowest first.
+    pub(crate) fn of_integer(bytes: &[u8]) -> Self {
+        let is_negative = bytes.last().is_some_and(|high| high & 0x80 != 0);
+        let mut extended = if is_negative { [0xff; 8] } else { [0; 8] };
+        extended[..bytes.len()].copy_from_slice(bytes);
+        Self::Integer(i64::from_le_bytes(extended))
+    }
+
     /// The text of the item, written to `buffer` if it is not there as text.
     pub(crate) fn text_in<'b>(self, buffer: &'b mut Vec<u8>) -> &'b [u8]
     where
@@ -105,13 +113,7 @@ fn read_item(bytes: &[u8]) -> Option<(Item<'_>, usize)> {
         let text = bytes.get(start..start.checked_add(len)?)?;
         Some((Item::Text(text), start + len))
     };
-    let integer = |width: usize| {
-        let bytes = rest.get(..width)?;
-        let negative = bytes.last().is_some_and(|high| high & 0x80 != 0);
-        let mut extended = if negative { [0xff; 8] } else { [0; 8] };
-        extended[..width].copy_from_slice(bytes);
-        Some((Item::Integer(i64::from_le_bytes(extended)), 1 + width))
-    };
+    let integer = |width: usize| Some((Item::of_integer(rest.get(..width)?), 1 + width));
     let low_bits = |mask: u8| Some(usize::from(first & mask) << 8 | usize::from(*rest.first()?));
     match first {
         0..=0x7f => Some((Item::Integer(i64::from(first)), 1)),

@@ -37,11 +37,8 @@ const NUMBER_MAX: u16 = 9999;
 impl Version {
     /// The newest version that Redis 7.2 and later and every Valkey read.
     pub const COMMON: Self = Self::Redis(11);
-    /// The first version of Redis in which the fields of a hash can have deadlines.
-    pub const REDIS_FIELD_DEADLINES: Self = Self::Redis(12);
-    /// The first version of Valkey, in which they can as well.
+    /// The first version of Valkey, in which the fields of a hash can have deadlines.
     pub const VALKEY_FIELD_DEADLINES: Self = Self::Valkey(VALKEY_FIRST);
-
     /// The first version in which pending entries of a stream may belong to no consumer.
     pub const REDIS_GIVEN_BACK: Self = Self::Redis(14);
 

@@ -86,13 +86,7 @@ fn read_item(bytes: &[u8]) -> Option<(usize, Item<'_>, usize)> {
         let end = start.checked_add(len)?;
         Some((Item::Text(body.get(start..end)?), end))
     };
-    let integer = |width: usize| {
-        let bytes = rest.get(..width)?;
-        let negative = bytes.last().is_some_and(|high| high & 0x80 != 0);
-        let mut extended = if negative { [0xff; 8] } else { [0; 8] };
-        extended[..width].copy_from_slice(bytes);
-        Some((Item::Integer(i64::from_le_bytes(extended)), 1 + width))
-    };
+    let integer = |width: usize| Some((Item::of_integer(rest.get(..width)?), 1 + width));
     let (item, len) = match code {
         0..=0x3f => text(1, usize::from(code)),
         0x40..=0x7f => text(2, usize::from(code & 0x3f) << 8 | usize::from(*rest.first()?)),

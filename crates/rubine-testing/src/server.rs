@@ -237,18 +237,6 @@ impl Drop for Server {
     }
 }
 
-/// Our own server, as cargo built it: `RUBINE_SERVER` if set, else beside the running test's folder.
-pub fn rubine_binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("RUBINE_SERVER") {
-        return PathBuf::from(path);
-    }
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile = test.ancestors().nth(2).expect("tests lie in target/PROFILE/deps");
-    let binary = profile.join("rubine-server");
-    assert!(binary.exists(), "{} is missing: run `cargo build -p rubine`", binary.display());
-    binary
-}
-
 /// A port on loopback that nobody listens on now.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
