@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: our server against a real Valkey on this machine, turn by turn, so that what slows one slows both.
 //! Only ratios of one run are worth comparing; the absolute numbers belong to the machine.
 
+mod algebra;
+mod asked;
+mod data;
 mod latency;
 mod load;
 mod memory;
@@ -11,6 +14,7 @@ mod throughput;
 use std::path::PathBuf;
 use std::process::Command;
 
+use asked::{Asked, names, slug};
 use rubine_testing::server::{Server, ServerOptions};
 
 use crate::process::{find_program, output};
@@ -22,7 +26,8 @@ const CLIENT_CORE: &str = "1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// throughput, memory, latency, scaling, persistence, or a throughput test's name such as set; all of them by default
+    /// Modes (throughput, algebra, memory, latency, scaling, persistence), or rows of them: set, zset-of-1m, latency/xrange-1m;
+    /// everything by default
     names: Vec<String>,
     /// Our server, instead of building it
     #[arg(long, value_name = "PATH")]
@@ -42,6 +47,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    check_names(&options.names)?;
     find_program("taskset").ok_or("`taskset` is needed to pin processes")?;
     let bench = Bench {
         contenders: [
@@ -50,37 +56,48 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         ],
         benchmark: benchmark_program()?,
         quick: options.quick,
+        keys: options.keys,
+        pipelines: options.pipeline.clone(),
     };
     pin_this_process()?;
-    let is_asked =
-        |name: &str| options.names.is_empty() || options.names.iter().any(|asked| asked == name);
-    let tests: Vec<_> = throughput::TESTS
-        .iter()
-        .filter(|test| is_asked("throughput") || is_asked(test.name))
-        .collect();
-    let known = ["throughput", "memory", "latency", "scaling", "persistence"];
-    let is_known = |name: &String| {
-        known.contains(&name.as_str()) || throughput::TESTS.iter().any(|test| test.name == name)
-    };
-    if let Some(unknown) = options.names.iter().find(|name| !is_known(name)) {
-        return Err(format!("no benchmark is called `{unknown}`").into());
-    }
-    if !tests.is_empty() {
-        throughput::run(&bench, &tests, &options.pipeline)?;
-    }
-    if is_asked("memory") {
-        memory::run(&bench)?;
-    }
-    if is_asked("latency") {
-        latency::run(&bench)?;
-    }
-    if is_asked("scaling") {
-        scaling::run(&bench)?;
-    }
-    if is_asked("persistence") {
-        persistence::run(&bench, options.keys)?;
+    for mode in &MODES {
+        let asked = Asked::of(mode.name, &options.names);
+        if (mode.rows)().iter().any(|row| asked.has(row)) {
+            (mode.run)(&bench, &asked)?;
+        }
     }
     Ok(())
+}
+
+/// One topic, whose rows are run together or one by one.
+struct Mode {
+    name: &'static str,
+    rows: fn() -> Vec<&'static str>,
+    /// Runs those rows that are asked for.
+    run: fn(&Bench, &Asked<'_>) -> Result<(), Failure>,
+}
+
+const MODES: [Mode; 6] = [
+    Mode { name: "throughput", rows: throughput::rows, run: throughput::run },
+    Mode { name: "algebra", rows: algebra::rows, run: algebra::run },
+    Mode { name: "memory", rows: memory::rows, run: memory::run },
+    Mode { name: "latency", rows: latency::rows, run: latency::run },
+    Mode { name: "scaling", rows: scaling::rows, run: scaling::run },
+    Mode { name: "persistence", rows: persistence::rows, run: persistence::run },
+];
+
+/// Refuses a name that stands for no row, before anything runs.
+fn check_names(asked: &[String]) -> Result<(), Failure> {
+    let stands_for_a_row = |name: &String| {
+        MODES.iter().any(|mode| (mode.rows)().iter().any(|row| names(name, mode.name, row)))
+    };
+    let Some(unknown) = asked.iter().find(|name| !stands_for_a_row(name)) else { return Ok(()) };
+    let modes = MODES.iter().map(|mode| {
+        let rows: Vec<_> = (mode.rows)().iter().map(|row| slug(row)).collect();
+        format!("\n  {}: {}", mode.name, rows.join(" "))
+    });
+    let known: String = modes.collect();
+    Err(format!("no benchmark is called `{unknown}`; there are{known}").into())
 }
 
 /// What every benchmark needs to know.
@@ -90,6 +107,10 @@ struct Bench {
     /// The load generator.
     benchmark: PathBuf,
     quick: bool,
+    /// Keys of persistence.
+    keys: u64,
+    /// Depths of throughput.
+    pipelines: Vec<u32>,
 }
 
 struct Contender {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use rubine_testing::client::{Client, Received};
 use rubine_testing::server::Server;
 
+use super::asked::Asked;
 use super::load::fill;
-use super::{Bench, Contender, verdict};
+use super::{Bench, Contender, data, verdict};
 use crate::Failure;
 use crate::clock::Stopwatch;
 
@@ -21,9 +22,8 @@ const GROWTH_P99_MAX: Duration = WAIT_MAX;
 /// Between two probes; the wait of the next one counts from when it was due.
 const PROBE_PAUSE: Duration = Duration::from_micros(500);
 
-/// Keys of the shapes that count keys, and elements of those that count elements.
+/// Keys of the scenarios that count keys.
 const KEYS: u64 = 2_000_000;
-const ELEMENTS: u64 = 1_000_000;
 const GROWTH_KEYS: u64 = 10_000_000;
 
 struct Scenario {
@@ -33,34 +33,51 @@ struct Scenario {
     heavy: &'static [&'static str],
 }
 
-const SCENARIOS: [Scenario; 11] = [
-    Scenario { name: "HGETALL 1M", prepare: hash, heavy: &["HGETALL", "hash"] },
-    Scenario { name: "LRANGE 1M", prepare: list, heavy: &["LRANGE", "list", "0", "-1"] },
-    Scenario { name: "SMEMBERS 1M", prepare: sets, heavy: &["SMEMBERS", "a"] },
-    Scenario { name: "ZRANGE 1M", prepare: sorted_sets, heavy: &["ZRANGE", "a", "0", "-1"] },
-    Scenario { name: "SORT ALPHA 1M", prepare: sets, heavy: &["SORT", "a", "ALPHA"] },
-    Scenario { name: "SUNIONSTORE 1M", prepare: sets, heavy: &["SUNIONSTORE", "to", "a", "b"] },
+const SCENARIOS: [Scenario; 13] = [
+    Scenario { name: "HGETALL 1M", prepare: data::hash, heavy: &["HGETALL", "hash"] },
+    Scenario { name: "LRANGE 1M", prepare: data::list, heavy: &["LRANGE", "list", "0", "-1"] },
+    Scenario { name: "SMEMBERS 1M", prepare: data::sets, heavy: &["SMEMBERS", "a"] },
+    Scenario { name: "ZRANGE 1M", prepare: data::sorted_sets, heavy: &["ZRANGE", "a", "0", "-1"] },
+    Scenario { name: "SORT ALPHA 1M", prepare: data::sets, heavy: &["SORT", "a", "ALPHA"] },
+    Scenario {
+        name: "SUNIONSTORE 1M",
+        prepare: data::sets,
+        heavy: &["SUNIONSTORE", "to", "a", "b"],
+    },
     Scenario {
         name: "ZUNIONSTORE 1M",
-        prepare: sorted_sets,
+        prepare: data::sorted_sets,
         heavy: &["ZUNIONSTORE", "to", "2", "a", "b"],
+    },
+    Scenario { name: "XRANGE 1M", prepare: data::stream, heavy: &["XRANGE", "stream", "-", "+"] },
+    Scenario {
+        name: "BITOP 100 MB",
+        prepare: data::strings,
+        heavy: &["BITOP", "OR", "to", "a", "b"],
     },
     Scenario {
         name: "ZREMRANGE 1M",
-        prepare: sorted_sets,
+        prepare: data::sorted_sets,
         heavy: &["ZREMRANGEBYRANK", "a", "1", "-2"],
     },
     Scenario { name: "KEYS of 2M", prepare: keys, heavy: &["KEYS", "*"] },
-    Scenario { name: "DEL 1M fields", prepare: hash, heavy: &["DEL", "hash"] },
+    Scenario { name: "DEL 1M fields", prepare: data::hash, heavy: &["DEL", "hash"] },
     Scenario { name: "FLUSHALL 2M", prepare: keys, heavy: &["FLUSHALL"] },
 ];
 
-pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
+/// Keys come one by one, so that its table grows.
+const GROWTH: &str = "growth to 10M";
+
+pub(super) fn rows() -> Vec<&'static str> {
+    SCENARIOS.iter().map(|scenario| scenario.name).chain([GROWTH]).collect()
+}
+
+pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
     println!(
         "{:<16} {:<5} {:>8} {:>9} {:>9}   waits of a probe, ms",
         "latency", "", "probes", "p99", "max"
     );
-    for scenario in &SCENARIOS {
+    for scenario in asked.of_rows(&SCENARIOS, |scenario| scenario.name) {
         for contender in &bench.contenders {
             let server = contender.start()?;
             (scenario.prepare)(bench, server.address())?;
@@ -71,11 +88,18 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
             print_row(scenario.name, contender, waits, P99_MAX);
         }
     }
+    if asked.has(GROWTH) {
+        growth(bench)?;
+    }
+    Ok(())
+}
+
+fn growth(bench: &Bench) -> Result<(), Failure> {
     for contender in &bench.contenders {
         let server = contender.start()?;
         let grow = || fill(server.address(), 0..bench.scaled(GROWTH_KEYS), set);
         let waits = probe_during(server.address(), &["SET", "probe", "value"], grow)?;
-        print_row("growth to 10M", contender, waits, GROWTH_P99_MAX);
+        print_row(GROWTH, contender, waits, GROWTH_P99_MAX);
     }
     Ok(())
 }
@@ -164,50 +188,4 @@ fn set(number: u64) -> Vec<String> {
 
 fn keys(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
     fill(address, 0..bench.scaled(KEYS), set)
-}
-
-fn hash(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
-    fill(address, 0..bench.scaled(ELEMENTS), |number| {
-        vec![
-            "HSET".to_owned(),
-            "hash".to_owned(),
-            format!("field:{number:09}"),
-            format!("value:{number:09}"),
-        ]
-    })
-}
-
-fn list(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
-    fill(address, 0..bench.scaled(ELEMENTS), |number| {
-        vec!["RPUSH".to_owned(), "list".to_owned(), format!("job:{number:09}")]
-    })
-}
-
-/// Two sets that have half of their members in common.
-fn sets(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
-    for (key, start) in [("a", 0), ("b", 1)] {
-        let first = bench.scaled(ELEMENTS) / 2 * start;
-        fill(address, first..first + bench.scaled(ELEMENTS), |number| {
-            vec!["SADD".to_owned(), key.to_owned(), format!("member:{number:09}")]
-        })?;
-    }
-    Ok(())
-}
-
-/// As `sets`, with scores in no order of the members.
-fn sorted_sets(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
-    const PRIME: u64 = 2_654_435_761;
-    for (key, start) in [("a", 0), ("b", 1)] {
-        let first = bench.scaled(ELEMENTS) / 2 * start;
-        fill(address, first..first + bench.scaled(ELEMENTS), |number| {
-            let score = number.wrapping_mul(PRIME) % 1_000_000;
-            vec![
-                "ZADD".to_owned(),
-                key.to_owned(),
-                score.to_string(),
-                format!("member:{number:09}"),
-            ]
-        })?;
-    }
-    Ok(())
 }

@@ -16,7 +16,8 @@ const BATCH: u64 = 1_000;
 /// A reply that takes longer is a server that hangs.
 const TIMEOUT: Duration = Duration::from_secs(100);
 
-/// Sends the request that `request` makes for each number, in pipelines. Every reply must be a single line, no error.
+/// Sends the request that `request` makes for each number, in pipelines. Every reply must be a single line, no error, or
+/// the ID of an entry.
 pub(crate) fn fill(
     address: SocketAddr,
     numbers: Range<u64>,
@@ -46,6 +47,8 @@ pub(crate) fn fill(
                 if is_line_start && byte == b'-' {
                     return Err(String::from_utf8_lossy(&replies[..count]).into_owned().into());
                 }
+                // The length of a bulk string, whose text is the line that counts.
+                missing += u64::from(is_line_start && byte == b'$');
                 is_line_start = byte == b'\n';
                 missing -= u64::from(is_line_start);
             }

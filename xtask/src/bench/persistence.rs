@@ -9,6 +9,7 @@ use std::time::Duration;
 use rubine_testing::client::Client;
 use rubine_testing::server::{Server, ServerOptions};
 
+use super::asked::Asked;
 use super::latency::probe_during;
 use super::load::fill;
 use super::{Bench, Contender, verdict};
@@ -42,8 +43,13 @@ struct Outcome {
     load: Duration,
 }
 
-pub(super) fn run(bench: &Bench, keys: u64) -> Result<(), Failure> {
-    let keys = bench.scaled(keys);
+/// Both are measured of one data set, so they are one row.
+pub(super) fn rows() -> Vec<&'static str> {
+    vec!["save and load"]
+}
+
+pub(super) fn run(bench: &Bench, _: &Asked<'_>) -> Result<(), Failure> {
+    let keys = bench.scaled(bench.keys);
     println!("persistence: {keys} strings of 64 bytes, {WRITERS} clients that write");
     let mut outcomes = Vec::new();
     for contender in &bench.contenders {

@@ -2,6 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
+use super::asked::Asked;
 use super::load::{ProcessorTime, fill, median};
 use super::{Bench, CLIENT_CORE, SERVER_CORE, verdict};
 use crate::Failure;
@@ -21,14 +22,18 @@ const MIXES: [Mix; 2] = [
     Mix { name: "one hot key", arguments: &[] },
 ];
 
-pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
+pub(super) fn rows() -> Vec<&'static str> {
+    MIXES.iter().map(|mix| mix.name).collect()
+}
+
+pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
     println!(
         "{:<14} {:>10} {:>10} {:>6}   cpu ns per GET or SET, by workers",
         "scaling", "1", "2", "ratio"
     );
     let [ours, _] = &bench.contenders;
     let both_cores = format!("{SERVER_CORE},{CLIENT_CORE}");
-    for mix in &MIXES {
+    for mix in asked.of_rows(&MIXES, |mix| mix.name) {
         let mut costs = [Vec::new(), Vec::new()];
         for _ in 0..bench.rounds() {
             for (workers, costs) in (1..).zip(&mut costs) {

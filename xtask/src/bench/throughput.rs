@@ -1,13 +1,19 @@
 //! Throughput, and the processor time a request costs, by command and pipeline depth.
 
+mod prepare;
+mod table;
+
 use std::process::Command;
+use std::time::Duration;
 
 use rubine_testing::server::Server;
 
+use super::asked::Asked;
 use super::load::{ProcessorTime, fill, median};
 use super::{Bench, CLIENT_CORE, Contender, verdict};
 use crate::Failure;
 use crate::process::output;
+use table::{TESTS, Test};
 
 /// Keys that exist before anything is measured, and as many counters.
 const KEYS: u64 = 1_000_000;
@@ -15,45 +21,8 @@ const KEYS: u64 = 1_000_000;
 const CONNECTIONS: &str = "50";
 const VALUE_SIZE: &str = "64";
 
-/// A test of valkey-benchmark, and what we mean to reach in it, as ratios to the peer.
-pub(super) struct Test {
-    pub(super) name: &'static str,
-    /// For the deepest pipeline: least throughput, most user time.
-    deep: Target,
-}
-
-#[derive(Clone, Copy)]
-struct Target {
-    throughput_min: f64,
-    user_max: f64,
-}
-
-const SIMPLE: Target = Target { throughput_min: 1.7, user_max: 0.45 };
-const COMPOUND: Target = Target { throughput_min: 1.4, user_max: 0.7 };
-const MEDIUM_PIPELINE: Target = Target { throughput_min: 1.1, user_max: 0.6 };
-const NO_PIPELINE: Target = Target { throughput_min: 1.0, user_max: 0.75 };
-
-/// LPUSH stands before RPOP, which takes what it has left.
-pub(super) const TESTS: [Test; 8] = [
-    Test { name: "set", deep: SIMPLE },
-    Test { name: "get", deep: SIMPLE },
-    Test { name: "incr", deep: SIMPLE },
-    Test { name: "hset", deep: COMPOUND },
-    Test { name: "lpush", deep: COMPOUND },
-    Test { name: "rpop", deep: COMPOUND },
-    Test { name: "mget", deep: COMPOUND },
-    Test { name: "mset", deep: COMPOUND },
-];
-
-impl Test {
-    fn target(&self, pipeline: u32) -> Target {
-        match pipeline {
-            64.. => self.deep,
-            2..64 => MEDIUM_PIPELINE,
-            _ => NO_PIPELINE,
-        }
-    }
-}
+/// What was deleted is freed in this time, on the core that the other server is about to need.
+const SETTLE: Duration = Duration::from_millis(200);
 
 /// One run of one server.
 struct Sample {
@@ -62,13 +31,18 @@ struct Sample {
     total_ns: f64,
 }
 
-pub(super) fn run(bench: &Bench, tests: &[&Test], pipelines: &[u32]) -> Result<(), Failure> {
+pub(super) fn rows() -> Vec<&'static str> {
+    TESTS.iter().map(|test| test.name).collect()
+}
+
+pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
+    let tests = asked.of_rows(&TESTS, |test| test.name);
     for contender in &bench.contenders {
         println!("{}: {}", contender.name, contender.program.display());
     }
     let servers = start(bench)?;
     println!(
-        "{:<6} {:>3}  {:>10} {:>10} {:>6}  {:>8} {:>8} {:>6}  {:>8} {:>8} {:>6}",
+        "{:<13} {:>3}  {:>10} {:>10} {:>6}  {:>8} {:>8} {:>6}  {:>8} {:>8} {:>6}",
         "test",
         "P",
         "ours/s",
@@ -81,8 +55,8 @@ pub(super) fn run(bench: &Bench, tests: &[&Test], pipelines: &[u32]) -> Result<(
         "peer",
         "ratio"
     );
-    for &pipeline in pipelines {
-        for test in tests {
+    for &pipeline in &bench.pipelines {
+        for test in &tests {
             let samples = measure(bench, &servers, test, pipeline)?;
             print_row(test, pipeline, &samples);
         }
@@ -118,17 +92,18 @@ fn measure(
         _ => 250_000,
     });
     // Processor time is counted in hundredths of a second; fewer requests than this would show nothing.
-    let requests = requests.max(100_000);
+    let requests = requests.max(100_000) / test.cost;
     let mut samples = [Vec::new(), Vec::new()];
     for _ in 0..bench.rounds() {
         for ((contender, server), samples) in bench.contenders.iter().zip(servers).zip(&mut samples)
         {
-            if test.name == "rpop" {
-                load(bench, server, "lpush", 64, requests)?;
+            if let Some(prepare) = test.prepare {
+                prepare(server.address(), requests)?;
             }
             samples.push(sample(bench, contender, server, test, pipeline, requests)?);
-            if ["lpush", "rpop"].contains(&test.name) {
-                server.client().call(&["DEL", "mylist"])?;
+            if let Some(key) = test.key {
+                server.client().call(&["DEL", key])?;
+                std::thread::sleep(SETTLE);
             }
         }
     }
@@ -144,7 +119,7 @@ fn sample(
     requests: u64,
 ) -> Result<Sample, Failure> {
     let start = ProcessorTime::of(server.pid())?;
-    let printed = load(bench, server, test.name, pipeline, requests)?;
+    let printed = load(bench, server, test, pipeline, requests)?;
     let used = ProcessorTime::of(server.pid())?.since(start);
     let requests_per_second = requests_per_second(&printed).ok_or_else(|| {
         format!("{}: valkey-benchmark printed no rate:\n{printed}", contender.name)
@@ -160,7 +135,7 @@ fn sample(
 fn load(
     bench: &Bench,
     server: &Server,
-    test: &str,
+    test: &Test,
     pipeline: u32,
     requests: u64,
 ) -> Result<String, Failure> {
@@ -170,7 +145,11 @@ fn load(
         .arg(&bench.benchmark)
         .args(["-h", "127.0.0.1", "-p", &server.address().port().to_string(), "--csv"])
         .args(["-c", CONNECTIONS, "-d", VALUE_SIZE, "-r", &bench.scaled(KEYS).to_string()])
-        .args(["-n", &requests.to_string(), "-P", &pipeline.to_string(), "-t", test]);
+        .args(["-n", &requests.to_string(), "-P", &pipeline.to_string()]);
+    match test.line {
+        Some(line) => command.args(line.split(' ')),
+        None => command.args(["-t", test.name]),
+    };
     output(&mut command)
 }
 
@@ -186,20 +165,18 @@ fn print_row(test: &Test, pipeline: u32, samples: &[Vec<Sample>; 2]) {
     let [ours_rate, peer_rate] = medians(|sample| sample.requests_per_second);
     let [ours_user, peer_user] = medians(|sample| sample.user_ns);
     let [ours_total, peer_total] = medians(|sample| sample.total_ns);
-    let target = test.target(pipeline);
-    let is_met =
-        target.throughput_min <= ours_rate / peer_rate && ours_user / peer_user <= target.user_max;
-    println!(
-        "{:<6} {pipeline:>3}  {ours_rate:>10.0} {peer_rate:>10.0} {:>6.2}  {ours_user:>8.0} {peer_user:>8.0} {:>6.2}  \
-         {ours_total:>8.0} {peer_total:>8.0} {:>6.2}  {} (≥ {}, user ≤ {})",
+    let [throughput, user] = [ours_rate / peer_rate, ours_user / peer_user];
+    print!(
+        "{:<13} {pipeline:>3}  {ours_rate:>10.0} {peer_rate:>10.0} {throughput:>6.2}  \
+         {ours_user:>8.0} {peer_user:>8.0} {user:>6.2}  \
+         {ours_total:>8.0} {peer_total:>8.0} {:>6.2}",
         test.name,
-        ours_rate / peer_rate,
-        ours_user / peer_user,
         ours_total / peer_total,
-        verdict(is_met),
-        target.throughput_min,
-        target.user_max,
     );
+    match test.target(pipeline) {
+        Some(target) => println!("  {} ({target})", verdict(target.is_met(throughput, user))),
+        None => println!(),
+    }
 }
 
 #[cfg(test)]

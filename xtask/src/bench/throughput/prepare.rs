@@ -1,0 +1,54 @@
+//! The values that tests of throughput find. Measures nothing.
+
+use std::net::SocketAddr;
+
+use crate::Failure;
+use crate::bench::data::{ELEMENTS, entry, member, score, words};
+use crate::bench::load::fill;
+
+/// Fills a key of the server at the address, which so many requests will use.
+pub(super) type Prepare = fn(address: SocketAddr, requests: u64) -> Result<(), Failure>;
+
+/// Elements of what ranges are taken from.
+const RANGE_ELEMENTS: u64 = 10_000;
+
+/// An element for each request, and some for those beyond a whole pipeline.
+pub(super) fn popped_list(address: SocketAddr, requests: u64) -> Result<(), Failure> {
+    const MARGIN: u64 = 10_000;
+    let value = "x".repeat(64);
+    fill(address, 0..requests + MARGIN, |_| words(&["LPUSH", "mylist", &value]))
+}
+
+pub(super) fn list(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    fill(address, 0..RANGE_ELEMENTS, |number| {
+        words(&["RPUSH", "list", &format!("job:{number:09}")])
+    })
+}
+
+pub(super) fn sorted_set(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    fill(address, 0..RANGE_ELEMENTS, add_to_sorted_set)
+}
+
+/// Not less in a quick run: that it is large is what is measured.
+pub(super) fn large_sorted_set(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    fill(address, 0..ELEMENTS, add_to_sorted_set)
+}
+
+pub(super) fn stream(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    fill(address, 0..RANGE_ELEMENTS, entry)
+}
+
+/// In ten degrees by ten at the equator: a circle of 63 km around a point holds a hundred, about.
+pub(super) fn places(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    fill(address, 0..RANGE_ELEMENTS, |number| {
+        let degrees = |number| (score(number) as f64 / 1e5).to_string();
+        let [longitude, latitude] = [degrees(number), degrees(number + RANGE_ELEMENTS)];
+        words(&["GEOADD", "geo", &longitude, &latitude, &member(number)])
+    })
+}
+
+fn add_to_sorted_set(number: u64) -> Vec<String> {
+    // As valkey-benchmark's random numbers are written, so that its requests find these members.
+    let member = format!("member:{number:012}");
+    words(&["ZADD", "zset", &score(number).to_string(), &member])
+}
