@@ -311,6 +311,24 @@ impl Keyspace {
         let _ = self.garbage.send(garbage);
     }
 
+    /// Has whole databases freed, elsewhere if that takes long.
+    pub(crate) fn discard_tables(&self, tables: Vec<Table>) {
+        let records: usize = tables.iter().map(Table::len).sum();
+        let cost_of = |table: &Table| {
+            let mut cost = 0;
+            let mut cursor = Some(0);
+            while let Some(at) = cursor {
+                cursor = table.scan(at, usize::MAX, |it| cost += 1 + it.value().drop_cost());
+            }
+            cost
+        };
+        let is_little =
+            records <= DROP_COST_MAX && tables.iter().map(cost_of).sum::<usize>() <= DROP_COST_MAX;
+        if !is_little {
+            self.discard(Garbage::Tables(tables));
+        }
+    }
+
     /// Has a record freed, elsewhere if that takes long.
     pub(crate) fn discard_record(&self, record: Record) {
         if DROP_COST_MAX < record.as_ref().value().drop_cost() {

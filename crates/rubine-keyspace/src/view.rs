@@ -7,7 +7,7 @@ use rubine_structures::value::Value;
 
 use crate::access::Access;
 use crate::key::{Key, SHARD_COUNT, ScanCursor};
-use crate::keyspace::{Garbage, Locked, ShardSet};
+use crate::keyspace::{Locked, ShardSet};
 use crate::shard::Shard;
 use crate::snapshot::Snapshot;
 
@@ -467,7 +467,7 @@ impl<'a, 'k> View<'a, 'k> {
             }
         }
         let removed = tables.iter().map(Table::len).sum::<usize>() as u64;
-        self.locked.keyspace.discard(Garbage::Tables(tables));
+        self.locked.keyspace.discard_tables(tables);
         self.changes.dirty += removed;
         removed
     }

@@ -63,9 +63,11 @@ impl Options {
                 parsed.destination = Some(options.index());
                 options.skip(1);
             } else if has_value && options.keyword("BY") {
-                // What is the same for all elements has nothing to say about their order.
+                // What is the same for all elements has nothing to say about their order, nor does what comes after it.
                 let pattern = Pattern::parse(options.required()?);
-                parsed.by = pattern.map_or(By::Nothing, By::Pattern);
+                if !matches!(parsed.by, By::Nothing) {
+                    parsed.by = pattern.map_or(By::Nothing, By::Pattern);
+                }
             } else if has_value && options.keyword("GET") {
                 parsed.gets.push(Subject::parse(options.required()?));
             } else {
