@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::Offset;
 use crate::journal::Journal;
-use crate::log::{Hold, ReaderEntry, Slice};
+use crate::log::{ReaderEntry, Slice};
 use crate::sync::{Thread, park_timeout, this};
 
 /// Reads the log at its own pace. Dropping it closes it.
@@ -55,10 +55,6 @@ impl Reader {
 
     pub fn lag_bytes(&self) -> u64 {
         self.journal.end().saturating_sub(self.position)
-    }
-
-    pub fn set_hold(&mut self, hold: Hold) {
-        self.with_entry(|entry| entry.hold = hold);
     }
 
     /// Reads up to `bytes_max` bytes into `out` and says how many they were.
@@ -117,11 +113,6 @@ impl Reader {
         if self.arm(self.position + 1, &waker) {
             park_timeout(timeout);
         }
-    }
-
-    fn with_entry(&self, change: impl FnOnce(&mut ReaderEntry)) {
-        let mut log = self.journal.lock();
-        change(find_entry(&mut log.kept.readers, self.id));
     }
 }
 

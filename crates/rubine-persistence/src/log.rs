@@ -129,11 +129,6 @@ impl<R: Read> LogReader<R> {
         self.second
     }
 
-    /// The source, from which more than was handed out may have been read.
-    pub fn into_source(self) -> R {
-        self.source
-    }
-
     /// The next unit, or `None` at the end. After an error nothing more can be read.
     pub fn next_unit(&mut self) -> Result<Option<Unit<'_>>, LogError> {
         self.args.clear();

@@ -86,7 +86,8 @@ fn entries_read_after(stream: &Stream, group: &Group, ids: &[StreamId]) -> Optio
     for &id in ids {
         let is_counted = stream.first_id() <= last_id && !stream.may_have_gap_from(last_id);
         entries_read = match entries_read {
-            Some(count) if is_counted => Some(count + 1),
+            // A restored group may claim any number.
+            Some(count) if is_counted => Some(count.wrapping_add(1)),
             before if stream.entries_added() == 0 => before,
             _ => stream.entries_until(id),
         };

@@ -255,10 +255,13 @@ fn delay(shared: &Shared, keys: usize) {
 fn note_remark(shared: &Shared, key: &[u8], value: &[u8]) {
     let value = String::from_utf8_lossy(value);
     match key {
-        b"redis-ver" | b"valkey-ver" => tracing::info!("Loading RDB produced by version {value}"),
-        b"rubine-ver" => tracing::info!("Loading RDB produced by Rubine {value}"),
+        b"redis-ver" | b"valkey-ver" => {
+            tracing::info!("Loading RDB produced by version {}", value.escape_debug());
+        }
+        b"rubine-ver" => tracing::info!("Loading RDB produced by Rubine {}", value.escape_debug()),
         b"ctime" => {
-            let age = shared.now / 1000 - value.parse().unwrap_or(shared.now / 1000);
+            let now = shared.now / 1000;
+            let age = now.saturating_sub(value.parse().unwrap_or(now));
             tracing::info!("RDB age {} seconds", age.max(0));
         }
         b"used-mem" => {

@@ -97,15 +97,6 @@ impl Group {
         self.names.iter().map(|(_, id)| (*id, self.consumer(*id)))
     }
 
-    /// The consumers by name, from the first behind `name` on.
-    pub fn consumers_behind(
-        &self,
-        name: Option<&[u8]>,
-    ) -> impl Iterator<Item = (ConsumerId, &Consumer)> {
-        let start = name.map_or(Bound::Unbounded, Bound::Excluded);
-        self.names.iter_from(start).map(|(_, id)| (*id, self.consumer(*id)))
-    }
-
     pub fn find_consumer(&self, name: &[u8]) -> Option<ConsumerId> {
         self.names.get(name).copied()
     }
