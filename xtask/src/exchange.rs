@@ -131,7 +131,8 @@ fn there_and_back(ours: &Server, peer: &Server, what: &str) -> Result<Option<Str
     Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {after:?} came back")))
 }
 
-/// An append-only file of the peer's in our server, which goes on with it, and back. A base, and an increment behind it.
+/// An append-only file of the peer's in our server, which rewrites it, and back; then one of ours in the peer. Each has a
+/// base, and an increment behind it. Servers do not agree on digests, so each is asked for its own.
 fn exchange_log(
     ours: &Path,
     peer: &Path,
@@ -146,18 +147,27 @@ fn exchange_log(
         server.set_directive("aof-timestamp-enabled", "yes");
     }
     peer.restart()?;
+    let name = identity(&mut peer.client())?;
     fill(&mut peer.client())?;
-    go_on_with_log(&peer, 1)?;
+    rewrite_log(&peer)?;
+    write_behind_base(&peer, 1)?;
     let mut before = vec![state(&mut peer.client())?];
     peer.kill();
     take_log(&peer, &mut ours)?;
-    let mut found = vec![state(&mut ours.client())?];
-    go_on_with_log(&ours, 2)?;
+    rewrite_log(&ours)?;
+    ours.kill();
+    take_log(&ours, &mut peer)?;
+    let mut found = vec![state(&mut peer.client())?];
+    peer.kill();
+    ours.restart()?;
+    write_behind_base(&ours, 2)?;
     before.push(state(&mut ours.client())?);
     ours.kill();
     take_log(&ours, &mut peer)?;
-    found.push(state(&mut peer.client())?);
-    let name = identity(&mut peer.client())?;
+    rewrite_log(&peer)?;
+    peer.kill();
+    take_log(&peer, &mut ours)?;
+    found.push(state(&mut ours.client())?);
     let what = format!("append-only file, preamble {preamble}");
     if before == found {
         println!("exchange: {name}, {what}: {} keys there and back", before[0].1);
@@ -166,8 +176,7 @@ fn exchange_log(
     Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {found:?} came back")))
 }
 
-/// Rewrites the log and writes something behind the base.
-fn go_on_with_log(server: &Server, round: u32) -> Result<(), Failure> {
+fn rewrite_log(server: &Server) -> Result<(), Failure> {
     const POLLS_MAX: u32 = 2000;
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
     let mut client = server.client();
@@ -186,6 +195,12 @@ fn go_on_with_log(server: &Server, round: u32) -> Result<(), Failure> {
             return Err("a rewrite does not end".into());
         }
     }
+    Ok(())
+}
+
+/// Writes something behind the base.
+fn write_behind_base(server: &Server, round: u32) -> Result<(), Failure> {
+    let mut client = server.client();
     let key = format!("round:{round}");
     for command in [
         vec!["RPUSH", "list", &key],

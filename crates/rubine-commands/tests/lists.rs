@@ -228,6 +228,10 @@ impl Lists {
         let count_text = count.to_string();
         let args = ["LMOVEM", KEYS[from], KEYS[to], end(pops_head), end(pushes_head), "COUNT"];
         let reply = self.call(&[&args[..], &[&*count_text, order]].concat());
+        if self.model[from].is_empty() {
+            assert!(matches!(reply, Value::NilArray), "{reply:?} to {}", self.last);
+            return;
+        }
         let taken = count.min(self.model[from].len());
         let source = &mut self.model[from];
         let mut moved: Vec<_> = if pops_head {

@@ -139,6 +139,8 @@ pub(crate) struct ClientInfo {
     pub(crate) commands: AtomicU64,
     /// It was killed; its worker may not know yet.
     pub(crate) is_killed: AtomicBool,
+    /// Its connection is closed.
+    pub(crate) is_closed: AtomicBool,
     /// What it waits for.
     pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
 }
@@ -202,6 +204,7 @@ impl ClientInfo {
             net_output: AtomicU64::new(0),
             commands: AtomicU64::new(0),
             is_killed: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             waiter: Mutex::new(None),
         }
     }

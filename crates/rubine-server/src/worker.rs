@@ -506,6 +506,7 @@ impl Worker {
         self.core.unsubscribe_all(&mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
+        client.info.is_closed.store(true, Ordering::Release);
         self.core.server.clients.remove(client.id);
         self.slot_of.remove(&client.id);
         self.free_slots.push(slot);

@@ -2,7 +2,9 @@
 //! afresh, so that it sees itself as it is.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rubine_commands::{CommandError, CommandResult, Flags};
 
@@ -112,6 +114,7 @@ fn kill(session: &mut Session<'_>) -> CommandResult {
     };
     publish_self(session);
     let server = session.core.server;
+    let mut of_others = Vec::new();
     let mut killed = 0;
     for info in server.clients.list() {
         if !filter.lets_through(&info, asker) {
@@ -124,7 +127,13 @@ fn kill(session: &mut Session<'_>) -> CommandResult {
             session.client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
         } else {
             server.kill(&info);
+            if info.worker != session.core.index {
+                of_others.push(info);
+            }
         }
+    }
+    if session.locked.is_none() {
+        wait_for_end(&of_others);
     }
     match (is_old_form, killed) {
         (true, 0) => return Err(CommandError::text("ERR No such client")),
@@ -132,6 +141,20 @@ fn kill(session: &mut Session<'_>) -> CommandResult {
         (false, killed) => session.reply.integer(killed),
     }
     Ok(())
+}
+
+/// Whoever has the reply shall find the connections closed, as with Redis: waits for their workers, though not for long,
+/// since one of them may be waiting for this one.
+fn wait_for_end(killed: &[Arc<ClientInfo>]) {
+    const STEP: Duration = Duration::from_micros(50);
+    const STEPS_MAX: usize = 100;
+    let mut steps = 0;
+    for info in killed {
+        while !info.is_closed.load(Ordering::Acquire) && steps < STEPS_MAX {
+            std::thread::sleep(STEP);
+            steps += 1;
+        }
+    }
 }
 
 fn asker(session: &Session<'_>) -> Asker {
