@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         failures.extend(exchange(&program, &valkey, "80", fill)?);
         failures.extend(load_old(&program, &valkey)?);
         for preamble in ["yes", "no"] {
-            failures.extend(exchange_log(&program, &valkey, "auto", preamble)?);
+            failures.extend(exchange_log(&program, &valkey, "auto", preamble, fill)?);
         }
     } else {
         println!("exchange: without Valkey, which cannot be had here");
@@ -52,7 +52,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         failures.extend(exchange(&program, &redis, "10", fill)?);
         failures.extend(exchange(&program, &redis, "9", fill)?);
         for preamble in ["yes", "no"] {
-            failures.extend(exchange_log(&program, &redis, "10", preamble)?);
+            failures.extend(exchange_log(
+                &program,
+                &redis,
+                "10",
+                preamble,
+                fill_with_plain_scores,
+            )?);
         }
     } else {
         println!("exchange: without Redis, which is not installed");
@@ -131,13 +137,13 @@ fn there_and_back(ours: &Server, peer: &Server, what: &str) -> Result<Option<Str
     Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {after:?} came back")))
 }
 
-/// An append-only file of the peer's in our server, which rewrites it, and back; then one of ours in the peer. Each has a
-/// base, and an increment behind it. Servers do not agree on digests, so each is asked for its own.
+/// An append-only file of the peer's in our server, which goes on with it, and back. A base, and an increment behind it.
 fn exchange_log(
     ours: &Path,
     peer: &Path,
     version: &str,
     preamble: &str,
+    fill: fn(&mut Client) -> Result<(), Failure>,
 ) -> Result<Option<String>, Failure> {
     let (mut ours, mut peer) = start_both(ours, peer, version)?;
     for server in [&mut ours, &mut peer] {
@@ -147,27 +153,18 @@ fn exchange_log(
         server.set_directive("aof-timestamp-enabled", "yes");
     }
     peer.restart()?;
-    let name = identity(&mut peer.client())?;
     fill(&mut peer.client())?;
-    rewrite_log(&peer)?;
-    write_behind_base(&peer, 1)?;
+    go_on_with_log(&peer, 1)?;
     let mut before = vec![state(&mut peer.client())?];
     peer.kill();
     take_log(&peer, &mut ours)?;
-    rewrite_log(&ours)?;
-    ours.kill();
-    take_log(&ours, &mut peer)?;
-    let mut found = vec![state(&mut peer.client())?];
-    peer.kill();
-    ours.restart()?;
-    write_behind_base(&ours, 2)?;
+    let mut found = vec![state(&mut ours.client())?];
+    go_on_with_log(&ours, 2)?;
     before.push(state(&mut ours.client())?);
     ours.kill();
     take_log(&ours, &mut peer)?;
-    rewrite_log(&peer)?;
-    peer.kill();
-    take_log(&peer, &mut ours)?;
-    found.push(state(&mut ours.client())?);
+    found.push(state(&mut peer.client())?);
+    let name = identity(&mut peer.client())?;
     let what = format!("append-only file, preamble {preamble}");
     if before == found {
         println!("exchange: {name}, {what}: {} keys there and back", before[0].1);
@@ -176,7 +173,8 @@ fn exchange_log(
     Ok(Some(format!("exchange: {name}, {what}: {before:?} went there, {found:?} came back")))
 }
 
-fn rewrite_log(server: &Server) -> Result<(), Failure> {
+/// Rewrites the log and writes something behind the base.
+fn go_on_with_log(server: &Server, round: u32) -> Result<(), Failure> {
     const POLLS_MAX: u32 = 2000;
     const POLL: std::time::Duration = std::time::Duration::from_millis(10);
     let mut client = server.client();
@@ -195,12 +193,6 @@ fn rewrite_log(server: &Server) -> Result<(), Failure> {
             return Err("a rewrite does not end".into());
         }
     }
-    Ok(())
-}
-
-/// Writes something behind the base.
-fn write_behind_base(server: &Server, round: u32) -> Result<(), Failure> {
-    let mut client = server.client();
     let key = format!("round:{round}");
     for command in [
         vec!["RPUSH", "list", &key],
@@ -265,6 +257,15 @@ fn expect_ok(client: &mut Client, command: &[&str]) -> Result<(), Failure> {
 
 /// Every type in every encoding.
 fn fill(client: &mut Client) -> Result<(), Failure> {
+    fill_with_scores(client, 0.1, 1.1)
+}
+
+/// As [`fill`], with scores that Redis 7.0 writes into its digest with the same digits as later servers do.
+fn fill_with_plain_scores(client: &mut Client) -> Result<(), Failure> {
+    fill_with_scores(client, 0.5, 1.0)
+}
+
+fn fill_with_scores(client: &mut Client, score: f64, step: f64) -> Result<(), Failure> {
     let numbered = |prefix: &str, count: usize| -> Vec<String> {
         (0..count).map(|index| format!("{prefix}{index}")).collect()
     };
@@ -282,8 +283,9 @@ fn fill(client: &mut Client) -> Result<(), Failure> {
     call_with(client, &["SADD", "integers"], &numbered("", 2000))?;
     call_with(client, &["SADD", "set", "a", "b", "3"], &[])?;
     call_with(client, &["SADD", "members"], &numbered("member:", 1000))?;
-    call_with(client, &["ZADD", "zset", "1", "a", "0.1", "b", "-inf", "c", "inf", "d"], &[])?;
-    let scored = (0..600).flat_map(|it| [format!("{}", f64::from(it) * 1.1), format!("m{it}")]);
+    let score = score.to_string();
+    call_with(client, &["ZADD", "zset", "1", "a", &score, "b", "-inf", "c", "inf", "d"], &[])?;
+    let scored = (0..600).flat_map(|it| [format!("{}", f64::from(it) * step), format!("m{it}")]);
     call_with(client, &["ZADD", "skiplist"], &scored.collect::<Vec<_>>())?;
     call_with(client, &["HSET", "hash", "f", "v", "1", "2"], &[])?;
     let fields = (0..800).flat_map(|it| [format!("f{it}"), format!("{}", it * it)]);
