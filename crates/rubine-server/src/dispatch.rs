@@ -145,6 +145,11 @@ impl Core {
         self.ticks = ticks::now();
     }
 
+    /// When the last command ended, in ticks.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+
     /// Does with a request what is due: runs it, queues it, refuses it or puts it off.
     pub(crate) fn execute(
         &mut self,

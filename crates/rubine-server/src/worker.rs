@@ -1,8 +1,8 @@
 //! A worker: one thread, one event loop, the clients that were given to it for life.
 //!
 //! A turn has phases, because what is left of the cost of a request is waiting for memory: read from sockets, parse a
-//! batch of requests, fetch what their keys and members lead to (`batch.rs`), run the commands in order, and write to a
-//! connection as soon as its requests are done.
+//! batch of requests, fetch what their keys and members lead to (`batch.rs`), run the commands in order, and write to the
+//! connections once their requests are done.
 
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
@@ -46,6 +46,8 @@ const WRITE_SLICES_MAX: usize = 64;
 const STREAM_BYTES: usize = 64 * 1024;
 /// Bytes that one client may be sent in one turn before the others have theirs.
 const TURN_OUTPUT_BYTES_MAX: usize = 128 * 1024;
+/// Replies are held back this long at most, so that those to several clients leave together.
+const REPLIES_HELD_MAX_US: f64 = 250.0;
 /// How soon a worker looks again whether the append-only file has caught up.
 const THROTTLE_MS: i64 = 10;
 /// How long a worker sleeps at most.
@@ -64,6 +66,11 @@ pub(crate) struct Worker {
     /// Clients that have something to do without a new event.
     scheduled: Vec<usize>,
     batch: Batch,
+    /// Clients of the group that is served whose requests are done and whose replies are held back.
+    answered: Vec<usize>,
+    /// Since when replies are held back, in ticks, and for how long they may be.
+    held_since: u64,
+    held_ticks_max: u64,
     spare_buffers: Vec<Vec<u8>>,
     messages: Vec<Message>,
     cron: Cron,
@@ -87,6 +94,9 @@ impl Worker {
             slot_of: HashMap::default(),
             scheduled: Vec::new(),
             batch: Batch::default(),
+            answered: Vec::new(),
+            held_since: ticks::now(),
+            held_ticks_max: (REPLIES_HELD_MAX_US * ticks::per_microsecond()) as u64,
             spare_buffers: Vec::new(),
             messages: Vec::new(),
             cron,
@@ -368,6 +378,7 @@ impl Worker {
             // What was read now may have been sent after another worker's CONFIG SET was answered.
             self.refresh_settings();
             self.core.start_clock();
+            self.held_since = self.core.ticks();
             while self.parse_batch(group) {
                 let keyspace = &self.core.server.keyspace;
                 self.batch.prefetch_buckets(keyspace, &self.clients);
@@ -451,15 +462,15 @@ impl Worker {
             }
             client.output = output;
             client.query = query;
-            // Whoever has sent all that it was going to send gets its replies now, and can go on while others are
-            // served.
-            let is_done = client.query_start == client.query.len();
-            if is_done {
+            if client.query_start == client.query.len() {
                 // Whoever has a reply shall find in CLIENT LIST and INFO what it was about.
                 client.publish();
-                if !send(&mut self.core, client) {
-                    client.flags |= ClientFlags::CLOSE_NOW;
-                }
+                self.answered.push(slot);
+            }
+            if self.held_ticks_max <= self.core.ticks().wrapping_sub(self.held_since) {
+                send_held(&mut self.core, &mut self.clients, &mut self.answered);
+                self.core.start_clock();
+                self.held_since = self.core.ticks();
             }
         }
         drop(requests);
@@ -467,8 +478,10 @@ impl Worker {
         args.shrink_to(ARGS_KEPT_MAX);
     }
 
-    /// Sends what was written, and decides what becomes of each client.
+    /// Sends what was written, and decides what becomes of each client. A reader that is woken up for every reply costs
+    /// more than the commands, so replies leave here, one after the other, unless the group took long.
     fn finish_group(&mut self, group: &[usize]) {
+        self.answered.clear();
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
             compact(client, &mut self.spare_buffers);
@@ -638,6 +651,17 @@ fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
     if 0 < client.query_start {
         client.query.drain(..client.query_start);
         client.query_start = 0;
+    }
+}
+
+/// Sends the replies of clients whose requests are done, which can go on while others are served.
+#[cold]
+fn send_held(core: &mut Core, clients: &mut [Option<Box<Client>>], answered: &mut Vec<usize>) {
+    for slot in answered.drain(..) {
+        let Some(client) = &mut clients[slot] else { continue };
+        if !send(core, client) {
+            client.flags |= ClientFlags::CLOSE_NOW;
+        }
     }
 }
 
