@@ -28,7 +28,7 @@ use crate::sys::ticks;
 /// Clients whose requests are handled together.
 const GROUP_CLIENTS_MAX: usize = 16;
 /// Requests that are parsed before the first of them runs.
-const BATCH_REQUESTS_MAX: usize = 64;
+const BATCH_REQUESTS_MAX: usize = 32;
 /// Room for so many arguments is kept from batch to batch; a request may have far more.
 const ARGS_KEPT_MAX: usize = 1 << 14;
 /// Requests of one client in one turn; the rest has to wait for the others.

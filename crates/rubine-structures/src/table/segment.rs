@@ -181,19 +181,20 @@ fn home(position: u64, buckets: usize) -> usize {
 /// Compares keys. Most are short, and equal when it comes to this: two loads a side do it then.
 #[inline]
 fn equal(one: &[u8], other: &[u8]) -> bool {
-    const WORD: usize = size_of::<u64>();
+    /// The first and the last bytes, which overlap, of a key that is no longer than both.
+    fn ends<const N: usize>(key: &[u8]) -> Option<(&[u8; N], &[u8; N])> {
+        if key.len() <= 2 * N { Some((key.first_chunk()?, key.last_chunk()?)) } else { None }
+    }
     if one.len() != other.len() {
         return false;
     }
-    let words = |key: &[u8]| {
-        let first = u64::from_ne_bytes(*key.first_chunk::<WORD>()?);
-        let last = u64::from_ne_bytes(*key.last_chunk::<WORD>()?);
-        Some((first, last))
-    };
-    match (words(one), words(other)) {
-        (Some(some), Some(others)) if one.len() <= 2 * WORD => some == others,
-        _ => one == other,
+    if let (Some(some), Some(others)) = (ends::<8>(one), ends::<8>(other)) {
+        return some == others;
     }
+    if let (Some(some), Some(others)) = (ends::<16>(one), ends::<16>(other)) {
+        return some == others;
+    }
+    one == other
 }
 
 /// One occupied slot.
