@@ -29,8 +29,8 @@ pub(super) const LEN_MAX: usize = len_max(SLOTS_MAX);
 
 /// How many records `slots` may hold before searches get long.
 const fn len_max(slots: usize) -> usize {
-    // One bucket is filled to the last slot; larger segments to 91 %.
-    if slots <= BUCKET_SLOTS { slots } else { slots * 91 / 100 }
+    // One bucket is filled to the last slot; larger segments to 93 %.
+    if slots <= BUCKET_SLOTS { slots } else { slots * 93 / 100 }
 }
 
 const POINTER_BITS: u32 = 48;
