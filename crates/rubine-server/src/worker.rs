@@ -478,10 +478,10 @@ impl Worker {
         args.shrink_to(ARGS_KEPT_MAX);
     }
 
-    /// Sends what was written, and decides what becomes of each client. A reader that is woken up for every reply costs
-    /// more than the commands, so replies leave here, one after the other, unless the group took long.
+    /// Sends what was written, and decides what becomes of each client. Readers that are woken up one by one, between the
+    /// commands of others, cost more than the commands; so replies leave here, unless the group takes long.
     fn finish_group(&mut self, group: &[usize]) {
-        self.answered.clear();
+        send_held(&mut self.core, &mut self.clients, &mut self.answered);
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
             compact(client, &mut self.spare_buffers);
@@ -654,8 +654,7 @@ fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// Sends the replies of clients whose requests are done, which can go on while others are served.
-#[cold]
+/// Sends the replies of clients whose requests are done. What a socket takes at once exceeds no limit.
 fn send_held(core: &mut Core, clients: &mut [Option<Box<Client>>], answered: &mut Vec<usize>) {
     for slot in answered.drain(..) {
         let Some(client) = &mut clients[slot] else { continue };
