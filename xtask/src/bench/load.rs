@@ -4,11 +4,15 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
+use std::process::Command;
 use std::time::Duration;
 
+use rubine_testing::server::Server;
 use rubine_testing::value::encode_request;
 
+use super::{Bench, CLIENT_CORE};
 use crate::Failure;
+use crate::process::output;
 
 /// Requests sent before their replies are read. Their replies fit into socket buffers, so neither side waits for ever.
 const BATCH: u64 = 1_000;
@@ -58,6 +62,34 @@ pub(crate) fn fill(
     Ok(())
 }
 
+/// Requests per second that fifty clients of valkey-benchmark on their own core reach, with values of 64 bytes and as many
+/// random keys as a run has. `words` are those of the request, or `-t` and a test of its own.
+pub(crate) fn rate(
+    bench: &Bench,
+    server: &Server,
+    requests: u64,
+    pipeline: u32,
+    words: &[&str],
+) -> Result<f64, Failure> {
+    const RANDOM_KEYS: u64 = 1_000_000;
+    let mut command = Command::new("taskset");
+    command
+        .args(["--cpu-list", CLIENT_CORE])
+        .arg(&bench.benchmark)
+        .args(["-h", "127.0.0.1", "-p", &server.address().port().to_string(), "--csv"])
+        .args(["-c", "50", "-d", "64", "-r", &bench.scaled(RANDOM_KEYS).to_string()])
+        .args(["-n", &requests.to_string(), "-P", &pipeline.to_string()])
+        .args(words);
+    let printed = output(&mut command)?;
+    requests_per_second(&printed)
+        .ok_or_else(|| format!("valkey-benchmark printed no rate:\n{printed}").into())
+}
+
+/// The second column of the last line, behind the test's quoted name.
+fn requests_per_second(printed: &str) -> Option<f64> {
+    printed.lines().last()?.split("\",\"").nth(1)?.parse().ok()
+}
+
 /// Processor time that a process has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ProcessorTime {
@@ -104,7 +136,14 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 mod tests {
     use std::time::Duration;
 
-    use super::{ProcessorTime, median};
+    use super::{ProcessorTime, median, requests_per_second};
+
+    #[test]
+    fn the_rate_stands_behind_the_name() {
+        let printed =
+            "\"test\",\"rps\",\"avg_latency_ms\"\n\"MSET (10 keys)\",\"123456.79\",\"0.1\"\n";
+        assert_eq!(requests_per_second(printed), Some(123_456.79));
+    }
 
     #[test]
     fn processor_time() {

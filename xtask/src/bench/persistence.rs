@@ -1,217 +1,43 @@
-//! Saving and loading: how long a save in the background takes under a load of writes, how long others wait meanwhile, how
-//! much memory it takes, and how long the same file takes to load. Both servers have both cores here, as they would.
+//! What persistence costs and how fast it is: saving and loading, the append-only file, and the tools that check files.
+//! Both servers have both cores here, as they would.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+mod logging;
+mod saving;
+mod tools;
 
-use rubine_testing::client::Client;
 use rubine_testing::server::{Server, ServerOptions};
 
 use super::asked::Asked;
-use super::latency::probe_during;
-use super::load::fill;
-use super::{Bench, Contender, verdict};
+use super::{Bench, Contender};
 use crate::Failure;
-use crate::clock::Stopwatch;
 
 const CORES: &str = "0-1";
-const SAVE_RATIO_MAX: f64 = 1.0;
-const LOAD_RATIO_MAX: f64 = 0.6;
-const EXTRA_P99_MAX: Duration = Duration::from_millis(1);
-const WAIT_MAX: Duration = Duration::from_millis(10);
-/// What a save may take beyond what was overwritten meanwhile, as a part of the data set.
-const EXTRA_MEMORY_MAX: f64 = 0.1;
 
-/// Clients that write while a save goes on.
-const WRITERS: &str = "50";
-/// How long others are watched without a save, to know what they wait anyway.
-const QUIET: Duration = Duration::from_secs(3);
-
-/// What was measured of one server.
-struct Outcome {
-    save: Duration,
-    quiet_p99: Duration,
-    p99: Duration,
-    max: Duration,
-    /// Resident memory before the save, and the most that it was.
-    before: u64,
-    peak: u64,
-    /// Bytes that were written by clients while the save went on, about.
-    overwritten: u64,
-    load: Duration,
+struct Row {
+    name: &'static str,
+    run: fn(&Bench) -> Result<(), Failure>,
 }
 
-/// Both are measured of one data set, so they are one row.
+const ROWS: [Row; 5] = [
+    Row { name: "save and load", run: |bench| saving::run(bench, &saving::STRINGS) },
+    Row { name: "save and load all types", run: |bench| saving::run(bench, &saving::ALL_TYPES) },
+    Row { name: "fsync always", run: logging::always },
+    Row { name: "fsync everysec", run: logging::every_second },
+    Row { name: "check tools", run: tools::run },
+];
+
 pub(super) fn rows() -> Vec<&'static str> {
-    vec!["save and load"]
+    ROWS.iter().map(|row| row.name).collect()
 }
 
-pub(super) fn run(bench: &Bench, _: &Asked<'_>) -> Result<(), Failure> {
-    let keys = bench.scaled(bench.keys);
-    println!("persistence: {keys} strings of 64 bytes, {WRITERS} clients that write");
-    let mut outcomes = Vec::new();
-    for contender in &bench.contenders {
-        let outcome = measure(bench, contender, keys)?;
-        print_outcome(contender, &outcome);
-        outcomes.push(outcome);
-    }
-    let [ours, peer] = &outcomes[..] else { return Ok(()) };
-    let ratio = |ours: Duration, peer: Duration| ours.as_secs_f64() / peer.as_secs_f64();
-    let (save, load) = (ratio(ours.save, peer.save), ratio(ours.load, peer.load));
-    println!(
-        "save: {save:.2} of the peer's time   {} (≤ {SAVE_RATIO_MAX})",
-        verdict(save <= SAVE_RATIO_MAX)
-    );
-    println!(
-        "load: {load:.2} of the peer's time   {} (≤ {LOAD_RATIO_MAX})",
-        verdict(load <= LOAD_RATIO_MAX)
-    );
-    let extra = ours.p99.saturating_sub(ours.quiet_p99);
-    println!(
-        "p99: {:.2} ms more than without   {}",
-        millis(extra),
-        verdict(extra <= EXTRA_P99_MAX)
-    );
-    println!("max: {:.2} ms   {}", millis(ours.max), verdict(ours.max <= WAIT_MAX));
-    let grown = ours.peak.saturating_sub(ours.before);
-    let allowed = ours.overwritten as f64 + ours.before as f64 * EXTRA_MEMORY_MAX;
-    println!(
-        "memory: {:.0} MB more, of which {:.0} MB may be what was overwritten   {}",
-        megabytes(grown),
-        megabytes(ours.overwritten),
-        verdict(grown as f64 <= allowed)
-    );
-    Ok(())
+pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
+    asked.of_rows(&ROWS, |row| row.name).into_iter().try_for_each(|row| (row.run)(bench))
 }
 
-fn measure(bench: &Bench, contender: &Contender, keys: u64) -> Result<Outcome, Failure> {
-    let directive = if contender.own_directives { "workers" } else { "io-threads" };
-    let mut server = ServerOptions::new(&contender.program)
-        .with(directive, "2")
-        .behind(&["taskset", "--cpu-list", CORES])
-        .start()?;
-    let value = "x".repeat(64);
-    fill(server.address(), 0..keys, |number| {
-        vec!["SET".to_owned(), format!("key:{number:012}"), value.clone()]
-    })?;
-    server.client().call(&["SET", "probe", "value"])?;
-    let mut load = writers(&bench.benchmark, &server, keys)?;
-    let quiet = probe_during(server.address(), &["GET", "probe"], || {
-        std::thread::sleep(QUIET);
-        Ok(())
-    })?;
-    let (pid, mut client) = (server.pid(), server.client());
-    let before = resident_bytes(pid)?;
-    let commands_before = info(&mut client, "total_commands_processed")?;
-    let mut peak = before;
-    let mut save = Duration::ZERO;
-    let waits = probe_during(server.address(), &["GET", "probe"], || {
-        let stopwatch = Stopwatch::start();
-        client.run("BGSAVE")?;
-        loop {
-            std::thread::sleep(Duration::from_millis(20));
-            peak = peak.max(resident_of_family(pid)?);
-            if info(&mut client, "rdb_bgsave_in_progress")? == 0 {
-                break;
-            }
-        }
-        save = stopwatch.elapsed();
-        Ok(())
-    })?;
-    let commands = info(&mut client, "total_commands_processed")? - commands_before;
-    // Ends with the load, which has no end of its own.
-    let _ = load.kill();
-    let _ = load.wait();
-    // A file of data at rest, so that both load the same number of keys.
-    let saved = client.run("SAVE")?;
-    if saved != "OK" {
-        return Err(format!("SAVE: {saved}").into());
-    }
-    let file = server.directory().join("dump.rdb");
-    let load = time_load(&mut server, &file)?;
-    let (p99, max) = quantiles(waits);
-    let (quiet_p99, _) = quantiles(quiet);
-    let overwritten = commands * (64 + 16 + 16);
-    Ok(Outcome { save, quiet_p99, p99, max, before, peak, overwritten, load })
-}
-
-/// Clients that overwrite random keys until they are killed.
-fn writers(benchmark: &Path, server: &Server, keys: u64) -> Result<std::process::Child, Failure> {
-    let child = Command::new(benchmark)
-        .args(["-p", &server.address().port().to_string(), "-c", WRITERS, "-n", "1000000000"])
-        .args(["-r", &keys.to_string(), "-d", "64", "-q", "SET", "key:__rand_int__", "value"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()?;
-    Ok(child)
-}
-
-/// From the start of the program until it answers with data.
-fn time_load(server: &mut Server, file: &PathBuf) -> Result<Duration, Failure> {
-    server.kill();
-    // The file is read once before, so that neither server pays for a cold disk.
-    drop(fs::read(file)?);
-    let stopwatch = Stopwatch::start();
-    server.restart()?;
-    Ok(stopwatch.elapsed())
-}
-
-fn info(client: &mut Client, field: &str) -> Result<u64, Failure> {
-    let text = client.call(&["INFO"])?.as_text().ok_or("INFO is text")?;
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    Ok(value.ok_or_else(|| format!("INFO has no {field}"))?.trim().parse()?)
-}
-
-fn resident_bytes(pid: u32) -> Result<u64, Failure> {
-    let status = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    // Shared pages count by halves where a forked process shares them, so the sum of a family is what it takes.
-    let line = status.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kilobytes = line.and_then(|it| it.trim().split(' ').next()?.parse::<u64>().ok());
-    Ok(kilobytes.ok_or("no Pss in smaps_rollup")? * 1024)
-}
-
-/// The memory of a process and of those that it has forked.
-fn resident_of_family(pid: u32) -> Result<u64, Failure> {
-    let mut sum = resident_bytes(pid)?;
-    let children =
-        fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    for child in children.split_whitespace() {
-        // It may have ended meanwhile.
-        sum += child.parse().ok().and_then(|it| resident_bytes(it).ok()).unwrap_or(0);
-    }
-    Ok(sum)
-}
-
-fn quantiles(mut waits: Vec<Duration>) -> (Duration, Duration) {
-    waits.sort();
-    let last = waits.len().saturating_sub(1);
-    let at = |index: usize| waits.get(index).copied().unwrap_or_default();
-    (at(last * 99 / 100), at(last))
-}
-
-fn print_outcome(contender: &Contender, outcome: &Outcome) {
-    let Outcome { save, quiet_p99, p99, max, before, peak, overwritten, load } = outcome;
-    println!(
-        "{:<5} save {:.2} s, load {:.2} s; a GET waits p99 {:.2} ms (without a save {:.2}), max {:.2}; \
-         memory {:.0} MB, at most {:.0}; {:.0} MB overwritten",
-        contender.name,
-        save.as_secs_f64(),
-        load.as_secs_f64(),
-        millis(*p99),
-        millis(*quiet_p99),
-        millis(*max),
-        megabytes(*before),
-        megabytes(*peak),
-        megabytes(*overwritten),
-    );
-}
-
-fn millis(span: Duration) -> f64 {
-    span.as_secs_f64() * 1e3
-}
-
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
+/// Starts a server with two workers on both cores.
+fn start(contender: &Contender, directives: &[(&str, &str)]) -> Result<Server, Failure> {
+    let workers = if contender.own_directives { "workers" } else { "io-threads" };
+    let options = ServerOptions::new(&contender.program).with(workers, "2");
+    let options = directives.iter().fold(options, |it, (name, value)| it.with(name, value));
+    Ok(options.behind(&["taskset", "--cpu-list", CORES]).start()?)
 }

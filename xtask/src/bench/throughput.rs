@@ -3,23 +3,18 @@
 mod prepare;
 mod table;
 
-use std::process::Command;
 use std::time::Duration;
 
 use rubine_testing::server::Server;
 
 use super::asked::Asked;
-use super::load::{ProcessorTime, fill, median};
-use super::{Bench, CLIENT_CORE, Contender, verdict};
+use super::load::{ProcessorTime, fill, median, rate};
+use super::{Bench, verdict};
 use crate::Failure;
-use crate::process::output;
 use table::{TESTS, Test};
 
 /// Keys that exist before anything is measured, and as many counters.
 const KEYS: u64 = 1_000_000;
-
-const CONNECTIONS: &str = "50";
-const VALUE_SIZE: &str = "64";
 
 /// What was deleted is freed in this time, on the core that the other server is about to need.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -95,12 +90,11 @@ fn measure(
     let requests = requests.max(100_000) / test.cost;
     let mut samples = [Vec::new(), Vec::new()];
     for _ in 0..bench.rounds() {
-        for ((contender, server), samples) in bench.contenders.iter().zip(servers).zip(&mut samples)
-        {
+        for (server, samples) in servers.iter().zip(&mut samples) {
             if let Some(prepare) = test.prepare {
                 prepare(server.address(), requests)?;
             }
-            samples.push(sample(bench, contender, server, test, pipeline, requests)?);
+            samples.push(sample(bench, server, test, pipeline, requests)?);
             if let Some(key) = test.key {
                 server.client().call(&["DEL", key])?;
                 std::thread::sleep(SETTLE);
@@ -112,50 +106,24 @@ fn measure(
 
 fn sample(
     bench: &Bench,
-    contender: &Contender,
     server: &Server,
     test: &Test,
     pipeline: u32,
     requests: u64,
 ) -> Result<Sample, Failure> {
     let start = ProcessorTime::of(server.pid())?;
-    let printed = load(bench, server, test, pipeline, requests)?;
+    let words: Vec<_> = match test.line {
+        Some(line) => line.split(' ').collect(),
+        None => vec!["-t", test.name],
+    };
+    let requests_per_second = rate(bench, server, requests, pipeline, &words)?;
     let used = ProcessorTime::of(server.pid())?.since(start);
-    let requests_per_second = requests_per_second(&printed).ok_or_else(|| {
-        format!("{}: valkey-benchmark printed no rate:\n{printed}", contender.name)
-    })?;
     let per_request = |seconds: f64| seconds * 1e9 / requests as f64;
     Ok(Sample {
         requests_per_second,
         user_ns: per_request(used.user.as_secs_f64()),
         total_ns: per_request(used.total().as_secs_f64()),
     })
-}
-
-fn load(
-    bench: &Bench,
-    server: &Server,
-    test: &Test,
-    pipeline: u32,
-    requests: u64,
-) -> Result<String, Failure> {
-    let mut command = Command::new("taskset");
-    command
-        .args(["--cpu-list", CLIENT_CORE])
-        .arg(&bench.benchmark)
-        .args(["-h", "127.0.0.1", "-p", &server.address().port().to_string(), "--csv"])
-        .args(["-c", CONNECTIONS, "-d", VALUE_SIZE, "-r", &bench.scaled(KEYS).to_string()])
-        .args(["-n", &requests.to_string(), "-P", &pipeline.to_string()]);
-    match test.line {
-        Some(line) => command.args(line.split(' ')),
-        None => command.args(["-t", test.name]),
-    };
-    output(&mut command)
-}
-
-/// The second column of the last line, behind the test's quoted name.
-fn requests_per_second(printed: &str) -> Option<f64> {
-    printed.lines().last()?.split("\",\"").nth(1)?.parse().ok()
 }
 
 fn print_row(test: &Test, pipeline: u32, samples: &[Vec<Sample>; 2]) {
@@ -176,17 +144,5 @@ fn print_row(test: &Test, pipeline: u32, samples: &[Vec<Sample>; 2]) {
     match test.target(pipeline) {
         Some(target) => println!("  {} ({target})", verdict(target.is_met(throughput, user))),
         None => println!(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::requests_per_second;
-
-    #[test]
-    fn the_rate_stands_behind_the_name() {
-        let printed =
-            "\"test\",\"rps\",\"avg_latency_ms\"\n\"MSET (10 keys)\",\"123456.79\",\"0.1\"\n";
-        assert_eq!(requests_per_second(printed), Some(123_456.79));
     }
 }
