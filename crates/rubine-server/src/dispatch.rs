@@ -176,7 +176,7 @@ impl Core {
         flow
     }
 
-    /// Tries a request again that had to wait for the end of a pause or a computation.
+    /// Tries a request again that had to wait for the end of a pause, a computation or a shipment.
     pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
         let Some(owned) = client.postponed.take() else { return };
         let args = owned.as_args();
@@ -188,6 +188,11 @@ impl Core {
         if let Some(task) = client.computed.take() {
             // The request was refused, or has to wait for the end of a pause.
             self.server.computations.discard(task);
+        }
+        // What was sent cannot be taken back: it is settled after a pause.
+        let is_paused = client.flags.contains(ClientFlags::PAUSED);
+        if let Some(shipment) = client.shipped.take_if(|_| !is_paused) {
+            self.server.computations.discard(shipment);
         }
     }
 
@@ -278,6 +283,7 @@ impl Core {
                 self.begin_unit();
                 let (db, flags) = (client.db, client.flags);
                 self.effects.computed = client.computed.take();
+                self.effects.shipped = client.shipped.take();
                 let (hits, misses) = (self.changes.hits, self.changes.misses);
                 let setting = Setting::Alone;
                 let result = self.run_data(command, db, flags, setting, reply, args, &mut locked);
@@ -285,6 +291,7 @@ impl Core {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
                 let task = self.effects.task.take();
+                let shipment = self.effects.shipment.take();
                 self.end_client_unit(client, locked);
                 if let Some(task) = self.effects.computed.take() {
                     self.server.computations.discard(task);
@@ -293,6 +300,11 @@ impl Core {
                     // It has not run yet, so it has not looked anything up either.
                     (self.changes.hits, self.changes.misses) = (hits, misses);
                     self.start_computing(client, args, task);
+                    self.start_clock();
+                    return;
+                }
+                if let Some(shipment) = shipment {
+                    self.start_shipping(client, args, shipment);
                     self.start_clock();
                     return;
                 }
@@ -318,7 +330,14 @@ impl Core {
         let result = match entry.run {
             Run::Data(command) => {
                 let (db, flags) = (client.db, client.flags);
-                self.run_data(command, db, flags, Setting::Transaction, reply, args, locked)
+                loop {
+                    let setting = Setting::Transaction;
+                    let result = self.run_data(command, db, flags, setting, reply, args, locked);
+                    let Some(mut shipment) = self.effects.shipment.take() else { break result };
+                    // Nothing may come between, so all who need these keys wait for the other server, as in Redis.
+                    self.server.migrations.carry(&mut shipment);
+                    self.effects.shipped = Some(shipment);
+                }
             }
             Run::Session(handler) => {
                 self.run_session(handler, client, reply, entry, args, Some(locked))

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
-use rubine_commands::{Args, Task};
+use rubine_commands::{Args, Shipment, Task};
 use rubine_journal::Offset;
 use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
@@ -251,6 +251,7 @@ impl Worker {
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
                 Message::Computed { client, task } => self.computed(client, task),
+                Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
                 // Whoever asked may have given up.
@@ -291,6 +292,19 @@ impl Worker {
         };
         client.flags -= ClientFlags::COMPUTING;
         client.computed = Some(task);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// What a client's command sends to another server has been sent, or not: it runs again.
+    fn shipped(&mut self, id: u64, shipment: Box<Shipment>) {
+        let slot = self.slot_of.get(&id).copied();
+        let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
+        else {
+            self.core.server.computations.discard(shipment);
+            return;
+        };
+        client.flags -= ClientFlags::COMPUTING;
+        client.shipped = Some(shipment);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -515,6 +529,7 @@ impl Worker {
         self.core.uncount_client(&mut client);
         self.core.abandon_wait(&mut client);
         self.core.abandon_computing(&mut client);
+        self.core.abandon_shipping(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);
         self.core.unsubscribe_all(&mut client);
         client.socket.deregister(self.poll.registry());
