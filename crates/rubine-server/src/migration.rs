@@ -4,6 +4,7 @@
 mod connection;
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -73,7 +74,11 @@ impl Migrations {
                     let (host, port) = (&shipment.target.host, &shipment.target.port);
                     let (host, port) = (host.escape_ascii(), port.escape_ascii());
                     tracing::debug!("MIGRATE cannot connect to {host}:{port}: {error}");
-                    return shipment.break_off(CommandError::TargetNotReached);
+                    // Redis learns of a refusal when it writes.
+                    return shipment.break_off(match error.kind() {
+                        ErrorKind::ConnectionRefused => CommandError::TargetNotWritten,
+                        _ => CommandError::TargetNotReached,
+                    });
                 }
             };
             match connection.deliver(shipment) {

@@ -52,10 +52,11 @@ impl Connection {
     pub(super) fn open(target: &Target, timeout_ms: u64) -> io::Result<Self> {
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let host = std::str::from_utf8(&target.host).map_err(|_| invalid())?;
-        let port = std::str::from_utf8(&target.port).ok().and_then(|it| it.parse::<u16>().ok());
+        let port = std::str::from_utf8(&target.port).ok().and_then(|it| it.parse().ok());
         let timeout = Duration::from_millis(timeout_ms);
         let mut last = io::Error::from(ErrorKind::NotFound);
-        for address in (host, port.ok_or_else(invalid)?).to_socket_addrs()? {
+        // What is no number is 0, where nobody listens.
+        for address in (host, port.unwrap_or(0)).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, timeout) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
