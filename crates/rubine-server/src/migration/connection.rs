@@ -139,9 +139,8 @@ impl Connection {
     /// would go to another. Returns what the target has against it.
     fn greet(&mut self, shipment: &Shipment) -> Result<Option<CommandError>, Broken> {
         let mut count = 0;
-        if !self.is_greeted
-            && let Target { user, password: Some(password), .. } = &shipment.target
-        {
+        // Each time, as in Redis: the password may be another one by now.
+        if let Target { user, password: Some(password), .. } = &shipment.target {
             let mut command: Vec<&[u8]> = vec![b"AUTH"];
             command.extend(user.as_deref());
             command.push(password);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, EventClass, Flags,
-    Wait, run, shards_of,
+    Args, ClientFacts, Command, CommandResult, Context, Effects, EventClass, Flags, Wait, run,
+    shards_of,
 };
 use rubine_journal::replay::Replay;
 use rubine_journal::{Effects as JournalEffects, Hold, Journal, Reader, Start};
@@ -125,12 +125,6 @@ impl Store {
                 now,
             };
             let result = run(call.command, &mut cx);
-            if let Some(mut shipment) = effects.shipment.take() {
-                // Nobody can be reached from here.
-                shipment.break_off(CommandError::TargetNotReached);
-                effects.shipped = Some(shipment);
-                continue;
-            }
             let Some(mut task) = effects.task.take() else { break (locked, result) };
             let is_clean = result.is_ok() && output.is_empty() && changes.dirty == 0;
             assert!(is_clean, "{} did something and then asked for time", shown(call.args));
