@@ -52,7 +52,15 @@ pub struct Parcel {
     pub(crate) argument: usize,
 }
 
+/// A shipment that has to be sent so often is contested.
+const CONTESTED_ROUNDS: u32 = 3;
+
 impl Shipment {
+    /// Whether its keys are changed so often that it may never arrive.
+    pub fn is_contested(&self) -> bool {
+        CONTESTED_ROUNDS <= self.round
+    }
+
     /// The target, or the format, does not take one of the keys.
     pub fn refuse(&mut self, error: CommandError) {
         self.failure.get_or_insert(error);

@@ -248,6 +248,8 @@ pub(crate) struct Client {
     pub(crate) computed: Option<Task>,
     /// What has become of the keys that the request which waits sends to another server.
     pub(crate) shipped: Option<Box<Shipment>>,
+    /// Keys that nobody else changes while it moves them.
+    pub(crate) hold: Option<crate::migration::Hold>,
     pub(crate) output: Output,
     /// Where in the journal the last thing that it wrote ends.
     pub(crate) written_offset: Offset,
@@ -316,6 +318,7 @@ impl Client {
             postponed: None,
             computed: None,
             shipped: None,
+            hold: None,
             output: Output::new(),
             written_offset: 0,
             durable_offset: 0,

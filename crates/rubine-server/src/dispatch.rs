@@ -194,6 +194,9 @@ impl Core {
         if let Some(shipment) = client.shipped.take_if(|_| !is_paused) {
             self.server.computations.discard(shipment);
         }
+        if !client.flags.contains(ClientFlags::COMPUTING) {
+            client.hold = None;
+        }
     }
 
     /// Answers a request that cannot be understood, and ends the connection.
@@ -249,7 +252,9 @@ impl Core {
         let is_queued =
             client.transaction.is_some() && !entry.spec.flags.contains(Flags::NEVER_QUEUED);
         let is_throttled = self.is_throttled && may_change_data(entry, client);
-        if is_throttled || self.server.pause.holds(self.now, entry, client) {
+        let is_held = self.server.pause.holds(self.now, entry, client)
+            || self.server.migrations.holds(entry, client, args) && !is_queued;
+        if is_throttled || is_held {
             client.postponed = Some(OwnedArgs::of(args));
             client.flags |= ClientFlags::PAUSED;
             self.paused.push(client.id);

@@ -2,6 +2,7 @@
 //! connections that are kept for the next keys. They take no shard's lock.
 
 mod connection;
+mod hold;
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -17,6 +18,7 @@ use crate::mailbox::Message;
 use crate::server::Server;
 use crate::transaction::OwnedArgs;
 use connection::Connection;
+pub(crate) use hold::Hold;
 
 /// Servers that keep us waiting at the same time; further shipments have to wait for one of these. Each takes a thread,
 /// which sleeps.
@@ -34,6 +36,8 @@ pub(crate) struct Migrations {
     state: Mutex<State>,
     has_jobs: Condvar,
     kept: Mutex<Vec<Kept>>,
+    /// Keys that nobody shall change for a while.
+    held: hold::Held,
 }
 
 #[derive(Default)]
@@ -202,6 +206,9 @@ impl Core {
     ) {
         client.postponed = Some(OwnedArgs::of(args));
         client.flags |= ClientFlags::COMPUTING;
+        if shipment.is_contested() && client.hold.is_none() {
+            client.hold = Some(Hold::new(self.server, &shipment));
+        }
         start(self.server, Job { worker: self.index, client: client.id, shipment });
     }
 
