@@ -103,6 +103,8 @@ pub enum CommandError {
          which a further MIGRATE with REPLACE overwrites"
     )]
     KeptChanging,
+    #[error("ERR One of the keys is being moved by another client")]
+    BeingMoved,
     /// Any other text, complete with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),

@@ -19,6 +19,8 @@ pub struct Shipment {
     /// The version of payloads; `None` for the newest that the target reads.
     pub version: Option<Version>,
     pub parcels: Vec<Parcel>,
+    /// Nothing is removed here.
+    pub(crate) copies: bool,
     /// The first thing that went wrong.
     pub(crate) failure: Option<CommandError>,
     /// The connection failed: what came of the rest, nobody knows.
@@ -53,9 +55,14 @@ pub struct Parcel {
 }
 
 /// A shipment that has to be sent so often is contested.
-const CONTESTED_ROUNDS: u32 = 3;
+const CONTESTED_ROUNDS: u32 = 4;
 
 impl Shipment {
+    /// Whether keys are to be removed here when they have arrived.
+    pub fn removes(&self) -> bool {
+        !self.copies
+    }
+
     /// Whether its keys are changed so often that it may never arrive.
     pub fn is_contested(&self) -> bool {
         CONTESTED_ROUNDS <= self.round

@@ -194,7 +194,7 @@ impl Core {
         if let Some(shipment) = client.shipped.take_if(|_| !is_paused) {
             self.server.computations.discard(shipment);
         }
-        if !client.flags.contains(ClientFlags::COMPUTING) {
+        if !is_paused && !client.flags.contains(ClientFlags::COMPUTING) {
             client.hold = None;
         }
     }
@@ -267,7 +267,8 @@ impl Core {
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
-        let has_run = client.blocked.is_none() && !client.flags.contains(ClientFlags::COMPUTING);
+        let postponed = ClientFlags::PAUSED | ClientFlags::COMPUTING;
+        let has_run = client.blocked.is_none() && !client.flags.intersects(postponed);
         client.commands += u64::from(has_run);
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
@@ -297,6 +298,7 @@ impl Core {
                 }
                 let task = self.effects.task.take();
                 let shipment = self.effects.shipment.take();
+                let may_ship = shipment.as_ref().is_none_or(|it| self.claim_keys(client, it));
                 self.end_client_unit(client, locked);
                 if let Some(task) = self.effects.computed.take() {
                     self.server.computations.discard(task);
@@ -309,7 +311,11 @@ impl Core {
                     return;
                 }
                 if let Some(shipment) = shipment {
-                    self.start_shipping(client, args, shipment);
+                    if may_ship {
+                        self.start_shipping(client, args, shipment);
+                    } else {
+                        self.wait_for_movers(client, args);
+                    }
                     self.start_clock();
                     return;
                 }
@@ -339,8 +345,7 @@ impl Core {
                     let setting = Setting::Transaction;
                     let result = self.run_data(command, db, flags, setting, reply, args, locked);
                     let Some(mut shipment) = self.effects.shipment.take() else { break result };
-                    // Nothing may come between, so all who need these keys wait for the other server, as in Redis.
-                    self.server.migrations.carry(&mut shipment);
+                    self.ship_in_place(client, &mut shipment);
                     self.effects.shipped = Some(shipment);
                 }
             }
@@ -349,6 +354,7 @@ impl Core {
             }
             Run::Container => unreachable!("containers are never queued"),
         };
+        client.hold = None;
         client.commands += 1;
         self.count(entry, &result);
     }

@@ -196,6 +196,36 @@ fn give_back(server: &Server, job: Job) {
 }
 
 impl Core {
+    /// Makes the keys of a shipment the client's, while the locks are held under which it was made. Returns whether they
+    /// are; if not, they move already.
+    #[cold]
+    pub(crate) fn claim_keys(&self, client: &mut Client, shipment: &Shipment) -> bool {
+        if shipment.removes() && client.hold.is_none() {
+            client.hold = Hold::new(self.server, client.id, shipment);
+        }
+        client.hold.is_some() || !shipment.removes()
+    }
+
+    /// Sends what a command of a transaction has handed out, in place: nothing may come between, so all who need the
+    /// locked keys wait for the other server, as in Redis.
+    #[cold]
+    pub(crate) fn ship_in_place(&self, client: &mut Client, shipment: &mut Shipment) {
+        if self.claim_keys(client, shipment) {
+            self.server.migrations.carry(shipment);
+        } else {
+            shipment.refuse(CommandError::BeingMoved);
+        }
+    }
+
+    /// Lets a client wait until others have moved the keys that it wants to move.
+    #[cold]
+    pub(crate) fn wait_for_movers(&mut self, client: &mut Client, args: Args<'_>) {
+        client.postponed = Some(OwnedArgs::of(args));
+        client.flags |= ClientFlags::PAUSED;
+        self.paused.push(client.id);
+        self.count_blocked(1);
+    }
+
     /// Lets a client wait until its keys have been sent; then its command runs again.
     #[cold]
     pub(crate) fn start_shipping(
@@ -206,8 +236,8 @@ impl Core {
     ) {
         client.postponed = Some(OwnedArgs::of(args));
         client.flags |= ClientFlags::COMPUTING;
-        if shipment.is_contested() && client.hold.is_none() {
-            client.hold = Some(Hold::new(self.server, &shipment));
+        if let Some(hold) = client.hold.as_ref().filter(|_| shipment.is_contested()) {
+            hold.contest();
         }
         start(self.server, Job { worker: self.index, client: client.id, shipment });
     }

@@ -169,6 +169,7 @@ fn pack(cx: &mut Context<'_, '_>, request: Request) -> CommandResult {
         replaces: request.replaces,
         version: cx.limits.rdb_version,
         parcels,
+        copies: request.copies,
         failure: None,
         is_broken: false,
         round: 1,

@@ -1,7 +1,8 @@
-//! Keys that are changed whenever they have been sent: who wants to change them waits, so that they can arrive. Only a
-//! help: whether a key is removed is decided by what it holds, under its lock.
+//! The keys that move now, each for one client at a time: two that move the same key at once would each take the other's
+//! removal for a change. Where a key is changed whenever it has been sent, who wants to change it waits too, so that it
+//! can arrive; that is only a help, since what is removed is decided by what a key holds, under its lock.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rubine_base::hash::HashMap;
@@ -14,50 +15,84 @@ use crate::pause::may_change_data;
 use crate::server::Server;
 use crate::transaction;
 
-/// The keys, of whatever database, and how many shipments hold each.
+/// The keys, of whatever database.
 #[derive(Default)]
 pub(super) struct Held {
-    keys: Mutex<HashMap<Box<[u8]>, usize>>,
-    /// How many there are, for those who need not look.
+    keys: Mutex<HashMap<Box<[u8]>, Claim>>,
+    /// How many there are, and how many of them nobody else may change, for those who need not look.
     count: AtomicUsize,
+    contested_count: AtomicUsize,
+    /// Somebody waits until one of them is free.
+    has_waiters: AtomicBool,
 }
 
-/// The keys of one shipment, until it is dropped.
+/// Whose a key is.
+struct Claim {
+    client: u64,
+    /// How often its command names it.
+    count: usize,
+    /// Nobody else may change it.
+    is_contested: bool,
+}
+
+/// The keys of one client, until this is dropped.
 pub(crate) struct Hold {
     server: &'static Server,
     keys: Vec<Box<[u8]>>,
 }
 
 impl Hold {
-    pub(super) fn new(server: &'static Server, shipment: &Shipment) -> Self {
-        let keys: Vec<_> = shipment.parcels.iter().map(|it| it.key.clone()).collect();
+    /// Takes the keys of a shipment, while the locks are held under which they were looked up. `None` if one of them is
+    /// another client's.
+    pub(crate) fn new(server: &'static Server, client: u64, shipment: &Shipment) -> Option<Self> {
         let held = &server.migrations.held;
-        let mut counts = held.keys.lock();
-        for key in &keys {
-            *counts.entry(key.clone()).or_default() += 1;
+        let mut claims = held.keys.lock();
+        let is_others = |key: &[u8]| claims.get(key).is_some_and(|it| it.client != client);
+        if shipment.parcels.iter().any(|it| is_others(&it.key)) {
+            held.has_waiters.store(true, Ordering::Release);
+            return None;
         }
-        held.count.store(counts.len(), Ordering::Release);
-        drop(counts);
-        Self { server, keys }
+        let keys: Vec<_> = shipment.parcels.iter().map(|it| it.key.clone()).collect();
+        for key in &keys {
+            let free = Claim { client, count: 0, is_contested: false };
+            claims.entry(key.clone()).or_insert(free).count += 1;
+        }
+        held.count.store(claims.len(), Ordering::Release);
+        Some(Self { server, keys })
+    }
+
+    /// From now on nobody else changes the keys.
+    pub(super) fn contest(&self) {
+        let held = &self.server.migrations.held;
+        let mut claims = held.keys.lock();
+        for key in &self.keys {
+            if let Some(claim) = claims.get_mut(key)
+                && !std::mem::replace(&mut claim.is_contested, true)
+            {
+                held.contested_count.fetch_add(1, Ordering::Release);
+            }
+        }
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
         let held = &self.server.migrations.held;
-        let mut counts = held.keys.lock();
+        let mut claims = held.keys.lock();
         for key in &self.keys {
-            if let Some(count) = counts.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    counts.remove(key);
-                }
+            let Some(claim) = claims.get_mut(key) else { continue };
+            claim.count -= 1;
+            if claim.count == 0 {
+                held.contested_count.fetch_sub(usize::from(claim.is_contested), Ordering::Release);
+                claims.remove(key);
             }
         }
-        held.count.store(counts.len(), Ordering::Release);
-        drop(counts);
-        for worker in &self.server.workers {
-            worker.send(Message::PauseChanged);
+        held.count.store(claims.len(), Ordering::Release);
+        drop(claims);
+        if held.has_waiters.swap(false, Ordering::AcqRel) {
+            for worker in &self.server.workers {
+                worker.send(Message::PauseChanged);
+            }
         }
     }
 }
@@ -69,16 +104,16 @@ impl std::fmt::Debug for Hold {
 }
 
 impl super::Migrations {
-    /// Whether any key is held.
-    #[inline]
+    /// Whether any key moves.
     pub(crate) fn holds_any(&self) -> bool {
         self.held.count.load(Ordering::Acquire) != 0
     }
 
-    /// Whether a request would change a key that is held for another client.
+    /// Whether a request would change a key that nobody may change but another client.
     #[inline]
     pub(crate) fn holds(&self, entry: &Entry, client: &Client, args: Args<'_>) -> bool {
-        self.holds_any() && self.holds_one_of(entry, client, args)
+        self.held.contested_count.load(Ordering::Acquire) != 0
+            && self.holds_one_of(entry, client, args)
     }
 
     #[cold]
@@ -86,13 +121,18 @@ impl super::Migrations {
         if client.hold.is_some() || !may_change_data(entry, client) {
             return false;
         }
-        let held = self.held.keys.lock();
+        let claims = self.held.keys.lock();
         let mut found = false;
         let mut look = |entry: &Entry, args: Args<'_>| {
-            entry.spec.for_each_key(args, |index| found |= held.contains_key(args.at(index)));
+            entry.spec.for_each_key(args, |index| {
+                found |= claims.get(args.at(index)).is_some_and(|it| it.is_contested);
+            });
         };
         look(entry, args);
         transaction::for_each_queued(entry, client, look);
+        if found {
+            self.held.has_waiters.store(true, Ordering::Release);
+        }
         found
     }
 }

@@ -272,6 +272,30 @@ fn what_is_always_changed_moves_all_the_same() {
     assert_eq!(count, counts.iter().sum::<i64>());
 }
 
+/// None of those that move a key at once takes the removal of another for its own client's wish.
+#[test]
+fn a_key_that_several_move_arrives() {
+    const MOVERS: usize = 4;
+    const ROUNDS: usize = 100;
+    let (from, to) = pair();
+    let (mut here, mut there) = (from.client(), to.client());
+    let mut movers: Vec<Client> = (0..MOVERS).map(|_| from.client()).collect();
+    for round in 0..ROUNDS {
+        call(&mut here, &format!("MSET k {round} l {round}"));
+        let lists = ["k l", "l k", "k", "l k l"];
+        for (mover, keys) in movers.iter_mut().zip(lists) {
+            send(mover, &migrate(&to, &format!("\"\" 0 20000 REPLACE KEYS {keys}")));
+        }
+        for mover in &mut movers {
+            let reply = mover.reply().expect("a reply");
+            assert!(reply == ok() || reply == Value::Status("NOKEY".to_owned()), "{reply:?}");
+        }
+        let value = text(&round.to_string());
+        assert_eq!(call(&mut there, "MGET k l"), Value::Array(vec![value.clone(), value]));
+        assert_eq!(integer(&call(&mut here, "EXISTS k l")), 0);
+    }
+}
+
 #[test]
 fn what_changes_in_the_end_too_stays() {
     const ROUNDS: usize = 16;
@@ -316,7 +340,8 @@ fn a_pause_holds_the_removal_back() {
 #[test]
 fn no_write_is_lost_between_two_servers() {
     const KEYS: usize = 4;
-    const MOVES: usize = 40;
+    const MOVES: usize = 20;
+    const PUSHES_MAX: usize = 2000;
     let (one, two) = pair();
     let servers = [&one, &two];
     let is_over = AtomicBool::new(false);
@@ -332,7 +357,7 @@ fn no_write_is_lost_between_two_servers() {
             let (mut clients, is_over) = (servers.map(Server::client), &is_over);
             writers.push(scope.spawn(move || {
                 let mut next = 1;
-                while !is_over.load(Ordering::Relaxed) {
+                while !is_over.load(Ordering::Relaxed) && next < PUSHES_MAX {
                     let line = format!("RPUSHX list:{key} {next}");
                     let source = source.read();
                     // If it has gone away, it has arrived.
