@@ -314,6 +314,7 @@ impl Core {
                     if may_ship {
                         self.start_shipping(client, args, shipment);
                     } else {
+                        self.server.computations.discard(shipment);
                         self.wait_for_movers(client, args);
                     }
                     self.start_clock();

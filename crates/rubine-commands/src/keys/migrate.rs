@@ -75,7 +75,9 @@ fn find_keys(args: Args<'_>, form: Form) -> Range<usize> {
         };
         options.skip(operands);
     }
-    if form == Form::Single { KEY..KEY + 1 } else { 0..0 }
+    // Whoever asks may not have counted the arguments.
+    let is_there = form == Form::Single && KEY < args.len();
+    if is_there { KEY..KEY + 1 } else { 0..0 }
 }
 
 /// What a client asks for.
