@@ -41,6 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         failures.extend(exchange(&program, &valkey, "auto", fill)?);
         failures.extend(exchange(&program, &valkey, "80", fill)?);
         failures.extend(load_old(&program, &valkey)?);
+        failures.extend(migrate(&program, &valkey, fill_with_deadlines)?);
         for preamble in ["yes", "no"] {
             failures.extend(exchange_log(&program, &valkey, "auto", preamble, fill)?);
         }
@@ -51,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         // Debian's redis-server is 7.0, which is too old for the version that is common to newer ones.
         failures.extend(exchange(&program, &redis, "10", fill)?);
         failures.extend(exchange(&program, &redis, "9", fill)?);
+        failures.extend(migrate(&program, &redis, fill_with_plain_scores)?);
         for preamble in ["yes", "no"] {
             failures.extend(exchange_log(
                 &program,
@@ -78,6 +80,57 @@ fn exchange(
     fill(&mut client)?;
     expect_ok(&mut client, &["SAVE"])?;
     there_and_back(&ours, &peer, &format!("rdb-version {version}"))
+}
+
+/// All keys of the peer's, by MIGRATE to our server and back. Neither is told what the other reads.
+fn migrate(
+    ours: &Path,
+    peer: &Path,
+    fill: fn(&mut Client) -> Result<(), Failure>,
+) -> Result<Option<String>, Failure> {
+    let (ours, peer) = start_both(ours, peer, "auto")?;
+    fill(&mut peer.client())?;
+    let before = state_of_first_databases(&peer)?;
+    for (from, to) in [(&peer, &ours), (&ours, &peer)] {
+        let mut client = from.client();
+        let port = to.address().port().to_string();
+        for db in FIRST_DATABASES {
+            let db = db.to_string();
+            expect_ok(&mut client, &["SELECT", &db])?;
+            let keys = client.call(&["KEYS", "*"])?;
+            let keys: Vec<_> =
+                keys.as_elements().unwrap_or_default().iter().filter_map(Value::as_text).collect();
+            if !keys.is_empty() {
+                call_with(
+                    &mut client,
+                    &["MIGRATE", "127.0.0.1", &port, "", &db, "60000", "KEYS"],
+                    &keys,
+                )?;
+            }
+        }
+    }
+    let after = state_of_first_databases(&peer)?;
+    let name = identity(&mut peer.client())?;
+    if before == after {
+        println!("exchange: {name}, MIGRATE: {:?} keys there and back", before.1);
+        return Ok(None);
+    }
+    Ok(Some(format!("exchange: {name}, MIGRATE: {before:?} went there, {after:?} came back")))
+}
+
+/// Those in which [`fill`] puts keys.
+const FIRST_DATABASES: std::ops::Range<u32> = 0..4;
+
+/// A digest of all data, and the number of keys by database.
+fn state_of_first_databases(server: &Server) -> Result<(String, Vec<i64>), Failure> {
+    let mut client = server.client();
+    let (digest, _) = state(&mut client)?;
+    let mut counts = Vec::new();
+    for db in FIRST_DATABASES {
+        expect_ok(&mut client, &["SELECT", &db.to_string()])?;
+        counts.push(state(&mut client)?.1);
+    }
+    Ok((digest, counts))
 }
 
 /// Files that servers of the past wrote, which Valkey keeps for its own tests.

@@ -173,9 +173,12 @@ pub enum KeyPositions {
     /// The first half of what follows the keyword. The same word may be an option's argument, so the keyword is found by
     /// reading all options before it; others are told the keyword, and from where to look for it.
     Streams { keyword: &'static str, from: usize },
-    /// The argument after a keyword, which is looked for from argument `from` on. Where the keyword may stand several
-    /// times, or stand for a value, only code knows which is meant.
-    Keyword { keyword: &'static str, from: usize, find: KeyFinder },
+    /// Argument `at`, as others are told; code knows when it is none.
+    Usually { at: usize, find: KeyFinder },
+    /// The argument after a keyword, which is looked for from argument `from` on (counted from the end if negative), and
+    /// `more` behind that one, or all if that is -1. Where the keyword may stand several times, or stand for a value,
+    /// only code knows which is meant.
+    Keyword { keyword: &'static str, from: isize, more: isize, find: KeyFinder },
     /// Code finds them.
     Custom(KeyFinder),
 }
@@ -211,7 +214,9 @@ impl KeySpec {
                     (first..first + count).for_each(visit);
                 }
             }
-            KeyPositions::Keyword { find, .. } | KeyPositions::Custom(find) => find(args, visit),
+            KeyPositions::Usually { find, .. }
+            | KeyPositions::Keyword { find, .. }
+            | KeyPositions::Custom(find) => find(args, visit),
         }
     }
 

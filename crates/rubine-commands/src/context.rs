@@ -10,6 +10,7 @@ use crate::computation::Task;
 use crate::error::CommandResult;
 use crate::event::{Event, EventClass};
 use crate::limits::Limits;
+use crate::shipment::Shipment;
 
 /// What a handler works with.
 pub struct Context<'a, 'k> {
@@ -60,6 +61,10 @@ pub struct Effects {
     pub task: Option<Task>,
     /// What has been computed since the command ran first.
     pub computed: Option<Task>,
+    /// Keys that shall be sent to another server before the command runs again. What it has done before that stands.
+    pub shipment: Option<Box<Shipment>>,
+    /// What has come of sending them.
+    pub shipped: Option<Box<Shipment>>,
 }
 
 /// A command that found nothing waits for some of its keys.

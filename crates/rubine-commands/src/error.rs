@@ -88,6 +88,23 @@ pub enum CommandError {
     /// With what is wrong, which the client does not hear but the log does.
     #[error("ERR Bad data format")]
     DumpData(Damage),
+    #[error("ERR When using MIGRATE KEYS option, the key argument must be set to the empty string")]
+    KeyBesideKeys,
+    #[error("IOERR error or timeout connecting to the client")]
+    TargetNotReached,
+    #[error("IOERR error or timeout writing to target instance")]
+    TargetNotWritten,
+    #[error("IOERR error or timeout reading to target instance")]
+    TargetNotRead,
+    #[error("ERR Target instance replied with error: {0}")]
+    TargetRefused(String),
+    #[error(
+        "ERR Keys were changed each time before they could be removed. They are kept, and the target has older copies, \
+         which a further MIGRATE with REPLACE overwrites"
+    )]
+    KeptChanging,
+    #[error("ERR One of the keys is being moved by another client")]
+    BeingMoved,
     /// Any other text, complete with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),

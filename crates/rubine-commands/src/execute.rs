@@ -46,6 +46,11 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
         cx.reply.truncate_to(mark);
         return result;
     }
+    if cx.effects.shipment.is_some() {
+        // What it has removed so far is in the journal; the reply comes when it runs again.
+        cx.reply.truncate_to(mark);
+        return result;
+    }
     match &result {
         Ok(()) => {
             let is_verbatim = cx.effects.is_journalled && !cx.effects.replaces_command;
@@ -54,10 +59,9 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
             }
         }
         Err(error) => {
-            debug_assert!(
-                dirty_before == cx.keys.dirty(),
-                "a command changed something and failed"
-            );
+            // Whoever fails in part says itself what the journal is to have.
+            let is_told = cx.effects.replaces_command || dirty_before == cx.keys.dirty();
+            debug_assert!(is_told, "a command changed something and failed");
             cx.reply.truncate_to(mark);
             cx.reply.error(&error.to_string());
         }

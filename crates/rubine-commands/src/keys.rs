@@ -6,6 +6,7 @@ pub(crate) mod debug;
 mod digest;
 pub(crate) mod dump;
 pub(crate) mod expire;
+pub(crate) mod migrate;
 pub(crate) mod object;
 pub(crate) mod presence;
 pub(crate) mod relocate;

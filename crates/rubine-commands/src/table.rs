@@ -14,6 +14,7 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family { group: Group::Generic, commands: keys::dump::COMMANDS },
     Family { group: Group::Generic, commands: keys::expire::COMMANDS },
+    Family { group: Group::Generic, commands: keys::migrate::COMMANDS },
     Family { group: Group::Generic, commands: keys::object::COMMANDS },
     Family { group: Group::Generic, commands: keys::presence::COMMANDS },
     Family { group: Group::Generic, commands: keys::relocate::COMMANDS },

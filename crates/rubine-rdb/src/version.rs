@@ -39,6 +39,8 @@ impl Version {
     pub const COMMON: Self = Self::Redis(11);
     /// The first version of Valkey, in which the fields of a hash can have deadlines.
     pub const VALKEY_FIELD_DEADLINES: Self = Self::Valkey(VALKEY_FIRST);
+    /// The first version of Redis with such hashes.
+    pub const REDIS_FIELD_DEADLINES: Self = Self::Redis(12);
     /// The first version in which pending entries of a stream may belong to no consumer.
     pub const REDIS_GIVEN_BACK: Self = Self::Redis(14);
 
@@ -98,10 +100,19 @@ impl Version {
 
     /// The newest version that the most servers read and that can hold `value`.
     pub fn newest_common(value: ValueRef<'_>) -> Self {
+        Self::holding(value)[0]
+    }
+
+    /// The versions that can hold `value`, to be offered to a server of which nothing is known: the one that the most
+    /// servers read first.
+    pub fn holding(value: ValueRef<'_>) -> &'static [Self] {
         match value {
-            ValueRef::Hash(hash) if hash.has_deadlines() => Self::VALKEY_FIELD_DEADLINES,
-            ValueRef::Stream(stream) if has_given_back(stream) => Self::REDIS_GIVEN_BACK,
-            _ => Self::COMMON,
+            ValueRef::Hash(hash) if hash.has_deadlines() => {
+                &[Self::VALKEY_FIELD_DEADLINES, Self::REDIS_FIELD_DEADLINES]
+            }
+            ValueRef::Stream(stream) if has_given_back(stream) => &[Self::REDIS_GIVEN_BACK],
+            // Redis 7.2 and Valkey read the first, Redis 7.0 the second, Redis 5 and 6 the last.
+            _ => &[Self::COMMON, Self::Redis(10), Self::Redis(9)],
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 
 use bitflags::bitflags;
 use parking_lot::Mutex;
-use rubine_commands::{Nothing, Task};
+use rubine_commands::{Nothing, Shipment, Task};
 use rubine_journal::Offset;
 use rubine_keyspace::Waiter;
 use rubine_resp::parser::Parser;
@@ -40,7 +40,7 @@ bitflags! {
         const CLOSE_NOW = 1 << 10;
         /// Its command waits for the end of a pause.
         const PAUSED = 1 << 11;
-        /// Its command waits for a computation, and will run again.
+        /// Its command waits for a computation, or for another server, and will run again.
         const COMPUTING = 1 << 12;
         /// It listens to channels or patterns.
         const PUBSUB = 1 << 13;
@@ -242,10 +242,14 @@ pub(crate) struct Client {
     pub(crate) keeps_query: bool,
     /// The most that the query buffer has held lately.
     pub(crate) query_peak: usize,
-    /// A request that was taken from the query and waits for the end of a pause or a computation.
+    /// A request that was taken from the query and waits for the end of a pause, a computation or a shipment.
     pub(crate) postponed: Option<crate::transaction::OwnedArgs>,
     /// What was computed for the request that waits.
     pub(crate) computed: Option<Task>,
+    /// What has become of the keys that the request which waits sends to another server.
+    pub(crate) shipped: Option<Box<Shipment>>,
+    /// Keys that nobody else changes while it moves them.
+    pub(crate) hold: Option<crate::migration::Hold>,
     pub(crate) output: Output,
     /// Where in the journal the last thing that it wrote ends.
     pub(crate) written_offset: Offset,
@@ -313,6 +317,8 @@ impl Client {
             query_peak: 0,
             postponed: None,
             computed: None,
+            shipped: None,
+            hold: None,
             output: Output::new(),
             written_offset: 0,
             durable_offset: 0,
@@ -359,7 +365,8 @@ impl Client {
         // What was received and not looked at holds requests that come first.
         let has_backlog = (self.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
         // A command that has begun runs to its end, though its client be gone: that is noticed afterwards.
-        let has_begun = self.flags.contains(ClientFlags::COMPUTING) || self.computed.is_some();
+        let has_result = self.computed.is_some() || self.shipped.is_some();
+        let has_begun = self.flags.contains(ClientFlags::COMPUTING) || has_result;
         !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog && !has_begun
     }
 

@@ -32,13 +32,13 @@ enum Job {
     /// Make it, and give it back to the client's worker.
     Run { worker: usize, client: u64, task: Task },
     /// Drop it here, since that may take long.
-    Drop(Task),
+    Drop(Box<dyn Send>),
 }
 
 impl Queue {
-    /// Has a task dropped, with all that it holds.
-    pub(crate) fn discard(&self, task: Task) {
-        self.push(Job::Drop(task));
+    /// Has something dropped, with all that it holds.
+    pub(crate) fn discard(&self, garbage: impl Send + 'static) {
+        self.push(Job::Drop(Box::new(garbage)));
     }
 
     /// Forgets what a client wanted, unless somebody is at it.
@@ -47,7 +47,7 @@ impl Queue {
         let mut jobs = self.jobs.lock();
         let Some(index) = jobs.iter().position(is_its) else { return };
         if let Some(Job::Run { task, .. }) = jobs.remove(index) {
-            jobs.push_back(Job::Drop(task));
+            jobs.push_back(Job::Drop(Box::new(task)));
         }
     }
 
@@ -86,7 +86,7 @@ fn serve(server: &'static Server) {
                 task.run();
                 server.workers[worker].send(Message::Computed { client, task });
             }
-            Job::Drop(task) => drop(task),
+            Job::Drop(garbage) => drop(garbage),
         }
     }
 }

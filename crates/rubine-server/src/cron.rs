@@ -178,6 +178,7 @@ impl Cron {
         if core.now - self.sampled.at < SPAN_MS {
             return;
         }
+        server.migrations.close_idle();
         let sample = Sample {
             at: core.now,
             commands: server.commands_processed(),

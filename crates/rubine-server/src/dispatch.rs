@@ -176,7 +176,7 @@ impl Core {
         flow
     }
 
-    /// Tries a request again that had to wait for the end of a pause or a computation.
+    /// Tries a request again that had to wait for the end of a pause, a computation or a shipment.
     pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
         let Some(owned) = client.postponed.take() else { return };
         let args = owned.as_args();
@@ -188,6 +188,14 @@ impl Core {
         if let Some(task) = client.computed.take() {
             // The request was refused, or has to wait for the end of a pause.
             self.server.computations.discard(task);
+        }
+        // What was sent cannot be taken back: it is settled after a pause.
+        let is_paused = client.flags.contains(ClientFlags::PAUSED);
+        if let Some(shipment) = client.shipped.take_if(|_| !is_paused) {
+            self.server.computations.discard(shipment);
+        }
+        if !is_paused && !client.flags.contains(ClientFlags::COMPUTING) {
+            client.hold = None;
         }
     }
 
@@ -244,7 +252,9 @@ impl Core {
         let is_queued =
             client.transaction.is_some() && !entry.spec.flags.contains(Flags::NEVER_QUEUED);
         let is_throttled = self.is_throttled && may_change_data(entry, client);
-        if is_throttled || self.server.pause.holds(self.now, entry, client) {
+        let is_held = self.server.pause.holds(self.now, entry, client)
+            || self.server.migrations.holds(entry, client, args) && !is_queued;
+        if is_throttled || is_held {
             client.postponed = Some(OwnedArgs::of(args));
             client.flags |= ClientFlags::PAUSED;
             self.paused.push(client.id);
@@ -257,7 +267,8 @@ impl Core {
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
-        let has_run = client.blocked.is_none() && !client.flags.contains(ClientFlags::COMPUTING);
+        let postponed = ClientFlags::PAUSED | ClientFlags::COMPUTING;
+        let has_run = client.blocked.is_none() && !client.flags.intersects(postponed);
         client.commands += u64::from(has_run);
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
@@ -278,6 +289,7 @@ impl Core {
                 self.begin_unit();
                 let (db, flags) = (client.db, client.flags);
                 self.effects.computed = client.computed.take();
+                self.effects.shipped = client.shipped.take();
                 let (hits, misses) = (self.changes.hits, self.changes.misses);
                 let setting = Setting::Alone;
                 let result = self.run_data(command, db, flags, setting, reply, args, &mut locked);
@@ -285,6 +297,8 @@ impl Core {
                     self.start_waiting(client, args, wait, &mut locked);
                 }
                 let task = self.effects.task.take();
+                let shipment = self.effects.shipment.take();
+                let may_ship = shipment.as_ref().is_none_or(|it| self.claim_keys(client, it));
                 self.end_client_unit(client, locked);
                 if let Some(task) = self.effects.computed.take() {
                     self.server.computations.discard(task);
@@ -293,6 +307,16 @@ impl Core {
                     // It has not run yet, so it has not looked anything up either.
                     (self.changes.hits, self.changes.misses) = (hits, misses);
                     self.start_computing(client, args, task);
+                    self.start_clock();
+                    return;
+                }
+                if let Some(shipment) = shipment {
+                    if may_ship {
+                        self.start_shipping(client, args, shipment);
+                    } else {
+                        self.server.computations.discard(shipment);
+                        self.wait_for_movers(client, args);
+                    }
                     self.start_clock();
                     return;
                 }
@@ -318,13 +342,20 @@ impl Core {
         let result = match entry.run {
             Run::Data(command) => {
                 let (db, flags) = (client.db, client.flags);
-                self.run_data(command, db, flags, Setting::Transaction, reply, args, locked)
+                loop {
+                    let setting = Setting::Transaction;
+                    let result = self.run_data(command, db, flags, setting, reply, args, locked);
+                    let Some(mut shipment) = self.effects.shipment.take() else { break result };
+                    self.ship_in_place(client, &mut shipment);
+                    self.effects.shipped = Some(shipment);
+                }
             }
             Run::Session(handler) => {
                 self.run_session(handler, client, reply, entry, args, Some(locked))
             }
             Run::Container => unreachable!("containers are never queued"),
         };
+        client.hold = None;
         client.commands += 1;
         self.count(entry, &result);
     }

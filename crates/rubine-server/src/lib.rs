@@ -19,6 +19,7 @@ mod limits;
 mod listener;
 pub mod logging;
 mod mailbox;
+mod migration;
 mod pause;
 mod persistence;
 mod pubsub;

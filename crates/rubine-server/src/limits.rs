@@ -114,7 +114,8 @@ fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
 pub(crate) fn look_after(core: &mut Core, client: &mut Client) {
     let idle_seconds = core.now / 1000 - client.last_interaction / 1000;
     let idle_max = i64::from(core.settings.idle_seconds_max);
-    let may_be_idle = client.blocked.is_some() || client.flags.contains(ClientFlags::PUBSUB);
+    let may_wait = ClientFlags::PUBSUB | ClientFlags::COMPUTING;
+    let may_be_idle = client.blocked.is_some() || client.flags.intersects(may_wait);
     if idle_max != 0 && !may_be_idle && idle_max < idle_seconds {
         tracing::info!(target: "verbose", "Closing idle client");
         client.flags |= ClientFlags::CLOSE_NOW;

@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 
 use mio::Waker;
 use parking_lot::Mutex;
-use rubine_commands::Task;
+use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
@@ -32,6 +32,8 @@ pub(crate) enum Message {
     Kill { client: u64 },
     /// What a client's command needs is computed.
     Computed { client: u64, task: Task },
+    /// What a client's command sends to another server has been sent, or not.
+    Shipped { client: u64, shipment: Box<Shipment> },
     /// A message to clients that listen.
     Published(Arc<Publication>),
     /// A pause of all clients is over or was changed.

@@ -48,6 +48,7 @@ pub(crate) struct Server {
     pub(crate) pubsub: crate::pubsub::Registry,
     pub(crate) pause: Pause,
     pub(crate) computations: crate::compute::Queue,
+    pub(crate) migrations: crate::migration::Migrations,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
     /// 40 hexadecimal digits that no other run has.

@@ -86,6 +86,18 @@ fn queue_of(entry: &Entry, client: &Client) -> impl Iterator<Item = &'static Ent
     transaction.into_iter().flat_map(|it| it.queued.iter().map(|(entry, _)| *entry))
 }
 
+/// Calls `visit` with each queued command that a command would run.
+pub(crate) fn for_each_queued(
+    entry: &Entry,
+    client: &Client,
+    mut visit: impl FnMut(&Entry, Args<'_>),
+) {
+    let runs_queue = entry.spec.flags.contains(Flags::RUNS_QUEUE);
+    if let Some(transaction) = client.transaction.as_ref().filter(|_| runs_queue) {
+        transaction.queued.iter().for_each(|(entry, args)| visit(entry, args.as_args()));
+    }
+}
+
 /// The keys that a client watches.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
-use rubine_commands::{Args, Task};
+use rubine_commands::{Args, Shipment, Task};
 use rubine_journal::Offset;
 use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
@@ -48,7 +48,7 @@ const STREAM_BYTES: usize = 64 * 1024;
 const TURN_OUTPUT_BYTES_MAX: usize = 128 * 1024;
 /// Replies are held back this long at most, so that those to several clients leave together.
 const REPLIES_HELD_MAX_US: f64 = 250.0;
-/// How soon a worker looks again whether the append-only file has caught up.
+/// How soon a worker looks again whether the append-only file has caught up, or a key has moved.
 const THROTTLE_MS: i64 = 10;
 /// How long a worker sleeps at most.
 const SLEEP_MAX_MS: i64 = 100;
@@ -81,6 +81,8 @@ pub(crate) struct Worker {
     next_turn: usize,
     /// Requests that were taken in this turn.
     turn_requests: usize,
+    /// When postponed commands last tried again because time had passed, Unix milliseconds.
+    resumed_at: i64,
 }
 
 impl Worker {
@@ -104,6 +106,7 @@ impl Worker {
             woken_at: ticks::now(),
             next_turn: 0,
             turn_requests: 0,
+            resumed_at: 0,
         }
     }
 
@@ -251,6 +254,7 @@ impl Worker {
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
                 Message::Computed { client, task } => self.computed(client, task),
+                Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
                 // Whoever asked may have given up.
@@ -291,6 +295,19 @@ impl Worker {
         };
         client.flags -= ClientFlags::COMPUTING;
         client.computed = Some(task);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// What a client's command sends to another server has been sent, or not: it runs again.
+    fn shipped(&mut self, id: u64, shipment: Box<Shipment>) {
+        let slot = self.slot_of.get(&id).copied();
+        let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
+        else {
+            self.core.server.computations.discard(shipment);
+            return;
+        };
+        client.flags -= ClientFlags::COMPUTING;
+        client.shipped = Some(shipment);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -344,7 +361,7 @@ impl Worker {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
-        if self.core.is_throttled {
+        if self.core.is_throttled || self.core.server.migrations.holds_any() {
             return unix_millis() + THROTTLE_MS;
         }
         self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
@@ -354,7 +371,11 @@ impl Worker {
     fn end_pause(&mut self) {
         let is_over =
             || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
-        if !self.core.paused.is_empty() && is_over() {
+        // Whoever waits for a key that moves is told when it has; here is who waits for something else.
+        let is_held = self.core.server.migrations.holds_any()
+            && self.core.now < self.resumed_at + THROTTLE_MS;
+        if !self.core.paused.is_empty() && !is_held && is_over() {
+            self.resumed_at = self.core.now;
             self.resume_paused();
         }
     }
@@ -515,6 +536,7 @@ impl Worker {
         self.core.uncount_client(&mut client);
         self.core.abandon_wait(&mut client);
         self.core.abandon_computing(&mut client);
+        self.core.abandon_shipping(&mut client);
         crate::transaction::unwatch_all(&mut self.core, &mut client);
         self.core.unsubscribe_all(&mut client);
         client.socket.deregister(self.poll.registry());

@@ -100,6 +100,11 @@ impl Stream {
         Self::default()
     }
 
+    /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.body, &other.body)
+    }
+
     /// A stream of these parts; `None` if blocks are not in order, or reach beyond the last identifier, or if two groups
     /// have one name.
     pub fn from_parts(parts: Parts) -> Option<Self> {

@@ -129,6 +129,24 @@ impl ValueRef<'_> {
         }
     }
 
+    /// Whether the other is surely the same value: what is short is compared, what is long by where it lies. As long as a
+    /// handle of either is held, a writer copies what it changes.
+    pub fn is_same(self, other: ValueRef<'_>) -> bool {
+        match (self, other) {
+            (Self::Int(ours), ValueRef::Int(theirs)) => ours == theirs,
+            (Self::Bytes { bytes: ours, .. }, ValueRef::Bytes { bytes: theirs, .. }) => {
+                ours == theirs
+            }
+            (Self::Shared(ours), ValueRef::Shared(theirs)) => std::sync::Arc::ptr_eq(ours, theirs),
+            (Self::List(ours), ValueRef::List(theirs)) => ours.is_same(theirs),
+            (Self::Set(ours), ValueRef::Set(theirs)) => ours.is_same(theirs),
+            (Self::Hash(ours), ValueRef::Hash(theirs)) => ours.is_same(theirs),
+            (Self::SortedSet(ours), ValueRef::SortedSet(theirs)) => ours.is_same(theirs),
+            (Self::Stream(ours), ValueRef::Stream(theirs)) => ours.is_same(theirs),
+            _ => false,
+        }
+    }
+
     /// Asks the processor to fetch what looking up `members` of a large collection will read.
     pub fn prefetch(self, members: &[&[u8]]) {
         match self {

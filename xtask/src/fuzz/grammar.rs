@@ -137,6 +137,11 @@ impl Command {
                 spoil(&mut words, name_count, random);
             }
         }
+        if self.is_among(&["MIGRATE"]) {
+            // It must never reach anybody.
+            let target = [b"127.0.0.1".as_slice(), b"1"];
+            words.iter_mut().skip(name_count).zip(target).for_each(|(it, to)| *it = to.to_vec());
+        }
         words
     }
 }

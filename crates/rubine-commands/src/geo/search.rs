@@ -115,8 +115,8 @@ pub(super) const GEOSEARCHSTORE: Command =
         .key_at(2, "RO ACCESS");
 
 /// The key behind a keyword among the options, which start with argument `from`.
-const fn behind(keyword: &'static str, from: usize, find: KeyFinder) -> KeySpec {
-    let positions = KeyPositions::Keyword { keyword, from, find };
+const fn behind(keyword: &'static str, from: isize, find: KeyFinder) -> KeySpec {
+    let positions = KeyPositions::Keyword { keyword, from, more: 0, find };
     KeySpec { positions, access: "OW UPDATE VARIABLE_FLAGS" }
 }
 

@@ -7,7 +7,7 @@ mod reference;
 mod syntax;
 
 use rubine_base::glob::{self, Case};
-use rubine_commands::{Acl, Args, CommandError, CommandResult, Flags};
+use rubine_commands::{Acl, Args, CommandError, CommandResult, Flags, KeyAccess};
 
 use crate::command_table::{CommandTable, Entry};
 use crate::session::{ServerCommand, Session};
@@ -205,7 +205,9 @@ fn keys(session: &mut Session<'_>, detail: Detail) -> CommandResult {
     }
     let mut found = Vec::new();
     for keys in spec.keys() {
-        keys.for_each(args, &mut |index| found.push((index, keys.access())));
+        // These are found by code, which misses none.
+        let access = keys.access() - KeyAccess::INCOMPLETE;
+        keys.for_each(args, &mut |index| found.push((index, access)));
     }
     if found.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
         return Err(CommandError::text("ERR Invalid arguments specified for command"));

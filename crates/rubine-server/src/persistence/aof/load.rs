@@ -396,6 +396,8 @@ impl Loader {
         drop(locked);
         self.effects.events.clear();
         self.effects.wait = None;
+        // What was sent in another life is not sent again: its removal follows.
+        self.effects.shipment = None;
         self.changes = Changes::default();
         if let Err(error) = result {
             self.failures += 1;

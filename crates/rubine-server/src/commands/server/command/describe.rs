@@ -122,8 +122,11 @@ fn tips(spec: &Spec, reply: &mut Reply<'_>) {
 fn legacy_range(spec: &Spec) -> (i64, i64, i64) {
     let mut joined: Option<(i64, i64, i64)> = None;
     for keys in spec.keys() {
-        let KeyPositions::Range { first, last, step } = keys.positions else { continue };
-        let (first, last, step) = (first as i64, last as i64, step as i64);
+        let (first, last, step) = match keys.positions {
+            KeyPositions::Range { first, last, step } => (first as i64, last as i64, step as i64),
+            KeyPositions::Usually { at, .. } => (at as i64, at as i64, 1),
+            _ => continue,
+        };
         joined = match joined {
             None => Some((first, last, step)),
             Some((start, end, 1)) if step == 1 && end + 1 == first => Some((start, last, 1)),
@@ -144,17 +147,22 @@ fn key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
             let range = [("lastkey", last), ("keystep", step as i64), ("limit", 0)];
             part(reply, "find_keys", "range", &range);
         }
+        KeyPositions::Usually { at, .. } => {
+            part(reply, "begin_search", "index", &[("index", at as i64)]);
+            part(reply, "find_keys", "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
+        }
         KeyPositions::Counted { at, step } => {
             part(reply, "begin_search", "index", &[("index", at as i64)]);
             let count = [("keynumidx", 0), ("firstkey", 1), ("keystep", step as i64)];
             part(reply, "find_keys", "keynum", &count);
         }
-        KeyPositions::Keyword { keyword, from, .. } => {
-            begin_at_keyword(reply, keyword, from);
-            part(reply, "find_keys", "range", &[("lastkey", 0), ("keystep", 1), ("limit", 0)]);
+        KeyPositions::Keyword { keyword, from, more, .. } => {
+            begin_at_keyword(reply, keyword, from as i64);
+            let range = [("lastkey", more as i64), ("keystep", 1), ("limit", 0)];
+            part(reply, "find_keys", "range", &range);
         }
         KeyPositions::Streams { keyword, from } => {
-            begin_at_keyword(reply, keyword, from);
+            begin_at_keyword(reply, keyword, from as i64);
             // The keys are the first half of what follows.
             let half = [("lastkey", -1), ("keystep", 1), ("limit", 2)];
             part(reply, "find_keys", "range", &half);
@@ -167,7 +175,7 @@ fn key_spec(keys: &KeySpec, reply: &mut Reply<'_>) {
 }
 
 /// The half of a key specification that looks for a keyword.
-fn begin_at_keyword(reply: &mut Reply<'_>, keyword: &str, from: usize) {
+fn begin_at_keyword(reply: &mut Reply<'_>, keyword: &str, from: i64) {
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
@@ -177,7 +185,7 @@ fn begin_at_keyword(reply: &mut Reply<'_>, keyword: &str, from: usize) {
     reply.bulk(b"keyword");
     reply.bulk(keyword.as_bytes());
     reply.bulk(b"startfrom");
-    reply.integer(from as i64);
+    reply.integer(from);
 }
 
 /// One half of a key specification: how its search begins or what it finds.

@@ -203,8 +203,11 @@ fn argument(name: String, kind: Kind) -> Argument {
     Argument { name, kind, token: None, is_optional: false, is_multiple: false }
 }
 
-/// Whether a word stands for itself: capitals, or a digit.
+/// Whether a word stands for itself: capitals, a digit, or the empty string in quotes.
 fn is_token(word: &str) -> bool {
+    if word == "\"\"" {
+        return true;
+    }
     let has_small = word.bytes().any(|it| it.is_ascii_lowercase());
     !has_small && word.bytes().any(|it| it.is_ascii_alphanumeric())
 }
@@ -293,6 +296,7 @@ mod tests {
             ),
             ("[[NOSAVE | SAVE] [NOW] | ABORT]", "<{<NOSAVE|SAVE>? NOW?}|ABORT>?"),
             ("0|1", "<0|1>"),
+            ("<key | \"\"> [KEYS key [key ...]]", "<key:key|\"\"> KEYS=key:key?+"),
         ];
         for (line, tree) in expected {
             assert_eq!(show(&parse(line)), tree, "{line}");

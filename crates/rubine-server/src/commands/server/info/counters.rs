@@ -36,10 +36,9 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("pubsub_channels", pubsub.len(Kind::Channel));
     text.field("pubsub_patterns", pubsub.len(Kind::Pattern));
     text.field("pubsubshard_channels", pubsub.len(Kind::ShardChannel));
+    text.zeros(&["latest_fork_usec", "total_forks"]);
+    text.field("migrate_cached_sockets", server.migrations.kept_connections());
     text.zeros(&[
-        "latest_fork_usec",
-        "total_forks",
-        "migrate_cached_sockets",
         "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
