@@ -12,6 +12,7 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::config::ShutdownOptions;
 use crate::mailbox::Message;
+use crate::persistence::disk::Disk;
 use crate::persistence::dump_file::Directory;
 use crate::persistence::load::wait_for_running_commands;
 use crate::persistence::saves::{self, Kind, Outcome, Start};
@@ -208,7 +209,7 @@ fn give_up(server: &'static Server) {
 /// Ends the process at once, without anything left behind that nobody would look for.
 pub(crate) fn end_at_once() -> ! {
     tracing::warn!("You insist... exiting now.");
-    if let Ok(directory) = Directory::current() {
+    if let Ok(directory) = Directory::current(&Disk::default()) {
         directory.remove(&saves::foreground_name());
     }
     std::process::exit(1);

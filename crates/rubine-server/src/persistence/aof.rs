@@ -12,8 +12,7 @@ mod load;
 mod rewrite;
 mod writer;
 
-use std::io::{self, Read as _};
-use std::path::Path;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -83,6 +82,13 @@ struct Control {
     not_before: i64,
     /// The server ends.
     is_finishing: bool,
+}
+
+impl Control {
+    /// Whether something is to be begun when its time has come, while there is no log.
+    fn is_anything_wanted(&self) -> bool {
+        self.is_rewrite_requested || self.is_wanted
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -281,19 +287,13 @@ impl Aof {
 /// The folder of the log, which is looked at when it is first needed.
 fn opened<'d>(
     directory: &'d mut Option<Directory>,
+    server: &Server,
     config: &Config,
 ) -> Result<&'d mut Directory, String> {
     if directory.is_none() {
-        *directory = Some(Directory::open(config)?);
+        *directory = Some(Directory::open(config, &server.persistence.disk)?);
     }
     Ok(directory.as_mut().expect("it was just put there"))
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }
 
 /// The keys in the file that the configuration names.

@@ -334,7 +334,7 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
         Err(refusal) => return refusal,
     };
     job.take_image(server);
-    let directory = Directory::current();
+    let directory = Directory::current(&server.persistence.disk);
     let running = Arc::clone(&job);
     let run = move || {
         let outcome = save(server, &running, directory);
@@ -361,7 +361,7 @@ pub(crate) fn save_here(server: &'static Server) -> Outcome {
     saves.started.fetch_add(1, Ordering::Relaxed);
     let job = Job::new(Kind::Foreground, unix_millis());
     job.take_image(server);
-    let outcome = save(server, &job, Directory::current());
+    let outcome = save(server, &job, Directory::current(&server.persistence.disk));
     saves.note_end(server, &job, outcome);
     outcome
 }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod append_only;
+mod bad_disk;
 mod blocking;
 mod computing;
 mod histories;

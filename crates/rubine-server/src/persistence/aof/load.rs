@@ -23,7 +23,7 @@ use rubine_persistence::manifest::{BaseFormat, LogFile, Manifest};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use super::Phase;
-use super::directory::{Directory, sync_folder};
+use super::directory::Directory;
 use super::increment::Increment;
 use super::rewrite::{Job, Kind, write_base};
 use super::writer::Order;
@@ -55,7 +55,7 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
     if !config.appendonly {
         return Ok(());
     }
-    let mut directory = Directory::open(&config)?;
+    let mut directory = Directory::open(&config, &server.persistence.disk)?;
     directory.upgrade(&config)?;
     let tail = load_files(server, &directory, &config)?;
     let increment = open_for_appending(server, &mut directory, tail, &config)?;
@@ -91,7 +91,7 @@ pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
         server.aof.order(Order::Write { done });
         answer.recv().map_err(|_| "the log was closed".to_owned())??;
     }
-    let directory = Directory::open(&config)?;
+    let directory = Directory::open(&config, &server.persistence.disk)?;
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
     }
@@ -188,12 +188,13 @@ fn open_for_appending(
     let path = directory.path_of(&file);
     let is_new = manifest.increments.len() != directory.manifest.increments.len();
     if is_new {
-        super::remove_if_there(&path).map_err(fail)?;
+        directory.disk.remove(&path).map_err(fail)?;
     }
     let seal = keys.map(|keys| (keys, place));
-    let increment = Increment::open(&path, config.aof_timestamp_enabled, seal).map_err(fail)?;
+    let has_marks = config.aof_timestamp_enabled;
+    let increment = Increment::open(&directory.disk, &path, has_marks, seal).map_err(fail)?;
     if manifest != directory.manifest {
-        sync_folder(&directory.path).map_err(fail)?;
+        directory.disk.sync_folder(&directory.path).map_err(fail)?;
         directory.replace(manifest).map_err(fail)?;
     }
     if !config.aof_disable_auto_gc && !directory.manifest.history.is_empty() {

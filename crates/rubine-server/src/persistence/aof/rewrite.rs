@@ -1,7 +1,6 @@
 //! Writes a new base from a snapshot while increments go on, on a thread of its own. The snapshot is taken, and the
 //! journal's place noted, under all shard locks: what the base has and what the next increment has is everything, once.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use rubine_persistence::rewrite::{write_record, write_select};
 use rubine_persistence::timestamp::Marks;
 
 use super::Phase;
-use super::directory::sync_folder;
 use super::writer::Order;
 use crate::config::Config;
 use crate::persistence::rdb_save::{Work, write_dump};
@@ -94,7 +92,7 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
     let config = server.config.load();
     let folder = {
         let mut directory = server.aof.directory.lock();
-        let directory = super::opened(&mut directory, &config)?;
+        let directory = super::opened(&mut directory, server, &config)?;
         directory.create().map_err(|error| error.to_string())?;
         directory.path.clone()
     };
@@ -103,7 +101,7 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
         .and_then(|format| install(server, job, &temporary, format, increment.as_ref(), &config));
     if result.is_err() {
         // It is of no use to anybody.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = server.persistence.disk.remove(&temporary);
     }
     result
 }
@@ -142,7 +140,7 @@ pub(super) fn write_base(
 ) -> Result<BaseFormat, String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
     let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
-    let file = File::create(path).map_err(fail)?;
+    let file = server.persistence.disk.create(path).map_err(fail)?;
     let write = |out: &mut dyn io::Write| match format {
         BaseFormat::Rdb => write_dump_base(server, snapshot, out, job, config),
         BaseFormat::Commands => write_commands(&snapshot, out, job, config),
@@ -225,7 +223,7 @@ fn install(
 ) -> Result<(), String> {
     job.check()?;
     let mut directory = server.aof.directory.lock();
-    let directory = super::opened(&mut directory, config)?;
+    let directory = super::opened(&mut directory, server, config)?;
     let mut manifest = directory.manifest.clone();
     let base = manifest.replace_base(&directory.prefix, format);
     if job.kind == Kind::Start {
@@ -235,9 +233,12 @@ fn install(
     manifest.retire_increments(increment.map_or(i64::MAX, |it| it.sequence));
     let fail = |error: io::Error| format!("Can't put the new base in force: {error}");
     let path = directory.path_of(&base);
-    std::fs::rename(temporary, &path).map_err(fail)?;
-    sync_folder(&directory.path).map_err(fail)?;
-    directory.replace(manifest).map_err(fail)?;
+    directory.disk.rename(temporary, &path).map_err(fail)?;
+    let synced = directory.disk.sync_folder(&directory.path);
+    if let Err(error) = synced.and_then(|()| directory.replace(manifest)) {
+        directory.discard(&base);
+        return Err(fail(error));
+    }
     let facts = &server.aof.facts;
     let bytes = directory.size_of(&base).map_err(fail)?;
     facts.base_bytes.store(bytes, Ordering::Relaxed);
