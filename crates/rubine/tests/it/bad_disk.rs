@@ -122,7 +122,7 @@ impl History {
     }
 }
 
-/// Writes before, during and after rewrites of all kinds.
+/// Writes before, during and after a rewrite.
 fn work(server: &Server, history: &mut History) -> bool {
     let mut control = server.client();
     let mut order = |line: &str| {
@@ -194,6 +194,11 @@ fn recovers_at_every_step(directives: &[(&str, &str)], fault: &str) {
         wait_until(&what, || info(&mut control, "persistence", "aof_rewrite_in_progress") == "0");
         history.check(&mut control, &what);
         assert!(history.write(&server, 1, LONG), "{what}: it writes again");
+        // With the file that met the fault, and with the one after it.
+        server.kill();
+        server.restart().unwrap_or_else(|error| panic!("{what}: {error}"));
+        history.check(&mut server.client(), &what);
+        let mut control = server.client();
         call(&mut control, "BGREWRITEAOF");
         wait_until(&what, || info(&mut control, "persistence", "aof_rewrite_in_progress") == "0");
         assert_eq!(info(&mut control, "persistence", "aof_last_bgrewrite_status"), "ok", "{what}");
@@ -213,6 +218,7 @@ fn recovers_at_every_step(directives: &[(&str, &str)], fault: &str) {
 #[test]
 fn a_step_that_fails_once_is_recovered_from() {
     recovers_at_every_step(&durable(), "ANY EIO");
+    recovers_at_every_step(&durable(), "WRITE ENOSPC SHORT");
 }
 
 #[test]
