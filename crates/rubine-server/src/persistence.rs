@@ -4,6 +4,7 @@
 pub(crate) mod aof;
 pub(crate) mod disk;
 pub(crate) mod dump_file;
+pub(crate) mod libraries;
 pub(crate) mod load;
 pub(crate) mod loading;
 pub(crate) mod rdb_load;

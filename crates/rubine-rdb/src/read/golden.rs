@@ -14,6 +14,7 @@ use rubine_structures::value::Value;
 use super::{Item, Reader};
 use crate::decode::Limits;
 use crate::encode::{self, Encoder};
+use crate::error::{Fault, ReadError};
 use crate::version::{Version, VersionCheck};
 use crate::write::{self, Writer};
 
@@ -69,6 +70,26 @@ fn no_flipped_bit_goes_unnoticed() {
             let Ok(mut reader) = Reader::new(&file[..], VersionCheck::Strict) else { continue };
             let end = std::iter::from_fn(|| reader.next_item().transpose()).find_map(Result::err);
             assert!(end.is_some(), "byte {at}");
+        }
+    }
+}
+
+/// Whatever is missing at the end, it is said that something is.
+#[test]
+fn no_missing_byte_goes_unnoticed() {
+    for golden in GOLDEN {
+        // The large values apart, whose bytes are alike.
+        let places = (0..golden.file.len()).step_by(29).chain(0..300);
+        for len in places.chain(golden.file.len() - 300..golden.file.len()) {
+            let damage = match Reader::new(&golden.file[..len], VersionCheck::Strict) {
+                Ok(mut reader) => {
+                    std::iter::from_fn(|| reader.next_item().transpose()).find_map(Result::err)
+                }
+                Err(error) => Some(error),
+            };
+            let damage = damage.unwrap_or_else(|| panic!("{len} bytes"));
+            let ReadError::Damaged(damage) = damage else { panic!("{len} bytes: {damage}") };
+            assert!(damage.fault == Fault::Truncated && damage.offset <= len as u64, "{damage}");
         }
     }
 }

@@ -56,6 +56,8 @@ struct Tally {
     /// Values without elements, which are not loaded.
     empty: u64,
     functions: u64,
+    /// Keys beside which modules kept something, which is not loaded.
+    keys_with_meta: u64,
     /// The first damage inside a value.
     damage: Option<Damage>,
 }
@@ -242,6 +244,10 @@ fn read_all(
     });
     tally.merge(shared.into_inner());
     let offset = read?;
+    if reader.is_unsummed() {
+        say("[info] RDB file was saved with checksum disabled: no check performed.");
+    }
+    tally.keys_with_meta = reader.keys_with_meta();
     let (mut input, _) = reader.into_rest();
     io::copy(&mut input, &mut io::sink()).map_err(|error| ReadError::Io { offset, error })?;
     let is_complete = input.expect_complete().map_err(io::Error::other);
@@ -286,6 +292,10 @@ fn tell(tally: &Tally, say: &impl Fn(&str)) {
     say(&format!("[info] {} functions", tally.functions));
     if tally.empty != 0 {
         say(&format!("[info] {} values without elements, which are not loaded", tally.empty));
+    }
+    if tally.keys_with_meta != 0 {
+        let keys = tally.keys_with_meta;
+        say(&format!("[info] {keys} keys with something of modules, which is not loaded"));
     }
     let mut types: Vec<_> = tally.by_type.iter().collect();
     types.sort_by_key(|(_, counts)| Reverse(counts.bytes));

@@ -95,6 +95,7 @@ pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
     }
+    server.persistence.saves.functions.clear();
     server.keyspace.clear();
     load_files(server, &directory, &config).map(drop::<Tail>)
 }
@@ -334,6 +335,9 @@ impl Loader {
 
     /// Runs one command. Fails if there is no such command; a command that fails is told of, as it did so before.
     fn run(&mut self, args: Args<'_>) -> Result<(), CommandError> {
+        if args.at(0).eq_ignore_ascii_case(b"FUNCTION") {
+            return self.server.persistence.saves.functions.apply(args);
+        }
         let entry = self.find(args)?;
         match entry.run {
             Run::Data(command) => self.run_data(command, args),

@@ -12,7 +12,7 @@ use rubine_journal::{Hold, Reader, Start};
 use rubine_keyspace::{ScanCursor, ShardSet, Snapshot};
 use rubine_persistence::encryption::Encrypting;
 use rubine_persistence::manifest::{BaseFormat, LogFile};
-use rubine_persistence::rewrite::{write_record, write_select};
+use rubine_persistence::rewrite::{write_command, write_record, write_select};
 use rubine_persistence::timestamp::Marks;
 
 use super::Phase;
@@ -143,7 +143,7 @@ pub(super) fn write_base(
     let file = server.persistence.disk.create(path).map_err(fail)?;
     let write = |out: &mut dyn io::Write| match format {
         BaseFormat::Rdb => write_dump_base(server, snapshot, out, job, config),
-        BaseFormat::Commands => write_commands(&snapshot, out, job, config),
+        BaseFormat::Commands => write_commands(server, &snapshot, out, job, config),
     };
     let file = match server.aof.keys() {
         None => {
@@ -183,6 +183,7 @@ fn write_dump_base(
 }
 
 fn write_commands(
+    server: &Server,
     snapshot: &Snapshot,
     out: &mut dyn io::Write,
     job: &Job,
@@ -194,6 +195,9 @@ fn write_commands(
         let mut mark = Vec::new();
         Marks::default().write_due((job.started_at / 1000) as u64, &mut mark);
         out.write_all(&mark).map_err(fail)?;
+    }
+    for code in server.persistence.saves.functions.codes() {
+        write_command(&[b"FUNCTION", b"LOAD", &code], &mut out).map_err(fail)?;
     }
     for db in (0..snapshot.db_count()).filter(|&db| !snapshot.is_empty(db)) {
         write_select(db, &mut out).map_err(fail)?;
