@@ -12,6 +12,7 @@ mod life;
 mod limits;
 mod listening;
 mod messages;
+mod old_files;
 mod saving;
 mod support;
 mod transcripts;

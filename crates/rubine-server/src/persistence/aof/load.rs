@@ -491,7 +491,12 @@ impl End<'_> {
             }
             LogError::Torn { .. } => {}
         }
-        tracing::warn!("The append-only file {name} is torn: {error}. Truncating it there");
+        let len = std::fs::metadata(self.path).map_or(0, |it| it.len());
+        // In an encrypted file, places are counted without what encryption adds.
+        let lost = len.saturating_sub(self.position);
+        tracing::warn!(
+            "The append-only file {name} is torn: {error}. Truncating it there, {lost} bytes before its end"
+        );
         let tail = truncate(self.path, self.keys, self.position);
         let tail =
             tail.map_err(|error| format!("Error truncating the append-only file {name}: {error}"))?;
