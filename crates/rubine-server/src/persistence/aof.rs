@@ -26,6 +26,8 @@ use rubine_persistence::encryption::KeyRing;
 use self::directory::Directory;
 use crate::config::Config;
 use crate::mailbox::Message;
+use crate::persistence::loading::per_second;
+use crate::persistence::rdb_save::Work;
 use crate::server::Server;
 
 pub(crate) use self::durability::NO_LOG;
@@ -118,12 +120,24 @@ pub(crate) struct Facts {
     pub(crate) is_syncing: AtomicBool,
     pub(crate) delayed_syncs: AtomicU64,
     pub(crate) rewrite_failures: AtomicUsize,
+    /// Of the last rewrite that ended well.
+    pub(crate) rewritten_keys_per_second: AtomicU64,
+    pub(crate) rewritten_bytes_per_second: AtomicU64,
+    pub(crate) rewrite_copied_bytes: AtomicUsize,
 }
 
 impl Facts {
     pub(crate) fn total_bytes(&self) -> u64 {
         let parts = [&self.base_bytes, &self.closed_bytes, &self.current_bytes];
         parts.map(|it| it.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    fn note_rates(&self, work: &Work, elapsed_ms: i64) {
+        let keys = per_second(work.keys_done(), elapsed_ms);
+        self.rewritten_keys_per_second.store(keys, Ordering::Relaxed);
+        let bytes = per_second(work.bytes_done(), elapsed_ms);
+        self.rewritten_bytes_per_second.store(bytes, Ordering::Relaxed);
+        self.rewrite_copied_bytes.store(work.copied_bytes(), Ordering::Relaxed);
     }
 }
 
@@ -135,6 +149,9 @@ pub(crate) struct RewriteStatus {
     /// One was asked for and has not begun.
     pub(crate) is_requested: bool,
     pub(crate) started_at: Option<i64>,
+    pub(crate) keys_done: u64,
+    pub(crate) keys_total: u64,
+    pub(crate) bytes_done: u64,
 }
 
 impl Aof {
@@ -253,11 +270,21 @@ impl Aof {
     pub(crate) fn rewrite_status(&self) -> RewriteStatus {
         let control = self.control.lock();
         let must_begin = control.is_wanted && control.phase == Phase::Off;
+        let work = control.rewrite.as_ref().map(|it| &it.work);
         RewriteStatus {
+            keys_done: work.map_or(0, Work::keys_done),
+            keys_total: work.map_or(0, Work::keys_total),
+            bytes_done: work.map_or(0, Work::bytes_done),
             is_running: control.rewrite.is_some() || must_begin,
             is_requested: control.rewrite.is_none() && control.is_rewrite_requested,
             started_at: control.rewrite.as_ref().map(|it| it.started_at),
         }
+    }
+
+    /// Bytes that were copied for the sake of the rewrite that runs, about.
+    pub(crate) fn rewrite_copied_bytes(&self) -> usize {
+        let job = self.control.lock().rewrite.clone();
+        job.map_or(0, |it| it.work.copied_bytes())
     }
 
     /// Writes what is left, closes the log and ends the writer.

@@ -47,8 +47,8 @@ pub(crate) struct Job {
     pub(super) kind: Kind,
     pub(super) started_at: i64,
     is_cancelled: AtomicBool,
-    /// What of the image has yet to be written, where that is done as a dump.
-    work: Work,
+    /// How far it is; where the base is a dump, what of the image has yet to be written, too.
+    pub(super) work: Work,
 }
 
 impl Job {
@@ -190,7 +190,9 @@ fn write_commands(
     config: &Config,
 ) -> Result<(), String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    let keys = (0..snapshot.db_count()).map(|db| snapshot.len(db)).sum();
+    job.work.expect_keys(keys);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, Counted { out, work: &job.work });
     if config.aof_timestamp_enabled {
         let mut mark = Vec::new();
         Marks::default().write_due((job.started_at / 1000) as u64, &mut mark);
@@ -204,16 +206,36 @@ fn write_commands(
         let mut cursor = Some(ScanCursor::START);
         while let Some(at) = cursor {
             job.check()?;
-            let mut written = Ok(());
+            let (mut written, mut keys) = (Ok(()), 0);
             cursor = snapshot.scan(db, at, RECORDS_PER_STEP, |record| {
                 if written.is_ok() {
                     written = write_record(record, &mut out);
+                    keys += 1;
                 }
             });
             written.map_err(fail)?;
+            job.work.note_done(keys, 0);
         }
     }
     out.flush().map_err(fail)
+}
+
+/// Notes how many bytes are written.
+struct Counted<'a> {
+    out: &'a mut dyn io::Write,
+    work: &'a Work,
+}
+
+impl io::Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.work.note_done(0, count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Puts the new base in force, and what it replaces out of it.
@@ -266,6 +288,7 @@ fn conclude(server: &'static Server, job: &Arc<Job>, seconds: u64, result: Resul
     facts.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
     let must_abandon = match result {
         Ok(()) => {
+            facts.note_rates(&job.work, unix_millis() - job.started_at);
             facts.rewrites.fetch_add(1, Ordering::Relaxed);
             control.failures = 0;
             if is_current && job.kind == Kind::Start {
