@@ -12,6 +12,7 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::config::ShutdownOptions;
 use crate::mailbox::Message;
+use crate::persistence::aof;
 use crate::persistence::disk::Disk;
 use crate::persistence::dump_file::Directory;
 use crate::persistence::load::wait_for_running_commands;
@@ -161,6 +162,17 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
         } else if !is_saved {
             tracing::warn!("Error trying to save the DB, can't exit.");
             return false;
+        }
+    }
+    if may_save && server.aof.is_enabled() {
+        server.pause.hold_for_shutdown(true);
+        wait_for_running_commands(server);
+        if let Err(reason) = aof::write_all(server) {
+            if !is_forced {
+                tracing::warn!("Error writing the append-only file, can't exit: {reason}");
+                return false;
+            }
+            tracing::warn!("Error writing the append-only file: {reason}. Exit anyway.");
         }
     }
     if is_aborted.load(Ordering::Acquire) {

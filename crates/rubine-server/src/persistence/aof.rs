@@ -31,7 +31,7 @@ use crate::persistence::rdb_save::Work;
 use crate::server::Server;
 
 pub(crate) use self::durability::NO_LOG;
-pub(crate) use self::load::{load_at_start, load_keys, reload, truncate};
+pub(crate) use self::load::{load_at_start, load_keys, reload, truncate, write_all};
 pub(crate) use self::writer::start;
 
 /// Bytes that the file may be behind; then whoever writes has to wait.

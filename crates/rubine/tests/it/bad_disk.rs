@@ -294,6 +294,33 @@ fn a_log_that_could_not_be_forced_to_disk_is_made_anew() {
     assert_eq!(number(&call(&mut server.client(), "GET a")), 1);
 }
 
+/// The end of a server does not come while what was acknowledged is not in the log.
+#[test]
+fn a_log_that_cannot_be_written_holds_up_the_end() {
+    let directives = [("appendonly", "yes"), ("appendfsync", "everysec")];
+    let mut server = server(&directives).start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "DEBUG DISK-FAULT WRITE 0 1000000 ENOSPC");
+    let mut acknowledged = 0;
+    while let Value::Integer(count) = call(&mut client, "INCR n") {
+        acknowledged = count;
+    }
+    assert!(0 < acknowledged);
+    let failure = Value::Error("ERR Errors trying to SHUTDOWN. Check logs.".into());
+    assert_eq!(call(&mut client, "SHUTDOWN"), failure);
+    assert_eq!(call(&mut client, "SHUTDOWN NOSAVE"), failure);
+    assert_eq!(number(&call(&mut client, "GET n")), acknowledged);
+    call(&mut client, "DEBUG DISK-FAULT OFF");
+    assert_eq!(server.terminate().expect("it ends").code(), Some(0));
+    server.restart().expect("it starts");
+    client = server.client();
+    assert_eq!(number(&call(&mut client, "GET n")), acknowledged);
+    call(&mut client, "DEBUG DISK-FAULT WRITE 0 1000000 ENOSPC");
+    call(&mut client, "INCR n");
+    send(&mut client, "SHUTDOWN FORCE");
+    assert_eq!(client.receive(LONG).expect("an end"), Received::Closed);
+}
+
 /// A save either replaces the file by the whole of what there is, or fails and leaves a whole file.
 #[test]
 fn a_save_that_fails_at_any_step_leaves_a_whole_file() {

@@ -85,12 +85,7 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
 /// Drops all keys and reads the log again, after what is still to be written is in it.
 pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
     let config = server.config.load();
-    if server.aof.is_enabled() {
-        let (done, answer) = mpsc::sync_channel(1);
-        server.journal.notify();
-        server.aof.order(Order::Write { done });
-        answer.recv().map_err(|_| "the log was closed".to_owned())??;
-    }
+    write_all(server)?;
     let directory = Directory::open(&config, &server.persistence.disk)?;
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
@@ -98,6 +93,17 @@ pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
     server.persistence.saves.functions.clear();
     server.keyspace.clear();
     load_files(server, &directory, &config).map(drop::<Tail>)
+}
+
+/// Has all that happened written to the log, if there is one, and forced to disk.
+pub(crate) fn write_all(server: &Server) -> Result<(), String> {
+    if !server.aof.is_enabled() {
+        return Ok(());
+    }
+    let (done, answer) = mpsc::sync_channel(1);
+    server.journal.notify();
+    server.aof.order(Order::Write { done });
+    answer.recv().map_err(|_| "the log was closed".to_owned())?
 }
 
 /// Reads all files of a log into the keyspace.
@@ -172,6 +178,14 @@ fn open_for_appending(
     let keys = server.aof.keys();
     let mut manifest = directory.manifest.clone();
     if manifest.is_empty() {
+        if std::path::Path::new(&config.dbfilename).exists() {
+            tracing::warn!(
+                "There is no append-only file yet, so the server starts without data. The dump file {} is there and is \
+                 not loaded, because appendonly is yes. To take it over, start with appendonly no and then use CONFIG \
+                 SET appendonly yes",
+                config.dbfilename
+            );
+        }
         let base = add_empty_base(server, directory, &mut manifest, config)?;
         tracing::info!("Creating AOF base file {} on server start", base.shown());
     }

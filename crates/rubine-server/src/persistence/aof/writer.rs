@@ -47,7 +47,7 @@ pub(crate) enum Order {
     Open { reader: Reader, increment: Box<Increment> },
     /// Go on with what `reader` reads in a new increment, which is sent back, after all that comes before.
     Switch { reader: Reader, kind: Kind, done: mpsc::SyncSender<Result<LogFile, String>> },
-    /// Write all that has happened.
+    /// Write all that has happened, and force it to disk.
     Write { done: mpsc::SyncSender<Result<(), String>> },
     /// The base for what was begun failed: there is no log.
     Abandon,
@@ -141,7 +141,9 @@ impl Writer {
                 let _ = done.send(self.switch(reader, kind, config));
             }
             Order::Write { done } => {
-                let _ = done.send(self.write_until(self.server.journal.end(), config));
+                let written = self.write_until(self.server.journal.end(), config);
+                let synced = written.and_then(|()| self.sync().map_err(|it| it.to_string()));
+                let _ = done.send(synced);
             }
             Order::Abandon => self.close(),
         }
