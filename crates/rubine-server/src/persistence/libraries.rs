@@ -69,9 +69,8 @@ fn name_of(code: &[u8]) -> Option<&[u8]> {
 
 /// The code of the libraries in what FUNCTION DUMP makes: the pieces of a file, with another end.
 fn unpack(payload: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let (body, footer) = payload.split_at_checked(
-        payload.len().checked_sub(VERSION_BYTES + CHECKSUM_BYTES)?,
-    )?;
+    let (body, footer) =
+        payload.split_at_checked(payload.len().checked_sub(VERSION_BYTES + CHECKSUM_BYTES)?)?;
     let version = Version::from_number(u16::from_le_bytes([footer[0], footer[1]]))?;
     let file = [&version.magic()[..], body, &END_WITHOUT_CHECKSUM].concat();
     let mut reader = Reader::new(&file[..], VersionCheck::Relaxed).ok()?;

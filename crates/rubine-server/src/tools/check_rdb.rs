@@ -148,7 +148,7 @@ pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
     }
 }
 
-fn read_keys(path: &Path) -> Result<KeyRing, String> {
+pub(super) fn read_keys(path: &Path) -> Result<KeyRing, String> {
     let fail = |reason: String| format!("Cannot read the keys in {}: {reason}", path.display());
     let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
     KeyRing::parse(&text).map_err(|error| fail(error.to_string()))

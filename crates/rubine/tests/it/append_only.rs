@@ -174,7 +174,8 @@ fn kill_and_check(kills: u64, directives: &[(&str, &str)], command: &str, seed: 
                     std::thread::sleep(Duration::from_millis(7));
                 }
             });
-            std::thread::sleep(Duration::from_millis(100 + random.below(400)));
+            wait_until("a write", || first < done[0].counter.load(Ordering::SeqCst));
+            std::thread::sleep(Duration::from_millis(random.below(400)));
             server.kill();
             is_over.store(true, Ordering::SeqCst);
         });
@@ -184,8 +185,6 @@ fn kill_and_check(kills: u64, directives: &[(&str, &str)], command: &str, seed: 
             let counter = check(&mut client, name as u64, done);
             settle(&mut client, name as u64, counter, done);
         }
-        let last = done[0].counter.load(Ordering::SeqCst);
-        assert!(first < last, "kill {kill}: the clients did write");
     }
 }
 
@@ -721,6 +720,9 @@ fn check_aof_says_what_is_wrong_and_what_is_lost() {
         assert!(run(&[], "").1);
         if encryption {
             assert!(!check_aof(&place, &[manifest], "").1, "without the key");
+            let nowhere = ["--encryption-key-file", "/nowhere", manifest];
+            let (text, is_good) = check_aof(&place, &nowhere, "");
+            assert!(!is_good && text.contains("Cannot read the keys in /nowhere"), "{text}");
         }
         server.set_directive("aof-load-truncated", "no");
         server.restart().expect("what was fixed is whole");
@@ -728,6 +730,8 @@ fn check_aof_says_what_is_wrong_and_what_is_lost() {
         let found: Vec<bool> = elements(&found).iter().map(|it| *it != Value::Nil).collect();
         assert_eq!(found, [true, true, true, false]);
         server.kill();
+        let (text, is_good) = run(&["--truncate-to-timestamp", "soon"], "");
+        assert!(!is_good && text.contains("Invalid timestamp"), "{text}");
         let (text, is_good) = run(&["--truncate-to-timestamp", "1000"], "");
         assert!(!is_good && text.contains("aborting"), "{text}");
     }

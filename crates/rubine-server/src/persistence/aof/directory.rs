@@ -107,9 +107,10 @@ impl Directory {
     pub(super) fn delete_history(&mut self) {
         let mut manifest = self.manifest.clone();
         for file in manifest.history.drain(..) {
-            match self.disk.remove(&self.path_of(&file)) {
-                Err(error) => tracing::warn!("Can't remove {}: {error}", file.shown()),
-                Ok(()) => tracing::info!("Removed the history file {}", file.shown()),
+            if let Err(error) = self.disk.remove(&self.path_of(&file)) {
+                tracing::warn!("Can't remove {}: {error}", file.shown());
+            } else {
+                tracing::info!("Removed the history file {}", file.shown());
             }
         }
         if let Err(error) = self.replace(manifest) {
