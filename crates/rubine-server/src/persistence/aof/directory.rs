@@ -129,3 +129,53 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path)?.take(MANIFEST_BYTES_MAX).read_to_end(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::persistence::disk::{Plan, Step};
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// A manifest that could not be made durable is taken back, and what it named is never something else.
+    #[test]
+    fn a_manifest_that_fails_is_as_if_it_had_never_been() {
+        for step in [Step::Create, Step::Write, Step::Sync, Step::Rename, Step::SyncFolder] {
+            let name = format!("rubine-directory-{step:?}-{}", std::process::id());
+            let folder = Folder(std::env::temp_dir().join(name));
+            let disk = Disk::default();
+            let (manifest, prefix) = (Manifest::default(), "a".to_owned());
+            let path = folder.0.clone();
+            let mut directory =
+                Directory { disk: disk.clone(), path, prefix, manifest, is_unsure: false };
+            directory.create().unwrap();
+            let mut first = Manifest::default();
+            first.add_increment("a");
+            directory.replace(first.clone()).unwrap();
+            let mut second = first.clone();
+            let refused = second.add_increment("a");
+            let plan = Plan {
+                step: Some(step),
+                skipped: 0,
+                failing: 1,
+                error: Errno::IO,
+                is_short: false,
+            };
+            disk.plan(Some(plan));
+            assert!(directory.replace(second).is_err(), "{step:?}");
+            assert_eq!(disk.plan(None), 1);
+            let found = fs::read(folder.0.join("a.manifest")).unwrap();
+            assert_eq!(found, first.format(), "{step:?}");
+            let next = directory.manifest.add_increment("a");
+            assert!(refused.sequence < next.sequence, "{step:?}");
+        }
+    }
+}
