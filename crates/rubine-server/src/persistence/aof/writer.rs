@@ -362,7 +362,10 @@ impl Writer {
         let rewrites = self.server.aof.facts.rewrites.load(Ordering::Relaxed);
         match self.suspect_until {
             Some(until) if rewrites < until => {
-                self.server.aof.request_rewrite();
+                // After one that has failed, not at once again.
+                if self.server.aof.control.lock().not_before <= unix_millis() {
+                    self.server.aof.request_rewrite();
+                }
             }
             _ => {
                 self.suspect_until = None;
