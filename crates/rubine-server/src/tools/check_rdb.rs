@@ -58,8 +58,8 @@ struct Tally {
     functions: u64,
     /// Keys beside which modules kept something, which is not loaded.
     keys_with_meta: u64,
-    /// The first damage inside a value.
-    damage: Option<Damage>,
+    /// The first damage inside a value, and the key, if it can be read.
+    damage: Option<(Damage, Vec<u8>)>,
 }
 
 impl Tally {
@@ -84,7 +84,10 @@ impl Tally {
         match checked {
             Ok(_) => {}
             Err(Damage { fault: Fault::Empty(_), .. }) => self.empty += 1,
-            Err(damage) => self.note_damage(damage),
+            Err(damage) => {
+                let key = entry.key().unwrap_or_default().into_owned();
+                self.note_damage(damage, key);
+            }
         }
     }
 
@@ -95,10 +98,10 @@ impl Tally {
     }
 
     /// Of several, the first in the file counts, whichever thread has met it.
-    fn note_damage(&mut self, damage: Damage) {
-        let is_first = self.damage.as_ref().is_none_or(|known| damage.offset < known.offset);
+    fn note_damage(&mut self, damage: Damage, key: Vec<u8>) {
+        let is_first = self.damage.as_ref().is_none_or(|known| damage.offset < known.0.offset);
         if is_first {
-            self.damage = Some(damage);
+            self.damage = Some((damage, key));
         }
     }
 
@@ -113,7 +116,7 @@ impl Tally {
         self.empty += other.empty;
         self.functions += other.functions;
         other.largest.into_iter().for_each(|large| self.note_large(large));
-        other.damage.into_iter().for_each(|damage| self.note_damage(damage));
+        other.damage.into_iter().for_each(|(damage, key)| self.note_damage(damage, key));
     }
 
     fn keys(&self) -> u64 {
@@ -170,10 +173,12 @@ fn check(path: &Path, keys: Option<&KeyRing>, say: &impl Fn(&str)) -> Result<(),
     tell(&tally, say);
     // What is wrong with a value is known with its place; what is wrong with the file may follow from it.
     let offset = match (read, &tally.damage) {
-        (_, Some(damage)) => {
+        (_, Some((damage, key))) => {
             say(&format!(
-                "--- RDB ERROR DETECTED ---\n[offset {}] {}",
-                damage.offset, damage.fault
+                "--- RDB ERROR DETECTED ---\n[offset {}] {}\n[additional info] Reading key '{}'",
+                damage.offset,
+                damage.fault,
+                shown(key)
             ));
             return Err(format!("The file is good up to offset {}", damage.offset));
         }

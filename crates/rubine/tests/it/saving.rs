@@ -482,6 +482,12 @@ fn the_tool_says_what_is_in_a_file_and_where_it_is_damaged() {
     fs::write(&path, &whole[..whole.len() / 3]).expect("written");
     let (is_good, text) = check_rdb(&server, &[&shown]);
     assert!(!is_good && text.contains("ends too early"), "{text}");
+    // A set that has a member twice, under the key "odd".
+    let body = b"REDIS0004\x00\x04even\x01x\x02\x03odd\x02\x01x\x01x\xff";
+    fs::write(&path, body).expect("written");
+    let (is_good, text) = check_rdb(&server, &[&shown]);
+    assert!(!is_good && text.contains("Duplicate set member"), "{text}");
+    assert!(text.contains("Reading key 'odd'") && text.contains("string: 1 keys"), "{text}");
     let (is_good, text) = check_rdb(&server, &[]);
     assert!(!is_good && text.contains("Usage"), "{text}");
 }
