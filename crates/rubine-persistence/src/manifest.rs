@@ -220,6 +220,12 @@ impl Manifest {
         file
     }
 
+    /// Lets what is added from now on have other names than what was added to `other`.
+    pub fn skip_names_of(&mut self, other: &Self) {
+        self.base_sequence = self.base_sequence.max(other.base_sequence);
+        self.increment_sequence = self.increment_sequence.max(other.increment_sequence);
+    }
+
     /// Makes all increments history up to the one before `first_kept`, since a new base has what they hold.
     pub fn retire_increments(&mut self, first_kept: i64) {
         let kept = self.increments.partition_point(|it| it.sequence < first_kept);

@@ -57,6 +57,11 @@ pub struct Reader<R> {
     /// An opcode that was read and belongs to what comes next.
     pending: Option<u8>,
     has_ended: bool,
+    checks_sum: bool,
+    /// The file says that no checksum was made.
+    is_unsummed: bool,
+    /// Keys beside which modules kept something that was passed over.
+    keys_with_meta: u64,
 }
 
 /// Consecutive entries of one database.
@@ -124,11 +129,29 @@ impl<R: Read> Reader<R> {
             templates: Templates::new(),
             pending: None,
             has_ended: false,
+            checks_sum: true,
+            is_unsummed: false,
+            keys_with_meta: 0,
         })
     }
 
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Does not compare the checksum at the end: for whoever wants what can be had of a damaged file.
+    pub fn ignore_checksum(&mut self) {
+        self.checks_sum = false;
+    }
+
+    /// After the end: whether the file says that no checksum was made.
+    pub fn is_unsummed(&self) -> bool {
+        self.is_unsummed
+    }
+
+    /// Keys beside which modules kept something, which was passed over.
+    pub fn keys_with_meta(&self) -> u64 {
+        self.keys_with_meta
     }
 
     /// How many bytes have been read.
@@ -215,7 +238,10 @@ impl<R: Read> Reader<R> {
                     self.source.kept.truncate(before);
                     attributes.access = Some(AccessHint::IdleSeconds(idle));
                 }
-                meta if self.is_key_meta(meta) => self.pass_key_meta()?,
+                meta if self.is_key_meta(meta) => {
+                    self.pass_key_meta()?;
+                    self.keys_with_meta += 1;
+                }
                 other => return Err(self.unknown(other)),
             }
             opcode = self.source.byte()?;
@@ -321,7 +347,8 @@ impl<R: Read> Reader<R> {
         let expected = self.source.checksum();
         let offset = self.source.offset();
         let found = u64::from_le_bytes(self.source.array()?);
-        if found != 0 && found != expected {
+        self.is_unsummed = found == 0;
+        if self.checks_sum && found != 0 && found != expected {
             return Err(ReadError::damaged(offset, Fault::Checksum { found, expected }));
         }
         Ok(())

@@ -2,7 +2,9 @@
 //! the rest of the server may know of them. Never takes a client's request, and never forks.
 
 pub(crate) mod aof;
+pub(crate) mod disk;
 pub(crate) mod dump_file;
+pub(crate) mod libraries;
 pub(crate) mod load;
 pub(crate) mod loading;
 pub(crate) mod rdb_load;
@@ -14,6 +16,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use bitflags::bitflags;
 
+use self::disk::Disk;
 use self::loading::Loading;
 use self::saves::Saves;
 
@@ -32,6 +35,7 @@ bitflags! {
 #[derive(Debug)]
 pub(crate) struct Persistence {
     troubles: AtomicU8,
+    pub(crate) disk: Disk,
     pub(crate) saves: Saves,
     pub(crate) loading: Loading,
 }
@@ -40,7 +44,8 @@ impl Persistence {
     /// The state of a server that starts at `now`, Unix milliseconds.
     pub(crate) fn new(now: i64) -> Self {
         let troubles = AtomicU8::new(0);
-        Self { troubles, saves: Saves::new(now / 1000), loading: Loading::default() }
+        let (disk, loading) = (Disk::default(), Loading::default());
+        Self { troubles, disk, saves: Saves::new(now / 1000), loading }
     }
 
     #[inline]

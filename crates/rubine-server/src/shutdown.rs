@@ -12,6 +12,8 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::config::ShutdownOptions;
 use crate::mailbox::Message;
+use crate::persistence::aof;
+use crate::persistence::disk::Disk;
 use crate::persistence::dump_file::Directory;
 use crate::persistence::load::wait_for_running_commands;
 use crate::persistence::saves::{self, Kind, Outcome, Start};
@@ -162,6 +164,17 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
             return false;
         }
     }
+    if may_save && server.aof.is_enabled() {
+        server.pause.hold_for_shutdown(true);
+        wait_for_running_commands(server);
+        if let Err(reason) = aof::write_all(server) {
+            if !is_forced {
+                tracing::warn!("Error writing the append-only file, can't exit: {reason}");
+                return false;
+            }
+            tracing::warn!("Error writing the append-only file: {reason}. Exit anyway.");
+        }
+    }
     if is_aborted.load(Ordering::Acquire) {
         return false;
     }
@@ -208,7 +221,7 @@ fn give_up(server: &'static Server) {
 /// Ends the process at once, without anything left behind that nobody would look for.
 pub(crate) fn end_at_once() -> ! {
     tracing::warn!("You insist... exiting now.");
-    if let Ok(directory) = Directory::current() {
+    if let Ok(directory) = Directory::current(&Disk::default()) {
         directory.remove(&saves::foreground_name());
     }
     std::process::exit(1);

@@ -6,6 +6,7 @@
 pub mod client;
 pub mod glob;
 pub mod in_process;
+pub mod mutate;
 pub mod render;
 pub mod server;
 pub mod target;

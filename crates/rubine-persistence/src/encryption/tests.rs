@@ -162,6 +162,24 @@ fn an_end_of_every_length_is_told_from_damage() {
     }
 }
 
+/// Whatever is done to a file, what is read is the beginning of what was written.
+#[test]
+fn no_mutation_gives_other_bytes() {
+    let keys = keys(FIRST);
+    let plain = b"one, two and three";
+    let bytes = encrypt(&[&plain[..4], &plain[4..9], &plain[9..]], &keys);
+    for seed in 0..5 {
+        rubine_testing::mutate::for_each(&bytes, seed, |bad| {
+            let mut input = Decrypting::new(bad, &keys);
+            let mut read = Vec::new();
+            let is_read = input.read_to_end(&mut read).is_ok();
+            assert!(plain.starts_with(&read), "{read:?}");
+            let is_complete = is_read && input.ending() == Ending::Complete;
+            assert!(!is_complete || read == plain, "what is missing at the end is missed");
+        });
+    }
+}
+
 proptest! {
     /// Cut anywhere and go on: what is read is what was kept and what was written then.
     #[test]

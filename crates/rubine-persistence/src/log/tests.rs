@@ -121,6 +121,20 @@ fn a_tail_of_every_length_gives_whole_units_only() {
     }
 }
 
+/// What fuzzers look for, from a good log and a good manifest on.
+#[test]
+fn no_mutation_breaks_a_promise() {
+    let log =
+        "*2|$6|SELECT|$1|0|#TS:5|*3|$3|SET|$1|a|$2|bc|*1|$5|MULTI|*2|$4|INCR|$1|n|*1|$4|EXEC|"
+            .replace('|', "\r\n");
+    let manifest = b"file a.2.base.rdb seq 2 type b\nfile a.1.incr.aof seq 1 type h\n\
+                     file \"a\\x20b\" seq 4 type i\nfile a.9.incr.aof seq 9 type i\n";
+    for seed in 0..6 {
+        rubine_testing::mutate::for_each(log.as_bytes(), seed, crate::fuzz::log);
+        rubine_testing::mutate::for_each(manifest, seed, crate::fuzz::manifest);
+    }
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_safe(

@@ -45,6 +45,70 @@ fn hashes_bring_the_names_of_their_template_along() {
     }
 }
 
+/// All forms of the same value, as versions from 1 to 11 wrote them.
+#[test]
+fn every_form_of_a_value_is_read() {
+    let check = |forms: &[&[u8]]| {
+        let contents: Vec<_> = forms
+            .iter()
+            .map(|body| {
+                let value = restore(&payload(body, 11));
+                content_of(&value.unwrap_or_else(|error| panic!("{body:?}: {error}")))
+            })
+            .collect();
+        for (body, content) in forms.iter().zip(&contents) {
+            assert_eq!(*content, contents[0], "{body:?}");
+        }
+    };
+    let one = 1_f64.to_le_bytes();
+    let infinite = f64::INFINITY.to_le_bytes();
+    // As it is, as numbers of three sizes, and compressed.
+    check(&[b"\x00\x0212", b"\x00\xc0\x0c", b"\x00\xc1\x0c\0", b"\x00\xc2\x0c\0\0\0"]);
+    check(&[b"\x00\x0aaaaaaaaaaa", b"\x00\xc3\x05\x0a\0a\xe0\0\0"]);
+    let ziplist = b"\x0e\x0e\0\0\0\x0a\0\0\0\x01\0\0\x01a\xff";
+    check(&[
+        b"\x01\x01\x01a",
+        &[b"\x0a", &ziplist[..]].concat(),
+        &[b"\x0e\x01", &ziplist[..]].concat(),
+        b"\x12\x01\x01\x01a",
+        b"\x12\x01\x02\x0a\x0a\0\0\0\x01\0\x81a\x02\xff",
+    ]);
+    check(&[
+        b"\x02\x01\x015",
+        b"\x0b\x0a\x02\0\0\0\x01\0\0\0\x05\0",
+        b"\x0b\x0c\x04\0\0\0\x01\0\0\0\x05\0\0\0",
+        b"\x0b\x10\x08\0\0\0\x01\0\0\0\x05\0\0\0\0\0\0\0",
+        b"\x14\x09\x09\0\0\0\x01\0\x05\x01\xff",
+    ]);
+    check(&[
+        b"\x03\x01\x01a\x011",
+        &[b"\x05\x01\x01a", &one[..]].concat(),
+        b"\x0c\x11\x11\0\0\0\x0d\0\0\0\x02\0\0\x01a\x03\x011\xff",
+        b"\x11\x0c\x0c\0\0\0\x02\0\x81a\x02\x01\x01\xff",
+    ]);
+    check(&[b"\x03\x01\x01a\xfe", &[b"\x05\x01\x01a", &infinite[..]].concat()]);
+    check(&[
+        b"\x04\x01\x01f\x01v",
+        b"\x09\x07\x01\x01f\x01\0v\xff",
+        b"\x0d\x11\x11\0\0\0\x0d\0\0\0\x02\0\0\x01f\x03\x01v\xff",
+        b"\x10\x0d\x0d\0\0\0\x02\0\x81f\x02\x81v\x02\xff",
+    ]);
+}
+
+/// What this server has no type for is refused by name, never left out.
+#[test]
+fn what_cannot_be_held_is_named() {
+    let check = |body: &[u8], version: u16, word: &str| {
+        let error = restore(&payload(body, version)).expect_err(word).to_string();
+        assert!(error.contains(word), "{error}");
+    };
+    check(b"\x07\x81\x00\x10\x83\x10\x51\x87\x20\x00\x02\x07\x00", 11, "ABCDEFGHI");
+    check(b"\x06\x01", 11, "module");
+    check(b"\x1c\x00", 15, "array");
+    check(b"\x08\x01a", 11, "unknown type or opcode 8");
+    check(b"\x21\x01a", 15, "unknown type or opcode 33");
+}
+
 #[test]
 fn one_number_is_two_types() {
     let hash = b"\x16\x01\x01f\x01v";

@@ -10,10 +10,13 @@ use rubine_base::number::DoubleText;
 use rubine_structures::set::Member;
 use rubine_structures::stream::{Direction, Stream, StreamId};
 use rubine_structures::value::Value;
+use rubine_testing::mutate;
 
 use super::{Item, Reader};
 use crate::decode::Limits;
 use crate::encode::{self, Encoder};
+use crate::error::{Fault, ReadError};
+use crate::fuzz::{fuzz_file, fuzz_payload};
 use crate::version::{Version, VersionCheck};
 use crate::write::{self, Writer};
 
@@ -69,6 +72,47 @@ fn no_flipped_bit_goes_unnoticed() {
             let Ok(mut reader) = Reader::new(&file[..], VersionCheck::Strict) else { continue };
             let end = std::iter::from_fn(|| reader.next_item().transpose()).find_map(Result::err);
             assert!(end.is_some(), "byte {at}");
+        }
+    }
+}
+
+/// Whatever is missing at the end, it is said that something is.
+#[test]
+fn no_missing_byte_goes_unnoticed() {
+    for golden in GOLDEN {
+        // The large values apart, whose bytes are alike.
+        let places = (0..golden.file.len()).step_by(29).chain(0..300);
+        for len in places.chain(golden.file.len() - 300..golden.file.len()) {
+            let damage = match Reader::new(&golden.file[..len], VersionCheck::Strict) {
+                Ok(mut reader) => {
+                    std::iter::from_fn(|| reader.next_item().transpose()).find_map(Result::err)
+                }
+                Err(error) => Some(error),
+            };
+            let damage = damage.unwrap_or_else(|| panic!("{len} bytes"));
+            let ReadError::Damaged(damage) = damage else { panic!("{len} bytes: {damage}") };
+            assert!(damage.fault == Fault::Truncated && damage.offset <= len as u64, "{damage}");
+        }
+    }
+}
+
+/// What fuzzers look for, from files of real servers on.
+#[test]
+fn no_mutation_breaks_a_promise() {
+    for (seed, golden) in GOLDEN.iter().enumerate() {
+        let choice = [1, 3][seed];
+        mutate::for_each(golden.file, seed as u64, |bad| {
+            fuzz_file(&[&[choice], bad.get(9..).unwrap_or_default()].concat());
+        });
+        let mut reader = Reader::new(golden.file, VersionCheck::Strict).unwrap();
+        while let Some(item) = reader.next_item().unwrap() {
+            let Item::Entries(batch) = item else { continue };
+            // A payload of each value by itself, so that small ones get their turn as well.
+            for (number, entry) in batch.entries().enumerate() {
+                let payload = [&[choice, entry.kind.byte()], entry.value].concat();
+                let small = &payload[..payload.len().min(2000)];
+                mutate::for_each(small, number as u64, fuzz_payload);
+            }
         }
     }
 }

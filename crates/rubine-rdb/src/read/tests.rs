@@ -119,7 +119,13 @@ fn the_checksum_is_compared_unless_it_is_zero() {
         let writer = Writer::new(Vec::new(), sums(has_checksum)).unwrap();
         let mut file = writer.finish().unwrap();
         assert!(read(&file).is_ok());
+        let mut reader = Reader::new(&file[..], VersionCheck::Strict).unwrap();
+        assert!(reader.next_item().unwrap().is_none());
+        assert_eq!(reader.is_unsummed(), !has_checksum);
         file[17] ^= 1;
+        let mut reader = Reader::new(&file[..], VersionCheck::Strict).unwrap();
+        reader.ignore_checksum();
+        assert!(reader.next_item().unwrap().is_none());
         let (offset, fault) = fault_of(&file);
         assert!(offset == 10 && matches!(fault, Fault::Checksum { .. }));
     }
@@ -214,6 +220,10 @@ fn hashes_share_field_names_and_modules_talk_about_keys() {
     };
     assert_eq!(contents, [hash(b"v"), hash(b"w")]);
     assert_eq!(keys[0].2.deadline, Some(10));
+    let file = parts.concat();
+    let mut reader = Reader::new(&file[..], VersionCheck::Strict).unwrap();
+    while reader.next_item().unwrap().is_some() {}
+    assert_eq!(reader.keys_with_meta(), 1);
     let without_template = [parts[0], parts[3], parts[5]].concat();
     assert_eq!(fault_of(&without_template), (12, Fault::Template(7)));
 }

@@ -4,6 +4,7 @@ mod aof;
 mod command;
 mod config;
 mod debug;
+mod disk_fault;
 mod info;
 mod lolwut;
 mod memory;

@@ -12,8 +12,7 @@ mod load;
 mod rewrite;
 mod writer;
 
-use std::io::{self, Read as _};
-use std::path::Path;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
@@ -27,10 +26,12 @@ use rubine_persistence::encryption::KeyRing;
 use self::directory::Directory;
 use crate::config::Config;
 use crate::mailbox::Message;
+use crate::persistence::loading::per_second;
+use crate::persistence::rdb_save::Work;
 use crate::server::Server;
 
 pub(crate) use self::durability::NO_LOG;
-pub(crate) use self::load::{load_at_start, load_keys, reload, truncate};
+pub(crate) use self::load::{load_at_start, load_keys, reload, truncate, write_all};
 pub(crate) use self::writer::start;
 
 /// Bytes that the file may be behind; then whoever writes has to wait.
@@ -85,6 +86,13 @@ struct Control {
     is_finishing: bool,
 }
 
+impl Control {
+    /// Whether something is to be begun when its time has come, while there is no log.
+    fn is_anything_wanted(&self) -> bool {
+        self.is_rewrite_requested || self.is_wanted
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
@@ -112,12 +120,24 @@ pub(crate) struct Facts {
     pub(crate) is_syncing: AtomicBool,
     pub(crate) delayed_syncs: AtomicU64,
     pub(crate) rewrite_failures: AtomicUsize,
+    /// Of the last rewrite that ended well.
+    pub(crate) rewritten_keys_per_second: AtomicU64,
+    pub(crate) rewritten_bytes_per_second: AtomicU64,
+    pub(crate) rewrite_copied_bytes: AtomicUsize,
 }
 
 impl Facts {
     pub(crate) fn total_bytes(&self) -> u64 {
         let parts = [&self.base_bytes, &self.closed_bytes, &self.current_bytes];
         parts.map(|it| it.load(Ordering::Relaxed)).iter().sum()
+    }
+
+    fn note_rates(&self, work: &Work, elapsed_ms: i64) {
+        let keys = per_second(work.keys_done(), elapsed_ms);
+        self.rewritten_keys_per_second.store(keys, Ordering::Relaxed);
+        let bytes = per_second(work.bytes_done(), elapsed_ms);
+        self.rewritten_bytes_per_second.store(bytes, Ordering::Relaxed);
+        self.rewrite_copied_bytes.store(work.copied_bytes(), Ordering::Relaxed);
     }
 }
 
@@ -129,6 +149,9 @@ pub(crate) struct RewriteStatus {
     /// One was asked for and has not begun.
     pub(crate) is_requested: bool,
     pub(crate) started_at: Option<i64>,
+    pub(crate) keys_done: u64,
+    pub(crate) keys_total: u64,
+    pub(crate) bytes_done: u64,
 }
 
 impl Aof {
@@ -247,11 +270,21 @@ impl Aof {
     pub(crate) fn rewrite_status(&self) -> RewriteStatus {
         let control = self.control.lock();
         let must_begin = control.is_wanted && control.phase == Phase::Off;
+        let work = control.rewrite.as_ref().map(|it| &it.work);
         RewriteStatus {
+            keys_done: work.map_or(0, Work::keys_done),
+            keys_total: work.map_or(0, Work::keys_total),
+            bytes_done: work.map_or(0, Work::bytes_done),
             is_running: control.rewrite.is_some() || must_begin,
             is_requested: control.rewrite.is_none() && control.is_rewrite_requested,
             started_at: control.rewrite.as_ref().map(|it| it.started_at),
         }
+    }
+
+    /// Bytes that were copied for the sake of the rewrite that runs, about.
+    pub(crate) fn rewrite_copied_bytes(&self) -> usize {
+        let job = self.control.lock().rewrite.clone();
+        job.map_or(0, |it| it.work.copied_bytes())
     }
 
     /// Writes what is left, closes the log and ends the writer.
@@ -281,19 +314,13 @@ impl Aof {
 /// The folder of the log, which is looked at when it is first needed.
 fn opened<'d>(
     directory: &'d mut Option<Directory>,
+    server: &Server,
     config: &Config,
 ) -> Result<&'d mut Directory, String> {
     if directory.is_none() {
-        *directory = Some(Directory::open(config)?);
+        *directory = Some(Directory::open(config, &server.persistence.disk)?);
     }
     Ok(directory.as_mut().expect("it was just put there"))
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }
 
 /// The keys in the file that the configuration names.

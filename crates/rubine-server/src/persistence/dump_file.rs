@@ -7,37 +7,48 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
+use super::disk::{Disk, DiskFile, Step};
+
 /// So much is written before it is forced to the disk, so that the last step does not have to wait for everything.
 const SYNC_BYTES: u64 = 4 << 20;
 
 /// The directory that the server works in, held so that a CONFIG SET of `dir` does not move a file half way.
 #[derive(Debug)]
-pub(crate) struct Directory(OwnedFd);
+pub(crate) struct Directory {
+    folder: OwnedFd,
+    disk: Disk,
+}
 
 impl Directory {
     /// The one that is current now.
-    pub(crate) fn current() -> io::Result<Self> {
+    pub(crate) fn current(disk: &Disk) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(rustix::fs::open(".", flags, Mode::empty())?))
+        let folder = rustix::fs::open(".", flags, Mode::empty())?;
+        Ok(Self { folder, disk: disk.clone() })
     }
 
     /// Removes a file, if it is there.
     pub(crate) fn remove(&self, name: &str) {
         // What is left behind is overwritten or seen by people; there is nothing better to do.
-        let _ = unlinkat(&self.0, name, AtFlags::empty());
+        let removed = self.disk.admit(Step::Remove);
+        let _ = removed.and_then(|()| Ok(unlinkat(&self.folder, name, AtFlags::empty())?));
     }
 
-    fn create(&self, name: &str) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<DiskFile> {
+        self.disk.admit(Step::Create)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        Ok(File::from(openat(&self.0, name, flags, Mode::from_raw_mode(0o666))?))
+        let file = openat(&self.folder, name, flags, Mode::from_raw_mode(0o666))?;
+        Ok(self.disk.adopt(File::from(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(renameat(&self.0, from, &self.0, to)?)
+        self.disk.admit(Step::Rename)?;
+        Ok(renameat(&self.folder, from, &self.folder, to)?)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.0)?)
+        self.disk.admit(Step::SyncFolder)?;
+        Ok(rustix::fs::fsync(&self.folder)?)
     }
 }
 
@@ -46,7 +57,7 @@ impl Directory {
 pub(crate) struct DumpFile<'a> {
     directory: &'a Directory,
     temporary_name: &'a str,
-    file: File,
+    file: DiskFile,
     /// Whether it is forced to the disk part by part.
     syncs_parts: bool,
     unsynced_bytes: u64,

@@ -139,7 +139,7 @@ fn run_reload(server: &'static Server, reload: Reload) -> Result<(), &'static st
         }
     };
     if reload.flushes {
-        server.persistence.saves.functions.lock().clear();
+        server.persistence.saves.functions.clear();
         server.keyspace.clear();
     }
     let options = LoadOptions { drops_due: true, replaces: reload.merges };

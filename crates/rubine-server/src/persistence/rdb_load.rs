@@ -101,7 +101,11 @@ pub(crate) fn open(server: &Server, config: &Config) -> Result<Option<Dump>, Loa
 /// Looks at the first bytes of `input`.
 pub(crate) fn begin(input: Input, total_bytes: u64, config: &Config) -> Result<Dump, LoadError> {
     let check = config.rdb_version_check.meaning();
-    Ok(Dump { reader: Reader::new(input, check)?, total_bytes })
+    let mut reader = Reader::new(input, check)?;
+    if !config.rdbchecksum {
+        reader.ignore_checksum();
+    }
+    Ok(Dump { reader, total_bytes })
 }
 
 impl Dump {
@@ -141,6 +145,15 @@ impl Dump {
             })) => LoadError::UnknownType { byte, offset, version: reader.version() },
             other => other,
         })?;
+        if reader.is_unsummed() && config.rdbchecksum {
+            tracing::info!("RDB file was saved with checksum disabled: no check performed.");
+        }
+        let keys_with_meta = reader.keys_with_meta();
+        if keys_with_meta != 0 {
+            tracing::warn!(
+                "Modules kept something beside {keys_with_meta} keys of the dump, which is not kept."
+            );
+        }
         let (input, rest) = reader.into_rest();
         let loaded = shared.loaded.into_inner();
         server.persistence.loading.add_keys(0, loaded.expired);
@@ -214,12 +227,7 @@ fn cut(
                 }
             }
             Item::Aux { key, value } => note_remark(shared, &key, &value),
-            Item::Function(code) => {
-                tracing::warn!(
-                    "The dump has a function library. Functions cannot be called yet; it is kept, and saved again."
-                );
-                shared.server.persistence.saves.functions.lock().push(code);
-            }
+            Item::Function(code) => shared.server.persistence.saves.functions.keep(code),
             Item::ModuleAux { module } => {
                 tracing::warn!("The dump has data of the module '{module}', which is not kept.");
             }

@@ -91,6 +91,16 @@ impl Work {
         *self.tables.lock() = image.into_tables().into();
     }
 
+    /// So many keys are to be written by somebody else, who tells how far that is.
+    pub(crate) fn expect_keys(&self, keys: usize) {
+        self.keys_total.store(keys as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_done(&self, keys: u64, bytes: u64) {
+        self.keys_done.fetch_add(keys, Ordering::Relaxed);
+        self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn cancel(&self) {
         self.is_cancelled.store(true, Ordering::Release);
     }

@@ -12,6 +12,7 @@ use rubine_persistence::encryption::Encrypting;
 
 use super::Trouble;
 use super::dump_file::{Directory, DumpFile};
+use super::libraries::Libraries;
 use super::loading::per_second;
 use super::rdb_save::{DumpOptions, SaveError, Work, write_dump};
 use super::save_points::Moment;
@@ -65,8 +66,8 @@ pub(crate) struct Saves {
     /// Looked at by the clock without the lock.
     is_busy: AtomicBool,
     is_scheduled: AtomicBool,
-    /// The code of function libraries, which came with a file: it is written back.
-    pub(crate) functions: Mutex<Vec<Vec<u8>>>,
+    /// Function libraries, which came with a file: they are written back.
+    pub(crate) functions: Libraries,
 }
 
 #[derive(Debug, Default)]
@@ -165,7 +166,7 @@ impl Saves {
             saved_dirty: AtomicU64::new(0),
             is_busy: AtomicBool::new(false),
             is_scheduled: AtomicBool::new(false),
-            functions: Mutex::default(),
+            functions: Libraries::default(),
         }
     }
 
@@ -334,7 +335,7 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
         Err(refusal) => return refusal,
     };
     job.take_image(server);
-    let directory = Directory::current();
+    let directory = Directory::current(&server.persistence.disk);
     let running = Arc::clone(&job);
     let run = move || {
         let outcome = save(server, &running, directory);
@@ -361,7 +362,7 @@ pub(crate) fn save_here(server: &'static Server) -> Outcome {
     saves.started.fetch_add(1, Ordering::Relaxed);
     let job = Job::new(Kind::Foreground, unix_millis());
     job.take_image(server);
-    let outcome = save(server, &job, Directory::current());
+    let outcome = save(server, &job, Directory::current(&server.persistence.disk));
     saves.note_end(server, &job, outcome);
     outcome
 }
@@ -444,7 +445,7 @@ pub(crate) fn dump_options(server: &Server, config: &Config) -> DumpOptions {
         key_delay_us: config.rdb_key_save_delay,
         access,
         remarks,
-        functions: server.persistence.saves.functions.lock().clone(),
+        functions: server.persistence.saves.functions.codes(),
     }
 }
 

@@ -59,9 +59,12 @@ pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
         say(&format!("rubine-check-aof {}", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    let Some((mut checker, path)) = parse(args) else {
-        say(USAGE);
-        return ExitCode::FAILURE;
+    let (mut checker, path) = match parse(args) {
+        Ok(parsed) => parsed,
+        Err(Stop(reason)) => {
+            say(&reason);
+            return ExitCode::FAILURE;
+        }
     };
     match checker.run(&path) {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,25 +75,29 @@ pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
     }
 }
 
-fn parse(args: &[Vec<u8>]) -> Option<(Checker, PathBuf)> {
+fn parse(args: &[Vec<u8>]) -> Result<(Checker, PathBuf), Stop> {
+    let usage = || Stop(USAGE.to_owned());
     let mut checker = Checker { task: Task::Look, keys: None, out: io::stdout() };
-    let (path, options) = args.split_last()?;
+    let (path, options) = args.split_last().ok_or_else(usage)?;
     let mut options = options.iter();
     while let Some(option) = options.next() {
         match option.as_slice() {
             b"--fix" if checker.task == Task::Look => checker.task = Task::Fix,
             b"--truncate-to-timestamp" if checker.task == Task::Look => {
-                let second = std::str::from_utf8(options.next()?).ok()?.parse().ok()?;
-                checker.task = Task::TruncateTo(second);
+                let text = std::str::from_utf8(options.next().ok_or_else(usage)?).ok();
+                let second = text.and_then(|it| it.parse().ok());
+                let invalid = || Stop("Invalid timestamp, aborting...".to_owned());
+                checker.task = Task::TruncateTo(second.ok_or_else(invalid)?);
             }
             b"--encryption-key-file" => {
-                let text = std::fs::read(path_of(options.next()?)).ok()?;
-                checker.keys = Some(KeyRing::parse(&text).ok()?);
+                let path = path_of(options.next().ok_or_else(usage)?);
+                let keys = super::check_rdb::read_keys(&path);
+                checker.keys = Some(keys.map_err(Stop)?);
             }
-            _ => return None,
+            _ => return Err(usage()),
         }
     }
-    Some((checker, path_of(path)))
+    Ok((checker, path_of(path)))
 }
 
 /// A file's place among others.

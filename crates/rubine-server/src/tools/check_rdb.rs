@@ -56,8 +56,10 @@ struct Tally {
     /// Values without elements, which are not loaded.
     empty: u64,
     functions: u64,
-    /// The first damage inside a value.
-    damage: Option<Damage>,
+    /// Keys beside which modules kept something, which is not loaded.
+    keys_with_meta: u64,
+    /// The first damage inside a value, and the key, if it can be read.
+    damage: Option<(Damage, Vec<u8>)>,
 }
 
 impl Tally {
@@ -82,7 +84,10 @@ impl Tally {
         match checked {
             Ok(_) => {}
             Err(Damage { fault: Fault::Empty(_), .. }) => self.empty += 1,
-            Err(damage) => self.note_damage(damage),
+            Err(damage) => {
+                let key = entry.key().unwrap_or_default().into_owned();
+                self.note_damage(damage, key);
+            }
         }
     }
 
@@ -93,10 +98,10 @@ impl Tally {
     }
 
     /// Of several, the first in the file counts, whichever thread has met it.
-    fn note_damage(&mut self, damage: Damage) {
-        let is_first = self.damage.as_ref().is_none_or(|known| damage.offset < known.offset);
+    fn note_damage(&mut self, damage: Damage, key: Vec<u8>) {
+        let is_first = self.damage.as_ref().is_none_or(|known| damage.offset < known.0.offset);
         if is_first {
-            self.damage = Some(damage);
+            self.damage = Some((damage, key));
         }
     }
 
@@ -111,7 +116,7 @@ impl Tally {
         self.empty += other.empty;
         self.functions += other.functions;
         other.largest.into_iter().for_each(|large| self.note_large(large));
-        other.damage.into_iter().for_each(|damage| self.note_damage(damage));
+        other.damage.into_iter().for_each(|(damage, key)| self.note_damage(damage, key));
     }
 
     fn keys(&self) -> u64 {
@@ -146,7 +151,7 @@ pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
     }
 }
 
-fn read_keys(path: &Path) -> Result<KeyRing, String> {
+pub(super) fn read_keys(path: &Path) -> Result<KeyRing, String> {
     let fail = |reason: String| format!("Cannot read the keys in {}: {reason}", path.display());
     let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
     KeyRing::parse(&text).map_err(|error| fail(error.to_string()))
@@ -168,10 +173,12 @@ fn check(path: &Path, keys: Option<&KeyRing>, say: &impl Fn(&str)) -> Result<(),
     tell(&tally, say);
     // What is wrong with a value is known with its place; what is wrong with the file may follow from it.
     let offset = match (read, &tally.damage) {
-        (_, Some(damage)) => {
+        (_, Some((damage, key))) => {
             say(&format!(
-                "--- RDB ERROR DETECTED ---\n[offset {}] {}",
-                damage.offset, damage.fault
+                "--- RDB ERROR DETECTED ---\n[offset {}] {}\n[additional info] Reading key '{}'",
+                damage.offset,
+                damage.fault,
+                shown(key)
             ));
             return Err(format!("The file is good up to offset {}", damage.offset));
         }
@@ -242,6 +249,10 @@ fn read_all(
     });
     tally.merge(shared.into_inner());
     let offset = read?;
+    if reader.is_unsummed() {
+        say("[info] RDB file was saved with checksum disabled: no check performed.");
+    }
+    tally.keys_with_meta = reader.keys_with_meta();
     let (mut input, _) = reader.into_rest();
     io::copy(&mut input, &mut io::sink()).map_err(|error| ReadError::Io { offset, error })?;
     let is_complete = input.expect_complete().map_err(io::Error::other);
@@ -286,6 +297,10 @@ fn tell(tally: &Tally, say: &impl Fn(&str)) {
     say(&format!("[info] {} functions", tally.functions));
     if tally.empty != 0 {
         say(&format!("[info] {} values without elements, which are not loaded", tally.empty));
+    }
+    if tally.keys_with_meta != 0 {
+        let keys = tally.keys_with_meta;
+        say(&format!("[info] {keys} keys with something of modules, which is not loaded"));
     }
     let mut types: Vec<_> = tally.by_type.iter().collect();
     types.sort_by_key(|(_, counts)| Reverse(counts.bytes));

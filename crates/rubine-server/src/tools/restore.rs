@@ -81,21 +81,17 @@ pub(crate) fn restore(request: &Request, config: &mut Config) -> Result<Vec<Stri
         return Err(format!("{} is not empty: nothing was restored", folder.display()));
     }
     fs::create_dir(&into).map_err(fail)?;
-    for file in &plan.files {
-        fs::copy(file.path_in(&from), file.path_in(&into)).map_err(fail)?;
-    }
-    if let Some((file, at)) = &plan.cut {
-        truncate(&file.path_in(&into), keys.as_ref(), *at).map_err(fail)?;
-    }
-    for file in &plan.files {
-        File::open(file.path_in(&into)).and_then(|it| it.sync_all()).map_err(fail)?;
-    }
-    // The manifest comes last: without it there is no log.
-    let restored = manifest.part(|file| plan.files.contains(file));
-    let path = into.join(&manifest_name);
-    fs::write(&path, restored.format()).map_err(fail)?;
-    for path in [&path, &into, &folder] {
-        File::open(path).and_then(|it| it.sync_all()).map_err(fail)?;
+    let copied = copy(&plan, &from, &into, keys.as_ref()).and_then(|()| {
+        // The manifest comes last: without it there is no log.
+        let restored = manifest.part(|file| plan.files.contains(file));
+        let path = into.join(&manifest_name);
+        fs::write(&path, restored.format())?;
+        [&path, &into, &folder].iter().try_for_each(|path| File::open(path)?.sync_all())
+    });
+    if let Err(error) = copied {
+        // A half would only stand in the way of the next attempt.
+        let _ = fs::remove_dir_all(&into);
+        return Err(fail(error));
     }
     config.dir = WorkingDirectory::at(&folder).map_err(fail)?;
     config.appendonly = true;
@@ -105,6 +101,17 @@ pub(crate) fn restore(request: &Request, config: &mut Config) -> Result<Vec<Stri
         into.display()
     ));
     Ok(told)
+}
+
+/// Copies what makes up the log, as far as it goes.
+fn copy(plan: &Plan, from: &Path, into: &Path, keys: Option<&KeyRing>) -> io::Result<()> {
+    for file in &plan.files {
+        fs::copy(file.path_in(from), file.path_in(into))?;
+    }
+    if let Some((file, at)) = &plan.cut {
+        truncate(&file.path_in(into), keys, *at)?;
+    }
+    plan.files.iter().try_for_each(|file| File::open(file.path_in(into))?.sync_all())
 }
 
 /// What makes up the log at a moment.

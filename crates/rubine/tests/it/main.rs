@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod append_only;
+mod bad_disk;
 mod blocking;
 mod computing;
 mod histories;
@@ -12,6 +13,7 @@ mod limits;
 mod listening;
 mod messages;
 mod migrate;
+mod old_files;
 mod saving;
 mod support;
 mod transcripts;

@@ -214,6 +214,83 @@ fn a_save_can_be_cancelled_and_a_flush_does() {
     });
 }
 
+/// A save and a rewrite of the log do not run at the same time; what is put off comes.
+#[test]
+fn a_save_waits_for_a_rewrite_if_asked_to() {
+    let server = saving_options().with("appendonly", "yes").start().expect("it starts");
+    let mut client = server.client();
+    let simple = |text: &str| Value::Status(text.into());
+    let saves = |client: &mut Client| info(client, "persistence", "rdb_saves");
+    call(&mut client, "DEBUG POPULATE 80 key 64");
+    let mut rewrite = || {
+        call(&mut client, "CONFIG SET rdb-key-save-delay 10000");
+        call(&mut client, "BGREWRITEAOF");
+        wait_until("a rewrite", || {
+            info(&mut client, "persistence", "current_save_keys_processed") != "0"
+        });
+        let Value::Error(refusal) = call(&mut client, "BGSAVE") else { panic!("one is enough") };
+        assert!(format!("{refusal:?}").contains("Use BGSAVE SCHEDULE"), "{refusal:?}");
+        let scheduled = simple("Background saving scheduled");
+        assert_eq!(call(&mut client, "BGSAVE SCHEDULE"), scheduled);
+    };
+    rewrite();
+    rewrite_ends(&server);
+    let mut control = server.client();
+    wait_until("the save", || saves(&mut control) == "1");
+    wait_for_save(&mut control);
+    let last = integer(&call(&mut control, "LASTSAVE"));
+    assert_eq!(last.to_string(), info(&mut control, "persistence", "rdb_last_save_time"));
+    // One that is taken back does not come.
+    rewrite();
+    let cancelled = simple("Scheduled background saving cancelled");
+    assert_eq!(call(&mut control, "BGSAVE CANCEL"), cancelled);
+    rewrite_ends(&server);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(saves(&mut control), "1");
+}
+
+/// Lets keys take no more time, and waits for the end of the rewrite.
+fn rewrite_ends(server: &Server) {
+    let mut client = server.client();
+    wait_until("the rewrite's end", || {
+        info(&mut client, "persistence", "aof_rewrite_in_progress") == "0"
+    });
+    call(&mut client, "CONFIG SET rdb-key-save-delay 0");
+}
+
+/// What SHUTDOWN saves, by its words and by the save points.
+#[test]
+fn a_shutdown_saves_as_it_is_told() {
+    let cases = [
+        ("", "SHUTDOWN", false),
+        ("", "SHUTDOWN SAVE", true),
+        ("3600 1", "SHUTDOWN", true),
+        ("3600 1", "SHUTDOWN NOSAVE", false),
+        ("3600 1", "SHUTDOWN NOW FORCE", true),
+    ];
+    for (points, words, is_saved) in cases {
+        let mut server = saving_options().with("save", points).start().expect("it starts");
+        let mut client = server.client();
+        call(&mut client, "SET k v");
+        send(&mut client, words);
+        assert_eq!(client.receive(Duration::from_secs(30)).expect("an end"), Received::Closed);
+        server.restart().expect("it starts again");
+        let found = call(&mut server.client(), "EXISTS k");
+        assert_eq!(integer(&found) == 1, is_saved, "{words} with save '{points}'");
+    }
+    let server = saving_options().start().expect("it starts");
+    let mut client = server.client();
+    for words in ["SHUTDOWN SAVE NOSAVE", "SHUTDOWN ABORT NOW", "SHUTDOWN LATER"] {
+        assert_eq!(call(&mut client, words), Value::Error("ERR syntax error".into()), "{words}");
+    }
+    // FORCE goes where nothing can be saved.
+    fs::create_dir(server.directory().join("dump.rdb")).expect("a directory in its place");
+    let failure = Value::Error("ERR Errors trying to SHUTDOWN. Check logs.".into());
+    assert_eq!(call(&mut client, "SHUTDOWN SAVE"), failure);
+    send(&mut client, "SHUTDOWN SAVE FORCE");
+    assert_eq!(client.receive(Duration::from_secs(30)).expect("an end"), Received::Closed);
+}
+
 #[test]
 fn save_points_save_and_failures_stop_writes() {
     let mut server = saving_options().with("save", "1 1").start().expect("it starts");
@@ -405,6 +482,12 @@ fn the_tool_says_what_is_in_a_file_and_where_it_is_damaged() {
     fs::write(&path, &whole[..whole.len() / 3]).expect("written");
     let (is_good, text) = check_rdb(&server, &[&shown]);
     assert!(!is_good && text.contains("ends too early"), "{text}");
+    // A set that has a member twice, under the key "odd".
+    let body = b"REDIS0004\x00\x04even\x01x\x02\x03odd\x02\x01x\x01x\xff";
+    fs::write(&path, body).expect("written");
+    let (is_good, text) = check_rdb(&server, &[&shown]);
+    assert!(!is_good && text.contains("Duplicate set member"), "{text}");
+    assert!(text.contains("Reading key 'odd'") && text.contains("string: 1 keys"), "{text}");
     let (is_good, text) = check_rdb(&server, &[]);
     assert!(!is_good && text.contains("Usage"), "{text}");
 }

@@ -22,6 +22,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         ASSERT,
         CHANGE_REPL_ID,
         CONFIG_REWRITE_FORCE_ALL,
+        super::disk_fault::DISK_FAULT,
         ERROR,
         HELP,
         super::aof::LOADAOF,

@@ -1,7 +1,6 @@
 //! One increment, the file that is being appended to. What could not be written or forced to disk as a whole is taken
 //! back, so that the file never has a gap and never half of a unit followed by another.
 
-use std::fs::File;
 use std::io::{self, IoSlice, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +8,8 @@ use std::sync::Arc;
 use rubine_journal::Slice;
 use rubine_persistence::encryption::{Encryptor, KeyRing, Place};
 use rubine_persistence::timestamp::Marks;
+
+use crate::persistence::disk::{Disk, DiskFile};
 
 /// Pieces given to the system at once.
 const SLICES_MAX: usize = 512;
@@ -21,7 +22,7 @@ pub(super) trait Target: Send {
     fn truncate(&mut self, len: u64) -> io::Result<()>;
 }
 
-impl Target for File {
+impl Target for DiskFile {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         self.write_vectored(slices)
     }
@@ -32,7 +33,7 @@ impl Target for File {
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
         // It was opened for appending, so the next write goes to the end that this makes.
-        self.set_len(len)
+        Self::truncate(self, len)
     }
 }
 
@@ -61,12 +62,13 @@ struct Seal {
 impl Increment {
     /// The file at `path`, new or to be appended to. With keys it is encrypted, from `place` on.
     pub(super) fn open(
+        disk: &Disk,
         path: &Path,
         has_marks: bool,
         seal: Option<(Arc<KeyRing>, Place)>,
     ) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
-        let len = file.metadata()?.len();
+        let file = disk.append(path)?;
+        let len = file.size()?;
         Ok(Self::on(Box::new(file), len, has_marks, seal))
     }
 

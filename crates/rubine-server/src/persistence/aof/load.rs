@@ -23,7 +23,7 @@ use rubine_persistence::manifest::{BaseFormat, LogFile, Manifest};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use super::Phase;
-use super::directory::{Directory, sync_folder};
+use super::directory::Directory;
 use super::increment::Increment;
 use super::rewrite::{Job, Kind, write_base};
 use super::writer::Order;
@@ -55,7 +55,7 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
     if !config.appendonly {
         return Ok(());
     }
-    let mut directory = Directory::open(&config)?;
+    let mut directory = Directory::open(&config, &server.persistence.disk)?;
     directory.upgrade(&config)?;
     let tail = load_files(server, &directory, &config)?;
     let increment = open_for_appending(server, &mut directory, tail, &config)?;
@@ -85,18 +85,25 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
 /// Drops all keys and reads the log again, after what is still to be written is in it.
 pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
     let config = server.config.load();
-    if server.aof.is_enabled() {
-        let (done, answer) = mpsc::sync_channel(1);
-        server.journal.notify();
-        server.aof.order(Order::Write { done });
-        answer.recv().map_err(|_| "the log was closed".to_owned())??;
-    }
-    let directory = Directory::open(&config)?;
+    write_all(server)?;
+    let directory = Directory::open(&config, &server.persistence.disk)?;
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
     }
+    server.persistence.saves.functions.clear();
     server.keyspace.clear();
     load_files(server, &directory, &config).map(drop::<Tail>)
+}
+
+/// Has all that happened written to the log, if there is one, and forced to disk.
+pub(crate) fn write_all(server: &Server) -> Result<(), String> {
+    if !server.aof.is_enabled() {
+        return Ok(());
+    }
+    let (done, answer) = mpsc::sync_channel(1);
+    server.journal.notify();
+    server.aof.order(Order::Write { done });
+    answer.recv().map_err(|_| "the log was closed".to_owned())?
 }
 
 /// Reads all files of a log into the keyspace.
@@ -171,6 +178,14 @@ fn open_for_appending(
     let keys = server.aof.keys();
     let mut manifest = directory.manifest.clone();
     if manifest.is_empty() {
+        if std::path::Path::new(&config.dbfilename).exists() {
+            tracing::warn!(
+                "There is no append-only file yet, so the server starts without data. The dump file {} is there and is \
+                 not loaded, because appendonly is yes. To take it over, start with appendonly no and then use CONFIG \
+                 SET appendonly yes",
+                config.dbfilename
+            );
+        }
         let base = add_empty_base(server, directory, &mut manifest, config)?;
         tracing::info!("Creating AOF base file {} on server start", base.shown());
     }
@@ -188,12 +203,13 @@ fn open_for_appending(
     let path = directory.path_of(&file);
     let is_new = manifest.increments.len() != directory.manifest.increments.len();
     if is_new {
-        super::remove_if_there(&path).map_err(fail)?;
+        directory.disk.remove(&path).map_err(fail)?;
     }
     let seal = keys.map(|keys| (keys, place));
-    let increment = Increment::open(&path, config.aof_timestamp_enabled, seal).map_err(fail)?;
+    let has_marks = config.aof_timestamp_enabled;
+    let increment = Increment::open(&directory.disk, &path, has_marks, seal).map_err(fail)?;
     if manifest != directory.manifest {
-        sync_folder(&directory.path).map_err(fail)?;
+        directory.disk.sync_folder(&directory.path).map_err(fail)?;
         directory.replace(manifest).map_err(fail)?;
     }
     if !config.aof_disable_auto_gc && !directory.manifest.history.is_empty() {
@@ -333,6 +349,9 @@ impl Loader {
 
     /// Runs one command. Fails if there is no such command; a command that fails is told of, as it did so before.
     fn run(&mut self, args: Args<'_>) -> Result<(), CommandError> {
+        if args.at(0).eq_ignore_ascii_case(b"FUNCTION") {
+            return self.server.persistence.saves.functions.apply(args);
+        }
         let entry = self.find(args)?;
         match entry.run {
             Run::Data(command) => self.run_data(command, args),
@@ -488,7 +507,12 @@ impl End<'_> {
             }
             LogError::Torn { .. } => {}
         }
-        tracing::warn!("The append-only file {name} is torn: {error}. Truncating it there");
+        let len = std::fs::metadata(self.path).map_or(0, |it| it.len());
+        // In an encrypted file, places are counted without what encryption adds.
+        let lost = len.saturating_sub(self.position);
+        tracing::warn!(
+            "The append-only file {name} is torn: {error}. Truncating it there, {lost} bytes before its end"
+        );
         let tail = truncate(self.path, self.keys, self.position);
         let tail =
             tail.map_err(|error| format!("Error truncating the append-only file {name}: {error}"))?;

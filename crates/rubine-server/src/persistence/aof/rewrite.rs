@@ -1,7 +1,6 @@
 //! Writes a new base from a snapshot while increments go on, on a thread of its own. The snapshot is taken, and the
 //! journal's place noted, under all shard locks: what the base has and what the next increment has is everything, once.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,11 +12,10 @@ use rubine_journal::{Hold, Reader, Start};
 use rubine_keyspace::{ScanCursor, ShardSet, Snapshot};
 use rubine_persistence::encryption::Encrypting;
 use rubine_persistence::manifest::{BaseFormat, LogFile};
-use rubine_persistence::rewrite::{write_record, write_select};
+use rubine_persistence::rewrite::{write_command, write_record, write_select};
 use rubine_persistence::timestamp::Marks;
 
 use super::Phase;
-use super::directory::sync_folder;
 use super::writer::Order;
 use crate::config::Config;
 use crate::persistence::rdb_save::{Work, write_dump};
@@ -49,8 +47,8 @@ pub(crate) struct Job {
     pub(super) kind: Kind,
     pub(super) started_at: i64,
     is_cancelled: AtomicBool,
-    /// What of the image has yet to be written, where that is done as a dump.
-    work: Work,
+    /// How far it is; where the base is a dump, what of the image has yet to be written, too.
+    pub(super) work: Work,
 }
 
 impl Job {
@@ -94,7 +92,7 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
     let config = server.config.load();
     let folder = {
         let mut directory = server.aof.directory.lock();
-        let directory = super::opened(&mut directory, &config)?;
+        let directory = super::opened(&mut directory, server, &config)?;
         directory.create().map_err(|error| error.to_string())?;
         directory.path.clone()
     };
@@ -103,7 +101,7 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
         .and_then(|format| install(server, job, &temporary, format, increment.as_ref(), &config));
     if result.is_err() {
         // It is of no use to anybody.
-        let _ = std::fs::remove_file(&temporary);
+        let _ = server.persistence.disk.remove(&temporary);
     }
     result
 }
@@ -142,10 +140,10 @@ pub(super) fn write_base(
 ) -> Result<BaseFormat, String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
     let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
-    let file = File::create(path).map_err(fail)?;
+    let file = server.persistence.disk.create(path).map_err(fail)?;
     let write = |out: &mut dyn io::Write| match format {
         BaseFormat::Rdb => write_dump_base(server, snapshot, out, job, config),
-        BaseFormat::Commands => write_commands(&snapshot, out, job, config),
+        BaseFormat::Commands => write_commands(server, &snapshot, out, job, config),
     };
     let file = match server.aof.keys() {
         None => {
@@ -185,33 +183,59 @@ fn write_dump_base(
 }
 
 fn write_commands(
+    server: &Server,
     snapshot: &Snapshot,
     out: &mut dyn io::Write,
     job: &Job,
     config: &Config,
 ) -> Result<(), String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
-    let mut out = BufWriter::with_capacity(BUFFER_BYTES, out);
+    let keys = (0..snapshot.db_count()).map(|db| snapshot.len(db)).sum();
+    job.work.expect_keys(keys);
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, Counted { out, work: &job.work });
     if config.aof_timestamp_enabled {
         let mut mark = Vec::new();
         Marks::default().write_due((job.started_at / 1000) as u64, &mut mark);
         out.write_all(&mark).map_err(fail)?;
+    }
+    for code in server.persistence.saves.functions.codes() {
+        write_command(&[b"FUNCTION", b"LOAD", &code], &mut out).map_err(fail)?;
     }
     for db in (0..snapshot.db_count()).filter(|&db| !snapshot.is_empty(db)) {
         write_select(db, &mut out).map_err(fail)?;
         let mut cursor = Some(ScanCursor::START);
         while let Some(at) = cursor {
             job.check()?;
-            let mut written = Ok(());
+            let (mut written, mut keys) = (Ok(()), 0);
             cursor = snapshot.scan(db, at, RECORDS_PER_STEP, |record| {
                 if written.is_ok() {
                     written = write_record(record, &mut out);
+                    keys += 1;
                 }
             });
             written.map_err(fail)?;
+            job.work.note_done(keys, 0);
         }
     }
     out.flush().map_err(fail)
+}
+
+/// Notes how many bytes are written.
+struct Counted<'a> {
+    out: &'a mut dyn io::Write,
+    work: &'a Work,
+}
+
+impl io::Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.work.note_done(0, count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Puts the new base in force, and what it replaces out of it.
@@ -225,7 +249,7 @@ fn install(
 ) -> Result<(), String> {
     job.check()?;
     let mut directory = server.aof.directory.lock();
-    let directory = super::opened(&mut directory, config)?;
+    let directory = super::opened(&mut directory, server, config)?;
     let mut manifest = directory.manifest.clone();
     let base = manifest.replace_base(&directory.prefix, format);
     if job.kind == Kind::Start {
@@ -235,9 +259,12 @@ fn install(
     manifest.retire_increments(increment.map_or(i64::MAX, |it| it.sequence));
     let fail = |error: io::Error| format!("Can't put the new base in force: {error}");
     let path = directory.path_of(&base);
-    std::fs::rename(temporary, &path).map_err(fail)?;
-    sync_folder(&directory.path).map_err(fail)?;
-    directory.replace(manifest).map_err(fail)?;
+    directory.disk.rename(temporary, &path).map_err(fail)?;
+    let synced = directory.disk.sync_folder(&directory.path);
+    if let Err(error) = synced.and_then(|()| directory.replace(manifest)) {
+        directory.discard(&base);
+        return Err(fail(error));
+    }
     let facts = &server.aof.facts;
     let bytes = directory.size_of(&base).map_err(fail)?;
     facts.base_bytes.store(bytes, Ordering::Relaxed);
@@ -261,6 +288,7 @@ fn conclude(server: &'static Server, job: &Arc<Job>, seconds: u64, result: Resul
     facts.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
     let must_abandon = match result {
         Ok(()) => {
+            facts.note_rates(&job.work, unix_millis() - job.started_at);
             facts.rewrites.fetch_add(1, Ordering::Relaxed);
             control.failures = 0;
             if is_current && job.kind == Kind::Start {

@@ -29,8 +29,9 @@ const BATCH_READS_MAX: usize = 64;
 const SLEEP: Duration = Duration::from_millis(100);
 /// How long it sleeps while there is none; whoever wants one wakes it.
 const IDLE_SLEEP: Duration = Duration::from_secs(10);
-/// How long it waits before it tries again what has failed.
-const RETRY_NANOS: u64 = 1_000_000_000;
+/// How long it waits before it tries again what has failed; twice as long after each further failure.
+const RETRY_NANOS_MIN: u64 = 50_000_000;
+const RETRY_NANOS_MAX: u64 = 1_000_000_000;
 /// `appendfsync everysec`.
 const SYNC_EVERY_NANOS: u64 = 1_000_000_000;
 /// A sync that takes longer is counted as delayed.
@@ -46,7 +47,7 @@ pub(crate) enum Order {
     Open { reader: Reader, increment: Box<Increment> },
     /// Go on with what `reader` reads in a new increment, which is sent back, after all that comes before.
     Switch { reader: Reader, kind: Kind, done: mpsc::SyncSender<Result<LogFile, String>> },
-    /// Write all that has happened.
+    /// Write all that has happened, and force it to disk.
     Write { done: mpsc::SyncSender<Result<(), String>> },
     /// The base for what was begun failed: there is no log.
     Abandon,
@@ -69,6 +70,8 @@ struct Writer {
     server: &'static Server,
     reader: Option<Reader>,
     increment: Option<Increment>,
+    /// The increment's file, where the log had no base when it was begun.
+    begun: Option<LogFile>,
     /// Read, and not yet written.
     pending: Vec<Slice>,
     /// Everything before is in the file.
@@ -76,7 +79,11 @@ struct Writer {
     /// When something was last forced to disk, or that was tried.
     synced_at: u64,
     retry_at: u64,
+    /// How long it waits if the next attempt fails, too.
+    retry_nanos: u64,
     logged_error_at: Option<u64>,
+    /// What was written may not be on disk although the system says so, until so many rewrites have ended well.
+    suspect_until: Option<u64>,
 }
 
 impl Writer {
@@ -85,11 +92,14 @@ impl Writer {
             server,
             reader: None,
             increment: None,
+            begun: None,
             pending: Vec::new(),
             written: 0,
             synced_at: 0,
             retry_at: 0,
+            retry_nanos: RETRY_NANOS_MIN,
             logged_error_at: None,
+            suspect_until: None,
         }
     }
 
@@ -116,7 +126,7 @@ impl Writer {
                 reader.wait(SLEEP);
             }
             Some(_) => std::thread::park_timeout(SLEEP),
-            None if self.server.aof.control.lock().is_rewrite_requested => {
+            None if self.server.aof.control.lock().is_anything_wanted() => {
                 std::thread::park_timeout(SLEEP);
             }
             None => std::thread::park_timeout(IDLE_SLEEP),
@@ -131,7 +141,9 @@ impl Writer {
                 let _ = done.send(self.switch(reader, kind, config));
             }
             Order::Write { done } => {
-                let _ = done.send(self.write_until(self.server.journal.end(), config));
+                let written = self.write_until(self.server.journal.end(), config);
+                let synced = written.and_then(|()| self.sync().map_err(|it| it.to_string()));
+                let _ = done.send(synced);
             }
             Order::Abandon => self.close(),
         }
@@ -165,6 +177,7 @@ impl Writer {
         let (file, increment) = begun?;
         let closed = self.increment.as_ref().map_or(0, Increment::len);
         if self.increment.is_none() {
+            self.begun = Some(file.clone());
             self.open(reader, increment);
         } else {
             aof.facts.closed_bytes.fetch_add(closed, Ordering::Relaxed);
@@ -200,15 +213,16 @@ impl Writer {
     ) -> Result<(LogFile, Increment), String> {
         let seal = self.new_seal();
         let mut directory = self.server.aof.directory.lock();
-        let directory = super::opened(&mut directory, config)?;
+        let directory = super::opened(&mut directory, self.server, config)?;
         let mut manifest = directory.manifest.clone();
         let file = manifest.add_increment(&directory.prefix);
         let path = directory.path_of(&file);
         let fail = |error: std::io::Error| format!("Can't make {}: {error}", file.shown());
         directory.create().map_err(fail)?;
         // What lies there was begun and never became part of the log.
-        super::remove_if_there(&path).map_err(fail)?;
-        let increment = Increment::open(&path, config.aof_timestamp_enabled, seal).map_err(fail)?;
+        directory.disk.remove(&path).map_err(fail)?;
+        let has_marks = config.aof_timestamp_enabled;
+        let increment = Increment::open(&directory.disk, &path, has_marks, seal).map_err(fail)?;
         let finished = match &mut self.increment {
             // Only the last file of a log may be torn, or not complete.
             Some(old) => old.finish(),
@@ -221,9 +235,10 @@ impl Writer {
         if let Err(error) = installed {
             // The old increment goes on.
             self.increment.iter_mut().for_each(Increment::reopen);
+            directory.discard(&file);
             return Err(fail(error));
         }
-        advance(self.server, self.written);
+        self.advance();
         tracing::info!("Creating AOF incr file {} on background rewrite", file.shown());
         Ok((file, increment))
     }
@@ -299,7 +314,7 @@ impl Writer {
         self.written = reader.position();
         aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
         if waits {
-            advance(self.server, self.written);
+            self.advance();
             self.synced_at = monotonic_nanos();
         }
         Ok(())
@@ -332,14 +347,55 @@ impl Writer {
             aof.facts.delayed_syncs.fetch_add(1, Ordering::Relaxed);
             tracing::info!("Forcing the append-only file to disk is slow (disk is busy?)");
         }
-        result?;
-        advance(self.server, self.written);
+        if let Err(error) = result {
+            self.suspect();
+            // It is due again with the next attempt.
+            self.synced_at = 0;
+            return Err(error);
+        }
+        self.advance();
         Ok(())
+    }
+
+    /// What was written is on disk: lets go whoever waited for it.
+    fn advance(&mut self) {
+        let rewrites = self.server.aof.facts.rewrites.load(Ordering::Relaxed);
+        match self.suspect_until {
+            Some(until) if rewrites < until => {
+                // After one that has failed, not at once again.
+                if self.server.aof.control.lock().not_before <= unix_millis() {
+                    self.server.aof.request_rewrite();
+                }
+            }
+            _ => {
+                self.suspect_until = None;
+                advance(self.server, self.written);
+            }
+        }
+    }
+
+    /// Forcing to disk has failed. The system may have dropped what it could not write, and say the next time that all is
+    /// well; only what is in memory is known to be right. So the log is made anew, and until then nobody is told that
+    /// anything is on disk.
+    fn suspect(&mut self) {
+        if self.suspect_until.is_some() {
+            return;
+        }
+        let aof = &self.server.aof;
+        // The image of a rewrite that runs may be older.
+        let is_running = aof.rewrite_status().started_at.is_some();
+        let rewrites = aof.facts.rewrites.load(Ordering::Relaxed);
+        self.suspect_until = Some(rewrites + 1 + u64::from(is_running));
+        tracing::warn!(
+            "The append-only file could not be forced to disk, so what was written last may be missing there. It will be \
+             rewritten"
+        );
     }
 
     fn note_error(&mut self, error: &std::io::Error) {
         let now = monotonic_nanos();
-        self.retry_at = now + RETRY_NANOS;
+        self.retry_at = now + self.retry_nanos;
+        self.retry_nanos = RETRY_NANOS_MAX.min(2 * self.retry_nanos);
         let text = error.to_string();
         let reason = text.split(" (os error").next().unwrap_or(&text);
         if self.logged_error_at.is_none_or(|at| LOG_ERROR_EVERY_NANOS <= now - at) {
@@ -350,6 +406,7 @@ impl Writer {
     }
 
     fn note_recovery(&mut self) {
+        self.retry_nanos = RETRY_NANOS_MIN;
         if self.server.aof.has_error.load(Ordering::Relaxed) {
             self.logged_error_at = None;
             self.server.aof.set_error(None);
@@ -447,8 +504,15 @@ impl Writer {
         *aof.read_limit.lock() = Offset::MAX;
         self.reader = None;
         self.increment = None;
+        if let (Some(file), Some(directory)) = (self.begun.take(), &*aof.directory.lock())
+            && !directory.manifest.increments.contains(&file)
+        {
+            // Its base never came.
+            directory.discard(&file);
+        }
         self.pending.clear();
         self.retry_at = 0;
+        self.suspect_until = None;
         aof.set_error(None);
         restart(self.server, self.server.journal.end());
         aof.control.lock().phase = Phase::Off;

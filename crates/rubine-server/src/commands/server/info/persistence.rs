@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
-use crate::persistence::loading::Progress;
+use crate::persistence::loading::{Progress, per_second};
 
 pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -43,7 +43,12 @@ fn append_only_file(source: &Source<'_>, text: &mut Text) {
     let failures = facts.rewrite_failures.load(Ordering::Relaxed);
     text.field("aof_rewrites_consecutive_failures", failures);
     text.field("aof_last_write_status", status(aof.error().is_none()));
-    text.field("aof_last_cow_size", 0);
+    text.field("aof_last_cow_size", facts.rewrite_copied_bytes.load(Ordering::Relaxed));
+    text.field("aof_last_rewrite_keys_per_sec", number(&facts.rewritten_keys_per_second));
+    text.field("aof_last_rewrite_bytes_per_sec", number(&facts.rewritten_bytes_per_second));
+    // There are no modules that could fork.
+    text.field("module_fork_in_progress", 0);
+    text.field("module_fork_last_cow_size", 0);
     if aof.is_enabled() {
         text.field("aof_current_size", facts.total_bytes());
         text.field("aof_base_size", number(&facts.rewritten_bytes));
@@ -57,7 +62,16 @@ fn append_only_file(source: &Source<'_>, text: &mut Text) {
 
 fn saving(source: &Source<'_>, text: &mut Text) {
     let saves = &source.server.persistence.saves;
-    let report = saves.report(source.now);
+    let mut report = saves.report(source.now);
+    let rewrite = source.server.aof.rewrite_status();
+    if let Some(started_at) = rewrite.started_at.filter(|_| !report.is_saving_in_background) {
+        // Only one of both runs; the same fields tell of either.
+        let elapsed_ms = source.now - started_at;
+        report.copied_bytes = source.server.aof.rewrite_copied_bytes();
+        (report.keys_done, report.keys_total) = (rewrite.keys_done, rewrite.keys_total);
+        report.keys_per_second = per_second(rewrite.keys_done, elapsed_ms);
+        report.bytes_per_second = per_second(rewrite.bytes_done, elapsed_ms);
+    }
     let percent = report.keys_done as f64 * 100.0 / report.keys_total.max(1) as f64;
     let seconds = |it: Option<i64>| it.unwrap_or(-1);
     // What was copied for the image stands where the memory of a forked process stands elsewhere.
