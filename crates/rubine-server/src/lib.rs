@@ -1,6 +1,7 @@
 //! The server: threads, sockets, files, the real clock. Lets no handler lock a shard itself.
 
 mod admission;
+mod affinity;
 mod batch;
 mod blocking;
 mod client;
@@ -19,8 +20,10 @@ mod limits;
 mod listener;
 pub mod logging;
 mod mailbox;
+mod oom_score;
 mod pause;
 mod persistence;
+mod process_title;
 mod pubsub;
 mod reconfigure;
 mod server;
@@ -33,4 +36,5 @@ mod stats;
 pub mod sys;
 pub mod tools;
 mod transaction;
+mod watchdog;
 mod worker;

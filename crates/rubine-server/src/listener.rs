@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::socket::Socket;
+use crate::sys::process;
 
 /// One listening socket.
 #[derive(Debug)]
@@ -205,12 +206,18 @@ fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
 }
 
 fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let protocol = if config.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if config.socket_mark_id != 0
+        && let Err(error) = socket.set_mark(config.socket_mark_id)
+    {
+        tracing::warn!("Can't mark the listening socket {address}: {error}");
+    }
     socket.bind(&address.into())?;
     if config.tcp_fastopen != 0 {
         set_fast_open(&socket, config.tcp_fastopen)?;
@@ -223,7 +230,7 @@ fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
 }
 
 fn set_fast_open(socket: &RawSocket, queue_len: u32) -> io::Result<()> {
-    crate::sys::process::set_tcp_fast_open(socket, queue_len)
+    process::set_tcp_fast_open(socket, queue_len)
 }
 
 fn open_unix(config: &Config, path: &str) -> Result<Listener, String> {
@@ -235,7 +242,22 @@ fn open_unix(config: &Config, path: &str) -> Result<Listener, String> {
         let permissions = std::fs::Permissions::from_mode(config.unixsocketperm);
         std::fs::set_permissions(path, permissions).map_err(failed)?;
     }
+    if let Some(group) = &config.unixsocketgroup {
+        give_to_group(path, group).inspect_err(|_| {
+            // Nobody shall find a socket that others could use than those it is meant for.
+            let _ = std::fs::remove_file(path);
+        })?;
+    }
     Ok(Listener::Unix(listener, PathBuf::from(path)))
+}
+
+fn give_to_group(path: &str, group: &str) -> Result<(), String> {
+    let number = process::find_group(group).ok_or_else(|| {
+        format!("Failed opening Unix socket: getgrnam error for group '{group}': no such group")
+    })?;
+    std::os::unix::fs::chown(path, None, Some(number)).map_err(|error| {
+        format!("Failed opening Unix socket: chown error for group '{group}': {error}")
+    })
 }
 
 impl Listener {
@@ -246,7 +268,10 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 let local =
                     stream.local_addr().map_or_else(|_| "?:0".to_owned(), |it| it.to_string());
-                tune(config, &stream)?;
+                if let Err(error) = tune(config, &stream) {
+                    // It works without, as with some kernels a multipath connection has to.
+                    tracing::debug!("Tuning the connection of {peer}: {error}");
+                }
                 let addresses = (peer.to_string(), local);
                 let ip = Some(peer.ip().to_canonical());
                 Ok(Accepted { socket: Socket::Tcp(stream), addresses, ip })

@@ -11,18 +11,22 @@ use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace};
 
+use crate::affinity;
 use crate::command_table::CommandTable;
 use crate::config::{Config, ConfigSource, ConfigStore};
 use crate::dispatch::Core;
 use crate::listener;
 use crate::logging;
 use crate::mailbox::Mailbox;
+use crate::oom_score;
 use crate::persistence::{Persistence, Trouble, aof, load};
+use crate::process_title;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
-use crate::sys::{allocator, process, ticks};
+use crate::sys::collation::collation;
+use crate::sys::{allocator, process, ticks, title};
 use crate::tools::restore;
 use crate::worker::{MAILBOX, Worker};
 
@@ -106,15 +110,20 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     if config.daemonize {
         process::daemonize().map_err(|error| format!("Can't go to the background: {error}"))?;
     }
+    if config.set_proc_title {
+        title::prepare();
+    }
     let logger = logging::install(&config)
         .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))?;
     announce(&source);
+    tune(&config)?;
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
     let (server, polls) = build(config, source, Some(logger), listeners)?;
     crate::crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config);
+    process_title::show(&config, server.config.source());
     install_signals(server)?;
     tracing::info!("Server initialized");
     crate::compute::start(server)?;
@@ -129,6 +138,9 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     server.persistence.set_trouble(Trouble::LOADING, false);
     let aof_writer = aof::start(server)?;
+    // A score that the kernel refuses is told in the log, and no reason not to start.
+    let _ = server.oom_score.apply(&config);
+    server.watchdog.set(server, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     notify_supervisor(&config);
     for worker in workers {
@@ -148,6 +160,37 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     tracing::warn!("Rubine is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// What is set once and for all: the hash function, huge pages, the locale.
+fn tune(config: &Config) -> Result<(), String> {
+    if let Some(seed) = &config.hash_seed {
+        rubine_base::hash::seed_global(seed);
+    }
+    affinity::check(config);
+    oom_score::check(config);
+    if config.disable_thp
+        && process::huge_pages_are_forced()
+        && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
+    {
+        tracing::warn!(
+            "WARNING Transparent Huge Pages are in use, and can't be switched off for this \
+             process: {error}. It may take more memory than maxmemory allows for."
+        );
+    }
+    match (collation(&config.locale_collate), config.locale_collate.as_str()) {
+        (Ok(_), _) => Ok(()),
+        (Err(_), "") => {
+            tracing::warn!(
+                "Warning: Failed to configure LOCALE derived from the environment variables, \
+                 using the default locale 'C'."
+            );
+            Ok(())
+        }
+        (Err(_), name) => {
+            Err(format!("Failed to configure LOCALE for invalid locale name: '{name}'."))
+        }
+    }
 }
 
 fn announce(source: &ConfigSource) {
@@ -197,14 +240,18 @@ fn build(
     logger: Option<Arc<logging::Logger>>,
     listeners: Vec<listener::Listener>,
 ) -> Result<(&'static Server, Vec<Poll>), String> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = affinity::processor_count(config.server_cpulist.as_deref());
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
     config.workers = worker_count as u16;
     let commands = CommandTable::new(&config.renamed_commands)?;
     let (keyspace, garbage) = Keyspace::new();
+    let bio_cpulist = config.bio_cpulist.clone();
     std::thread::Builder::new()
         .name("free".to_owned())
-        .spawn(move || garbage.into_iter().for_each(drop::<Discarded>))
+        .spawn(move || {
+            affinity::pin(bio_cpulist.as_deref());
+            garbage.into_iter().for_each(drop::<Discarded>);
+        })
         .map_err(|error| format!("Can't start a thread: {error}"))?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
@@ -253,6 +300,8 @@ fn build(
         over_memory_limit: crate::server::OverLimit::default(),
         persistence: Persistence::new(now),
         shutdown: Shutdown::default(),
+        oom_score: crate::oom_score::OomScore::default(),
+        watchdog: crate::watchdog::Watchdog::default(),
         logger,
         config: ConfigStore::new(config, source),
     };
@@ -280,7 +329,10 @@ fn start_workers(
         let mut worker = Worker::new(core, poll);
         let thread = std::thread::Builder::new()
             .name(format!("worker {index}"))
-            .spawn(move || worker.run())
+            .spawn(move || {
+                affinity::pin(server.config.load().server_cpulist.as_deref());
+                worker.run();
+            })
             .map_err(|error| format!("Can't start a thread: {error}"))?;
         threads.push(thread);
     }
@@ -320,7 +372,7 @@ fn install_signals(server: &'static Server) -> Result<(), String> {
 
 /// Writes the process number where the configuration says, or where a daemon's is expected.
 fn write_pid_file(config: &Config) -> Option<String> {
-    let default = config.daemonize.then(|| "/var/run/redis.pid".to_owned());
+    let default = config.daemonize.then(|| "/var/run/rubine.pid".to_owned());
     let path = config.pidfile.clone().filter(|it| !it.is_empty()).or(default)?;
     match std::fs::write(&path, format!("{}\n", std::process::id())) {
         Ok(()) => Some(path),

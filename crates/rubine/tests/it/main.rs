@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod listening;
 mod messages;
+mod process;
 mod saving;
 mod support;
 mod transcripts;
