@@ -33,6 +33,7 @@ mod shutdown;
 mod socket;
 pub mod startup;
 mod stats;
+mod supervision;
 pub mod sys;
 pub mod tools;
 mod transaction;

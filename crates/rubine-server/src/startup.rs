@@ -25,9 +25,10 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
+use crate::supervision;
 use crate::sys::collation::collation;
 use crate::sys::{allocator, process, ticks, title};
-use crate::tools::restore;
+use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 
 /// The version of Redis that clients take this server for: they choose by it what they may use.
@@ -46,6 +47,8 @@ Usage: rubine-server [/path/to/rubine.conf] [options] [-]
        rubine-server - (read the configuration from standard input)
        rubine-server -v or --version
        rubine-server -h or --help
+       rubine-server --test-memory <megabytes>
+       rubine-server --check-system
 
 Every directive of the configuration file is an option too, after those of the file:
        rubine-server (run with the defaults)
@@ -61,6 +64,12 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
     match args.first().map(Vec::as_slice) {
         Some(b"-v" | b"--version") => return print(&format!("{}\n", version_line())),
         Some(b"-h" | b"--help") => return print(HELP),
+        Some(b"--check-system") => {
+            let (report, code) = check_system::report();
+            print(&report);
+            return code;
+        }
+        Some(b"--test-memory") => return test_memory::main(&args[1..]),
         _ => {}
     }
     let mut args = args.to_vec();
@@ -107,7 +116,13 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let directory = config.dir.as_path();
     std::env::set_current_dir(directory)
         .map_err(|error| format!("Can't chdir to '{}': {error}", directory.display()))?;
-    if config.daemonize {
+    let supervision = supervision::begin(config.supervised);
+    let is_supervised = matches!(supervision, Ok(Some(_)));
+    let is_daemon = config.daemonize && !is_supervised;
+    if let Ok(Some(found)) = supervision {
+        config.supervised = found;
+    }
+    if is_daemon {
         process::daemonize().map_err(|error| format!("Can't go to the background: {error}"))?;
     }
     if config.set_proc_title {
@@ -116,13 +131,16 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let logger = logging::install(&config)
         .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))?;
     announce(&source);
+    if let Err(reason) = supervision {
+        tracing::warn!("{reason}");
+    }
     tune(&config)?;
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
     let (server, polls) = build(config, source, Some(logger), listeners)?;
     crate::crash::install(server);
     let config = server.config.load();
-    let pid_file = write_pid_file(&config);
+    let pid_file = write_pid_file(&config, is_daemon);
     process_title::show(&config, server.config.source());
     install_signals(server)?;
     tracing::info!("Server initialized");
@@ -142,7 +160,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let _ = server.oom_score.apply(&config);
     server.watchdog.set(server, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
-    notify_supervisor(&config);
+    supervision::say_ready(config.supervised);
     for worker in workers {
         if worker.join().is_err() {
             return Err("a worker thread ended unexpectedly".to_owned());
@@ -168,6 +186,13 @@ fn tune(config: &Config) -> Result<(), String> {
         rubine_base::hash::seed_global(seed);
     }
     affinity::check(config);
+    if let Some(max) = process::backlog_max().filter(|max| *max < config.tcp_backlog) {
+        tracing::warn!(
+            "WARNING: The TCP backlog setting of {} cannot be enforced because \
+             /proc/sys/net/core/somaxconn is set to the lower value of {max}.",
+            config.tcp_backlog
+        );
+    }
     oom_score::check(config);
     if config.disable_thp
         && process::huge_pages_are_forced()
@@ -371,8 +396,8 @@ fn install_signals(server: &'static Server) -> Result<(), String> {
 }
 
 /// Writes the process number where the configuration says, or where a daemon's is expected.
-fn write_pid_file(config: &Config) -> Option<String> {
-    let default = config.daemonize.then(|| "/var/run/rubine.pid".to_owned());
+fn write_pid_file(config: &Config, is_daemon: bool) -> Option<String> {
+    let default = is_daemon.then(|| "/var/run/rubine.pid".to_owned());
     let path = config.pidfile.clone().filter(|it| !it.is_empty()).or(default)?;
     match std::fs::write(&path, format!("{}\n", std::process::id())) {
         Ok(()) => Some(path),
@@ -381,35 +406,6 @@ fn write_pid_file(config: &Config) -> Option<String> {
             None
         }
     }
-}
-
-/// Tells systemd that the server is ready, where it asked to be told.
-fn notify_supervisor(config: &Config) {
-    use crate::config::Supervised;
-    let socket = std::env::var_os("NOTIFY_SOCKET");
-    let wanted = match config.supervised {
-        Supervised::Systemd => true,
-        Supervised::Auto => socket.is_some(),
-        Supervised::No | Supervised::Upstart => false,
-    };
-    let (true, Some(socket)) = (wanted, socket) else { return };
-    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
-    if let Err(error) = send_to(&socket, message) {
-        tracing::warn!("Can't tell systemd that the server is ready: {error}");
-    }
-}
-
-fn send_to(path: &std::ffi::OsStr, message: &[u8]) -> std::io::Result<()> {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let socket = UnixDatagram::unbound()?;
-    let address = match path.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(path)?,
-    };
-    socket.send_to_addr(message, &address)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -73,6 +73,11 @@ pub fn system_memory() -> u64 {
     info.totalram as u64 * u64::from(info.mem_unit)
 }
 
+/// As many connections as may wait to be accepted at one socket.
+pub fn backlog_max() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
 /// Whether the kernel gives huge pages to programs that did not ask for them.
 pub fn huge_pages_are_forced() -> bool {
     let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");

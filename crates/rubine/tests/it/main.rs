@@ -13,5 +13,6 @@ mod listening;
 mod messages;
 mod process;
 mod saving;
+mod starting;
 mod support;
 mod transcripts;
