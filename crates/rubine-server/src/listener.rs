@@ -114,6 +114,16 @@ impl Listening {
         self.open.lock().listeners.iter().map(|(_, it)| it.describe()).collect()
     }
 
+    /// Has the TCP listeners treat connections as `config` says. When that fails, some may do so already.
+    pub(crate) fn retune(&self, config: &Config) -> io::Result<()> {
+        let open = self.open.lock();
+        let tcp = open.listeners.iter().filter_map(|(_, listener)| match listener {
+            Listener::Tcp(listener, _) => Some(listener),
+            Listener::Unix(..) => None,
+        });
+        tcp.map(socket2::SockRef::from).try_for_each(|socket| retune(&socket, config))
+    }
+
     /// Moves the TCP listeners to where `config` says. When that fails they are where they were.
     pub(crate) fn rebind(&self, config: &Config) -> Result<(), String> {
         let wanted = places(&config.bind, config.port)?;
@@ -220,17 +230,38 @@ fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
     }
     socket.bind(&address.into())?;
     if config.tcp_fastopen != 0 {
-        set_fast_open(&socket, config.tcp_fastopen)?;
+        set_fast_open(&socket, config)?;
     }
     if !config.tcp_congestion.is_empty() {
-        socket.set_tcp_congestion(config.tcp_congestion.as_bytes())?;
+        set_congestion(&socket, &config.tcp_congestion)?;
     }
     socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
     Ok(Listener::Tcp(TcpListener::from_std(socket.into()), address))
 }
 
-fn set_fast_open(socket: &RawSocket, queue_len: u32) -> io::Result<()> {
-    process::set_tcp_fast_open(socket, queue_len)
+/// Connections take over what their listener has; those that there are keep what they had.
+fn retune(socket: &RawSocket, config: &Config) -> io::Result<()> {
+    const OF_SYSTEM: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+    set_fast_open(socket, config)?;
+    if !config.tcp_congestion.is_empty() {
+        return set_congestion(socket, &config.tcp_congestion);
+    }
+    match std::fs::read_to_string(OF_SYSTEM) {
+        Ok(name) => set_congestion(socket, name.trim()),
+        // It stays with the one that it has.
+        Err(_) => Ok(()),
+    }
+}
+
+fn set_fast_open(socket: &RawSocket, config: &Config) -> io::Result<()> {
+    process::set_tcp_fast_open(socket, config.tcp_fastopen)
+        .map_err(|error| io::Error::other(format!("tcp-fastopen: {error}")))
+}
+
+fn set_congestion(socket: &RawSocket, name: &str) -> io::Result<()> {
+    socket
+        .set_tcp_congestion(name.as_bytes())
+        .map_err(|error| io::Error::other(format!("tcp-congestion '{name}': {error}")))
 }
 
 fn open_unix(config: &Config, path: &str) -> Result<Listener, String> {
@@ -323,4 +354,64 @@ fn tune(config: &Config, stream: &mio::net::TcpStream) -> io::Result<()> {
         socket.set_tcp_keepalive(&keepalive)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::Poll;
+    use socket2::SockRef;
+
+    use super::{Listener, Listening, open_all};
+    use crate::config::Config;
+
+    fn config(port: u16) -> Config {
+        Config { bind: vec!["127.0.0.1".to_owned()], port, ..Config::default() }
+    }
+
+    /// Listeners on a port that nobody else has.
+    fn listening(config: impl Fn(u16) -> Config) -> (Listening, Config) {
+        let port = rubine_testing::server::free_port().expect("a free port");
+        let config = config(port);
+        let listeners = open_all(&config).expect("the port is free");
+        let poll = Poll::new().expect("an event queue");
+        let registry = poll.registry().try_clone().expect("another handle");
+        (Listening::new(registry, listeners).expect("they are watched"), config)
+    }
+
+    fn with_socket<T>(listening: &Listening, look: impl Fn(&SockRef<'_>) -> T) -> T {
+        let open = listening.open.lock();
+        match open.listeners.as_slice() {
+            [(_, Listener::Tcp(listener, _))] => look(&SockRef::from(listener)),
+            other => panic!("one listener was asked for: {other:?}"),
+        }
+    }
+
+    fn congestion(listening: &Listening) -> String {
+        let name = with_socket(listening, |socket| socket.tcp_congestion().expect("Linux has it"));
+        String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned()
+    }
+
+    #[test]
+    fn congestion_control_changes_with_the_directive() {
+        let (listening, mut config) = listening(config);
+        let of_system = congestion(&listening);
+        config.tcp_congestion = "reno".to_owned();
+        listening.retune(&config).expect("every kernel has it");
+        assert_eq!(congestion(&listening), "reno");
+        config.tcp_congestion = "nonsense".to_owned();
+        let error = listening.retune(&config).expect_err("no kernel has it").to_string();
+        assert!(error.starts_with("tcp-congestion 'nonsense': "), "{error}");
+        config.tcp_congestion = String::new();
+        listening.retune(&config).expect("the system's own is always there");
+        assert_eq!(congestion(&listening), of_system);
+    }
+
+    #[test]
+    fn sockets_are_marked_where_that_is_allowed() {
+        let (listening, _) = listening(|port| Config { socket_mark_id: 4242, ..config(port) });
+        let is_allowed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .is_ok_and(|socket| socket.set_mark(1).is_ok());
+        let mark = with_socket(&listening, |socket| socket.mark().expect("Linux has it"));
+        assert_eq!(mark, if is_allowed { 4242 } else { 0 });
+    }
 }

@@ -77,15 +77,25 @@ fn apply_to_system(
             reason: "Failed to set current oom_score_adj. Check server logs.".to_owned(),
         })?;
     }
-    let Some(moved) = ["port", "bind"].into_iter().find(|name| is_changed(name)) else {
-        return Ok(());
-    };
-    move_listeners(server, new, moved).inspect_err(|_| {
+    let tuned = ["tcp-congestion", "tcp-fastopen"].into_iter().find(|name| is_changed(name));
+    let moved = ["port", "bind"].into_iter().find(|name| is_changed(name));
+    let listeners = tuned
+        .map_or(Ok(()), |directive| tune_listeners(server, new, directive))
+        .and_then(|()| moved.map_or(Ok(()), |directive| move_listeners(server, new, directive)));
+    listeners.inspect_err(|_| {
+        // What was possible a moment ago is so still; the log tells if not.
+        if tuned.is_some() {
+            let _ = server.listening.retune(old);
+        }
         if scored.is_some() {
-            // What was possible a moment ago is so still; the log tells if not.
             let _ = server.oom_score.apply(old);
         }
     })
+}
+
+fn tune_listeners(server: &Server, new: &Config, directive: &'static str) -> Result<(), Refusal> {
+    let refuse = |error: std::io::Error| Refusal { directive, reason: error.to_string() };
+    server.listening.retune(new).map_err(refuse)
 }
 
 /// Makes room for more open files.

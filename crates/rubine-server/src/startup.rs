@@ -13,7 +13,7 @@ use rubine_keyspace::{Discarded, Keyspace};
 
 use crate::affinity;
 use crate::command_table::CommandTable;
-use crate::config::{Config, ConfigSource, ConfigStore};
+use crate::config::{Config, ConfigSource, ConfigStore, LogLevel};
 use crate::dispatch::Core;
 use crate::listener;
 use crate::logging;
@@ -89,8 +89,14 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             Err(reason) => return fail(&reason),
         }
     }
+    let logs_to_output = config.logfile.is_empty() && config.loglevel != LogLevel::Nothing;
     match serve(config, source) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(reason) if logs_to_output && tracing::dispatcher::has_been_set() => {
+            // Whoever sees the one sees the other, so once is enough.
+            tracing::warn!("{reason}");
+            ExitCode::FAILURE
+        }
         Err(reason) => {
             tracing::warn!("{reason}");
             fail(&reason)

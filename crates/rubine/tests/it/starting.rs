@@ -158,6 +158,25 @@ fn a_mistake_stops_the_start_and_is_told_with_its_place() {
     assert!(told.contains(&place) && told.contains("did you mean 'maxclients'?"), "{told}");
 }
 
+/// On a terminal a reason stands once; with a log file, both there and where whoever has started it sees it.
+#[test]
+fn the_reason_why_it_does_not_start_is_told_once() {
+    const REASON: &str = "Configured to not listen anywhere, exiting.";
+    let folder = Folder::new("reason");
+    let told = |options: &[&str]| {
+        let folder = folder.0.display().to_string();
+        let refused = run(&[&["--port", "0", "--dir", &folder], options].concat());
+        assert_eq!(refused.status.code(), Some(1));
+        let places = [text(&refused.stdout), text(&refused.stderr)];
+        places.map(|it| it.matches(REASON).count())
+    };
+    assert_eq!(told(&[]), [1, 0]);
+    assert_eq!(told(&["--loglevel", "nothing"]), [0, 1]);
+    assert_eq!(told(&["--logfile", "own.log"]), [0, 1]);
+    let log = fs::read_to_string(folder.0.join("own.log")).expect("the log is there");
+    assert_eq!(log.matches(REASON).count(), 1, "{log}");
+}
+
 #[test]
 fn questions_that_are_answered_without_a_server() {
     for option in ["-v", "--version"] {
