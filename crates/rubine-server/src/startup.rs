@@ -81,6 +81,10 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
+    if config.set_proc_title {
+        // No other thread has been started so far.
+        title::prepare();
+    }
     if let Some(request) = request {
         match restore::restore(&request, &mut config) {
             Ok(told) => {
@@ -130,9 +134,6 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     if is_daemon {
         process::daemonize().map_err(|error| format!("Can't go to the background: {error}"))?;
-    }
-    if config.set_proc_title {
-        title::prepare();
     }
     let logger = logging::install(&config)
         .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))?;
