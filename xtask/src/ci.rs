@@ -38,6 +38,7 @@ const COMPAT_UNITS: &[&str] = &[
     "unit/lazyfree",
     "unit/limits",
     "unit/networking",
+    "unit/oom-score-adj",
     "unit/pause",
     "unit/protocol",
     "unit/pubsub",

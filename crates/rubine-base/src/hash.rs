@@ -44,11 +44,20 @@ impl KeyHasher {
     }
 }
 
-/// The hash function of this process, with a seed nobody knows: for structures that are cloned and
-/// created everywhere and hence carry no function of their own.
+static GLOBAL: OnceLock<KeyHasher> = OnceLock::new();
+
+/// Chooses the hash function of this process by a text: the same text gives the same function in one build. Has to come
+/// before anything is hashed.
+pub fn seed_global(text: &[u8]) {
+    let seed = foldhash::quality::FixedState::with_seed(0).hash_one(text);
+    let is_first = GLOBAL.set(KeyHasher::with_seed(seed)).is_ok();
+    assert!(is_first, "what was hashed by another function could not be found again");
+}
+
+/// The hash function of this process, with a seed nobody knows unless [`seed_global`] has chosen one: for structures that
+/// are cloned and created everywhere and hence carry no function of their own.
 #[inline]
 pub fn global() -> &'static KeyHasher {
-    static GLOBAL: OnceLock<KeyHasher> = OnceLock::new();
     GLOBAL.get_or_init(|| {
         KeyHasher::with_seed(foldhash::quality::RandomState::default().hash_one(0_u64))
     })

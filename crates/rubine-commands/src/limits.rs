@@ -1,9 +1,18 @@
 //! The settings that handlers need, copied from the configuration whenever it changes. Never reads it.
 
+use std::cmp::Ordering;
+use std::ffi::CStr;
+use std::sync::Arc;
+
 use rubine_rdb::Version;
 use rubine_rdb::dump::Checks;
 use rubine_structures::list::ChunkLimit;
 use rubine_structures::{hash, set, sorted_set};
+
+/// The order that a locale gives texts. It may contradict itself: nobody has proved the tables of locales.
+pub trait Collation: std::fmt::Debug + Send + Sync {
+    fn compare(&self, a: &CStr, b: &CStr) -> Ordering;
+}
 
 /// Settings of the data commands. Sizes are bytes, entries are elements.
 #[derive(Clone, Debug)]
@@ -30,6 +39,8 @@ pub struct Limits {
     pub rdb_version: Option<Version>,
     /// What is asked of dump payloads.
     pub dump_checks: Checks,
+    /// The order of texts for who reads them; `None` for that of their bytes.
+    pub collation: Option<Arc<dyn Collation>>,
 }
 
 impl Limits {
@@ -73,6 +84,7 @@ impl Default for Limits {
             cluster: false,
             rdb_version: None,
             dump_checks: Checks::default(),
+            collation: None,
         }
     }
 }

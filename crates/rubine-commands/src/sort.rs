@@ -21,6 +21,7 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
 use crate::hash::Sight;
+use crate::limits::Collation;
 use crate::list::chunk_limit;
 use elements::{Elements, steps};
 use options::{Form, Options};
@@ -109,10 +110,16 @@ fn reply(cx: &mut Context<'_, '_>, source: Source, options: Options) -> CommandR
     let mut elements;
     let mut image = None;
     if steps(&source, &options) <= cx.client.steps_at_once_max {
-        elements = Elements::new(&source, &options, &mut Live { keys: &mut cx.keys, sight })?;
+        let live = &mut Live { keys: &mut cx.keys, sight };
+        elements = Elements::new(&source, &options, cx.limits.collation.as_ref(), live)?;
     } else {
         let image_now = options.needs_other_keys().then(|| Image::of(cx));
-        let sorting = Sorting { source, options: options.clone(), image: image_now };
+        let sorting = Sorting {
+            source,
+            options: options.clone(),
+            collation: cx.limits.collation.clone(),
+            image: image_now,
+        };
         let Some(sorted) = cx.compute_reply(sorting) else { return Ok(()) };
         (elements, image) = sorted?;
     }
@@ -195,7 +202,7 @@ fn result(
     limit: ChunkLimit,
     values: &mut impl Values,
 ) -> Result<List, CommandError> {
-    let mut elements = Elements::new(source, options, values)?;
+    let mut elements = Elements::new(source, options, None, values)?;
     let mut list = List::new();
     let mut digits = itoa::Buffer::new();
     let mut push = |found: Found<'_>| {
@@ -229,6 +236,7 @@ fn replicate_result(cx: &mut Context<'_, '_>, destination: Key<'_>, result: &Lis
 struct Sorting {
     source: Source,
     options: Options,
+    collation: Option<Arc<dyn Collation>>,
     image: Option<Arc<Image>>,
 }
 
@@ -244,9 +252,10 @@ impl Computation for Sorting {
     }
 
     fn compute(&self) -> Self::Output {
-        let elements = match self.image.as_deref() {
-            Some(mut image) => Elements::new(&self.source, &self.options, &mut image)?,
-            None => Elements::new(&self.source, &self.options, &mut NoKeys)?,
+        let Self { source, options, collation, image } = self;
+        let elements = match image.as_deref() {
+            Some(mut image) => Elements::new(source, options, collation.as_ref(), &mut image)?,
+            None => Elements::new(source, options, collation.as_ref(), &mut NoKeys)?,
         };
         Ok((elements, self.image.clone()))
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::{Condvar, Mutex};
 use rubine_commands::{Args, Task};
 
+use crate::affinity;
 use crate::client::{Client, ClientFlags};
 use crate::dispatch::Core;
 use crate::mailbox::Message;
@@ -79,6 +80,7 @@ pub(crate) fn start(server: &'static Server) -> Result<(), String> {
 }
 
 fn serve(server: &'static Server) {
+    affinity::pin(server.config.load().bio_cpulist.as_deref());
     process::yield_to_others(NICENESS);
     loop {
         match server.computations.next() {

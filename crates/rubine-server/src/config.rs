@@ -10,6 +10,7 @@ mod rewrite;
 mod setting;
 mod store;
 mod table;
+mod template;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -20,6 +21,7 @@ pub use rewrite::{RewriteError, RewriteScope};
 pub(crate) use setting::parse_memory;
 pub use store::{ConfigStore, Refusal, SetError, Setter};
 pub use table::{Config, DIRECTIVES};
+pub(crate) use template::expand_template;
 pub(crate) use values::path_of;
 pub use values::{
     AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,

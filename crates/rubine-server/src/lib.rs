@@ -1,6 +1,7 @@
 //! The server: threads, sockets, files, the real clock. Lets no handler lock a shard itself.
 
 mod admission;
+mod affinity;
 mod batch;
 mod blocking;
 mod client;
@@ -20,8 +21,10 @@ mod listener;
 pub mod logging;
 mod mailbox;
 mod migration;
+mod oom_score;
 mod pause;
 mod persistence;
+mod process_title;
 mod pubsub;
 mod reconfigure;
 mod server;
@@ -31,7 +34,9 @@ mod shutdown;
 mod socket;
 pub mod startup;
 mod stats;
+mod supervision;
 pub mod sys;
 pub mod tools;
 mod transaction;
+mod watchdog;
 mod worker;

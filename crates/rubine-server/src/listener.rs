@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::socket::Socket;
+use crate::sys::process;
 
 /// One listening socket.
 #[derive(Debug)]
@@ -113,6 +114,16 @@ impl Listening {
         self.open.lock().listeners.iter().map(|(_, it)| it.describe()).collect()
     }
 
+    /// Has the TCP listeners treat connections as `config` says. When that fails, some may do so already.
+    pub(crate) fn retune(&self, config: &Config) -> io::Result<()> {
+        let open = self.open.lock();
+        let tcp = open.listeners.iter().filter_map(|(_, listener)| match listener {
+            Listener::Tcp(listener, _) => Some(listener),
+            Listener::Unix(..) => None,
+        });
+        tcp.map(socket2::SockRef::from).try_for_each(|socket| retune(&socket, config))
+    }
+
     /// Moves the TCP listeners to where `config` says. When that fails they are where they were.
     pub(crate) fn rebind(&self, config: &Config) -> Result<(), String> {
         let wanted = places(&config.bind, config.port)?;
@@ -205,25 +216,52 @@ fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
 }
 
 fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let protocol = if config.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if config.socket_mark_id != 0
+        && let Err(error) = socket.set_mark(config.socket_mark_id)
+    {
+        tracing::warn!("Can't mark the listening socket {address}: {error}");
+    }
     socket.bind(&address.into())?;
     if config.tcp_fastopen != 0 {
-        set_fast_open(&socket, config.tcp_fastopen)?;
+        set_fast_open(&socket, config)?;
     }
     if !config.tcp_congestion.is_empty() {
-        socket.set_tcp_congestion(config.tcp_congestion.as_bytes())?;
+        set_congestion(&socket, &config.tcp_congestion)?;
     }
     socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
     Ok(Listener::Tcp(TcpListener::from_std(socket.into()), address))
 }
 
-fn set_fast_open(socket: &RawSocket, queue_len: u32) -> io::Result<()> {
-    crate::sys::process::set_tcp_fast_open(socket, queue_len)
+/// Connections take over what their listener has; those that there are keep what they had.
+fn retune(socket: &RawSocket, config: &Config) -> io::Result<()> {
+    const OF_SYSTEM: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
+    set_fast_open(socket, config)?;
+    if !config.tcp_congestion.is_empty() {
+        return set_congestion(socket, &config.tcp_congestion);
+    }
+    match std::fs::read_to_string(OF_SYSTEM) {
+        Ok(name) => set_congestion(socket, name.trim()),
+        // It stays with the one that it has.
+        Err(_) => Ok(()),
+    }
+}
+
+fn set_fast_open(socket: &RawSocket, config: &Config) -> io::Result<()> {
+    process::set_tcp_fast_open(socket, config.tcp_fastopen)
+        .map_err(|error| io::Error::other(format!("tcp-fastopen: {error}")))
+}
+
+fn set_congestion(socket: &RawSocket, name: &str) -> io::Result<()> {
+    socket
+        .set_tcp_congestion(name.as_bytes())
+        .map_err(|error| io::Error::other(format!("tcp-congestion '{name}': {error}")))
 }
 
 fn open_unix(config: &Config, path: &str) -> Result<Listener, String> {
@@ -235,7 +273,22 @@ fn open_unix(config: &Config, path: &str) -> Result<Listener, String> {
         let permissions = std::fs::Permissions::from_mode(config.unixsocketperm);
         std::fs::set_permissions(path, permissions).map_err(failed)?;
     }
+    if let Some(group) = &config.unixsocketgroup {
+        give_to_group(path, group).inspect_err(|_| {
+            // Nobody shall find a socket that others could use than those it is meant for.
+            let _ = std::fs::remove_file(path);
+        })?;
+    }
     Ok(Listener::Unix(listener, PathBuf::from(path)))
+}
+
+fn give_to_group(path: &str, group: &str) -> Result<(), String> {
+    let number = process::find_group(group).ok_or_else(|| {
+        format!("Failed opening Unix socket: getgrnam error for group '{group}': no such group")
+    })?;
+    std::os::unix::fs::chown(path, None, Some(number)).map_err(|error| {
+        format!("Failed opening Unix socket: chown error for group '{group}': {error}")
+    })
 }
 
 impl Listener {
@@ -246,7 +299,10 @@ impl Listener {
                 let (stream, peer) = listener.accept()?;
                 let local =
                     stream.local_addr().map_or_else(|_| "?:0".to_owned(), |it| it.to_string());
-                tune(config, &stream)?;
+                if let Err(error) = tune(config, &stream) {
+                    // It works without, as with some kernels a multipath connection has to.
+                    tracing::debug!("Tuning the connection of {peer}: {error}");
+                }
                 let addresses = (peer.to_string(), local);
                 let ip = Some(peer.ip().to_canonical());
                 Ok(Accepted { socket: Socket::Tcp(stream), addresses, ip })
@@ -298,4 +354,64 @@ fn tune(config: &Config, stream: &mio::net::TcpStream) -> io::Result<()> {
         socket.set_tcp_keepalive(&keepalive)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::Poll;
+    use socket2::SockRef;
+
+    use super::{Listener, Listening, open_all};
+    use crate::config::Config;
+
+    fn config(port: u16) -> Config {
+        Config { bind: vec!["127.0.0.1".to_owned()], port, ..Config::default() }
+    }
+
+    /// Listeners on a port that nobody else has.
+    fn listening(config: impl Fn(u16) -> Config) -> (Listening, Config) {
+        let port = rubine_testing::server::free_port().expect("a free port");
+        let config = config(port);
+        let listeners = open_all(&config).expect("the port is free");
+        let poll = Poll::new().expect("an event queue");
+        let registry = poll.registry().try_clone().expect("another handle");
+        (Listening::new(registry, listeners).expect("they are watched"), config)
+    }
+
+    fn with_socket<T>(listening: &Listening, look: impl Fn(&SockRef<'_>) -> T) -> T {
+        let open = listening.open.lock();
+        match open.listeners.as_slice() {
+            [(_, Listener::Tcp(listener, _))] => look(&SockRef::from(listener)),
+            other => panic!("one listener was asked for: {other:?}"),
+        }
+    }
+
+    fn congestion(listening: &Listening) -> String {
+        let name = with_socket(listening, |socket| socket.tcp_congestion().expect("Linux has it"));
+        String::from_utf8_lossy(&name).trim_end_matches('\0').to_owned()
+    }
+
+    #[test]
+    fn congestion_control_changes_with_the_directive() {
+        let (listening, mut config) = listening(config);
+        let of_system = congestion(&listening);
+        config.tcp_congestion = "reno".to_owned();
+        listening.retune(&config).expect("every kernel has it");
+        assert_eq!(congestion(&listening), "reno");
+        config.tcp_congestion = "nonsense".to_owned();
+        let error = listening.retune(&config).expect_err("no kernel has it").to_string();
+        assert!(error.starts_with("tcp-congestion 'nonsense': "), "{error}");
+        config.tcp_congestion = String::new();
+        listening.retune(&config).expect("the system's own is always there");
+        assert_eq!(congestion(&listening), of_system);
+    }
+
+    #[test]
+    fn sockets_are_marked_where_that_is_allowed() {
+        let (listening, _) = listening(|port| Config { socket_mark_id: 4242, ..config(port) });
+        let is_allowed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .is_ok_and(|socket| socket.set_mark(1).is_ok());
+        let mark = with_socket(&listening, |socket| socket.mark().expect("Linux has it"));
+        assert_eq!(mark, if is_allowed { 4242 } else { 0 });
+    }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Server {
     pub(crate) over_memory_limit: OverLimit,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Shutdown,
+    pub(crate) oom_score: crate::oom_score::OomScore,
+    pub(crate) watchdog: crate::watchdog::Watchdog,
 }
 
 impl Server {

@@ -138,5 +138,7 @@ fn limits_of(config: &Config) -> Limits {
         cluster: config.cluster_enabled,
         rdb_version: config.rdb_version.version(),
         dump_checks: Checks { version: config.rdb_version_check.meaning(), checksum: true },
+        // A name that is unknown was refused, but for that of the environment.
+        collation: crate::sys::collation::collation(&config.locale_collate).unwrap_or_default(),
     }
 }

@@ -178,6 +178,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     if is_aborted.load(Ordering::Acquire) {
         return false;
     }
+    crate::supervision::say_stopping(config.supervised);
     server.shut_down();
     true
 }

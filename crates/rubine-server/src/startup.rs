@@ -11,19 +11,24 @@ use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace};
 
+use crate::affinity;
 use crate::command_table::CommandTable;
-use crate::config::{Config, ConfigSource, ConfigStore};
+use crate::config::{Config, ConfigSource, ConfigStore, LogLevel};
 use crate::dispatch::Core;
 use crate::listener;
 use crate::logging;
 use crate::mailbox::Mailbox;
+use crate::oom_score;
 use crate::persistence::{Persistence, Trouble, aof, load};
+use crate::process_title;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
-use crate::sys::{allocator, process, ticks};
-use crate::tools::restore;
+use crate::supervision;
+use crate::sys::collation::collation;
+use crate::sys::{allocator, process, ticks, title};
+use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 
 /// The version of Redis that clients take this server for: they choose by it what they may use.
@@ -42,6 +47,8 @@ Usage: rubine-server [/path/to/rubine.conf] [options] [-]
        rubine-server - (read the configuration from standard input)
        rubine-server -v or --version
        rubine-server -h or --help
+       rubine-server --test-memory <megabytes>
+       rubine-server --check-system
 
 Every directive of the configuration file is an option too, after those of the file:
        rubine-server (run with the defaults)
@@ -57,6 +64,12 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
     match args.first().map(Vec::as_slice) {
         Some(b"-v" | b"--version") => return print(&format!("{}\n", version_line())),
         Some(b"-h" | b"--help") => return print(HELP),
+        Some(b"--check-system") => {
+            let (report, code) = check_system::report();
+            print(&report);
+            return code;
+        }
+        Some(b"--test-memory") => return test_memory::main(&args[1..]),
         _ => {}
     }
     let mut args = args.to_vec();
@@ -68,6 +81,10 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
+    if config.set_proc_title {
+        // No other thread has been started so far.
+        title::prepare();
+    }
     if let Some(request) = request {
         match restore::restore(&request, &mut config) {
             Ok(told) => {
@@ -76,8 +93,14 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             Err(reason) => return fail(&reason),
         }
     }
+    let logs_to_output = config.logfile.is_empty() && config.loglevel != LogLevel::Nothing;
     match serve(config, source) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(reason) if logs_to_output && tracing::dispatcher::has_been_set() => {
+            // Whoever sees the one sees the other, so once is enough.
+            tracing::warn!("{reason}");
+            ExitCode::FAILURE
+        }
         Err(reason) => {
             tracing::warn!("{reason}");
             fail(&reason)
@@ -103,18 +126,29 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let directory = config.dir.as_path();
     std::env::set_current_dir(directory)
         .map_err(|error| format!("Can't chdir to '{}': {error}", directory.display()))?;
-    if config.daemonize {
+    let supervision = supervision::begin(config.supervised);
+    let is_supervised = matches!(supervision, Ok(Some(_)));
+    let is_daemon = config.daemonize && !is_supervised;
+    if let Ok(Some(found)) = supervision {
+        config.supervised = found;
+    }
+    if is_daemon {
         process::daemonize().map_err(|error| format!("Can't go to the background: {error}"))?;
     }
     let logger = logging::install(&config)
         .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))?;
     announce(&source);
+    if let Err(reason) = supervision {
+        tracing::warn!("{reason}");
+    }
+    tune(&config)?;
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
     let (server, polls) = build(config, source, Some(logger), listeners)?;
     crate::crash::install(server);
     let config = server.config.load();
-    let pid_file = write_pid_file(&config);
+    let pid_file = write_pid_file(&config, is_daemon);
+    process_title::show(&config, server.config.source());
     install_signals(server)?;
     tracing::info!("Server initialized");
     crate::compute::start(server)?;
@@ -129,8 +163,11 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     server.persistence.set_trouble(Trouble::LOADING, false);
     let aof_writer = aof::start(server)?;
+    // A score that the kernel refuses is told in the log, and no reason not to start.
+    let _ = server.oom_score.apply(&config);
+    server.watchdog.set(server, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
-    notify_supervisor(&config);
+    supervision::say_ready(config.supervised);
     for worker in workers {
         if worker.join().is_err() {
             return Err("a worker thread ended unexpectedly".to_owned());
@@ -148,6 +185,44 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     tracing::warn!("Rubine is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// What is set once and for all: the hash function, huge pages, the locale.
+fn tune(config: &Config) -> Result<(), String> {
+    if let Some(seed) = &config.hash_seed {
+        rubine_base::hash::seed_global(seed);
+    }
+    affinity::check(config);
+    if let Some(max) = process::backlog_max().filter(|max| *max < config.tcp_backlog) {
+        tracing::warn!(
+            "WARNING: The TCP backlog setting of {} cannot be enforced because \
+             /proc/sys/net/core/somaxconn is set to the lower value of {max}.",
+            config.tcp_backlog
+        );
+    }
+    oom_score::check(config);
+    if config.disable_thp
+        && process::huge_pages_are_forced()
+        && let Err(error) = rustix::thread::disable_transparent_huge_pages(true)
+    {
+        tracing::warn!(
+            "WARNING Transparent Huge Pages are in use, and can't be switched off for this \
+             process: {error}. It may take more memory than maxmemory allows for."
+        );
+    }
+    match (collation(&config.locale_collate), config.locale_collate.as_str()) {
+        (Ok(_), _) => Ok(()),
+        (Err(_), "") => {
+            tracing::warn!(
+                "Warning: Failed to configure LOCALE derived from the environment variables, \
+                 using the default locale 'C'."
+            );
+            Ok(())
+        }
+        (Err(_), name) => {
+            Err(format!("Failed to configure LOCALE for invalid locale name: '{name}'."))
+        }
+    }
 }
 
 fn announce(source: &ConfigSource) {
@@ -197,14 +272,18 @@ fn build(
     logger: Option<Arc<logging::Logger>>,
     listeners: Vec<listener::Listener>,
 ) -> Result<(&'static Server, Vec<Poll>), String> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = affinity::processor_count(config.server_cpulist.as_deref());
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
     config.workers = worker_count as u16;
     let commands = CommandTable::new(&config.renamed_commands)?;
     let (keyspace, garbage) = Keyspace::new();
+    let bio_cpulist = config.bio_cpulist.clone();
     std::thread::Builder::new()
         .name("free".to_owned())
-        .spawn(move || garbage.into_iter().for_each(drop::<Discarded>))
+        .spawn(move || {
+            affinity::pin(bio_cpulist.as_deref());
+            garbage.into_iter().for_each(drop::<Discarded>);
+        })
         .map_err(|error| format!("Can't start a thread: {error}"))?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
@@ -254,6 +333,8 @@ fn build(
         over_memory_limit: crate::server::OverLimit::default(),
         persistence: Persistence::new(now),
         shutdown: Shutdown::default(),
+        oom_score: crate::oom_score::OomScore::default(),
+        watchdog: crate::watchdog::Watchdog::default(),
         logger,
         config: ConfigStore::new(config, source),
     };
@@ -281,7 +362,10 @@ fn start_workers(
         let mut worker = Worker::new(core, poll);
         let thread = std::thread::Builder::new()
             .name(format!("worker {index}"))
-            .spawn(move || worker.run())
+            .spawn(move || {
+                affinity::pin(server.config.load().server_cpulist.as_deref());
+                worker.run();
+            })
             .map_err(|error| format!("Can't start a thread: {error}"))?;
         threads.push(thread);
     }
@@ -320,8 +404,8 @@ fn install_signals(server: &'static Server) -> Result<(), String> {
 }
 
 /// Writes the process number where the configuration says, or where a daemon's is expected.
-fn write_pid_file(config: &Config) -> Option<String> {
-    let default = config.daemonize.then(|| "/var/run/redis.pid".to_owned());
+fn write_pid_file(config: &Config, is_daemon: bool) -> Option<String> {
+    let default = is_daemon.then(|| "/var/run/rubine.pid".to_owned());
     let path = config.pidfile.clone().filter(|it| !it.is_empty()).or(default)?;
     match std::fs::write(&path, format!("{}\n", std::process::id())) {
         Ok(()) => Some(path),
@@ -330,35 +414,6 @@ fn write_pid_file(config: &Config) -> Option<String> {
             None
         }
     }
-}
-
-/// Tells systemd that the server is ready, where it asked to be told.
-fn notify_supervisor(config: &Config) {
-    use crate::config::Supervised;
-    let socket = std::env::var_os("NOTIFY_SOCKET");
-    let wanted = match config.supervised {
-        Supervised::Systemd => true,
-        Supervised::Auto => socket.is_some(),
-        Supervised::No | Supervised::Upstart => false,
-    };
-    let (true, Some(socket)) = (wanted, socket) else { return };
-    let message = b"STATUS=Ready to accept connections\nREADY=1\n";
-    if let Err(error) = send_to(&socket, message) {
-        tracing::warn!("Can't tell systemd that the server is ready: {error}");
-    }
-}
-
-fn send_to(path: &std::ffi::OsStr, message: &[u8]) -> std::io::Result<()> {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let socket = UnixDatagram::unbound()?;
-    let address = match path.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(path)?,
-    };
-    socket.send_to_addr(message, &address)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -89,6 +89,8 @@ pub(crate) struct WorkerStats {
     /// Time of what happens by the clock, and the most that a turn has been.
     pub(crate) cron_ticks: Counter,
     pub(crate) turn_ticks_max: Counter,
+    /// When the turn began, in ticks; 0 while the worker sleeps.
+    pub(crate) turn_start: Counter,
     pub(crate) turn_commands_max: Counter,
 }
 

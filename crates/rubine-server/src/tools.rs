@@ -3,7 +3,9 @@
 
 mod check_aof;
 mod check_rdb;
+pub(crate) mod check_system;
 pub(crate) mod restore;
+pub(crate) mod test_memory;
 
 use std::process::ExitCode;
 

@@ -151,12 +151,14 @@ impl Worker {
             0
         };
         let timeout = Duration::from_millis(timeout_ms as u64);
+        self.core.stats().turn_start.set(0);
         match self.poll.poll(events, Some(timeout)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => panic!("the event queue failed: {error}"),
         }
         self.woken_at = ticks::now();
+        self.core.stats().turn_start.set(self.woken_at);
         self.core.stats().loop_turns.add(1);
     }
 
@@ -198,7 +200,14 @@ impl Worker {
             let accepted = match server.listening.accept(listener, &config) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
+                    ) =>
+                {
+                    continue;
+                }
                 Err(error) => {
                     tracing::warn!("Accepting client connection: {error}");
                     return;

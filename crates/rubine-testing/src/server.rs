@@ -209,6 +209,8 @@ impl Server {
                     .flat_map(|(name, value)| [format!("--{name}"), value.clone()]),
             )
             .current_dir(&self.directory.path)
+            // Texts are sorted alike on every machine.
+            .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);

@@ -1,13 +1,15 @@
 //! Elements in the order that was asked for, and what is got for each. Never writes a reply itself.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::options::{By, Options};
 use super::order::{Entry, Kind, Texts};
 use super::pattern::{Found, Subject, Values};
 use super::source::{Source, Walk};
 use crate::error::CommandError;
-use crate::sorting::sort_part;
+use crate::limits::Collation;
+use crate::sorting::{merge_sort, sort_part};
 
 const NOT_NUMBERS: CommandError =
     CommandError::text("ERR One or more scores can't be converted into double");
@@ -30,6 +32,7 @@ impl Elements {
     pub(super) fn new(
         source: &Source,
         options: &Options,
+        collation: Option<&Arc<dyn Collation>>,
         values: &mut impl Values,
     ) -> Result<Self, CommandError> {
         let range = options.range(source.len());
@@ -38,7 +41,8 @@ impl Elements {
             let order = Order::Own(Walk::new(source, range, options.direction));
             return Ok(Self { order, count });
         }
-        let mut texts = Texts::default();
+        let collation = collation.filter(|_| kind(options) == Kind::Collated);
+        let mut texts = Texts::new(collation.cloned());
         let mut entries = load(source, options, values, &mut texts)?;
         let is_by_others = matches!(options.by, By::Pattern(_));
         sort(&mut entries, &texts, options, is_by_others, range.clone());
@@ -187,5 +191,9 @@ fn sort(
         entries.select_nth_unstable_by(wanted.end, order);
         entries.truncate(wanted.end);
     }
-    entries.sort_by(order);
+    if texts.has_collation() {
+        merge_sort(entries, order);
+    } else {
+        entries.sort_by(order);
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::template::expand_template;
+
 type Check = Result<(), &'static str>;
 
 fn expect(holds: bool, otherwise: &'static str) -> Check {
@@ -78,13 +80,7 @@ pub(super) fn congestion(text: &str) -> Check {
 pub(super) fn proc_title_template(text: &str) -> Check {
     const VARIABLES: [&str; 7] =
         ["title", "listen-addr", "server-mode", "port", "tls-port", "unixsocket", "config-file"];
-    let otherwise = "template format is invalid or contains unknown variables";
-    let mut rest = text.trim();
-    expect(!rest.is_empty(), otherwise)?;
-    while let Some((_, after)) = rest.split_once('{') {
-        let (variable, after) = after.split_once('}').ok_or(otherwise)?;
-        expect(VARIABLES.contains(&variable), otherwise)?;
-        rest = after;
-    }
-    Ok(())
+    let value_of = |name: &str| VARIABLES.contains(&name).then_some("value".into());
+    let is_valid = expand_template(text, value_of).is_some_and(|it| !it.is_empty());
+    expect(is_valid, "template format is invalid or contains unknown variables")
 }

@@ -127,6 +127,9 @@ impl Config {
     /// Brings values that are hints into their range, and refuses those that contradict each other.
     pub(super) fn settle(&mut self) -> Result<(), ConfigError> {
         self.hz = self.hz.clamp(1, 500);
+        if self.watchdog_period != 0 {
+            self.watchdog_period = self.watchdog_period.max(2 * (1000 / self.hz));
+        }
         self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_SIZE_MIN);
         if self.cluster_enabled && self.replicaof.is_some() {
             let text = "replicaof directive not allowed in cluster mode";

@@ -25,25 +25,14 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const ACL: &str = "there are no users beside the default one yet";
 const CLUSTER: &str = "there is no cluster mode yet";
-const COLLATE: &str = "SORT ALPHA compares bytes so far";
 const COMMANDLOG: &str = "there is no command log yet";
 const DEFRAG: &str = "memory is not defragmented yet";
 const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
-const MPTCP: &str = "there is no multipath TCP yet";
-const OOM: &str = "the kernel's out-of-memory score is left alone so far";
-const PERSISTENCE: &str = "nothing is written to disk yet";
-const PINNING: &str = "threads are not pinned to processors yet";
 const REPLICATION: &str = "there is no replication yet";
 const SCRIPTING: &str = "there are no scripts yet";
-const SEED: &str = "the seed is random so far";
-const SOCKET_GROUP: &str = "the group of the socket is left alone so far";
-const SOCKET_MARK: &str = "sockets are not marked yet";
-const THP: &str = "huge pages are left to the system so far";
-const TITLE: &str = "the title of the process is left alone so far";
 const TLS: &str = "there is no TLS yet";
 const TRACKING: &str = "there is no client-side caching yet";
-const WATCHDOG: &str = "there is no watchdog yet";
 
 // Why a directive cannot mean anything here.
 const ABORT: &str = "a broken invariant always aborts";
@@ -109,17 +98,17 @@ directives! {
     tcp_keepalive: u32 = 300, "tcp-keepalive".number(0, INT);
     tcp_fastopen: u32 = 0, "tcp-fastopen".number(0, INT);
     tcp_congestion: String = String::new(), "tcp-congestion".checked(checks::congestion);
-    mptcp: bool = false, "mptcp".immutable().not_yet(MPTCP);
+    mptcp: bool = false, "mptcp".immutable();
     unixsocket: Option<String> = None, "unixsocket".immutable();
     unixsocketperm: u32 = 0, "unixsocketperm".octal(0, 0o777).immutable();
-    unixsocketgroup: Option<String> = None, "unixsocketgroup".immutable().not_yet(SOCKET_GROUP);
+    unixsocketgroup: Option<String> = None, "unixsocketgroup".immutable();
     timeout: u32 = 0, "timeout".number(0, INT);
     maxclients: u32 = 10_000, "maxclients".number(1, UINT);
     max_new_connections_per_cycle: u32 = 10,
         "max-new-connections-per-cycle".number(1, 1000).no_meaning(ACCEPT);
     max_new_tls_connections_per_cycle: u32 = 1,
         "max-new-tls-connections-per-cycle".number(1, 1000).not_yet(TLS);
-    socket_mark_id: u32 = 0, "socket-mark-id".number(0, UINT).immutable().not_yet(SOCKET_MARK);
+    socket_mark_id: u32 = 0, "socket-mark-id".number(0, UINT).immutable();
     rdma_bind: Vec<String> = Vec::new(), "rdma-bind".many().no_meaning(RDMA);
     rdma_port: u16 = 0, "rdma-port".number(0, 65_535).no_meaning(RDMA);
     rdma_rx_size: u32 = 1 << 20,
@@ -141,13 +130,13 @@ directives! {
         "min-string-size-avoid-copy-reply-threaded".number(0, INT).hidden()
             .no_meaning(BY_REFERENCE);
     server_cpulist: Option<String> = None,
-        "server-cpulist".alias("server_cpulist").immutable().not_yet(PINNING);
+        "server-cpulist".alias("server_cpulist").immutable();
     bio_cpulist: Option<String> = None,
-        "bio-cpulist".alias("bio_cpulist").immutable().not_yet(PINNING);
+        "bio-cpulist".alias("bio_cpulist").immutable();
     aof_rewrite_cpulist: Option<String> = None,
-        "aof-rewrite-cpulist".alias("aof_rewrite_cpulist").immutable().not_yet(PERSISTENCE);
+        "aof-rewrite-cpulist".alias("aof_rewrite_cpulist").immutable();
     bgsave_cpulist: Option<String> = None,
-        "bgsave-cpulist".alias("bgsave_cpulist").immutable().not_yet(PERSISTENCE);
+        "bgsave-cpulist".alias("bgsave_cpulist").immutable();
 
     // Process.
     daemonize: bool = false, "daemonize".immutable();
@@ -158,14 +147,14 @@ directives! {
         "dir".is(Traits::PROTECTED).is(Traits::NOT_WHILE_LOADING).is(Traits::ALWAYS_WRITTEN);
     hz: u32 = 10, "hz".number(0, INT).no_meaning(PACE);
     dynamic_hz: bool = true, "dynamic-hz".no_meaning(PACE);
-    set_proc_title: bool = true, "set-proc-title".immutable().not_yet(TITLE);
+    set_proc_title: bool = true, "set-proc-title".immutable();
     proc_title_template: String = "{title} {listen-addr} {server-mode}".to_owned(),
-        "proc-title-template".checked(checks::proc_title_template).not_yet(TITLE);
+        "proc-title-template".checked(checks::proc_title_template);
     always_show_logo: bool = false, "always-show-logo".immutable().no_meaning(LOGO);
-    locale_collate: String = String::new(), "locale-collate".not_yet(COLLATE);
-    oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj".not_yet(OOM);
-    oom_score_adj_values: [i32; 3] = [0, 200, 800], "oom-score-adj-values".many().not_yet(OOM);
-    disable_thp: bool = true, "disable-thp".immutable().not_yet(THP);
+    locale_collate: String = String::new(), "locale-collate";
+    oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj";
+    oom_score_adj_values: [i32; 3] = [0, 200, 800], "oom-score-adj-values".many();
+    disable_thp: bool = true, "disable-thp".immutable();
     ignore_warnings: String = String::new(), "ignore-warnings".no_meaning(WARNINGS);
     shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT).not_yet(REPLICATION);
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigint".many();
@@ -176,9 +165,9 @@ directives! {
     enable_debug_assert: bool = false,
         "enable-debug-assert".immutable().hidden().no_meaning(ASSERT);
     debug_context: String = String::new(), "debug-context".hidden();
-    watchdog_period: u32 = 0, "watchdog-period".number(0, INT).hidden().not_yet(WATCHDOG);
+    watchdog_period: u32 = 0, "watchdog-period".number(0, INT).hidden();
     hash_seed: Option<Vec<u8>> = None,
-        "hash-seed".checked(checks::hash_seed).immutable().not_yet(SEED);
+        "hash-seed".checked(checks::hash_seed).immutable();
 
     // Log.
     loglevel: LogLevel = LogLevel::Notice, "loglevel";

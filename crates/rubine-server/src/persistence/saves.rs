@@ -338,6 +338,7 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
     let directory = Directory::current(&server.persistence.disk);
     let running = Arc::clone(&job);
     let run = move || {
+        crate::affinity::pin(server.config.load().bgsave_cpulist.as_deref());
         let outcome = save(server, &running, directory);
         saves.note_end(server, &running, outcome);
         saves.release(&running);

@@ -1,4 +1,4 @@
-//! The process itself: going to the background, pinning threads, resource limits. Never touches data.
+//! The process itself: going to the background, resource limits, groups. Never touches data.
 
 use std::io;
 
@@ -71,6 +71,49 @@ pub fn resident_bytes() -> u64 {
 pub fn system_memory() -> u64 {
     let info = rustix::system::sysinfo();
     info.totalram as u64 * u64::from(info.mem_unit)
+}
+
+/// As many connections as may wait to be accepted at one socket.
+pub fn backlog_max() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+/// Whether the kernel gives huge pages to programs that did not ask for them.
+pub fn huge_pages_are_forced() -> bool {
+    let text = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
+    text.is_ok_and(|it| it.contains("[always]"))
+}
+
+/// The number of the group that goes by `name`, or by this number. `None` if there is no such group.
+pub fn find_group(name: &str) -> Option<u32> {
+    group_named(name).or_else(|| name.parse().ok())
+}
+
+#[expect(unsafe_code, reason = "only the C library knows where groups are written down")]
+fn group_named(name: &str) -> Option<u32> {
+    const BUFFER_MAX: usize = 1 << 20;
+    let name = std::ffi::CString::new(name).ok()?;
+    let mut buffer: Vec<libc::c_char> = vec![0; 1024];
+    loop {
+        let mut group = std::mem::MaybeUninit::<libc::group>::uninit();
+        let mut found = std::ptr::null_mut();
+        // SAFETY: everything outlives the call, and the length is that of the buffer.
+        let result = unsafe {
+            libc::getgrnam_r(
+                name.as_ptr(),
+                group.as_mut_ptr(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        if result == libc::ERANGE && buffer.len() < BUFFER_MAX {
+            buffer.resize(buffer.len() * 2, 0);
+            continue;
+        }
+        // SAFETY: where it is not null it points to `group`, which is filled in then.
+        return (result == 0 && !found.is_null()).then(|| unsafe { (*found).gr_gid });
+    }
 }
 
 /// Descriptors that the server itself needs, beside those of its clients.

@@ -8,7 +8,7 @@ use rubine_testing::client::Client;
 use rubine_testing::server::{CONFIG_FILE, Server};
 use rubine_testing::value::Value;
 
-use crate::support::{call, options};
+use crate::support::{call, elements, options};
 
 fn pong(address: IpAddr, server: &Server) -> Option<Value> {
     let address = SocketAddr::new(address, server.address().port());
@@ -75,6 +75,22 @@ fn protected_mode() {
     assert_eq!(refusal, Some(Value::Error("NOAUTH Authentication required.".into())));
     call(&mut control, "CONFIG SET requirepass \"\" protected-mode no");
     assert_eq!(self::pong(address, &server), pong);
+}
+
+#[test]
+fn an_algorithm_that_the_kernel_does_not_have_is_refused() {
+    let server = options().start().expect("it starts");
+    let mut control = server.client();
+    let known = call(&mut control, "CONFIG SET tcp-congestion reno");
+    assert_eq!(known, Value::Status("OK".into()));
+    let refused = call(&mut control, "CONFIG SET tcp-congestion nonsense");
+    let expected = "ERR CONFIG SET failed (possibly related to argument 'tcp-congestion')";
+    assert!(format!("{refused:?}").contains(expected), "{refused:?}");
+    let kept = call(&mut control, "CONFIG GET tcp-congestion");
+    assert_eq!(elements(&kept)[1].as_text().as_deref(), Some("reno"));
+    let refused = options().with("tcp-congestion", "nonsense").start().map(drop);
+    let refused = refused.expect_err("it does not start").to_string();
+    assert!(refused.contains("tcp-congestion 'nonsense': "), "{refused}");
 }
 
 const FILE: &str = "\

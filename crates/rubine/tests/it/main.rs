@@ -14,6 +14,8 @@ mod listening;
 mod messages;
 mod migrate;
 mod old_files;
+mod process;
 mod saving;
+mod starting;
 mod support;
 mod transcripts;

@@ -58,7 +58,10 @@ pub(crate) fn start(server: &'static Server) -> Result<JoinHandle<()>, String> {
     let writer = Writer::new(server);
     let thread = std::thread::Builder::new()
         .name("aof".to_owned())
-        .spawn(move || writer.run())
+        .spawn(move || {
+            crate::affinity::pin(server.config.load().bio_cpulist.as_deref());
+            writer.run();
+        })
         .map_err(|error| format!("Can't start a thread: {error}"))?;
     *server.aof.thread.lock() = Some(thread.thread().clone());
     // What was asked for before there was anybody to be woken.
