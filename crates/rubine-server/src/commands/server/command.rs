@@ -205,7 +205,8 @@ fn keys(session: &mut Session<'_>, detail: Detail) -> CommandResult {
     }
     let mut found = Vec::new();
     for keys in spec.keys() {
-        keys.for_each(args, &mut |index| found.push((index, keys.access())));
+        let access = spec.access(keys, args);
+        keys.for_each(args, &mut |index| found.push((index, access)));
     }
     if found.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
         return Err(CommandError::text("ERR Invalid arguments specified for command"));
