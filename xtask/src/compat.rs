@@ -6,6 +6,7 @@ mod source;
 mod unit;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -47,15 +48,19 @@ pub(crate) struct Options {
     /// Units at the same time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Runs a unit that failed once more, when all others have ended: what passes then is reported, but no failure
+    #[arg(long)]
+    retry: bool,
     /// Starts no unit after this many seconds
     #[arg(long, value_name = "SECONDS")]
     budget: Option<u64>,
     /// Only tests of this name, or that a `/regular expression` matches
     #[arg(long, value_name = "TEST")]
     only: Vec<String>,
-    /// First port of the suite's servers; its helper listens a little below
-    #[arg(long, value_name = "PORT", default_value_t = 21_111)]
-    base_port: u16,
+    /// First port of the suite's servers, of which each job has a thousand; its helper listens a little below. By
+    /// default, one whose thousands no other run has taken
+    #[arg(long, value_name = "PORT")]
+    base_port: Option<u16>,
     /// Only fetches and builds Valkey's programs
     #[arg(long)]
     prepare: bool,
@@ -70,9 +75,11 @@ impl Options {
             server: None,
             limit: 300,
             jobs: 2,
+            // A machine that builds something else meanwhile may miss the moments that some tests count on.
+            retry: true,
             budget: Some(budget_seconds),
             only: Vec::new(),
-            base_port: 21_111,
+            base_port: None,
             prepare: false,
         }
     }
@@ -93,9 +100,19 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         None => build::server("fast")?,
     };
     let list = SkipList::parse(&fs::read_to_string(root().join("tests/compat/skip.txt"))?)?;
-    let suite = Suite { options, list, programs: program_folder(&source, &server)?, source, tclsh };
+    let suite = Suite {
+        options,
+        list,
+        programs: program_folder(&source, &server)?,
+        ports: Ports::take(options)?,
+        source,
+        tclsh,
+    };
     let units = suite.units()?;
-    let reports = suite.run_all(&units)?;
+    let mut reports = suite.run_all(&units)?;
+    if options.retry {
+        suite.retry(&mut reports)?;
+    }
     conclude(&reports)
 }
 
@@ -105,6 +122,41 @@ struct Suite<'a> {
     source: PathBuf,
     programs: PathBuf,
     tclsh: PathBuf,
+    ports: Ports,
+}
+
+/// The ports of one run. Two runs that looked for free ports among the same would take them from one another.
+struct Ports {
+    first: u16,
+    /// Whoever listens below a job's ports has taken them.
+    _signs: Vec<TcpListener>,
+}
+
+impl Ports {
+    /// The suite's helper looks through the 32 ports below the first.
+    const SIGN_BELOW: u16 = 40;
+    const FIRST: u16 = 21_111;
+    /// From about here on, the system gives ports to clients.
+    const END: u16 = 32_000;
+
+    fn take(options: &Options) -> Result<Self, Failure> {
+        if let Some(first) = options.base_port {
+            return Ok(Self { first, _signs: Vec::new() });
+        }
+        let jobs = u16::try_from(options.jobs.max(1)).map_err(|_| "too many jobs")?;
+        let span = PORTS_PER_JOB.checked_mul(jobs).ok_or("too many jobs")?;
+        let candidates =
+            (Self::FIRST..Self::END.saturating_sub(span)).step_by(PORTS_PER_JOB.into());
+        for first in candidates {
+            let signs = (0..jobs).map(|job| first + job * PORTS_PER_JOB - Self::SIGN_BELOW);
+            let taken: Result<Vec<_>, _> =
+                signs.map(|port| TcpListener::bind(("127.0.0.1", port))).collect();
+            if let Ok(signs) = taken {
+                return Ok(Self { first, _signs: signs });
+            }
+        }
+        Err("no ports are free for the suite's servers".into())
+    }
 }
 
 /// A unit's results, judged by the skip list.
@@ -117,6 +169,14 @@ struct Report {
     obsolete_skips: Vec<String>,
     /// On the skip list, and not in the unit.
     unknown_skips: Vec<String>,
+    /// Failed, and passed when the unit ran alone.
+    flaky: Vec<String>,
+}
+
+impl Report {
+    fn is_good(&self) -> bool {
+        self.results.failed.is_empty() && self.results.abort.is_none()
+    }
 }
 
 impl Suite<'_> {
@@ -184,6 +244,22 @@ impl Suite<'_> {
         Ok(reports)
     }
 
+    /// Runs the units that failed once more, one by one. What fails then, has failed.
+    fn retry(&self, reports: &mut [Report]) -> Result<(), Failure> {
+        for report in reports.iter_mut().filter(|it| !it.is_good()) {
+            println!("{} once more, alone:", report.unit);
+            // The first log would be overwritten, and a failure that comes and goes is hard enough to find.
+            let log = log_of(&report.unit)?;
+            fs::rename(&log, log.with_extension("first.log"))?;
+            let tree = self.tree(0)?;
+            let again = self.run_unit(&report.unit, &tree, 0)?;
+            print_report(&again);
+            let first = std::mem::replace(report, again);
+            report.flaky = only_first(&first.results, &report.results);
+        }
+        Ok(())
+    }
+
     /// The suite keeps its servers' files in its own tree, so units that run side by side each need one.
     fn tree(&self, number: usize) -> Result<PathBuf, Failure> {
         let tree = run_directory().join(format!("tree-{number}"));
@@ -202,10 +278,8 @@ impl Suite<'_> {
     }
 
     fn run_unit(&self, unit: &str, tree: &Path, number: usize) -> Result<Report, Failure> {
-        let logs = run_directory().join("logs");
-        fs::create_dir_all(&logs)?;
-        let flat_name = unit.replace('/', "-");
-        let skipfile = logs.join(format!("{flat_name}.skip"));
+        let log = log_of(unit)?;
+        let skipfile = log.with_extension("skip");
         fs::write(
             &skipfile,
             if self.options.all { String::new() } else { self.list.skipfile(unit) },
@@ -216,11 +290,11 @@ impl Suite<'_> {
             tree,
             tclsh: &self.tclsh,
             programs: &self.programs,
-            log: &logs.join(format!("{flat_name}.log")),
+            log: &log,
             skipfile: &skipfile,
             denied_tags: &self.list.denied_tags(unit),
             only: &self.options.only,
-            port_first: self.options.base_port + port_offset,
+            port_first: self.ports.first + port_offset,
             port_count: PORTS_PER_JOB - 100,
             limit: Duration::from_secs(self.options.limit),
         }
@@ -269,8 +343,24 @@ impl Suite<'_> {
         let listed = self.list.tests(unit).filter_map(|entry| entry.test.clone());
         let unknown_skips = listed.filter(|test| !is_known(test)).collect();
         let unit = unit.to_owned();
-        Ok(Report { unit, results, expected_failures, obsolete_skips, unknown_skips })
+        let flaky = Vec::new();
+        Ok(Report { unit, results, expected_failures, obsolete_skips, unknown_skips, flaky })
     }
+}
+
+/// Where a unit's output goes.
+fn log_of(unit: &str) -> Result<PathBuf, Failure> {
+    let logs = run_directory().join("logs");
+    fs::create_dir_all(&logs)?;
+    Ok(logs.join(format!("{}.log", unit.replace('/', "-"))))
+}
+
+/// What went wrong in a first run, and did not again.
+fn only_first(first: &Results, again: &Results) -> Vec<String> {
+    let fails_again = |test: &String| again.failed.iter().any(|it| it.test == *test);
+    let tests = first.failed.iter().map(|it| &it.test).filter(|test| !fails_again(test));
+    let abort = first.abort.iter().filter(|_| again.abort.is_none());
+    tests.chain(abort).cloned().collect()
 }
 
 /// A folder whose `valkey-server` is the server under test, beside Valkey's own tools.
@@ -292,7 +382,7 @@ fn program_folder(source: &Path, server: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn print_report(report: &Report) {
-    let Report { unit, results, expected_failures, obsolete_skips, unknown_skips } = report;
+    let Report { unit, results, expected_failures, obsolete_skips, unknown_skips, .. } = report;
     println!(
         "{unit:<32} {:>5} passed {:>4} failed {:>4} skipped {:>4} s",
         results.passed.len(),
@@ -321,16 +411,41 @@ fn conclude(reports: &[Report]) -> Result<(), Failure> {
     let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>();
     let failed = sum(|report| report.results.failed.len());
     let aborted = sum(|report| usize::from(report.results.abort.is_some()));
+    let flaky =
+        || reports.iter().flat_map(|report| report.flaky.iter().map(|it| (&report.unit, it)));
+    for (unit, test) in flaky() {
+        println!("failed once, and passed alone: {unit} :: {test}");
+    }
     println!(
-        "compat: {} units, {} passed, {failed} failed, {} skipped, {aborted} aborted; logs in {}",
+        "compat: {} units, {} passed, {failed} failed, {} skipped, {aborted} aborted, {} flaky; logs in {}",
         reports.len(),
         sum(|report| report.results.passed.len()),
         sum(|report| report.results.skipped.len() + report.expected_failures),
+        flaky().count(),
         run_directory().join("logs").display()
     );
     if failed + aborted == 0 {
         Ok(())
     } else {
         Err("tests failed that the skip list does not name".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_first;
+    use super::unit::{Failed, Results};
+
+    fn results(failed: &[&str], abort: Option<&str>) -> Results {
+        let failed = failed.iter().map(|&it| Failed { test: it.to_owned(), message: Vec::new() });
+        Results { failed: failed.collect(), abort: abort.map(str::to_owned), ..Results::default() }
+    }
+
+    #[test]
+    fn what_fails_again_is_no_flake() {
+        let first = results(&["a", "b"], Some("c"));
+        assert_eq!(only_first(&first, &results(&[], None)), ["a", "b", "c"]);
+        assert_eq!(only_first(&first, &results(&["b", "d"], None)), ["a", "c"]);
+        assert_eq!(only_first(&first, &results(&["b"], Some("d"))), ["a"]);
     }
 }

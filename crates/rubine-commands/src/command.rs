@@ -270,6 +270,7 @@ pub struct Spec {
     /// Categories that follow from group and flags, but are not its.
     not_acl: Acl,
     keys: [Option<KeySpec>; KEY_SPECS_MAX],
+    access_by: Option<fn(Args<'_>) -> KeyAccess>,
 }
 
 impl Spec {
@@ -285,6 +286,11 @@ impl Spec {
         for spec in self.keys() {
             spec.for_each(args, &mut visit);
         }
+    }
+
+    /// What the command does with the keys of one of its specifications, when it has these arguments.
+    pub fn access(&self, keys: &KeySpec, args: Args<'_>) -> KeyAccess {
+        self.access_by.map_or_else(|| keys.access(), |access_by| access_by(args))
     }
 
     /// The one fixed key argument, for the many commands that have just this.
@@ -374,6 +380,7 @@ impl<H: Copy> Command<H> {
             acl: Acl::empty(),
             not_acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
+            access_by: None,
         };
         Self { spec, run, subcommands: &[] }
     }
@@ -504,6 +511,12 @@ impl<H: Copy> Command<H> {
             index += 1;
         }
         self.spec.keys[index] = Some(spec);
+        self
+    }
+
+    /// What it does with its keys depends on its arguments: `access` says so, instead of the specification.
+    pub const fn access_by(mut self, access: fn(Args<'_>) -> KeyAccess) -> Self {
+        self.spec.access_by = Some(access);
         self
     }
 

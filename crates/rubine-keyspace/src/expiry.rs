@@ -56,11 +56,13 @@ impl ExpiryCycle {
         Self { first, step, shard: first, db: 0, table_hash: 0 }
     }
 
-    /// Looks through one segment of one table and removes what is due at `now`.
+    /// Looks through one segment of one table and removes what is due at `now`, unless `is_stopped`: it is asked when
+    /// the shard is locked, since whoever held it before may have asked that nothing goes.
     pub fn step(
         &mut self,
         keyspace: &Keyspace,
         now: i64,
+        is_stopped: impl Fn() -> bool,
         mut on_due: impl FnMut(Due<'_>),
     ) -> ExpiryStep {
         if SHARD_COUNT <= self.shard {
@@ -68,8 +70,8 @@ impl ExpiryCycle {
             return ExpiryStep { is_round: true, ..ExpiryStep::default() };
         }
         let mut locked = keyspace.lock(&ShardSet::of_shard(self.shard));
-        if locked.pending_hand_off().is_some() {
-            // Whoever made the key ready completes the hand-off; the walk comes by again.
+        // Whoever made a key ready completes the hand-off first; the walk comes by again.
+        if locked.pending_hand_off().is_some() || is_stopped() {
             drop(locked);
             self.next_shard();
             return ExpiryStep::default();
@@ -108,16 +110,18 @@ impl ExpiryCycle {
 }
 
 /// Removes those of `keys` that are due at `now`, each under its own lock, for a walk that found them and held none.
+/// `is_stopped` is as for `ExpiryCycle::step`.
 pub fn remove_due(
     keyspace: &Keyspace,
     keys: &[(usize, Box<[u8]>)],
     now: i64,
+    is_stopped: impl Fn() -> bool,
     mut on_due: impl FnMut(Due<'_>),
 ) {
     for (db, key) in keys {
         let mut locked = keyspace.lock(&ShardSet::of(Key::new(key)));
-        if locked.pending_hand_off().is_some() {
-            // Whoever completes the hand-off comes first; a later walk finds the key again.
+        // Whoever completes the hand-off comes first; a later walk finds the key again.
+        if locked.pending_hand_off().is_some() || is_stopped() {
             continue;
         }
         let shard = locked.shard_mut(Key::new(key));

@@ -45,11 +45,11 @@ impl Entry {
         subcommands.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
     }
 
-    /// Its ACL categories. A name that only stands in front of others is in none but that of slow commands.
+    /// Its ACL categories. A name that only stands in front of other commands is in none but that of slow commands.
     pub(crate) fn acl(&self) -> Acl {
         match self.run {
-            Run::Container => Acl::SLOW,
-            Run::Data(_) | Run::Session(_) => self.spec.acl(self.group),
+            Run::Container if !self.spec.counts_as_one => Acl::SLOW,
+            Run::Container | Run::Data(_) | Run::Session(_) => self.spec.acl(self.group),
         }
     }
 

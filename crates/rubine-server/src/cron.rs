@@ -148,7 +148,8 @@ impl Cron {
             let now = core.now;
             let stats = core.stats();
             let effects = &mut core.effects;
-            let step = self.expiry.step(&server.keyspace, now, |due| {
+            let is_stopped = || server.pause.stops_writes(now);
+            let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
                 tell_due(server, stats, effects, now, &due);
             });
             self.removed += step.removed_count;

@@ -494,7 +494,8 @@ impl Core {
         let found = std::mem::take(&mut self.changes.found_due);
         let (server, stats, now) = (self.server, self.stats(), self.now);
         let effects = &mut self.effects;
-        rubine_keyspace::remove_due(&server.keyspace, &found, now, |due| {
+        let is_stopped = || server.pause.stops_writes(now);
+        rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
             tell_due(server, stats, effects, now, &due);
         });
     }

@@ -59,8 +59,7 @@ impl Core {
             return true;
         }
         self.server.over_memory_limit.note(true, self.now);
-        if self.server.pause.stops_writes(self.now) {
-            // The data shall not change: what must not wait may use more memory meanwhile.
+        if self.is_eviction_paused() {
             return true;
         }
         match rule_of(self.settings.eviction) {
@@ -75,7 +74,7 @@ impl Core {
         let mut evicted = 0;
         while !self.has_room() {
             if !self.evict_one(rule) {
-                return self.wait_for_garbage();
+                return self.is_eviction_paused() || self.wait_for_garbage();
             }
             evicted += 1;
             let elapsed = ticks::now().wrapping_sub(start) as f64 / ticks::per_microsecond();
@@ -86,6 +85,11 @@ impl Core {
         }
         self.server.over_memory_limit.note(false, self.now);
         true
+    }
+
+    /// Whether the data shall not change: what must not wait may use more memory meanwhile.
+    fn is_eviction_paused(&self) -> bool {
+        self.server.pause.stops_writes(self.now)
     }
 
     /// Whether memory is below its limit, or will be when all is freed that nobody has any more.
@@ -110,7 +114,7 @@ impl Core {
         self.has_room()
     }
 
-    /// Removes the best candidate. Returns false if there is none.
+    /// Removes the best candidate. Returns false if there is none, or if a pause has begun meanwhile.
     fn evict_one(&mut self, rule: EvictionRule) -> bool {
         if self.eviction_pool.rule != Some(rule) {
             self.eviction_pool.candidates.clear();
@@ -122,6 +126,9 @@ impl Core {
             while let Some(candidate) = self.eviction_pool.candidates.pop() {
                 if self.remove(&candidate, rule) {
                     return true;
+                }
+                if self.is_eviction_paused() {
+                    return false;
                 }
             }
         }
@@ -157,7 +164,8 @@ impl Core {
         let key = Key::new(&candidate.key);
         let mut locked = self.lock(&ShardSet::of(key));
         self.begin_unit();
-        if !locked.evict(candidate.db, key, rule) {
+        // A transaction that this waited for may have lowered the limit and then begun a pause.
+        if self.is_eviction_paused() || !locked.evict(candidate.db, key, rule) {
             return false;
         }
         if self.effects.is_journalled {

@@ -5,7 +5,8 @@ use rubine_structures::bitmap::{Field, Overflow};
 use smallvec::SmallVec;
 
 use super::{bit_offset, create};
-use crate::command::Command;
+use crate::args::Args;
+use crate::command::{Command, KeyAccess};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -22,7 +23,26 @@ pub(super) const BITFIELD: Command = Command::new("BITFIELD", bitfield)
     .arity(-2)
     .writes()
     .denies_oom()
-    .key("RW UPDATE ACCESS VARIABLE_FLAGS");
+    .key("RW UPDATE ACCESS VARIABLE_FLAGS")
+    .access_by(bitfield_access);
+
+/// Nonsense counts as a write.
+fn bitfield_access(args: Args<'_>) -> KeyAccess {
+    let mut at = 2;
+    while at < args.len() {
+        let is = |name: &[u8]| args.at(at).eq_ignore_ascii_case(name);
+        let values = match () {
+            () if is(b"GET") => 2,
+            () if is(b"OVERFLOW") => 1,
+            () => usize::MAX,
+        };
+        if args.len() - at <= values {
+            return KeyAccess::RW | KeyAccess::ACCESS | KeyAccess::UPDATE;
+        }
+        at += values + 1;
+    }
+    KeyAccess::RO | KeyAccess::ACCESS
+}
 
 fn bitfield(cx: &mut Context<'_, '_>) -> CommandResult {
     let steps = parse(cx)?;

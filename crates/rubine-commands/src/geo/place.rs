@@ -74,7 +74,7 @@ fn replicate_scores(cx: &mut Context<'_, '_>, first: usize, places: &[(f64, &[u8
 
 pub(super) const GEODIST: Command = Command::new("GEODIST", geodist)
     .summary("Returns the distance between two members.")
-    .syntax("key member1 member2 [m | km | ft | mi]")
+    .syntax("key member1 member2 [M | KM | FT | MI]")
     .since("3.2.0")
     .complexity("O(1)")
     .arity(-4)

@@ -32,7 +32,7 @@ pub(super) const GEORADIUS: Command =
     Command::new("GEORADIUS", |cx| search(cx, Form::Radius { may_store: true }))
         .summary("Returns or stores the members that are within a distance of a point.")
         .syntax(
-            "key longitude latitude radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \
+            "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \
              [ASC | DESC] [STORE key | STOREDIST key]",
         )
         .since("3.2.0")
@@ -48,7 +48,7 @@ pub(super) const GEORADIUSBYMEMBER: Command =
     Command::new("GEORADIUSBYMEMBER", |cx| search(cx, Form::RadiusByMember { may_store: true }))
         .summary("Returns or stores the members that are within a distance of one of them.")
         .syntax(
-            "key member radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] \
+            "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC] \
              [STORE key | STOREDIST key]",
         )
         .since("3.2.0")
@@ -64,7 +64,7 @@ pub(super) const GEORADIUS_RO: Command =
     Command::new("GEORADIUS_RO", |cx| search(cx, Form::Radius { may_store: false }))
         .summary("Returns the members that are within a distance of a point.")
         .syntax(
-            "key longitude latitude radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \
+            "key longitude latitude radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] \
              [ASC | DESC]",
         )
         .since("3.2.10")
@@ -77,7 +77,7 @@ pub(super) const GEORADIUSBYMEMBER_RO: Command =
     Command::new("GEORADIUSBYMEMBER_RO", |cx| search(cx, Form::RadiusByMember { may_store: false }))
         .summary("Returns the members that are within a distance of one of them.")
         .syntax(
-            "key member radius <m | km | ft | mi> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
+            "key member radius <M | KM | FT | MI> [WITHCOORD] [WITHDIST] [WITHHASH] [COUNT count [ANY]] [ASC | DESC]",
         )
         .since("3.2.10")
         .complexity(COMPLEXITY)
@@ -88,8 +88,8 @@ pub(super) const GEORADIUSBYMEMBER_RO: Command =
 pub(super) const GEOSEARCH: Command = Command::new("GEOSEARCH", |cx| search(cx, Form::Search))
     .summary("Returns the members in a circle, a box or a polygon.")
     .syntax(
-        "key [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS radius <m | km | ft | mi> | BYBOX width \
-         height <m | km | ft | mi> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] \
+        "key [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS radius <M | KM | FT | MI> | BYBOX width \
+         height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude latitude ...]> [ASC | DESC] \
          [COUNT count [ANY]] [WITHCOORD] [WITHDIST] [WITHHASH]",
     )
     .since("6.2.0")
@@ -102,8 +102,8 @@ pub(super) const GEOSEARCHSTORE: Command =
     Command::new("GEOSEARCHSTORE", |cx| search(cx, Form::SearchStore))
         .summary("Stores the members in a circle, a box or a polygon. Returns how many they are.")
         .syntax(
-            "destination source [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS radius <m | km | ft | \
-             mi> | BYBOX width height <m | km | ft | mi> | BYPOLYGON num-vertices longitude latitude [longitude \
+            "destination source [FROMMEMBER member | FROMLONLAT longitude latitude] <BYRADIUS radius <M | KM | FT | \
+             MI> | BYBOX width height <M | KM | FT | MI> | BYPOLYGON num-vertices longitude latitude [longitude \
              latitude ...]> [ASC | DESC] [COUNT count [ANY]] [STOREDIST]",
         )
         .since("6.2.0")

@@ -22,6 +22,7 @@ pub(super) const SINTER: Command =
         .summary("Returns the members that several sets have in common.")
         .syntax("key [key ...]")
         .complexity("O(N*M) with N the members of the smallest set and M the number of sets.")
+        .tips("nondeterministic_output_order")
         .arity(-2)
         .reads()
         .key_range(1, -1, 1, "RO ACCESS");
@@ -30,6 +31,7 @@ pub(super) const SUNION: Command = Command::new("SUNION", |cx| members(cx, Opera
     .summary("Returns the members that are in any of several sets.")
     .syntax("key [key ...]")
     .complexity("O(N) with N the members of all sets.")
+    .tips("nondeterministic_output_order")
     .arity(-2)
     .reads()
     .key_range(1, -1, 1, "RO ACCESS");
@@ -38,6 +40,7 @@ pub(super) const SDIFF: Command = Command::new("SDIFF", |cx| members(cx, Operati
     .summary("Returns the members of a set that are in none of some others.")
     .syntax("key [key ...]")
     .complexity("O(N) with N the members of all sets.")
+    .tips("nondeterministic_output_order")
     .arity(-2)
     .reads()
     .key_range(1, -1, 1, "RO ACCESS");

@@ -23,6 +23,7 @@ pub(super) const ZRANDMEMBER: Command = Command::new("ZRANDMEMBER", zrandmember)
     .syntax("key [count [WITHSCORES]]")
     .since("6.2.0")
     .complexity("O(N) with N the number of members returned.")
+    .tips("nondeterministic_output")
     .arity(-2)
     .reads()
     .key("RO ACCESS");

@@ -131,6 +131,7 @@ pub(super) const ZSCAN: Command = Command::new("ZSCAN", zscan)
     .syntax("key cursor [MATCH pattern] [COUNT count] [NOSCORES]")
     .since("2.8.0")
     .complexity("O(1) for every call, O(N) for all of a set, with N the number of its members.")
+    .tips("nondeterministic_output")
     .arity(-3)
     .reads()
     .key("RO ACCESS");

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::condition::Condition;
 use super::{expect_string, store};
-use crate::args::ArgCursor;
-use crate::command::{Command, KeyPositions, KeySpec};
+use crate::args::{ArgCursor, Args};
+use crate::command::{Command, KeyAccess, KeyPositions, KeySpec};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -26,7 +26,14 @@ pub(super) const SET: Command = Command::new("SET", set)
     .arity(-3)
     .writes()
     .denies_oom()
-    .key("RW ACCESS UPDATE VARIABLE_FLAGS");
+    .key("RW ACCESS UPDATE VARIABLE_FLAGS")
+    .access_by(set_access);
+
+fn set_access(args: Args<'_>) -> KeyAccess {
+    let returns_old = args.from(3).any(|it| it.eq_ignore_ascii_case(b"GET"));
+    let read = if returns_old { KeyAccess::RW | KeyAccess::ACCESS } else { KeyAccess::OW };
+    read | KeyAccess::UPDATE
+}
 
 #[inline]
 fn set(cx: &mut Context<'_, '_>) -> CommandResult {

@@ -1,9 +1,9 @@
 //! Publish and subscribe: SUBSCRIBE and its five siblings, PUBLISH, SPUBLISH, PUBSUB. What these answer to a
 //! subscription are messages, one for each name, that come whatever CLIENT REPLY says.
 
-use rubine_commands::{CommandResult, Flags};
+use rubine_commands::{Acl, CommandResult, Flags};
 
-use crate::commands::help::{HELP, wrong_form};
+use crate::commands::help::{self, wrong_form};
 use crate::pubsub::Kind;
 use crate::session::{ServerCommand, Session};
 
@@ -187,6 +187,8 @@ fn send(session: &mut Session<'_>, kind: Kind) -> CommandResult {
     session.reply.integer(receivers as i64);
     Ok(())
 }
+
+const HELP: ServerCommand = help::HELP.except(Acl::PUBSUB);
 
 const PUBSUB: ServerCommand = ServerCommand::container(
     "PUBSUB",

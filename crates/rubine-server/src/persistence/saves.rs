@@ -368,14 +368,24 @@ pub(crate) fn save_here(server: &'static Server) -> Outcome {
     outcome
 }
 
-/// All keys have been removed: a save that goes on would bring them back, and one is due if any are.
+/// All keys have been removed: a save that goes on would bring them back, and one is due if any are. When the client hears
+/// that they are gone, so they are from the file. What was written since may already be in it, which is all that it
+/// takes time for.
 pub(crate) fn note_flush(server: &'static Server, now: i64) {
     let saves = &server.persistence.saves;
     if saves.cancel_background() {
         tracing::info!("Background saving was cancelled, since all keys were removed");
     }
     if !server.config.load().save.is_empty() {
-        start(server, Kind::Background, now, Box::new(|_, _| {}));
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let on_end = Box::new(move |_: &'static Server, _| {
+            // The receiver waits.
+            let _ = sender.send(());
+        });
+        if start(server, Kind::Foreground, now, on_end) == Start::Started {
+            // A save that ends without a word has failed, which is in the log.
+            let _ = receiver.recv();
+        }
     }
 }
 

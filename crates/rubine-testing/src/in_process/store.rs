@@ -158,7 +158,8 @@ impl Store {
         let mut cycle = ExpiryCycle::new(0, 1);
         loop {
             let mut effects = JournalEffects::new();
-            let step = cycle.step(&self.keyspace, now, |due| write_due(&due, &mut effects));
+            let step =
+                cycle.step(&self.keyspace, now, || false, |due| write_due(&due, &mut effects));
             self.journal.append(&mut effects, (now / 1000) as u64);
             if step.is_round {
                 return;
@@ -199,7 +200,7 @@ impl Store {
     /// Removes keys that a walk came across.
     fn remove_found_due(&self, keys: &[(usize, Box<[u8]>)], now: i64) {
         let mut effects = JournalEffects::new();
-        remove_due(&self.keyspace, keys, now, |due| write_due(&due, &mut effects));
+        remove_due(&self.keyspace, keys, now, || false, |due| write_due(&due, &mut effects));
         self.journal.append(&mut effects, (now / 1000) as u64);
     }
 

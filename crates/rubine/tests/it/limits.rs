@@ -6,7 +6,7 @@ use rubine_testing::client::{Client, Received};
 use rubine_testing::server::Server;
 use rubine_testing::value::Value;
 
-use crate::support::{call, info, options, send, wait_until};
+use crate::support::{call, elements, info, options, send, wait_until};
 
 fn start(directives: &[(&str, &str)]) -> Server {
     let plain = options().with("workers", "2");
@@ -131,4 +131,29 @@ fn clients_that_are_stuck_cost_bounded_memory() {
     wait_until("their end", || info(&mut control, "clients", "connected_clients") == "1");
     send(&mut control, "PING");
     assert_eq!(control.reply().expect("a reply"), Value::Status("PONG".into()));
+}
+
+/// A transaction lowers the limit and then pauses the clients. Another worker that began to evict in between waited for
+/// the transaction's lock, and took the key once it had it.
+#[test]
+fn nothing_is_evicted_once_a_pause_has_begun() {
+    let server = start(&[("maxmemory-policy", "allkeys-random"), ("enable-debug-command", "yes")]);
+    let mut client = server.client();
+    let queued = [
+        "MULTI",
+        "SET k v",
+        "CONFIG SET maxmemory 1",
+        // Longer than a worker sleeps.
+        "DEBUG SLEEP 0.5",
+        "CLIENT PAUSE 60000 WRITE",
+    ];
+    queued.into_iter().for_each(|line| drop(call(&mut client, line)));
+    assert_eq!(elements(&call(&mut client, "EXEC")).len(), 4);
+    // A look at the keys waits for whoever has their locks.
+    for _ in 0..50 {
+        assert_eq!(call(&mut client, "GET k"), Value::Bulk(b"v".to_vec()));
+    }
+    assert_eq!(info(&mut client, "stats", "evicted_keys"), "0");
+    call(&mut client, "CLIENT UNPAUSE");
+    wait_until("the eviction", || info(&mut client, "stats", "evicted_keys") == "1");
 }

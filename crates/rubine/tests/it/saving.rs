@@ -291,6 +291,29 @@ fn a_shutdown_saves_as_it_is_told() {
     assert_eq!(client.receive(Duration::from_secs(30)).expect("an end"), Received::Closed);
 }
 
+/// The reply to FLUSHALL came before the file was without the keys: a crash in between brought them back.
+#[test]
+fn what_was_flushed_does_not_come_back() {
+    let mut server = saving_options().with("save", "3600 1").start().expect("it starts");
+    for flush in ["FLUSHALL", "FLUSHALL ASYNC", "EXEC"] {
+        let mut client = server.client();
+        call(&mut client, "SET k v");
+        call(&mut client, "SAVE");
+        call(&mut client, "SET k other");
+        // It waits for its turn, or has to be ended.
+        call(&mut client, "BGSAVE");
+        if flush == "EXEC" {
+            call(&mut client, "MULTI");
+            call(&mut client, "FLUSHALL");
+        }
+        call(&mut client, flush);
+        assert_eq!(info(&mut client, "persistence", "rdb_changes_since_last_save"), "0", "{flush}");
+        server.kill();
+        server.restart().expect("it starts again");
+        assert_eq!(call(&mut server.client(), "DBSIZE"), Value::Integer(0), "{flush}");
+    }
+}
+
 #[test]
 fn save_points_save_and_failures_stop_writes() {
     let mut server = saving_options().with("save", "1 1").start().expect("it starts");

@@ -19,7 +19,8 @@ const WAIT: ServerCommand = ServerCommand::declare("WAIT", wait)
     .tips("request_policy:all_shards response_policy:agg_min")
     .arity(3)
     .flag(Flags::BLOCKING)
-    .also(Acl::CONNECTION);
+    .also(Acl::CONNECTION)
+    .except(Acl::KEYSPACE);
 
 fn wait(session: &mut Session<'_>) -> CommandResult {
     let replicas = session.args.integer(1)?;
@@ -42,7 +43,8 @@ const WAITAOF: ServerCommand = ServerCommand::declare("WAITAOF", waitaof)
     .tips("request_policy:all_shards response_policy:agg_min")
     .arity(4)
     .flag(Flags::BLOCKING)
-    .also(Acl::CONNECTION);
+    .also(Acl::CONNECTION)
+    .except(Acl::KEYSPACE);
 
 fn waitaof(session: &mut Session<'_>) -> CommandResult {
     let local = session.args.integer(1)?;

@@ -15,7 +15,7 @@ pub(super) const BGREWRITEAOF: ServerCommand = ServerCommand::declare("BGREWRITE
     .since("1.0.0")
     .complexity("O(1)")
     .arity(1)
-    .flag(Flags::ADMIN.union(Flags::NOSCRIPT));
+    .flag(Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING));
 
 fn bgrewriteaof(session: &mut Session<'_>) -> CommandResult {
     if !session.core.server.aof.request_rewrite() {

@@ -12,15 +12,18 @@ use rubine_commands::{Acl, Args, CommandError, CommandResult, Flags, KeyAccess};
 use crate::command_table::{CommandTable, Entry};
 use crate::session::{ServerCommand, Session};
 
-pub(super) const COMMAND: ServerCommand =
-    ServerCommand::container("COMMAND", all, &[COUNT, DOCS, GETKEYS, GETKEYSANDFLAGS, INFO, LIST])
-        .summary("Returns what all commands are.")
-        .since("2.8.13")
-        .complexity("O(N) with N the number of commands.")
-        .arity(-1)
-        .flag(FLAGS)
-        .also(Acl::CONNECTION)
-        .tips("nondeterministic_output_order");
+pub(super) const COMMAND: ServerCommand = ServerCommand::container(
+    "COMMAND",
+    all,
+    &[COUNT, DOCS, GETKEYS, GETKEYSANDFLAGS, HELP, INFO, LIST],
+)
+.summary("Returns what all commands are.")
+.since("2.8.13")
+.complexity("O(N) with N the number of commands.")
+.arity(-1)
+.flag(FLAGS)
+.also(Acl::CONNECTION)
+.tips("nondeterministic_output_order");
 
 const FLAGS: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::SENTINEL);
 
@@ -40,6 +43,8 @@ fn all(session: &mut Session<'_>) -> CommandResult {
     }
     Ok(())
 }
+
+const HELP: ServerCommand = crate::commands::help::HELP.also(Acl::CONNECTION);
 
 const COUNT: ServerCommand = subcommand("COUNT", count)
     .summary("Returns how many commands there are.")
@@ -205,8 +210,8 @@ fn keys(session: &mut Session<'_>, detail: Detail) -> CommandResult {
     }
     let mut found = Vec::new();
     for keys in spec.keys() {
-        // These are found by code, which misses none.
-        let access = keys.access() - KeyAccess::INCOMPLETE;
+        // Keys that are found by code are all found.
+        let access = spec.access(keys, args) - KeyAccess::INCOMPLETE;
         keys.for_each(args, &mut |index| found.push((index, access)));
     }
     if found.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {

@@ -1,7 +1,7 @@
 //! MEMORY: where the memory goes, what to make of it, and giving back what the allocator keeps. USAGE, which looks at
 //! a key, is beside the data commands.
 
-use rubine_commands::{CommandError, CommandResult};
+use rubine_commands::{CommandError, CommandResult, Flags};
 
 use super::info::{MemoryFacts, Shards, Source, ratio};
 use crate::session::{ServerCommand, Session};
@@ -175,6 +175,7 @@ const PURGE: ServerCommand = ServerCommand::declare("PURGE", purge)
     .since("4.0.0")
     .complexity("Depends on how much there is to give back.")
     .arity(2)
+    .flag(Flags::LOADING)
     .tips("request_policy:all_shards response_policy:all_succeeded");
 
 fn purge(session: &mut Session<'_>) -> CommandResult {
@@ -190,6 +191,7 @@ const MALLOC_STATS: ServerCommand = ServerCommand::declare("MALLOC-STATS", mallo
     .since("4.0.0")
     .complexity("Depends on how much memory is allocated.")
     .arity(2)
+    .flag(Flags::LOADING)
     .tips("nondeterministic_output request_policy:all_shards response_policy:special");
 
 fn malloc_stats(session: &mut Session<'_>) -> CommandResult {

@@ -10,7 +10,7 @@ use crate::command_table::Entry;
 pub(super) fn document(entry: &Entry, reply: &mut Reply<'_>) {
     let spec = entry.spec;
     let arguments = syntax::parse(spec.syntax);
-    let has_subcommands = !entry.subcommands.is_empty();
+    let has_subcommands = !entry.subcommands.is_empty() && !spec.counts_as_one;
     let texts = [
         ("summary", spec.summary),
         ("since", spec.since),
@@ -69,11 +69,13 @@ impl KeyCounter {
             self.next += 1;
             index as i64
         });
+        let flags = [
+            (argument.is_optional, "optional"),
+            (argument.is_multiple, "multiple"),
+            (argument.is_token_multiple, "multiple_token"),
+        ];
         let flags: Vec<_> =
-            [(argument.is_optional, "optional"), (argument.is_multiple, "multiple")]
-                .into_iter()
-                .filter_map(|(is_set, name)| is_set.then_some(name))
-                .collect();
+            flags.into_iter().filter_map(|(is_set, name)| is_set.then_some(name)).collect();
         let parts = argument.kind.parts();
 
         // Name and type; then either what it is called in a line of help, or what it is made of.

@@ -12,6 +12,8 @@ pub(super) struct Argument {
     pub(super) token: Option<String>,
     pub(super) is_optional: bool,
     pub(super) is_multiple: bool,
+    /// Its token stands in front of every repetition, not only of the first.
+    pub(super) is_token_multiple: bool,
 }
 
 /// What may stand there.
@@ -164,6 +166,7 @@ fn optional(arguments: &mut Vec<Argument>, group: Group) {
         let repeated = arguments.split_off(start.unwrap_or(0));
         let mut repeated = block(repeated);
         repeated.is_multiple = true;
+        repeated.is_token_multiple = repeated.token.is_some();
         return arguments.push(repeated);
     }
     let mut part = if parts.len() == 1 { parts.remove(0) } else { block(parts) };
@@ -200,7 +203,14 @@ fn plain(word: &str) -> Argument {
 }
 
 fn argument(name: String, kind: Kind) -> Argument {
-    Argument { name, kind, token: None, is_optional: false, is_multiple: false }
+    Argument {
+        name,
+        kind,
+        token: None,
+        is_optional: false,
+        is_multiple: false,
+        is_token_multiple: false,
+    }
 }
 
 /// Whether a word stands for itself: capitals, a digit, or the empty string in quotes.
@@ -219,7 +229,8 @@ fn kind_of(word: &str) -> Kind {
             Kind::Key
         }
         "pattern" => Kind::Pattern,
-        "timeout" | "increment-by-float" | "longitude" | "latitude" | "score" => Kind::Double,
+        "timeout" | "increment-by-float" | "longitude" | "latitude" | "score" | "radius"
+        | "width" | "height" => Kind::Double,
         "count" | "index" | "index1" | "index2" | "seconds" | "milliseconds" | "offset"
         | "start" | "end" | "stop" | "increment" | "decrement" | "db" | "destination-db"
         | "numkeys" | "numfields" | "cursor" | "rank" | "num-matches" | "len" | "samples"
@@ -235,7 +246,7 @@ fn kind_of(word: &str) -> Kind {
 mod tests {
     use super::{Argument, Kind, parse};
 
-    /// The tree in one line: `?` may be left out, `+` stands several times.
+    /// The tree in one line: `?` may be left out, `+` stands several times, `*` too, and its token with it.
     fn show(arguments: &[Argument]) -> String {
         arguments.iter().map(show_one).collect::<Vec<_>>().join(" ")
     }
@@ -263,7 +274,7 @@ mod tests {
             marks.push('?');
         }
         if argument.is_multiple {
-            marks.push('+');
+            marks.push(if argument.is_token_multiple { '*' } else { '+' });
         }
         marks
     }
@@ -297,6 +308,11 @@ mod tests {
             ("[[NOSAVE | SAVE] [NOW] | ABORT]", "<{<NOSAVE|SAVE>? NOW?}|ABORT>?"),
             ("0|1", "<0|1>"),
             ("<key | \"\"> [KEYS key [key ...]]", "<key:key|\"\"> KEYS=key:key?+"),
+            ("[GET pattern [GET pattern ...]]", "GET=pattern:pattern?*"),
+            (
+                "[GET encoding offset [GET encoding offset ...]]",
+                "GET={encoding:string offset:integer}?*",
+            ),
         ];
         for (line, tree) in expected {
             assert_eq!(show(&parse(line)), tree, "{line}");
