@@ -154,7 +154,11 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     crate::compute::start(server)?;
     aof::load_keys(server)?;
     // Clients can connect while data is loaded, and are told so.
-    server.persistence.set_trouble(Trouble::LOADING, true);
+    let is_log = config.appendonly;
+    load::announce(
+        server,
+        if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
+    );
     let workers = start_workers(server, polls)?;
     if config.appendonly {
         aof::load_at_start(server)?;

@@ -195,9 +195,8 @@ impl Worker {
     /// Takes all waiting connections of a listener and gives them to the workers in turn.
     fn accept(&mut self, listener: Token) {
         let server = self.core.server;
-        let config = server.config.load();
         loop {
-            let accepted = match server.listening.accept(listener, &config) {
+            let accepted = match server.listening.accept(listener, &server.config.load()) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error)
@@ -214,6 +213,8 @@ impl Worker {
                 }
             };
             let worker = self.next_turn;
+            // Whoever connects after a CONFIG SET was answered is treated by it.
+            let config = server.config.load();
             let Some((socket, info)) =
                 crate::admission::admit(&mut self.core, &config, accepted, worker)
             else {
@@ -244,6 +245,8 @@ impl Worker {
             return;
         }
         self.slot_of.insert(info.id, slot);
+        // A password may have been set since the turn began, and the client have connected after that.
+        self.refresh_settings();
         let is_authenticated = !self.core.settings.requires_password;
         let mut client = Box::new(Client::new(socket, info, is_authenticated));
         client.publish_output();

@@ -11,11 +11,29 @@ use rubine_rdb::version::Version;
 use super::Trouble;
 use super::rdb_load::{self, Dump, LoadError, LoadOptions, Loaded};
 use super::saves::{self, Outcome};
+use crate::config::Config;
 use crate::mailbox::Message;
 use crate::server::Server;
 
 /// Versions of Redis that Valkey left to others.
 const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;
+
+/// Has commands that need data refused from now on, since `bytes` of files are about to be loaded, about.
+pub(crate) fn announce(server: &Server, bytes: u64) {
+    server.persistence.loading.begin(bytes, unix_millis());
+    server.persistence.set_trouble(Trouble::LOADING, true);
+}
+
+/// The size of the dump file, before anybody has looked into it.
+pub(crate) fn dump_bytes(config: &Config) -> u64 {
+    std::fs::metadata(&config.dbfilename).map_or(0, |it| it.len())
+}
+
+/// The size of all files of the log.
+pub(crate) fn log_bytes(config: &Config) -> u64 {
+    let files = std::fs::read_dir(&config.appenddirname).into_iter().flatten().flatten();
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
 
 /// Loads what the last run left behind. Called once, when clients can connect already.
 pub(crate) fn at_startup(server: &'static Server) -> Result<(), String> {
@@ -114,7 +132,7 @@ pub(crate) fn start_reload(
     on_end: impl FnOnce(Result<(), &'static str>) + Send + 'static,
 ) -> std::io::Result<()> {
     let run = move || {
-        server.persistence.set_trouble(Trouble::LOADING, true);
+        announce(server, dump_bytes(&server.config.load()));
         wait_for_running_commands(server);
         let outcome = run_reload(server, reload);
         server.persistence.set_trouble(Trouble::LOADING, false);

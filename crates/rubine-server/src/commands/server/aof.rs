@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::persistence::load::wait_for_running_commands;
+use crate::persistence::load::{self, wait_for_running_commands};
 use crate::persistence::{Trouble, aof};
 use crate::session::{ServerCommand, Session};
 use crate::shutdown::Asker;
@@ -58,7 +58,7 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
     };
     session.core.block_until_answered(session.client);
     let run = move || {
-        server.persistence.set_trouble(Trouble::LOADING, true);
+        load::announce(server, load::log_bytes(&server.config.load()));
         wait_for_running_commands(server);
         let outcome = aof::reload(server);
         server.persistence.set_trouble(Trouble::LOADING, false);
