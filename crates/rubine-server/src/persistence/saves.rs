@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use rubine_base::clock::unix_millis;
 use rubine_keyspace::Access;
 use rubine_persistence::encryption::Encrypting;
@@ -57,6 +57,8 @@ pub(crate) type OnEnd = Box<dyn FnOnce(&'static Server, Outcome) + Send>;
 #[derive(Debug)]
 pub(crate) struct Saves {
     state: Mutex<State>,
+    /// Signalled when no save goes on any more.
+    became_idle: Condvar,
     /// Saves that were begun.
     started: AtomicU64,
     /// Unix seconds; of the start, if nothing was saved since.
@@ -161,6 +163,7 @@ impl Saves {
     pub(crate) fn new(now_seconds: i64) -> Self {
         Self {
             state: Mutex::default(),
+            became_idle: Condvar::new(),
             started: AtomicU64::new(0),
             last_saved_at: AtomicI64::new(now_seconds),
             saved_dirty: AtomicU64::new(0),
@@ -251,7 +254,14 @@ impl Saves {
         if state.running.as_ref().is_some_and(|it| Arc::ptr_eq(it, job)) {
             state.running = None;
             self.is_busy.store(false, Ordering::Release);
+            self.became_idle.notify_all();
         }
+    }
+
+    /// Returns when no save goes on.
+    fn wait_until_idle(&self) {
+        let mut state = self.state.lock();
+        self.became_idle.wait_while(&mut state, |it| it.running.is_some());
     }
 
     /// Ends the save that goes on, if it can still be ended. Its file is removed by its own thread.
@@ -376,16 +386,23 @@ pub(crate) fn note_flush(server: &'static Server, now: i64) {
     if saves.cancel_background() {
         tracing::info!("Background saving was cancelled, since all keys were removed");
     }
-    if !server.config.load().save.is_empty() {
+    while !server.config.load().save.is_empty() {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let on_end = Box::new(move |_: &'static Server, _| {
             // The receiver waits.
             let _ = sender.send(());
         });
-        if start(server, Kind::Foreground, now, on_end) == Start::Started {
+        match start(server, Kind::Foreground, now, on_end) {
             // A save that ends without a word has failed, which is in the log.
-            let _ = receiver.recv();
+            Start::Started => drop(receiver.recv()),
+            // One that could not be ended any more has the keys, and a file of its own to put in place first.
+            Start::Saving => {
+                saves.wait_until_idle();
+                continue;
+            }
+            Start::Rewriting | Start::Failed => {}
         }
+        return;
     }
 }
 
