@@ -26,6 +26,9 @@ use crate::process::{find_program, output, root, run as run_program};
 
 const PORTS_PER_JOB: u16 = 1_000;
 
+/// More units do not fail by accident.
+const RETRIED_UNITS_MAX: usize = 5;
+
 /// The programs that the suite calls besides the server.
 const TOOLS: [&str; 4] = ["valkey-cli", "valkey-benchmark", "valkey-check-rdb", "valkey-sentinel"];
 
@@ -246,6 +249,9 @@ impl Suite<'_> {
 
     /// Runs the units that failed once more, one by one. What fails then, has failed.
     fn retry(&self, reports: &mut [Report]) -> Result<(), Failure> {
+        if RETRIED_UNITS_MAX < reports.iter().filter(|it| !it.is_good()).count() {
+            return Ok(());
+        }
         for report in reports.iter_mut().filter(|it| !it.is_good()) {
             println!("{} once more, alone:", report.unit);
             // The first log would be overwritten, and a failure that comes and goes is hard enough to find.

@@ -1,5 +1,6 @@
 //! Saves to the dump file: one at a time, asked for by SAVE, BGSAVE, a save point or the end of the server, done on
-//! threads of their own. Holds no client up, and takes no lock of a shard but for the moment of the image.
+//! threads of their own. Holds no client up but by FLUSHALL, which waits for a file without keys, and takes no lock of
+//! a shard but for the moment of the image.
 
 use std::io;
 use std::sync::Arc;
@@ -379,8 +380,7 @@ pub(crate) fn save_here(server: &'static Server) -> Outcome {
 }
 
 /// All keys have been removed: a save that goes on would bring them back, and one is due if any are. When the client hears
-/// that they are gone, so they are from the file. What was written since may already be in it, which is all that it
-/// takes time for.
+/// that they are gone, they are gone from the file, too. All that it has is what others have written since.
 pub(crate) fn note_flush(server: &'static Server, now: i64) {
     let saves = &server.persistence.saves;
     if saves.cancel_background() {
