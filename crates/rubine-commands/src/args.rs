@@ -17,6 +17,15 @@ pub struct Args<'a> {
     place: Place,
 }
 
+/// How many decimal digits a number has.
+fn digit_count(number: usize) -> usize {
+    match number {
+        0..10 => 1,
+        10..100 => 2,
+        _ => number.ilog10() as usize + 1,
+    }
+}
+
 impl<'a> Args<'a> {
     /// Arguments that lie at `ranges` in `buffer`.
     pub fn new(buffer: &'a [u8], ranges: &'a [ArgRange]) -> Self {
@@ -67,6 +76,16 @@ impl<'a> Args<'a> {
     pub fn from(self, from: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
         let buffer = self.buffer;
         self.ranges[from.min(self.ranges.len())..].iter().map(move |range| range.of(buffer))
+    }
+
+    /// The request as its client sent it, if that is an array of bulk strings and nothing else stands in the buffer.
+    pub(crate) fn encoded(self) -> Option<&'a [u8]> {
+        const LINE_END: usize = 2;
+        // A kind, the number and the end of the line; a number that is written longer than it has to be is no number.
+        let line = |number: usize| 1 + digit_count(number) + LINE_END;
+        let strings = self.ranges.iter().map(|range| line(range.len) + range.len + LINE_END);
+        let len = line(self.len()) + strings.sum::<usize>();
+        (self.buffer.len() == len && self.buffer.first() == Some(&b'*')).then_some(self.buffer)
     }
 
     /// The first `count` arguments, or all.

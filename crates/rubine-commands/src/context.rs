@@ -133,6 +133,9 @@ impl<'a> Context<'a, '_> {
     /// Writes the running command to the journal as it stands.
     pub(crate) fn replicate_verbatim(&mut self) {
         let db = self.keys.db() as u32;
+        if let Some(request) = self.args.encoded() {
+            return self.effects.journal.encoded(db, request);
+        }
         let mut writer = self.effects.journal.begin(db, self.args.len());
         for argument in self.args.from(0) {
             writer.argument(argument);

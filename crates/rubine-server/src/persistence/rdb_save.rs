@@ -268,7 +268,7 @@ fn encode_tables(
     mut out: Outlet,
 ) -> Result<(), SaveError> {
     // Clients come first where processors are few. If the system does not let us, nothing is lost.
-    let _ = rustix::process::nice(NICENESS);
+    crate::sys::process::yield_to_others(NICENESS);
     let compresses = options.compresses;
     let mut encoder = Encoder::new(encode::Options { version, compresses });
     let result = (|| {
