@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::persistence::rdb_save::{Work, write_dump};
 use crate::persistence::saves::dump_options;
 use crate::server::Server;
+use crate::sys::process;
 
 /// Records that are visited between two looks at whether to go on.
 const RECORDS_PER_STEP: usize = 128;
@@ -67,6 +68,9 @@ impl Job {
     }
 }
 
+/// How far a rewrite stands back behind clients. Nobody waits for it; a log that is longer for a while does no harm.
+const NICENESS: i32 = 5;
+
 /// Begins a rewrite.
 pub(super) fn spawn(server: &'static Server, job: &Arc<Job>) {
     let for_thread = Arc::clone(job);
@@ -90,6 +94,8 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
         Some(reader) => Some(hand_over(server, job, reader)?),
         None => None,
     };
+    // No lock of a shard is taken from here on. Threads that are started below stand back as much, and more.
+    process::yield_to_others(NICENESS);
     let config = server.config.load();
     let folder = {
         let mut directory = server.aof.directory.lock();
