@@ -12,6 +12,8 @@
 //! An element's hash chooses a register by its lowest 14 bits; the register holds the longest run of zeros that the other
 //! bits of any element began with, plus one. Dense, a register takes six bits; `sparse` draws the other encoding.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod dense;
 mod estimate;
 mod self_test;

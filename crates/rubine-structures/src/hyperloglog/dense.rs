@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pulp::{Arch, Simd, WithSimd};
+#[cfg(target_arch = "x86_64")]
+use pulp::{Arch, x86::V3};
 
 use super::REGISTER_COUNT;
+#[cfg(target_arch = "x86_64")]
+use super::avx2;
 
 /// Bits of a register.
 const BITS: usize = 6;
@@ -45,35 +48,38 @@ pub(super) fn set(registers: &mut Packed, register: usize, value: u8) {
     }
 }
 
-/// Whether the widest registers of the processor are used.
+/// Whether code for this very processor may be used.
 static IS_WIDE: AtomicBool = AtomicBool::new(true);
 
 /// Chooses between the code for this processor and that for any, which do the same: a switch for tests. Returns whether
 /// the former is used now, which takes that there is one.
 pub fn set_wide(is_wide: bool) -> bool {
     IS_WIDE.store(is_wide, Ordering::Relaxed);
-    is_wide && !matches!(Arch::new(), Arch::Scalar)
+    wide().is_some()
 }
 
-/// Runs code that the compiler has made for several processors, on the best one.
-fn dispatch<R>(work: impl WithSimd<Output = R>) -> R {
-    let is_wide = IS_WIDE.load(Ordering::Relaxed);
-    if is_wide { Arch::new().dispatch(work) } else { Arch::Scalar.dispatch(work) }
+/// What the code in `avx2` needs, if this processor has it.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn wide() -> Option<V3> {
+    match Arch::new() {
+        Arch::V3(simd) if IS_WIDE.load(Ordering::Relaxed) => Some(simd),
+        _ => None,
+    }
+}
+
+/// There is no code for one processor only.
+#[cfg(not(target_arch = "x86_64"))]
+fn wide() -> Option<()> {
+    None
 }
 
 /// Raises each register to the one stored.
 pub(super) fn merge(registers: &mut [u8; REGISTER_COUNT], packed: &Packed) {
-    struct Merge<'a>(&'a mut [u8; REGISTER_COUNT], &'a Packed);
-    impl WithSimd for Merge<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        #[expect(clippy::inline_always, reason = "compiled for the processor only where inlined")]
-        fn with_simd<S: Simd>(self, _: S) {
-            merge_runs(self.0, self.1);
-        }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = wide() {
+        return avx2::merge(simd, registers, packed);
     }
-    dispatch(Merge(registers, packed));
+    merge_runs(registers, packed);
 }
 
 /// Registers whose bytes are unpacked as one word, and the bytes they are packed in.
@@ -83,7 +89,6 @@ const WORD_PACKED: usize = WORD_REGISTERS * BITS / 8;
 /// Words that are worked on together: as many as the widest registers of a processor hold.
 const RUN_WORDS: usize = 8;
 
-#[inline(always)]
 fn merge_runs(registers: &mut [u8; REGISTER_COUNT], packed: &Packed) {
     const RUN: usize = RUN_WORDS * WORD_REGISTERS;
     let (runs, _) = registers.as_chunks_mut::<RUN>();
@@ -110,7 +115,7 @@ fn merge_runs(registers: &mut [u8; REGISTER_COUNT], packed: &Packed) {
 }
 
 /// The eight registers in the lowest six bytes, a byte each. Both halves of the word are worked on at once.
-#[inline(always)]
+#[inline]
 fn unpacked(word: u64) -> u64 {
     const LOWEST: u64 = (VALUE_MAX as u64) << 32 | VALUE_MAX as u64;
     let halves = word & 0xff_ffff | word << 8 & 0xff_ffff << 32;
@@ -122,19 +127,13 @@ fn unpacked(word: u64) -> u64 {
 
 /// Stores all registers.
 pub(super) fn pack(registers: &[u8; REGISTER_COUNT], packed: &mut Packed) {
-    struct Pack<'a>(&'a [u8; REGISTER_COUNT], &'a mut Packed);
-    impl WithSimd for Pack<'_> {
-        type Output = ();
-
-        #[inline(always)]
-        #[expect(clippy::inline_always, reason = "compiled for the processor only where inlined")]
-        fn with_simd<S: Simd>(self, _: S) {
-            let (registers, _) = self.0.as_chunks::<4>();
-            let (groups, _) = self.1.as_chunks_mut::<3>();
-            for (group, &[a, b, c, d]) in groups.iter_mut().zip(registers) {
-                *group = [a | b << 6, b >> 2 | c << 4, c >> 4 | d << 2];
-            }
-        }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = wide() {
+        return avx2::pack(simd, registers, packed);
     }
-    dispatch(Pack(registers, packed));
+    let (registers, _) = registers.as_chunks::<4>();
+    let (groups, _) = packed.as_chunks_mut::<3>();
+    for (group, &[a, b, c, d]) in groups.iter_mut().zip(registers) {
+        *group = [a | b << 6, b >> 2 | c << 4, c >> 4 | d << 2];
+    }
 }

@@ -2,11 +2,14 @@
 //! arXiv:1702.01284. Every operation is in Redis's order, so that the digits are the same.
 
 use super::{REGISTER_COUNT, RUN_BITS};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, dense};
 
 /// How many different values six bits can have.
-const VALUE_COUNT: usize = 64;
+pub(super) const VALUE_COUNT: usize = 64;
 
 /// How often each value occurs among the registers.
+#[derive(Debug, PartialEq)]
 pub(super) struct Histogram([u32; VALUE_COUNT]);
 
 impl Default for Histogram {
@@ -17,6 +20,14 @@ impl Default for Histogram {
 
 impl Histogram {
     pub(super) fn of(registers: &[u8; REGISTER_COUNT]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(simd) = dense::wide() {
+            return Self(avx2::histogram(simd, registers));
+        }
+        Self::of_each(registers)
+    }
+
+    fn of_each(registers: &[u8; REGISTER_COUNT]) -> Self {
         // Neighbours are counted apart: most of them are equal, and the processor would wait for one count to be written
         // before it could read it again.
         const LANES: usize = 8;

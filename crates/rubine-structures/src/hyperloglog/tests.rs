@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use rubine_base::random::Random;
 
 use super::{
-    Element, Encoding, HEADER_LEN, REGISTER_COUNT, Registers, add, decode, dense, empty, encoding,
-    estimate, is_sound, known_estimate, lack, note_estimate, self_test, set_wide, to_dense,
+    Element, Encoding, HEADER_LEN, Histogram, REGISTER_COUNT, Registers, add, decode, dense, empty,
+    encoding, estimate, is_sound, known_estimate, lack, note_estimate, self_test, set_wide,
+    to_dense,
 };
 
 const SPARSE_LEN_MAX: usize = 3000;
@@ -111,6 +112,41 @@ proptest! {
             let added = add(&mut bytes, element, SPARSE_LEN_MAX);
             prop_assert!(added.is_ok() || !is_sound);
             prop_assert!(added == Ok(true) || bytes == before);
+        }
+    }
+
+    #[test]
+    fn unions_and_counts_of_any_registers(
+        kinds in vec((0_u8..64, 1_u8..=64, 0_usize..3, any::<u64>()), 1..4),
+        is_wide: bool,
+    ) {
+        set_wide(is_wide);
+        let mut model = [0; REGISTER_COUNT];
+        let mut union = Registers::new();
+        for (base, span, kind, seed) in kinds {
+            // As elements would leave them, evenly spread, or all but a few equal; each from a lowest value on.
+            let mut random = Random::with_seed(seed);
+            let values: [u8; REGISTER_COUNT] = std::array::from_fn(|_| {
+                let above = match kind {
+                    0 => random.next_u64().trailing_zeros().min(u32::from(span)) as u8,
+                    1 => random.below(u64::from(span)) as u8,
+                    _ => if random.below(1000) == 0 { span } else { 0 },
+                };
+                63.min(base + above)
+            });
+            let mut bytes = empty();
+            to_dense(&mut bytes).unwrap();
+            let packed = dense::registers_mut(&mut bytes[HEADER_LEN..]);
+            values.iter().enumerate().for_each(|(at, &value)| dense::set(packed, at, value));
+            let mut again = [0; dense::LEN];
+            dense::pack(&values, &mut again);
+            prop_assert!(again == *packed);
+            union.merge(&bytes).unwrap();
+            model.iter_mut().zip(values).for_each(|(model, value)| *model = value.max(*model));
+            prop_assert!(union.values() == model);
+            let mut counts = Histogram::default();
+            model.iter().for_each(|&value| counts.add(value, 1));
+            prop_assert_eq!(Histogram::of(&model), counts);
         }
     }
 
