@@ -4,6 +4,7 @@
 mod stream;
 
 use std::io::Write;
+use std::mem;
 
 use rubine_base::number::DoubleText;
 use rubine_structures::hash::{self as hashes, Hash};
@@ -29,6 +30,8 @@ const PACKED_ITEM_MAX: usize = 8 * 1024;
 /// What a node of a quicklist says it is.
 const NODE_PLAIN: u64 = 1;
 const NODE_PACKED: u64 = 2;
+/// A buffer that is longer is not kept for the next value.
+const BUFFER_KEPT_MAX: usize = 64 * 1024;
 /// Where a field has no deadline.
 const NO_DEADLINE: i64 = -1;
 
@@ -43,11 +46,17 @@ pub struct Options {
 pub struct Encoder {
     version: Version,
     strings: StringWriter,
+    /// What the next small collection is put together in, so that not each needs memory of its own.
+    buffer: Vec<u8>,
 }
 
 impl Encoder {
     pub fn new(options: Options) -> Self {
-        Self { version: options.version, strings: StringWriter::new(options.compresses) }
+        Self {
+            version: options.version,
+            strings: StringWriter::new(options.compresses),
+            buffer: Vec::new(),
+        }
     }
 
     /// Writes a key with all that belongs to it. If the version cannot hold the value, nothing is written.
@@ -58,7 +67,7 @@ impl Encoder {
         attributes: Attributes,
         value: ValueRef<'_>,
     ) -> Result<(), WriteError> {
-        let form = Form::of(value, self.version)?;
+        let form = Form::of(value, self.version, &mut self.buffer)?;
         if let Some(deadline) = attributes.deadline {
             out.write_all(&[opcode::EXPIRE_TIME_MS])?;
             out.write_all(&deadline.to_le_bytes())?;
@@ -84,7 +93,7 @@ impl Encoder {
         out: &mut W,
         value: ValueRef<'_>,
     ) -> Result<(), WriteError> {
-        let form = Form::of(value, self.version)?;
+        let form = Form::of(value, self.version, &mut self.buffer)?;
         out.write_all(&[form.kind().byte()])?;
         self.form(out, form)
     }
@@ -93,13 +102,24 @@ impl Encoder {
         match form {
             Form::Integer(integer) => Ok(write_integer(out, integer)?),
             Form::String(bytes) => Ok(self.strings.write(out, bytes)?),
-            Form::Blob { bytes, .. } => Ok(self.strings.write_blob(out, &bytes)?),
+            Form::Blob { bytes, .. } => {
+                self.strings.write_blob(out, &bytes)?;
+                self.keep(bytes);
+                Ok(())
+            }
             Form::List(list) => self.list(out, list),
             Form::Quicklist(list) => self.quicklist(out, list),
             Form::Set(set) => self.set(out, set),
             Form::SortedSet(set) => self.sorted_set(out, set),
             Form::Hash { hash, kind } => self.hash(out, hash, kind),
             Form::Stream { stream, generation } => self.stream(out, stream, generation),
+        }
+    }
+
+    /// Takes a buffer back, unless it is so large that it would better be used elsewhere.
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= BUFFER_KEPT_MAX {
+            self.buffer = buffer;
         }
     }
 
@@ -117,7 +137,8 @@ impl Encoder {
             let mut node: Option<Builder> = None;
             for item in chunk {
                 if is_packed(item) {
-                    node.get_or_insert_with(|| Builder::new(chunk.data_bytes())).push(item);
+                    node.get_or_insert_with(|| Builder::new(mem::take(&mut self.buffer)))
+                        .push(item);
                     continue;
                 }
                 self.packed_node(out, node.take())?;
@@ -138,6 +159,7 @@ impl Encoder {
             let listpack = node.finish().expect("its items are short");
             write_length(out, NODE_PACKED)?;
             self.strings.write_blob(out, &listpack)?;
+            self.keep(listpack);
         }
         Ok(())
     }
@@ -209,36 +231,39 @@ enum Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    fn of(value: ValueRef<'a>, version: Version) -> Result<Self, WriteError> {
+    /// A value that becomes a blob is put together in `buffer`, which is taken for it.
+    fn of(value: ValueRef<'a>, version: Version, buffer: &mut Vec<u8>) -> Result<Self, WriteError> {
         Ok(match value {
             ValueRef::Int(integer) => Self::Integer(integer),
             ValueRef::Bytes { bytes, .. } => Self::String(bytes),
             ValueRef::Shared(bytes) => Self::String(bytes),
             ValueRef::List(list) if version.has_redis(10) => Self::Quicklist(list),
             ValueRef::List(list) => Self::List(list),
-            ValueRef::Set(set) => Self::of_set(set, version),
-            ValueRef::SortedSet(set) => Self::of_sorted_set(set, version),
-            ValueRef::Hash(hash) => Self::of_hash(hash, version)?,
+            ValueRef::Set(set) => Self::of_set(set, version, buffer),
+            ValueRef::SortedSet(set) => Self::of_sorted_set(set, version, buffer),
+            ValueRef::Hash(hash) => Self::of_hash(hash, version, buffer)?,
             ValueRef::Stream(stream) => {
                 Self::Stream { stream, generation: stream::generation(stream, version)? }
             }
         })
     }
 
-    fn of_set(set: &'a Set, version: Version) -> Self {
+    fn of_set(set: &'a Set, version: Version, buffer: &mut Vec<u8>) -> Self {
         let blob = match set.encoding() {
             sets::Encoding::Intset => {
-                let integers = set.iter().map(|member| match member {
-                    Member::Integer(integer) => integer,
+                let mut integers = Vec::with_capacity(set.len() as usize);
+                set.iter().for_each(|member| match member {
+                    Member::Integer(integer) => integers.push(integer),
                     Member::Text(_) => unreachable!("an intset holds integers"),
                 });
-                let integers: Vec<_> = integers.collect();
-                Some((intset::of(&integers), Kind::SetIntset))
+                Some((intset::of(&integers, mem::take(buffer)), Kind::SetIntset))
             }
             sets::Encoding::Listpack if version.has_redis(11) => {
-                let mut buffer = Vec::new();
-                let mut builder = Builder::new(set.heap_bytes());
-                set.iter().for_each(|member| builder.push(member.text_in(&mut buffer)));
+                let mut builder = Builder::new(mem::take(buffer));
+                set.iter().for_each(|member| match member {
+                    Member::Text(text) => builder.push(text),
+                    Member::Integer(integer) => builder.push_integer(integer),
+                });
                 builder.finish().map(|listpack| (listpack, Kind::SetListpack))
             }
             sets::Encoding::Listpack | sets::Encoding::Hashtable => None,
@@ -246,21 +271,24 @@ impl<'a> Form<'a> {
         blob.map_or(Self::Set(set), |(bytes, kind)| Self::Blob { bytes, kind })
     }
 
-    fn of_sorted_set(set: &'a SortedSet, version: Version) -> Self {
+    fn of_sorted_set(set: &'a SortedSet, version: Version, buffer: &mut Vec<u8>) -> Self {
         let is_small = set.encoding() == sorted_sets::Encoding::Listpack;
         let listpack = (is_small && version.has_redis(10)).then(|| {
-            let mut builder = Builder::new(set.heap_bytes());
-            for (member, score) in set.iter() {
+            let mut builder = Builder::new(mem::take(buffer));
+            set.iter().for_each(|(member, score)| {
                 builder.push(member);
-                builder.push(DoubleText::of(score).as_bytes());
-            }
+                match integer_of(score) {
+                    Some(integer) => builder.push_integer(integer),
+                    None => builder.push(DoubleText::of(score).as_bytes()),
+                }
+            });
             builder.finish()
         });
         let kind = Kind::SortedSetListpack;
         listpack.flatten().map_or(Self::SortedSet(set), |bytes| Self::Blob { bytes, kind })
     }
 
-    fn of_hash(hash: &'a Hash, version: Version) -> Result<Self, WriteError> {
+    fn of_hash(hash: &'a Hash, version: Version, buffer: &mut Vec<u8>) -> Result<Self, WriteError> {
         if hash.has_deadlines() {
             let kind = if version.is_valkey() {
                 Kind::HashDeadlines
@@ -274,11 +302,11 @@ impl<'a> Form<'a> {
         }
         let is_small = hash.encoding() == hashes::Encoding::Listpack;
         let listpack = (is_small && version.has_redis(10)).then(|| {
-            let mut builder = Builder::new(hash.heap_bytes());
-            for element in hash.iter() {
+            let mut builder = Builder::new(mem::take(buffer));
+            hash.iter().for_each(|element| {
                 builder.push(element.key);
                 builder.push(element.value);
-            }
+            });
             builder.finish()
         });
         let plain = Self::Hash { hash, kind: Kind::Hash };
@@ -297,6 +325,14 @@ impl<'a> Form<'a> {
             Self::Stream { generation, .. } => Kind::Stream(*generation),
         }
     }
+}
+
+/// The integer that a score is, if all of its digits are written.
+fn integer_of(score: f64) -> Option<i64> {
+    const EXACT_MAX: i64 = 1 << f64::MANTISSA_DIGITS;
+    let integer = score as i64;
+    let is_same = (integer as f64).to_bits() == score.to_bits();
+    (is_same && -EXACT_MAX < integer && integer < EXACT_MAX).then_some(integer)
 }
 
 fn is_packed(item: &[u8]) -> bool {

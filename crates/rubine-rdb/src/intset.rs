@@ -33,8 +33,8 @@ pub(crate) fn integers(bytes: &[u8]) -> Result<impl Iterator<Item = i64>, Damage
     Ok(all)
 }
 
-/// An intset of `integers`, which ascend.
-pub(crate) fn of(integers: &[i64]) -> Vec<u8> {
+/// An intset of `integers`, which ascend. It is made in `buffer`, whatever is in it.
+pub(crate) fn of(integers: &[i64], buffer: Vec<u8>) -> Vec<u8> {
     let (low, high) =
         (integers.first().copied().unwrap_or(0), integers.last().copied().unwrap_or(0));
     let fits = |min: i64, max: i64| min <= low && high <= max;
@@ -45,11 +45,16 @@ pub(crate) fn of(integers: &[i64]) -> Vec<u8> {
     } else {
         8
     };
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + integers.len() * width);
+    let mut bytes = buffer;
+    bytes.clear();
+    bytes.reserve(HEADER_BYTES + integers.len() * width);
     bytes.extend_from_slice(&(width as u32).to_le_bytes());
     bytes.extend_from_slice(&(integers.len() as u32).to_le_bytes());
-    for integer in integers {
-        bytes.extend_from_slice(&integer.to_le_bytes()[..width]);
+    let all = integers.iter();
+    match width {
+        2 => bytes.extend(all.flat_map(|&it| (it as i16).to_le_bytes())),
+        4 => bytes.extend(all.flat_map(|&it| (it as i32).to_le_bytes())),
+        _ => bytes.extend(all.flat_map(|it| it.to_le_bytes())),
     }
     bytes
 }
@@ -90,7 +95,7 @@ mod tests {
             ]
         ) {
             let set: Vec<i64> = set.into_iter().collect();
-            prop_assert_eq!(all_of(&of(&set)), Some(set));
+            prop_assert_eq!(all_of(&of(&set, Vec::new())), Some(set));
         }
     }
 }

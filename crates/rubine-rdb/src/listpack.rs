@@ -192,15 +192,17 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(bytes_expected: usize) -> Self {
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + bytes_expected + 1);
+    /// In `buffer`, whatever is in it.
+    pub(crate) fn new(buffer: Vec<u8>) -> Self {
+        let mut bytes = buffer;
+        bytes.clear();
         bytes.extend_from_slice(&[0; HEADER_BYTES]);
         Self { bytes, count: 0, ambiguous: Ambiguous::Wide, is_portable: true }
     }
 
     /// For a listpack that [`Builder::finish_for_some`] ends.
     pub(crate) fn with_ambiguous(ambiguous: Ambiguous) -> Self {
-        Self { ambiguous, ..Self::new(0) }
+        Self { ambiguous, ..Self::new(Vec::new()) }
     }
 
     /// Adds an item: as an integer if it is the text of one.
@@ -305,7 +307,7 @@ mod tests {
     }
 
     fn listpack_of(items: &[&[u8]]) -> Vec<u8> {
-        let mut builder = Builder::new(0);
+        let mut builder = Builder::new(Vec::new());
         items.iter().for_each(|item| builder.push(item));
         builder.finish().unwrap()
     }
@@ -325,7 +327,7 @@ mod tests {
         // 16378 bytes of text make an item of 16383.
         for ambiguous in [0x3fff, 0x1f_ffff] {
             let text = vec![b'x'; ambiguous - 5];
-            let mut builder = Builder::new(0);
+            let mut builder = Builder::new(Vec::new());
             builder.push(&text);
             assert_eq!(builder.finish(), None);
             let mut items = vec![0xf0];
@@ -385,7 +387,7 @@ mod tests {
 
         #[test]
         fn an_item_is_an_integer_or_text(integer: i64) {
-            let mut builder = Builder::new(0);
+            let mut builder = Builder::new(Vec::new());
             builder.push_integer(integer);
             let bytes = builder.finish().unwrap();
             prop_assert_eq!(Items::new(&bytes).unwrap().next(), Ok(Some(Item::Integer(integer))));

@@ -35,12 +35,11 @@ pub(crate) fn write_length<W: Write>(out: &mut W, number: u64) -> io::Result<()>
 /// Writes strings in their shortest form.
 pub(crate) struct StringWriter {
     compressor: Option<Compressor>,
-    compressed: Vec<u8>,
 }
 
 impl StringWriter {
     pub(crate) fn new(compresses: bool) -> Self {
-        Self { compressor: compresses.then(Compressor::new), compressed: Vec::new() }
+        Self { compressor: compresses.then(Compressor::new) }
     }
 
     /// A string that may be the text of a number.
@@ -60,14 +59,12 @@ impl StringWriter {
     pub(crate) fn write_blob<W: Write>(&mut self, out: &mut W, bytes: &[u8]) -> io::Result<()> {
         if COMPRESSED_MIN <= bytes.len()
             && let Some(compressor) = &mut self.compressor
+            && let Some(compressed) = compressor.compress(bytes, bytes.len() - GAIN_MIN)
         {
-            self.compressed.clear();
-            if compressor.compress(bytes, &mut self.compressed, bytes.len() - GAIN_MIN) {
-                out.write_all(&[length::ENCODED << 6 | encoded::LZF])?;
-                write_length(out, self.compressed.len() as u64)?;
-                write_length(out, bytes.len() as u64)?;
-                return out.write_all(&self.compressed);
-            }
+            out.write_all(&[length::ENCODED << 6 | encoded::LZF])?;
+            write_length(out, compressed.len() as u64)?;
+            write_length(out, bytes.len() as u64)?;
+            return out.write_all(compressed);
         }
         write_length(out, bytes.len() as u64)?;
         out.write_all(bytes)

@@ -85,6 +85,14 @@ impl Hash {
         }
     }
 
+    /// Asks the processor to fetch the fields of a small hash, or the first of them.
+    #[inline]
+    pub fn prefetch_small(&self) {
+        if let Form::Small(small) = &self.form {
+            small.pack.prefetch();
+        }
+    }
+
     /// As in Valkey, no listpack holds fields with deadlines, nor does a hash become one again.
     pub fn encoding(&self) -> Encoding {
         match &self.form {

@@ -85,6 +85,14 @@ impl List {
         }
     }
 
+    /// Asks the processor to fetch the items of a small list, or the first of them.
+    #[inline]
+    pub fn prefetch_small(&self) {
+        if let Form::Small { pack, .. } = &self.form {
+            pack.prefetch();
+        }
+    }
+
     /// What the allocator set aside, about. Clones share it.
     pub fn heap_bytes(&self) -> usize {
         match &self.form {

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use triomphe::{Arc, ThinArc};
 
+use crate::table::prefetch::prefetch_lines;
+
 use self::block::{
     Edit, PREFIX, Room, Shape, block_bytes, bounds_bytes, build, length_of, splice_in_place,
     unrounded_bytes,
@@ -90,6 +92,15 @@ impl Pack {
     pub fn heap_bytes_needed_with(&self, item_len: usize) -> usize {
         let used = self.shape().map_or(0, Shape::used);
         block_bytes(used + 1 + item_len + 2 * length_width(code_of(item_len)))
+    }
+
+    /// Asks the processor to fetch the first items: all, where some ten are short. Reads nothing itself.
+    #[inline]
+    pub fn prefetch(&self) {
+        const LINES_FETCHED: usize = 4;
+        if let Some(block) = &self.block {
+            prefetch_lines(ThinArc::as_ptr(block).cast(), LINES_FETCHED);
+        }
     }
 
     /// Somebody else holds the same block, so the next change copies it.

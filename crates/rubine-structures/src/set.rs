@@ -156,6 +156,16 @@ impl Set {
         }
     }
 
+    /// Asks the processor to fetch the members of a small set, or the first of them.
+    #[inline]
+    pub fn prefetch_small(&self) {
+        match &self.form {
+            Form::Integers(integers) => integers.prefetch(),
+            Form::Packed(pack) => pack.prefetch(),
+            Form::Large(_) => {}
+        }
+    }
+
     pub fn encoding(&self) -> Encoding {
         match &self.form {
             Form::Integers(_) => Encoding::Intset,

@@ -126,6 +126,14 @@ impl SortedSet {
         }
     }
 
+    /// Asks the processor to fetch the elements of a small set, or the first of them.
+    #[inline]
+    pub fn prefetch_small(&self) {
+        if let Form::Small(small) = &self.form {
+            small.pack().prefetch();
+        }
+    }
+
     pub fn encoding(&self) -> Encoding {
         match &self.form {
             Form::Small(_) => Encoding::Listpack,

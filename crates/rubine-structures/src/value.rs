@@ -161,6 +161,18 @@ impl ValueRef<'_> {
         }
     }
 
+    /// Asks the processor to fetch what a small collection has outside its record, or the first of it. Reads none of that.
+    #[inline]
+    pub fn prefetch_small(self) {
+        match self {
+            Self::List(list) => list.prefetch_small(),
+            Self::Set(set) => set.prefetch_small(),
+            Self::Hash(hash) => hash.prefetch_small(),
+            Self::SortedSet(set) => set.prefetch_small(),
+            Self::Int(_) | Self::Bytes { .. } | Self::Shared(_) | Self::Stream(_) => {}
+        }
+    }
+
     /// The type that `TYPE` reports.
     pub fn type_of(self) -> Type {
         match self {

@@ -19,8 +19,12 @@ use rubine_structures::table::TableSnapshot;
 
 /// Records that are encoded between two looks at whether somebody has cancelled.
 const RECORDS_PER_STEP: usize = 64;
+/// Small values that are fetched before the first of them is encoded: memory is what a save waits for most.
+const VALUES_AHEAD: usize = 16;
 /// Encoded bytes that travel together.
 const PIECE_BYTES: usize = 128 * 1024;
+/// The last entry of a piece begins before its end. Most entries are shorter than this.
+const PIECE_MARGIN_BYTES: usize = 8 * 1024;
 /// A value that is longer travels in parts.
 const PART_BYTES: usize = 4 * PIECE_BYTES;
 /// Pieces that each encoder may be ahead of the writer.
@@ -234,7 +238,8 @@ struct Outlet {
 
 impl Outlet {
     fn send(&mut self, keys: u64, is_open: bool) -> io::Result<()> {
-        let bytes = std::mem::replace(&mut self.bytes, Vec::with_capacity(PIECE_BYTES));
+        let empty = Vec::with_capacity(PIECE_BYTES + PIECE_MARGIN_BYTES);
+        let bytes = std::mem::replace(&mut self.bytes, empty);
         let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
         let is_continued = 0 < self.parts;
         self.sender.send(Piece { db: self.db, bytes, keys, is_open }).map_err(closed)?;
@@ -247,12 +252,19 @@ impl Outlet {
 }
 
 impl Write for Outlet {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.bytes.extend_from_slice(bytes);
         if PART_BYTES <= self.bytes.len() {
             self.send(0, true)?;
         }
-        Ok(bytes.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -307,28 +319,26 @@ fn encode_table(
     out.db = db;
     let mut cursor = Some(0);
     let mut keys = 0;
+    let mut records = Vec::with_capacity(RECORDS_PER_STEP);
     while let Some(at) = cursor {
-        let mut failure = None;
+        records.clear();
         cursor = table.scan(at, RECORDS_PER_STEP, |record| {
-            if failure.is_some() {
-                return;
-            }
-            let attributes = attributes_of(record, options.access);
-            let encoded = encoder.entry(out, record.key(), attributes, record.value());
-            // Where each key takes its time, each is counted by itself.
-            keys += u64::from(options.key_delay_us == 0);
-            // What was sent in parts is to be closed, so that others can go on.
-            let is_due = 0 < out.parts || PIECE_BYTES <= out.bytes.len();
-            let outcome = encoded.map_err(SaveError::from).and_then(|()| {
-                if is_due {
+            record.prefetch();
+            records.push(record);
+        });
+        for some in records.chunks(VALUES_AHEAD) {
+            some.iter().for_each(|record| record.value().prefetch_small());
+            for &record in some {
+                let attributes = attributes_of(record, options.access);
+                encoder.entry(out, record.key(), attributes, record.value())?;
+                // Where each key takes its time, each is counted by itself.
+                keys += u64::from(options.key_delay_us == 0);
+                // What was sent in parts is to be closed, so that others can go on.
+                if 0 < out.parts || PIECE_BYTES <= out.bytes.len() {
                     out.send(std::mem::take(&mut keys), false)?;
                 }
-                delay(work, options.key_delay_us)
-            });
-            failure = outcome.err();
-        });
-        if let Some(error) = failure {
-            return Err(error);
+                delay(work, options.key_delay_us)?;
+            }
         }
         work.check()?;
     }

@@ -4,6 +4,7 @@
 use triomphe::{Arc, ThinArc};
 
 use crate::pack::allocation_class;
+use crate::table::prefetch::prefetch_lines;
 
 /// ```text
 /// | reference count | head | block length | integers, ascending, little-endian | gap |
@@ -35,6 +36,15 @@ impl Integers {
             (Some(ours), Some(theirs)) => std::ptr::eq(ours.slice.as_ptr(), theirs.slice.as_ptr()),
             (None, None) => true,
             _ => false,
+        }
+    }
+
+    /// Asks the processor to fetch the first of the integers.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        const LINES_FETCHED: usize = 2;
+        if let Some(block) = &self.block {
+            prefetch_lines(ThinArc::as_ptr(block).cast(), LINES_FETCHED);
         }
     }
 

@@ -16,6 +16,14 @@ pub(crate) fn prefetch(address: *const u8) {
     let _ = address;
 }
 
+/// Asks for `count` lines from the one at `start` on, which need not be valid.
+#[inline]
+pub(crate) fn prefetch_lines(start: *const u8, count: usize) {
+    for line in 0..count {
+        prefetch(start.wrapping_add(line * LINE));
+    }
+}
+
 /// Asks for the lines that `bytes` lie on.
 #[inline]
 pub(crate) fn prefetch_all(bytes: &[u8]) {
