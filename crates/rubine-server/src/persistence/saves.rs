@@ -22,6 +22,7 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::startup::REDIS_VERSION;
 use crate::sys::allocator;
+use crate::sys::process;
 
 /// What is told of a save: a background save's failure keeps clients from writing, if so configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,6 +338,9 @@ impl Saves {
     }
 }
 
+/// How far the thread of a background save stands back behind clients; its encoders do so once more.
+const NICENESS: i32 = 5;
+
 /// Begins a save of what the keyspace holds at this moment. `on_end` is called from a thread of the save, or not at all
 /// if it does not begin. The caller holds no lock of a shard.
 pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd) -> Start {
@@ -350,6 +354,9 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
     let running = Arc::clone(&job);
     let run = move || {
         crate::affinity::pin(server.config.load().bgsave_cpulist.as_deref());
+        if kind == Kind::Background {
+            process::yield_to_others(NICENESS);
+        }
         let outcome = save(server, &running, directory);
         saves.note_end(server, &running, outcome);
         saves.release(&running);

@@ -114,6 +114,9 @@ proptest! {
 
     #[test]
     fn what_is_in_a_shape_is_searched(shape in shape(), place in anywhere()) {
+        // The last meridian and the last parallel are one step beyond the last cell, in Redis too: what lies there is
+        // found by nobody who does not ask for that very place.
+        prop_assume!(place.longitude < LONGITUDE_MAX && place.latitude < LATITUDE_MAX);
         let place = Point::of_score(place.score());
         prop_assert!(shape.distance_to(place).is_none() || covers(&shape, place));
     }

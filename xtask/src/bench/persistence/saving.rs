@@ -195,22 +195,34 @@ fn info(client: &mut Client, field: &str) -> Result<u64, Failure> {
     Ok(value.ok_or_else(|| format!("INFO has no {field}"))?.trim().parse()?)
 }
 
+/// Bytes of memory that a process takes by itself.
 fn resident_bytes(pid: u32) -> Result<u64, Failure> {
-    let status = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    // Shared pages count by halves where a forked process shares them, so the sum of a family is what it takes.
-    let line = status.lines().find_map(|line| line.strip_prefix("Pss:"));
+    field_of(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// As `resident_bytes`, but what processes share is divided among them. Looking costs the process itself some time.
+fn proportional_bytes(pid: u32) -> Result<u64, Failure> {
+    field_of(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
+}
+
+fn field_of(path: &str, name: &str) -> Result<u64, Failure> {
+    let text = fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|it| it.trim().split(' ').next()?.parse::<u64>().ok());
-    Ok(kilobytes.ok_or("no Pss in smaps_rollup")? * 1024)
+    Ok(kilobytes.ok_or_else(|| format!("no {name} in {path}"))? * 1024)
 }
 
 /// The memory of a process and of those that it has forked.
 fn resident_of_family(pid: u32) -> Result<u64, Failure> {
-    let mut sum = resident_bytes(pid)?;
     let children =
         fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    if children.trim().is_empty() {
+        return resident_bytes(pid);
+    }
+    let mut sum = proportional_bytes(pid)?;
     for child in children.split_whitespace() {
         // It may have ended meanwhile.
-        sum += child.parse().ok().and_then(|it| resident_bytes(it).ok()).unwrap_or(0);
+        sum += child.parse().ok().and_then(|it| proportional_bytes(it).ok()).unwrap_or(0);
     }
     Ok(sum)
 }
