@@ -19,9 +19,6 @@ pub(crate) const STEPS_AT_ONCE_MAX: u64 = 2048;
 /// More threads would only take processor time from workers.
 const THREADS_MAX: usize = 8;
 
-/// How much less than a worker's a thread's claim to a processor is, where there are not enough: about a third.
-const NICENESS: i32 = 5;
-
 /// What is to be computed. Invariant: a client has one task at most, so there are no more than clients.
 #[derive(Default)]
 pub(crate) struct Queue {
@@ -81,7 +78,7 @@ pub(crate) fn start(server: &'static Server) -> Result<(), String> {
 
 fn serve(server: &'static Server) {
     affinity::pin(server.config.load().bio_cpulist.as_deref());
-    process::yield_to_others(NICENESS);
+    process::yield_to_others();
     loop {
         match server.computations.next() {
             Job::Run { worker, client, mut task } => {

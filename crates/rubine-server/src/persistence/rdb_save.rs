@@ -280,7 +280,7 @@ fn encode_tables(
     mut out: Outlet,
 ) -> Result<(), SaveError> {
     // Clients come first where processors are few. If the system does not let us, nothing is lost.
-    crate::sys::process::yield_to_others(NICENESS);
+    crate::sys::process::yield_to_others();
     let compresses = options.compresses;
     let mut encoder = Encoder::new(encode::Options { version, compresses });
     let result = (|| {
@@ -304,9 +304,6 @@ fn encode_tables(
         Ok(()) => Ok(()),
     }
 }
-
-/// How far encoders stand back behind clients.
-const NICENESS: i32 = 5;
 
 fn encode_table(
     work: &Work,

@@ -338,9 +338,6 @@ impl Saves {
     }
 }
 
-/// How far the thread of a background save stands back behind clients; its encoders do so once more.
-const NICENESS: i32 = 5;
-
 /// Begins a save of what the keyspace holds at this moment. `on_end` is called from a thread of the save, or not at all
 /// if it does not begin. The caller holds no lock of a shard.
 pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd) -> Start {
@@ -355,7 +352,8 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
     let run = move || {
         crate::affinity::pin(server.config.load().bgsave_cpulist.as_deref());
         if kind == Kind::Background {
-            process::yield_to_others(NICENESS);
+            // Its encoders do so once more.
+            process::yield_to_others();
         }
         let outcome = save(server, &running, directory);
         saves.note_end(server, &running, outcome);

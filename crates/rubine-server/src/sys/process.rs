@@ -22,7 +22,9 @@ pub fn daemonize() -> io::Result<()> {
 /// Lowers the claim of the calling thread to a processor where others want one, too, and lets them have it soon: after a
 /// tenth of a millisecond instead of some.
 #[expect(unsafe_code, reason = "no library offers the length of time slices")]
-pub fn yield_to_others(niceness: i32) {
+pub fn yield_to_others() {
+    /// About a third of what it had.
+    const NICENESS: i32 = 5;
     const SLICE_NANOS: u64 = 100_000;
     const NICE_MAX: i32 = 19;
     // Linux keeps this number thread by thread.
@@ -31,7 +33,7 @@ pub fn yield_to_others(niceness: i32) {
         size: size_of::<libc::sched_attr>() as u32,
         sched_policy: libc::SCHED_OTHER as u32,
         sched_flags: 0,
-        sched_nice: (before + niceness).min(NICE_MAX),
+        sched_nice: (before + NICENESS).min(NICE_MAX),
         sched_priority: 0,
         // Before Linux 6.12 this means nothing to threads of this kind.
         sched_runtime: SLICE_NANOS,
@@ -42,7 +44,7 @@ pub fn yield_to_others(niceness: i32) {
     let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
     if refused != 0 {
         // Without it the thread works all the same.
-        let _ = rustix::process::nice(niceness);
+        let _ = rustix::process::nice(NICENESS);
     }
 }
 

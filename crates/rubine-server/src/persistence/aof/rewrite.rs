@@ -68,9 +68,6 @@ impl Job {
     }
 }
 
-/// How far a rewrite stands back behind clients. Nobody waits for it; a log that is longer for a while does no harm.
-const NICENESS: i32 = 5;
-
 /// Begins a rewrite.
 pub(super) fn spawn(server: &'static Server, job: &Arc<Job>) {
     let for_thread = Arc::clone(job);
@@ -94,8 +91,8 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
         Some(reader) => Some(hand_over(server, job, reader)?),
         None => None,
     };
-    // No lock of a shard is taken from here on. Threads that are started below stand back as much, and more.
-    process::yield_to_others(NICENESS);
+    // Nobody waits for it, and no lock of a shard is taken from here on. Threads that are started below stand back more.
+    process::yield_to_others();
     let config = server.config.load();
     let folder = {
         let mut directory = server.aof.directory.lock();
