@@ -136,12 +136,21 @@ fn work(server: &Server, history: &mut History) -> bool {
     goes_on && history.write(server, 1, PATIENCE)
 }
 
+/// Calls `round` with more and more steps that go well before a fault, until it replies that none was struck any more.
+fn at_every_step(mut round: impl FnMut(u64) -> i64) {
+    let mut skipped = 0;
+    while round(skipped) != 0 {
+        assert!(skipped < STEPS_MAX);
+        skipped += stride();
+    }
+    assert!(0 < skipped, "something was written");
+}
+
 /// The disk dies at one step after the other; then the process is killed, and another disk is as the first was left.
 fn dies_at_every_step(directives: &[(&str, &str)], fault: &str) {
     let mut server = server(directives).start().expect("it starts");
     let mut history = History::default();
-    let mut skipped = 0;
-    loop {
+    at_every_step(|skipped| {
         let words: Vec<&str> = fault.split(' ').collect();
         let (step, error) = (words[0], words[1..].join(" "));
         let what = format!("{fault} from step {skipped} on");
@@ -153,13 +162,8 @@ fn dies_at_every_step(directives: &[(&str, &str)], fault: &str) {
         server.kill();
         server.restart().unwrap_or_else(|error| panic!("{what}: {error}"));
         history.check(&mut server.client(), &what);
-        if struck == 0 {
-            assert!(0 < skipped, "something was written");
-            return;
-        }
-        assert!(skipped < STEPS_MAX);
-        skipped += stride();
-    }
+        struck
+    });
 }
 
 #[test]
@@ -181,8 +185,7 @@ fn what_was_acknowledged_survives_names_that_are_not_durable() {
 fn recovers_at_every_step(directives: &[(&str, &str)], fault: &str) {
     let mut server = server(directives).start().expect("it starts");
     let mut history = History::default();
-    let mut skipped = 0;
-    loop {
+    at_every_step(|skipped| {
         let words: Vec<&str> = fault.split(' ').collect();
         let (step, error) = (words[0], words[1..].join(" "));
         let what = format!("{fault} at step {skipped}");
@@ -206,13 +209,8 @@ fn recovers_at_every_step(directives: &[(&str, &str)], fault: &str) {
         server.kill();
         server.restart().unwrap_or_else(|error| panic!("{what}: {error}"));
         history.check(&mut server.client(), &what);
-        if struck == 0 {
-            assert!(0 < skipped, "something was written");
-            return;
-        }
-        assert!(skipped < STEPS_MAX);
-        skipped += stride();
-    }
+        struck
+    });
 }
 
 #[test]
@@ -239,8 +237,7 @@ fn a_log_is_begun_on_a_bad_disk() {
     let off = [("appendonly", "no"), ("appendfsync", "always")];
     let mut server = server(&off).start().expect("it starts");
     let mut history = History::default();
-    let mut skipped = 0;
-    loop {
+    at_every_step(|skipped| {
         let what = format!("step {skipped}");
         let mut control = server.client();
         history.write(&server, 1, LONG);
@@ -263,17 +260,12 @@ fn a_log_is_begun_on_a_bad_disk() {
         let files = fs::read_dir(server.directory().join("appendonlydir")).expect("a folder");
         let files: Vec<_> = files.flatten().map(|it| it.file_name()).collect();
         assert!(files.len() <= 4, "{what}: nothing is left behind, but {files:?}");
-        if struck == 0 {
-            assert!(0 < skipped, "something was written");
-            return;
-        }
-        assert!(skipped < STEPS_MAX);
-        skipped += stride();
         // The log is given up again, so that the next round begins one.
         let mut control = server.client();
         assert_eq!(call(&mut control, "CONFIG SET appendonly no"), Value::Status("OK".into()));
         wait_until(&what, || info(&mut control, "persistence", "aof_enabled") == "0");
-    }
+        struck
+    });
 }
 
 /// After a failed fsync, the next one may succeed although the system has dropped what it could not write.
