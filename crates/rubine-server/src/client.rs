@@ -268,6 +268,8 @@ pub(crate) struct Client {
     pub(crate) is_readable: bool,
     /// The other side sends no more: when all is read, there will be no further event to say so.
     pub(crate) is_read_closed: bool,
+    /// In which window of its worker's `Pacing` something last arrived from it.
+    pub(crate) arrival_window: u32,
     /// The socket took all that it was offered.
     pub(crate) is_writable: bool,
     /// The query may hold a whole request.
@@ -330,6 +332,7 @@ impl Client {
             keeps_output: false,
             is_readable: false,
             is_read_closed: false,
+            arrival_window: 0,
             is_writable: true,
             may_parse: false,
             read_want: 0,

@@ -22,6 +22,7 @@ pub mod logging;
 mod mailbox;
 mod migration;
 mod oom_score;
+mod pacing;
 mod pause;
 mod persistence;
 mod process_title;

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) pubsub_output_limit: OutputBufferLimit,
     pub(crate) requires_password: bool,
     pub(crate) idle_seconds_max: u32,
+    /// How long a worker may put off a turn to find more requests, in microseconds.
+    pub(crate) coalesce_us: u32,
     /// No reply leaves before what it tells of is on disk.
     pub(crate) waits_for_disk: bool,
     /// Whether a save that failed keeps clients from writing.
@@ -67,6 +69,7 @@ impl Settings {
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
+            coalesce_us: config.coalesce_us,
             import_mode: config.import_mode,
             client_bytes_max: client_bytes_max(config),
             listened: listened(config.notify_keyspace_events),

@@ -22,8 +22,9 @@ use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
 use crate::listener::FIRST_LISTENER;
 use crate::mailbox::Message;
+use crate::pacing::Pacing;
 use crate::pubsub::{self, Publication};
-use crate::sys::ticks;
+use crate::sys::{process, ticks};
 
 /// Clients whose requests are handled together.
 const GROUP_CLIENTS_MAX: usize = 16;
@@ -74,6 +75,7 @@ pub(crate) struct Worker {
     spare_buffers: Vec<Vec<u8>>,
     messages: Vec<Message>,
     cron: Cron,
+    pacing: Pacing,
     settings_version: u64,
     /// When the last sleep ended, in ticks.
     woken_at: u64,
@@ -102,6 +104,7 @@ impl Worker {
             spare_buffers: Vec::new(),
             messages: Vec::new(),
             cron,
+            pacing: Pacing::new(ticks::now()),
             settings_version: 0,
             woken_at: ticks::now(),
             next_turn: 0,
@@ -112,6 +115,7 @@ impl Worker {
 
     /// Runs until the server shuts down.
     pub(crate) fn run(&mut self) {
+        process::sleep_precisely();
         let mut events = Events::with_capacity(1024);
         while !self.core.server.is_shutting_down.load(Ordering::Acquire) {
             self.wait(&mut events);
@@ -152,12 +156,18 @@ impl Worker {
         };
         let timeout = Duration::from_millis(timeout_ms as u64);
         self.core.stats().turn_start.set(0);
+        if 0 < timeout_ms
+            && let Some(pause) = self.pacing.pause(ticks::now(), self.woken_at)
+        {
+            std::thread::sleep(pause);
+        }
         match self.poll.poll(events, Some(timeout)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => panic!("the event queue failed: {error}"),
         }
         self.woken_at = ticks::now();
+        self.pacing.begin_turn(self.woken_at, self.core.settings.coalesce_us);
         self.core.stats().turn_start.set(self.woken_at);
         self.core.stats().loop_turns.add(1);
     }
@@ -188,6 +198,9 @@ impl Worker {
             client.is_read_closed |= event.is_read_closed() || event.is_error();
             client.is_readable |= event.is_readable() || client.is_read_closed;
             client.is_writable |= event.is_writable() || event.is_error();
+            if event.is_readable() {
+                self.pacing.note_arrival(&mut client.arrival_window);
+            }
             schedule(&mut self.scheduled, client, token.0);
         }
     }

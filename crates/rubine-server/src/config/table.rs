@@ -98,6 +98,7 @@ directives! {
     tcp_keepalive: u32 = 300, "tcp-keepalive".number(0, INT);
     tcp_fastopen: u32 = 0, "tcp-fastopen".number(0, INT);
     tcp_congestion: String = String::new(), "tcp-congestion".checked(checks::congestion);
+    coalesce_us: u32 = 50, "coalesce-us".number(0, 1000);
     mptcp: bool = false, "mptcp".immutable();
     unixsocket: Option<String> = None, "unixsocket".immutable();
     unixsocketperm: u32 = 0, "unixsocketperm".octal(0, 0o777).immutable();

@@ -23,6 +23,7 @@ const OWN: &[&str] = &[
     "workers",
     "tcp-fastopen",
     "tcp-congestion",
+    "coalesce-us",
     "rdb-version",
     "rdb-save-threads",
 ];
