@@ -257,6 +257,8 @@ pub(crate) struct Client {
     pub(crate) durable_offset: Offset,
     /// Its worker looks after it when the journal is on disk up to `durable_offset`.
     pub(crate) is_unsynced: bool,
+    /// In which of its worker's `disk_waits` it was last counted.
+    pub(crate) disk_wait_window: u32,
     pub(crate) transaction: Option<Transaction>,
     pub(crate) watches: crate::transaction::Watches,
     pub(crate) blocked: Option<Blocked>,
@@ -325,6 +327,7 @@ impl Client {
             written_offset: 0,
             durable_offset: 0,
             is_unsynced: false,
+            disk_wait_window: 0,
             transaction: None,
             watches: crate::transaction::Watches::default(),
             blocked: None,

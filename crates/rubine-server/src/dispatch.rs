@@ -21,6 +21,7 @@ use crate::compute::STEPS_AT_ONCE_MAX;
 use crate::cron::tell_due;
 use crate::gates;
 use crate::latency::Histogram;
+use crate::pacing::Window;
 use crate::pause::may_change_data;
 use crate::persistence::saves;
 use crate::pubsub::{self, LocalSubscribers};
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) looked_after_at: i64,
     /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
     pub(crate) unsynced: BTreeSet<(Offset, u64)>,
+    /// How many clients have had to wait for the disk.
+    pub(crate) disk_waits: Window,
     /// The offset at which this worker is woken because the disk has got there.
     pub(crate) parked_at: Option<Offset>,
     /// The append-only file is far behind: commands that write have to wait.
@@ -114,6 +117,7 @@ impl Core {
             is_out_of_memory: false,
             looked_after_at: 0,
             unsynced: BTreeSet::new(),
+            disk_waits: Window::new(ticks::now()),
             parked_at: None,
             is_throttled: false,
             ticks: ticks::now(),

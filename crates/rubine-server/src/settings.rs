@@ -55,6 +55,7 @@ impl Settings {
         } else {
             AccessPolicy::Lru
         };
+        let waits_for_disk = config.appendonly && config.appendfsync == Appendfsync::Always;
         Self {
             limits: limits_of(config),
             access,
@@ -69,11 +70,11 @@ impl Settings {
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
-            coalesce_us: config.coalesce_us,
+            coalesce_us: coalesce_us(config, waits_for_disk),
             import_mode: config.import_mode,
             client_bytes_max: client_bytes_max(config),
             listened: listened(config.notify_keyspace_events),
-            waits_for_disk: config.appendonly && config.appendfsync == Appendfsync::Always,
+            waits_for_disk,
             stops_writes_on_failed_save: config.stop_writes_on_bgsave_error
                 && !config.save.is_empty(),
         }
@@ -108,6 +109,13 @@ fn listened(events: KeyspaceEvents) -> Option<EventClass> {
     let wanted = classes.into_iter().filter(|(event, _)| events.contains(*event));
     let channels = KeyspaceEvents::KEYSPACE | KeyspaceEvents::KEYEVENT;
     events.intersects(channels).then(|| wanted.map(|(_, class)| class).collect())
+}
+
+/// How long a turn may be put off, in microseconds. Where clients wait for the disk anyhow, one sync does for more of them.
+fn coalesce_us(config: &Config, waits_for_disk: bool) -> u32 {
+    /// About what a sync takes on a good disk, in times of what a turn without one may be put off.
+    const SYNC_FACTOR: u32 = 4;
+    config.coalesce_us * if waits_for_disk { SYNC_FACTOR } else { 1 }
 }
 
 /// What all clients together may take; 0 for no limit.

@@ -78,6 +78,9 @@ pub(crate) struct WorkerStats {
     pub(crate) blocked_clients: Counter,
     /// Clients that wait and will give up.
     pub(crate) timed_waits: Counter,
+    /// Clients that wait for the disk, and how many different ones have done so in about a millisecond.
+    pub(crate) waiting_for_disk: Counter,
+    pub(crate) waited_for_disk: Counter,
     /// Time between two sleeps.
     pub(crate) busy_ticks: Counter,
     /// Processor time of the thread, in microseconds.

@@ -58,6 +58,8 @@ pub(crate) struct Aof {
     has_error: AtomicBool,
     control: Mutex<Control>,
     pub(crate) facts: Facts,
+    /// The writer puts off a sync until enough clients wait for it.
+    pub(crate) gathers: AtomicBool,
     /// What new files are encrypted with, and what older ones may be.
     keys: ArcSwapOption<KeyRing>,
     /// The files. Whoever changes the manifest holds this until it is on disk.
@@ -82,6 +84,8 @@ struct Control {
     failures: u32,
     /// No other one is begun by itself before, Unix milliseconds.
     not_before: i64,
+    /// Until then, one that begins by itself needs more of a reason: Unix milliseconds.
+    rests_until: i64,
     /// The server ends.
     is_finishing: bool,
 }
@@ -166,6 +170,7 @@ impl Aof {
             has_error: AtomicBool::new(false),
             control: Mutex::new(Control::default()),
             facts: Facts::default(),
+            gathers: AtomicBool::new(false),
             keys: ArcSwapOption::empty(),
             directory: Mutex::new(None),
             orders: Mutex::new(Vec::new()),
@@ -293,7 +298,7 @@ impl Aof {
         self.wake_writer();
     }
 
-    fn wake_writer(&self) {
+    pub(crate) fn wake_writer(&self) {
         if let Some(thread) = &*self.thread.lock() {
             thread.unpark();
         }

@@ -1,11 +1,16 @@
 //! Clients that wait for the disk: those whose replies are held back, and those who sent WAITAOF. Never sends anything.
 
+use std::sync::atomic::Ordering;
+
 use rubine_commands::CommandError;
 use rubine_journal::{Offset, Park};
 use rubine_resp::writer::{Output, Reply};
 
 use crate::client::{Client, TimeoutReply};
 use crate::dispatch::Core;
+use crate::server::Server;
+use crate::stats::{Counter, WorkerStats};
+use crate::sys::ticks;
 
 impl Core {
     /// Whether a client's output has to stay until the disk has what it tells of. If so, the client is looked after again
@@ -17,6 +22,7 @@ impl Core {
         }
         if !client.is_unsynced {
             client.is_unsynced = true;
+            self.disk_waits.count(&mut client.disk_wait_window);
             self.unsynced.insert((client.durable_offset, client.id));
         }
         true
@@ -25,6 +31,7 @@ impl Core {
     /// Sees to it that this worker is woken when the disk has got to where the first of its clients waits. Returns whether
     /// it has already.
     pub(crate) fn park_unsynced(&mut self) -> bool {
+        self.publish_unsynced();
         let Some(&(offset, _)) = self.unsynced.first() else { return false };
         if self.parked_at.is_some_and(|at| at <= offset) {
             return false;
@@ -37,6 +44,24 @@ impl Core {
                 false
             }
             Park::Satisfied | Park::Full => true,
+        }
+    }
+
+    /// Tells the writer of the log how many clients wait for it, and how many different ones have lately.
+    fn publish_unsynced(&mut self) {
+        if !self.settings.waits_for_disk {
+            return;
+        }
+        let ended = self.disk_waits.end(ticks::now());
+        let stats = self.stats();
+        stats.waiting_for_disk.set(self.unsynced.len() as u64);
+        if let Some(counted) = ended {
+            stats.waited_for_disk.set(counted.clients);
+        }
+        let aof = &self.server.aof;
+        if aof.gathers.load(Ordering::Relaxed) && !self.server.lacks_waiters() {
+            aof.gathers.store(false, Ordering::Relaxed);
+            aof.wake_writer();
         }
     }
 
@@ -73,6 +98,25 @@ impl Core {
             blocked.on_timeout.write(&mut reply);
         }
         client.deliver(output);
+    }
+}
+
+impl Server {
+    /// Whether more clients are worth waiting for before the next sync. If so, the writer is woken when they are there.
+    pub(crate) fn gather_for_sync(&self) -> bool {
+        self.aof.gathers.store(true, Ordering::SeqCst);
+        self.lacks_waiters()
+    }
+
+    /// Whether fewer clients wait for the disk than a quarter of those who did in the last millisecond. Where they are
+    /// few, a sync is not put off: they may be waiting for each other.
+    fn lacks_waiters(&self) -> bool {
+        const WAITERS_MIN: u64 = 4;
+        let sum = |of: fn(&WorkerStats) -> &Counter| -> u64 {
+            self.stats.iter().map(|worker| of(worker).get()).sum()
+        };
+        let wanted = sum(|worker| &worker.waited_for_disk) / 4;
+        WAITERS_MIN <= wanted && sum(|worker| &worker.waiting_for_disk) < wanted
     }
 }
 

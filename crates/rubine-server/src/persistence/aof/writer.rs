@@ -20,6 +20,7 @@ use super::rewrite::{self, Job, Kind};
 use super::{Phase, advance, restart};
 use crate::config::{Appendfsync, Config};
 use crate::server::Server;
+use crate::sys::process;
 
 /// Bytes that are written, and with `always` forced to disk, at once.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -32,10 +33,16 @@ const IDLE_SLEEP: Duration = Duration::from_secs(10);
 /// How long it waits before it tries again what has failed; twice as long after each further failure.
 const RETRY_NANOS_MIN: u64 = 50_000_000;
 const RETRY_NANOS_MAX: u64 = 1_000_000_000;
+/// Writes that no client waits for begin so far apart, so that the workers do not wake this thread all the time.
+const WRITE_EVERY_NANOS: u64 = 1_000_000;
+/// How long a sync that clients wait for is put off, at most, so that it does for more of them.
+const GATHER_NANOS_MAX: u64 = 200_000;
 /// `appendfsync everysec`.
 const SYNC_EVERY_NANOS: u64 = 1_000_000_000;
 /// A sync that takes longer is counted as delayed.
 const SLOW_SYNC_NANOS: u64 = 2_000_000_000;
+/// While rewrites rest, the log may grow by so many times `auto-aof-rewrite-percentage`.
+const RESTING_GROWTH_FACTOR: u128 = 4;
 /// The same error is logged once in this time.
 const LOG_ERROR_EVERY_NANOS: u64 = 30_000_000_000;
 /// Attempts to write what is left when the log is closed.
@@ -79,6 +86,8 @@ struct Writer {
     pending: Vec<Slice>,
     /// Everything before is in the file.
     written: Offset,
+    /// When the last write began.
+    writing_at: u64,
     /// When something was last forced to disk, or that was tried.
     synced_at: u64,
     retry_at: u64,
@@ -98,6 +107,7 @@ impl Writer {
             begun: None,
             pending: Vec::new(),
             written: 0,
+            writing_at: 0,
             synced_at: 0,
             retry_at: 0,
             retry_nanos: RETRY_NANOS_MIN,
@@ -107,6 +117,7 @@ impl Writer {
     }
 
     fn run(mut self) {
+        process::sleep_precisely();
         loop {
             let config = self.server.config.load();
             let orders = std::mem::take(&mut *self.server.aof.orders.lock());
@@ -117,10 +128,39 @@ impl Writer {
             if self.supervise(&config) {
                 return;
             }
-            if !has_more {
+            if has_more {
+                self.let_gather(&config);
+            } else {
                 self.sleep();
             }
         }
+    }
+
+    /// Lets more come together after a write.
+    fn let_gather(&self, config: &Config) {
+        if config.appendfsync == Appendfsync::Always {
+            return self.let_clients_gather();
+        }
+        let next_at = self.writing_at + WRITE_EVERY_NANOS;
+        let left = next_at.saturating_sub(monotonic_nanos());
+        if 0 < left {
+            // An order ends it.
+            std::thread::park_timeout(Duration::from_nanos(left));
+        }
+    }
+
+    /// Waits for a moment until a good part of the clients that keep waiting for the disk do so.
+    fn let_clients_gather(&self) {
+        let until = monotonic_nanos() + GATHER_NANOS_MAX;
+        while self.server.gather_for_sync() {
+            let left = until.saturating_sub(monotonic_nanos());
+            if left == 0 {
+                break;
+            }
+            // Whoever completes them ends it, and an order does.
+            std::thread::park_timeout(Duration::from_nanos(left));
+        }
+        self.server.aof.gathers.store(false, Ordering::Relaxed);
     }
 
     fn sleep(&self) {
@@ -299,6 +339,7 @@ impl Writer {
         if self.pending.is_empty() {
             return Ok(());
         }
+        self.writing_at = monotonic_nanos();
         let aof = &self.server.aof;
         let sleep_us = aof.flush_sleep_us.load(Ordering::Relaxed);
         if sleep_us != 0 {
@@ -446,7 +487,9 @@ impl Writer {
             (true, Phase::On) if is_requested => Kind::Rewrite,
             (false, Phase::Off) if is_requested => Kind::Detached,
             (true, Phase::On)
-                if !is_saving && control.not_before <= now && self.has_grown(config) =>
+                if !is_saving
+                    && control.not_before <= now
+                    && self.has_grown(config, now < control.rests_until) =>
             {
                 Kind::Rewrite
             }
@@ -463,17 +506,16 @@ impl Writer {
         false
     }
 
-    /// Whether the log has grown so much since the last rewrite that the next one is due.
-    fn has_grown(&self, config: &Config) -> bool {
+    /// Whether the log has grown so much since the last rewrite that the next one is due. While rewrites rest it has to
+    /// have grown by more.
+    fn has_grown(&self, config: &Config, rests: bool) -> bool {
         let facts = &self.server.aof.facts;
-        let percentage = u64::from(config.auto_aof_rewrite_percentage);
         let total = facts.total_bytes();
-        if percentage == 0 || total <= config.auto_aof_rewrite_min_size {
+        if total <= config.auto_aof_rewrite_min_size {
             return false;
         }
-        let base = facts.rewritten_bytes.load(Ordering::Relaxed).max(1);
-        let growth = (u128::from(total) * 100 / u128::from(base)).saturating_sub(100);
-        let is_due = u128::from(percentage) <= growth;
+        let growth = growth_percent(total, facts.rewritten_bytes.load(Ordering::Relaxed));
+        let is_due = is_enough(growth, config.auto_aof_rewrite_percentage, rests);
         if is_due {
             tracing::info!("Starting automatic rewriting of AOF on {growth}% growth");
         }
@@ -519,5 +561,30 @@ impl Writer {
         aof.set_error(None);
         restart(self.server, self.server.journal.end());
         aof.control.lock().phase = Phase::Off;
+    }
+}
+
+fn growth_percent(total: u64, base: u64) -> u128 {
+    (u128::from(total) * 100 / u128::from(base.max(1))).saturating_sub(100)
+}
+
+/// Whether a log that has grown by so much is to be rewritten.
+fn is_enough(growth_percent: u128, wanted_percent: u32, rests: bool) -> bool {
+    let factor = if rests { RESTING_GROWTH_FACTOR } else { 1 };
+    wanted_percent != 0 && u128::from(wanted_percent) * factor <= growth_percent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{growth_percent, is_enough};
+
+    #[test]
+    fn rewrites_that_rest_need_four_times_the_growth() {
+        assert_eq!(growth_percent(250, 100), 150);
+        assert_eq!(growth_percent(50, 100), 0);
+        assert_eq!(growth_percent(7, 0), 600);
+        assert!(is_enough(100, 100, false) && !is_enough(99, 100, false));
+        assert!(is_enough(400, 100, true) && !is_enough(399, 100, true));
+        assert!(!is_enough(1000, 0, false), "it is switched off");
     }
 }
