@@ -23,7 +23,7 @@ struct Case {
     count: u32,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 4] = [
     Case {
         name: "SUNIONSTORE 1M",
         prepare: data::sets,
@@ -42,15 +42,6 @@ const CASES: [Case; 5] = [
         prepare: data::strings,
         request: &["BITOP", "OR", "to", "a", "b"],
         count: 10,
-    },
-    Case {
-        name: "PFCOUNT of 10",
-        prepare: data::counters,
-        request: &[
-            "PFCOUNT", "hll:0", "hll:1", "hll:2", "hll:3", "hll:4", "hll:5", "hll:6", "hll:7",
-            "hll:8", "hll:9",
-        ],
-        count: 2_000,
     },
 ];
 

@@ -13,10 +13,6 @@ pub(super) const ELEMENTS: u64 = 1_000_000;
 const STRING_SIZE: u64 = 100 * STRING_PIECE_SIZE;
 const STRING_PIECE_SIZE: u64 = 1 << 20;
 
-/// Of HyperLogLogs: enough elements that each is dense.
-const COUNTERS: u64 = 10;
-const COUNTER_ELEMENTS: u64 = 10_000;
-
 pub(super) fn hash(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {
     fill(address, 0..bench.scaled(ELEMENTS), |number| {
         let [field, value] = [format!("field:{number:09}"), format!("value:{number:09}")];
@@ -65,14 +61,6 @@ pub(super) fn strings(bench: &Bench, address: SocketAddr) -> Result<(), Failure>
         fill(address, 0..pieces, |_| words(&["APPEND", key, &piece]))?;
     }
     Ok(())
-}
-
-/// HyperLogLogs `hll:0` to `hll:9`.
-pub(super) fn counters(_: &Bench, address: SocketAddr) -> Result<(), Failure> {
-    fill(address, 0..COUNTERS * COUNTER_ELEMENTS, |number| {
-        let key = format!("hll:{}", number % COUNTERS);
-        words(&["PFADD", &key, &format!("element:{number}")])
-    })
 }
 
 /// The request that adds an entry to `stream`, in order of the numbers.

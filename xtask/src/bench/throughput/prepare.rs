@@ -20,9 +20,8 @@ pub(super) fn popped_list(address: SocketAddr, requests: u64) -> Result<(), Fail
 }
 
 pub(super) fn list(address: SocketAddr, _: u64) -> Result<(), Failure> {
-    fill(address, 0..RANGE_ELEMENTS, |number| {
-        words(&["RPUSH", "list", &format!("job:{number:09}")])
-    })
+    let value = "x".repeat(64);
+    fill(address, 0..RANGE_ELEMENTS, |_| words(&["RPUSH", "list", &value]))
 }
 
 pub(super) fn sorted_set(address: SocketAddr, _: u64) -> Result<(), Failure> {
@@ -44,6 +43,15 @@ pub(super) fn places(address: SocketAddr, _: u64) -> Result<(), Failure> {
         let degrees = |number| (score(number) as f64 / 1e5).to_string();
         let [longitude, latitude] = [degrees(number), degrees(number + RANGE_ELEMENTS)];
         words(&["GEOADD", "geo", &longitude, &latitude, &member(number)])
+    })
+}
+
+/// HyperLogLogs `hll:0` to `hll:9`.
+pub(super) fn counters(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    const COUNTERS: u64 = 10;
+    fill(address, 0..COUNTERS * RANGE_ELEMENTS, |number| {
+        let key = format!("hll:{}", number % COUNTERS);
+        words(&["PFADD", &key, &format!("element:{number}")])
     })
 }
 

@@ -36,7 +36,9 @@ const COMPOUND: Targets = Targets::of_strings(Target::both(1.4, 0.7));
 const TYPED: Targets = Targets::of_types(1.2);
 const LARGE: Targets = Targets::of_types(1.5);
 
-pub(super) const TESTS: [Test; 18] = [
+const PFCOUNT: &str = "PFCOUNT hll:0 hll:1 hll:2 hll:3 hll:4 hll:5 hll:6 hll:7 hll:8 hll:9";
+
+pub(super) const TESTS: [Test; 19] = [
     Test::known("set", SIMPLE),
     Test::known("get", SIMPLE),
     Test::known("incr", SIMPLE),
@@ -60,6 +62,7 @@ pub(super) const TESTS: [Test; 18] = [
         .after(prepare::stream)
         .costing(20),
     Test::line("pfadd", "PFADD hll element:__rand_int__", TYPED).on("hll"),
+    Test::line("pfcount of 10", PFCOUNT, TYPED).after(prepare::counters).costing(20),
     // Of the strings that are there: an offset must not be written as valkey-benchmark writes random numbers.
     Test::line("setbit", "SETBIT key:__rand_int__ 100 1", TYPED),
     Test::line("geosearch 100", "GEOSEARCH geo FROMLONLAT 5 5 BYRADIUS 63 km", TYPED)
