@@ -175,9 +175,11 @@ impl Pair {
             return Ok([Some(reply), Some(other)]);
         }
         let count = Value::Integer(popped.len() as i64);
-        let removal: Request =
-            [b"SREM".to_vec(), request[1].clone()].into_iter().chain(popped).collect();
+        let key = &request[1];
+        let popped_count = popped.len();
+        let removal: Request = [b"SREM".to_vec(), key.clone()].into_iter().chain(popped).collect();
         let other = theirs.call(&removal)?;
+        keep_as_after_spop(theirs, key, popped_count)?;
         Ok([Some(count), Some(other)])
     }
 
@@ -254,6 +256,36 @@ impl Pair {
         let [ours, theirs] = &mut self.clients;
         Ok([ours.call(request)?, theirs.call(request)?])
     }
+}
+
+/// Where few members of a large set stay, SPOP makes a new set of them, which is small then; SREM leaves it as it was.
+fn keep_as_after_spop(client: &mut Client, key: &[u8], popped: usize) -> io::Result<()> {
+    /// If so many times more go than stay.
+    const GOING_PER_STAYING_MIN: usize = 5;
+    const NO_NUMBER: &[u8] = b"none";
+    let mut call = |name: &str, arguments: &[&[u8]]| {
+        let words = name.split(' ').map(str::as_bytes).chain(arguments.iter().copied());
+        client.call(&words.map(<[u8]>::to_vec).collect::<Request>())
+    };
+    let members = call("SMEMBERS", &[key])?;
+    let members = members.as_elements().unwrap_or_default();
+    let members: Vec<&[u8]> = members.iter().filter_map(Value::as_bytes).collect();
+    let [first, others @ ..] = members.as_slice() else { return Ok(()) };
+    let is_large = call("OBJECT ENCODING", &[key])?.as_bytes() == Some(b"hashtable");
+    if !is_large || popped < GOING_PER_STAYING_MIN * members.len() {
+        return Ok(());
+    }
+    let deadline = call("PEXPIRETIME", &[key])?;
+    call("DEL", &[key])?;
+    call("SADD", &[key, NO_NUMBER, first])?;
+    call("SREM", &[key, NO_NUMBER])?;
+    if !others.is_empty() {
+        call("SADD", &[&[key], others].concat())?;
+    }
+    if let Value::Integer(deadline @ 0..) = deadline {
+        call("PEXPIREAT", &[key, deadline.to_string().as_bytes()])?;
+    }
+    Ok(())
 }
 
 fn name_of(request: &Request) -> String {

@@ -20,7 +20,12 @@ use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{Batch, Entry, Item, Reader};
 use rubine_rdb::version::VersionCheck;
 
-const USAGE: &str = "Usage: rubine-check-rdb [--encryption-key-file FILE] <rdb-file-name>";
+use self::stats::{Counted, Format, Stats};
+
+mod stats;
+
+const USAGE: &str = "Usage: rubine-check-rdb <rdb-file-name> [--format table|info|csv] [--stats] [--output <file>] \
+                     [--encryption-key-file <file>]";
 
 /// How many of the largest keys are named.
 const LARGEST_SHOWN: usize = 10;
@@ -60,9 +65,15 @@ struct Tally {
     keys_with_meta: u64,
     /// The first damage inside a value, and the key, if it can be read.
     damage: Option<(Damage, Vec<u8>)>,
+    /// By database and type, if that is asked for.
+    stats: Option<Stats>,
 }
 
 impl Tally {
+    fn new(with_stats: bool) -> Self {
+        Self { stats: with_stats.then(Stats::default), ..Self::default() }
+    }
+
     fn add(&mut self, entry: &Entry<'_>, db: u64, now: i64) {
         let type_name = entry.kind.type_name();
         let bytes = entry.value_bytes();
@@ -76,10 +87,22 @@ impl Tally {
         let is_large = self.largest.len() < LARGEST_SHOWN
             || self.largest.last().is_some_and(|smallest| smallest.bytes < bytes);
         let checked = entry.key().and_then(|key| {
+            let value = entry.decode(&Limits::default());
+            if let Some(stats) = &mut self.stats {
+                let deadline = entry.attributes.deadline;
+                let counted = Counted {
+                    db,
+                    type_name,
+                    key_bytes: key.len(),
+                    has_deadline: deadline.is_some(),
+                    is_expired: deadline.is_some_and(|it| it < now),
+                };
+                stats.add(&counted, value.as_ref().ok());
+            }
             if is_large {
                 self.note_large(Large { bytes, key: key.into_owned(), db, type_name });
             }
-            entry.decode(&Limits::default())
+            value
         });
         match checked {
             Ok(_) => {}
@@ -117,6 +140,9 @@ impl Tally {
         self.functions += other.functions;
         other.largest.into_iter().for_each(|large| self.note_large(large));
         other.damage.into_iter().for_each(|(damage, key)| self.note_damage(damage, key));
+        if let (Some(stats), Some(others)) = (&mut self.stats, other.stats) {
+            stats.merge(others);
+        }
     }
 
     fn keys(&self) -> u64 {
@@ -131,23 +157,49 @@ pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
         say(&format!("rubine-check-rdb {}", env!("CARGO_PKG_VERSION")));
         return ExitCode::SUCCESS;
     }
-    let (keys, path) = match args {
-        [path] => (None, path),
-        [option, keys, path] if option == b"--encryption-key-file" => (Some(keys), path),
-        _ => {
-            say(USAGE);
-            return ExitCode::FAILURE;
-        }
+    let Some(options) = Options::of(args) else {
+        say(USAGE);
+        return ExitCode::FAILURE;
     };
-    let path = PathBuf::from(OsStr::from_bytes(path));
-    let keys = keys.map(|it| read_keys(Path::new(OsStr::from_bytes(it)))).transpose();
-    let checked = keys.and_then(|keys| check(&path, keys.as_ref(), &say));
-    match checked {
+    match check(&options, &say) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             say(&reason);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What was asked for.
+#[derive(Debug, Default)]
+struct Options {
+    path: PathBuf,
+    keys: Option<PathBuf>,
+    stats: bool,
+    format: Format,
+    /// Where statistics are written, instead of among the rest.
+    output: Option<PathBuf>,
+}
+
+impl Options {
+    fn of(args: &[Vec<u8>]) -> Option<Self> {
+        let path_of = |arg: &[u8]| PathBuf::from(OsStr::from_bytes(arg));
+        let mut options = Self::default();
+        let mut paths = Vec::new();
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.as_slice() {
+                b"--stats" => options.stats = true,
+                b"--format" => options.format = Format::named(args.next()?)?,
+                b"--output" => options.output = Some(path_of(args.next()?)),
+                b"--encryption-key-file" => options.keys = Some(path_of(args.next()?)),
+                option if option.starts_with(b"--") => return None,
+                path => paths.push(path_of(path)),
+            }
+        }
+        let [path] = paths.try_into().ok()?;
+        options.path = path;
+        Some(options)
     }
 }
 
@@ -158,7 +210,9 @@ pub(super) fn read_keys(path: &Path) -> Result<KeyRing, String> {
 }
 
 /// Reads the whole file and tells of it. The error is the last line.
-fn check(path: &Path, keys: Option<&KeyRing>, say: &impl Fn(&str)) -> Result<(), String> {
+fn check(options: &Options, say: &impl Fn(&str)) -> Result<(), String> {
+    let path = &options.path;
+    let keys = options.keys.as_deref().map(read_keys).transpose()?;
     let fail = |error: io::Error| format!("Cannot open file {}: {error}", path.display());
     let file = File::open(path).map_err(fail)?;
     let total_bytes = file.metadata().map_err(fail)?.len();
@@ -166,11 +220,14 @@ fn check(path: &Path, keys: Option<&KeyRing>, say: &impl Fn(&str)) -> Result<(),
     let progress = progress_bar(total_bytes);
     let started_at = unix_millis();
     let source: Box<dyn Read + Send> = Box::new(file);
-    let input = Input::new(source, keys).map_err(fail)?;
-    let mut tally = Tally::default();
+    let input = Input::new(source, keys.as_ref()).map_err(fail)?;
+    let mut tally = Tally::new(options.stats);
     let read = read_all(input, &progress, say, &mut tally);
     progress.finish_and_clear();
     tell(&tally, say);
+    if let Some(stats) = &tally.stats {
+        tell_stats(&stats.text(options.format), options.output.as_deref())?;
+    }
     // What is wrong with a value is known with its place; what is wrong with the file may follow from it.
     let offset = match (read, &tally.damage) {
         (_, Some((damage, key))) => {
@@ -225,7 +282,8 @@ fn read_all(
     let mut reader = Reader::new(input, VersionCheck::Relaxed)?;
     say(&format!("[info] RDB version {}", reader.version()));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let shared = Mutex::new(Tally::default());
+    let with_stats = tally.stats.is_some();
+    let shared = Mutex::new(Tally::new(with_stats));
     let (sender, batches) = sync_channel(threads * BATCHES_AHEAD_MAX);
     let batches = Mutex::new(batches);
     let read: Result<u64, ReadError> = std::thread::scope(|scope| {
@@ -233,7 +291,7 @@ fn read_all(
         let sender = sender;
         for _ in 0..threads {
             scope.spawn(|| {
-                let found = look_into(&batches, now);
+                let found = look_into(&batches, now, with_stats);
                 shared.lock().merge(found);
             });
         }
@@ -261,8 +319,8 @@ fn read_all(
 }
 
 /// Looks into batches until there are no more.
-fn look_into(batches: &Mutex<Receiver<Batch>>, now: i64) -> Tally {
-    let mut tally = Tally::default();
+fn look_into(batches: &Mutex<Receiver<Batch>>, now: i64, with_stats: bool) -> Tally {
+    let mut tally = Tally::new(with_stats);
     loop {
         let received = batches.lock().recv();
         let Ok(batch) = received else { return tally };
@@ -311,4 +369,14 @@ fn tell(tally: &Tally, say: &impl Fn(&str)) {
     for Large { bytes, key, db, type_name } in &tally.largest {
         say(&format!("[info] large: {bytes} bytes, {type_name} '{}' in DB {db}", shown(key)));
     }
+}
+
+fn tell_stats(text: &str, output: Option<&Path>) -> Result<(), String> {
+    let Some(path) = output else {
+        // Nobody may be reading.
+        let _ = io::stdout().write_all(text.as_bytes());
+        return Ok(());
+    };
+    let written = std::fs::write(path, text);
+    written.map_err(|error| format!("Cannot write the output file {}: {error}", path.display()))
 }
