@@ -278,28 +278,36 @@ fn small_bulk_max(limits: &Limits) -> usize {
     limits.bulk_bytes_max.clamp(0, STRANGER_BULK_BYTES_MAX) as usize
 }
 
-/// Reads `marker` and one to four digits, the form of nearly every line; returns the number and the line's
-/// length. `None` says only that it must be read with more care.
+/// Reads `marker` and one to four digits, the form of nearly every line; returns the number and the line's length.
+/// `None` says only that it must be read with more care.
 #[inline]
 fn small_length(line: &[u8], marker: u8) -> Option<(usize, usize)> {
-    let digit = |byte: u8| usize::from(byte.wrapping_sub(b'0'));
-    match *line {
-        [first, a, b'\r', b'\n', ..] if first == marker && digit(a) <= 9 => Some((digit(a), 4)),
-        [first, a @ b'1'..=b'9', b, b'\r', b'\n', ..] if first == marker && digit(b) <= 9 => {
-            Some((digit(a) * 10 + digit(b), 5))
-        }
-        [first, a @ b'1'..=b'9', b, c, b'\r', b'\n', ..]
-            if first == marker && digit(b) <= 9 && digit(c) <= 9 =>
-        {
-            Some((digit(a) * 100 + digit(b) * 10 + digit(c), 6))
-        }
-        [first, a @ b'1'..=b'9', b, c, d, b'\r', b'\n', ..]
-            if first == marker && digit(b) <= 9 && digit(c) <= 9 && digit(d) <= 9 =>
-        {
-            Some((digit(a) * 1000 + digit(b) * 100 + digit(c) * 10 + digit(d), 7))
-        }
-        _ => None,
+    const DIGITS_MAX: usize = 4;
+    // The first byte is the lowest.
+    let word = u64::from_le_bytes(line.first_chunk().copied().unwrap_or_else(|| padded(line)));
+    if word as u8 != marker {
+        return None;
     }
+    let mut number = 0;
+    for count in 1..=DIGITS_MAX {
+        let digit = (word >> (8 * count)) as u8 ^ b'0';
+        // A longer number does not begin with a zero.
+        if 9 < digit || (count == 2 && number == 0) {
+            return None;
+        }
+        number = number * 10 + usize::from(digit);
+        if (word >> (8 * (count + 1))) as u16 == u16::from_le_bytes(*LINE_END) {
+            return Some((number, 1 + count + LINE_END.len()));
+        }
+    }
+    None
+}
+
+/// A short rest of the query with zeros behind it, which are no part of a line.
+fn padded(rest: &[u8]) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..rest.len()].copy_from_slice(rest);
+    bytes
 }
 
 /// Reads the line that announces how many arguments follow; returns the count and the line's length, or `None`

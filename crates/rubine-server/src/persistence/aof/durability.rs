@@ -102,9 +102,10 @@ impl Core {
 }
 
 impl Server {
-    /// Whether more clients are worth waiting for before the next sync. If so, the writer is woken when they are there.
+    /// Whether more clients are worth waiting for before the next sync. If so, the writer is woken when they are there, or
+    /// sleeps a little longer where it was about to fall asleep just then.
     pub(crate) fn gather_for_sync(&self) -> bool {
-        self.aof.gathers.store(true, Ordering::SeqCst);
+        self.aof.gathers.store(true, Ordering::Relaxed);
         self.lacks_waiters()
     }
 
