@@ -110,6 +110,12 @@ pub enum CommandError {
     Other(Cow<'static, str>),
 }
 
+/// What a client sent, as error texts have it: up to the first zero byte, as C prints strings.
+pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    let len = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..len])
+}
+
 impl CommandError {
     /// An error whose whole text is `text`, code included.
     pub const fn text(text: &'static str) -> Self {
@@ -118,12 +124,12 @@ impl CommandError {
 
     /// An option of the EXPIRE family that there is not.
     pub(crate) fn unsupported_option(option: &[u8]) -> Self {
-        Self::Other(format!("ERR Unsupported option {}", String::from_utf8_lossy(option)).into())
+        Self::Other(format!("ERR Unsupported option {}", shown(option)).into())
     }
 
     /// A type of keys that there is not.
     pub(crate) fn unknown_type(name: &[u8]) -> Self {
-        Self::Other(format!("ERR unknown type name '{}'", String::from_utf8_lossy(name)).into())
+        Self::Other(format!("ERR unknown type name '{}'", shown(name)).into())
     }
 
     /// An integer beyond the bounds that its option has.
@@ -135,7 +141,7 @@ impl CommandError {
     /// A subcommand that `container` does not have.
     pub(crate) fn unknown_subcommand(args: Args<'_>, container: &str) -> Self {
         let name = args.get(1).unwrap_or_default();
-        let name = String::from_utf8_lossy(&name[..name.len().min(SUBCOMMAND_SHOWN_MAX)]);
+        let name = shown(&name[..name.len().min(SUBCOMMAND_SHOWN_MAX)]);
         Self::Other(format!("ERR unknown subcommand '{name}'. Try {container} HELP.").into())
     }
 }

@@ -36,7 +36,7 @@ pub use self::command::{
 };
 pub use self::computation::{Computation, Task};
 pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
-pub use self::error::{CommandError, CommandResult};
+pub use self::error::{CommandError, CommandResult, shown};
 pub use self::event::{Event, EventClass};
 pub use self::execute::{may_serve, run, shards_of};
 pub use self::limits::{Collation, Limits};

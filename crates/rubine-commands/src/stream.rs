@@ -8,7 +8,7 @@ use rubine_structures::value::{Value, ValueRef};
 
 use crate::command::Command;
 use crate::context::Context;
-use crate::error::CommandError;
+use crate::error::{CommandError, shown};
 use crate::limits::Limits;
 
 mod acknowledge;
@@ -144,14 +144,14 @@ fn block_limits(limits: &Limits) -> BlockLimits {
 
 /// That there is no such group, in the words that most commands have for it.
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (shown(key), shown(group));
     let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'");
     CommandError::Other(text.into())
 }
 
 /// That there is no such group under a key that is there.
 fn no_group_for_key(key: &[u8], group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key), String::from_utf8_lossy(group));
+    let (key, group) = (shown(key), shown(group));
     let text = format!("NOGROUP No such consumer group '{group}' for key name '{key}'");
     CommandError::Other(text.into())
 }
@@ -160,7 +160,7 @@ fn no_group_for_key(key: &[u8], group: &[u8]) -> CommandError {
 fn subcommand_syntax(cx: &Context<'_, '_>, container: &str) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let name = cx.args.at(1);
-    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]);
+    let name = shown(&name[..name.len().min(SHOWN_MAX)]);
     let text = format!(
         "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
     );

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rubine_base::random::Random;
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Event, EventClass,
-    Flags, shards_of,
+    Flags, shards_of, shown,
 };
 use rubine_journal::Offset;
 use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
@@ -603,18 +603,16 @@ impl Core {
 
 pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
-    let shown = |text: &[u8], room: usize| {
-        String::from_utf8_lossy(&text[..text.len().min(room)]).into_owned()
-    };
+    let cut = |text: &[u8], room: usize| shown(&text[..text.len().min(room)]).into_owned();
     let mut arguments = String::new();
     for argument in args.from(1) {
         if SHOWN_MAX <= arguments.len() {
             break;
         }
         let room = SHOWN_MAX - arguments.len();
-        arguments.extend(["'", &shown(argument, room), "' "]);
+        arguments.extend(["'", &cut(argument, room), "' "]);
     }
-    let name = shown(args.at(0), SHOWN_MAX);
+    let name = cut(args.at(0), SHOWN_MAX);
     CommandError::Other(
         format!("ERR unknown command '{name}', with args beginning with: {arguments}").into(),
     )
@@ -623,7 +621,7 @@ pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
 pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let name = args.at(1);
-    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]);
+    let name = shown(&name[..name.len().min(SHOWN_MAX)]);
     CommandError::Other(
         format!("ERR unknown subcommand '{name}'. Try {} HELP.", entry.spec.name).into(),
     )

@@ -5,7 +5,7 @@ use rubine_structures::sorted_set::{Direction, SortedSet};
 
 use super::{point, unit};
 use crate::args::{ArgCursor, Args};
-use crate::error::CommandError;
+use crate::error::{CommandError, shown};
 
 const STORE_OF_GEORADIUS: CommandError = CommandError::text(
     "ERR STORE option in GEORADIUS is not compatible with WITHDIST, WITHHASH and WITHCOORD options",
@@ -188,7 +188,7 @@ impl<'s> Parser<'s> {
     fn place_of(&self, member: &[u8]) -> Result<Option<Point>, CommandError> {
         let Some(set) = self.set else { return Ok(None) };
         let score = set.score(member).ok_or_else(|| {
-            let member = String::from_utf8_lossy(member);
+            let member = shown(member);
             CommandError::Other(format!("ERR member {member} does not exist").into())
         })?;
         Ok(Some(Point::of_score(score)))

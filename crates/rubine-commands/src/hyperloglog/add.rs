@@ -4,7 +4,7 @@ use rubine_keyspace::Key;
 use rubine_structures::hyperloglog::{self, Corrupted, Element, Encoding};
 use rubine_structures::value::Value;
 
-use super::{CORRUPTED, expect_hll};
+use super::expect_hll;
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::CommandResult;
@@ -36,7 +36,10 @@ fn pfadd(cx: &mut Context<'_, '_>) -> CommandResult {
     let is_one = elements.len() <= 1;
     if encoding == Encoding::Sparse && !is_one && !hyperloglog::is_sound(&bytes) {
         // One of the elements might fail after others have been added.
-        return Err(CORRUPTED);
+        let mut copy = bytes.to_vec();
+        for element in elements.clone() {
+            hyperloglog::add(&mut copy, element, len_max)?;
+        }
     }
     let mut first = None;
     for element in elements.by_ref() {

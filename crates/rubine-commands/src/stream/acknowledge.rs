@@ -7,7 +7,7 @@ use super::remove::parse_ids;
 use super::{edit_group, find_mut, known, no_group};
 use crate::command::Command;
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, shown};
 
 pub(super) const XACK: Command = Command::new("XACK", xack)
     .summary("Tells a group that entries were processed, so that they are pending no longer.")
@@ -128,7 +128,7 @@ impl Release {
                 let count = count.and_then(|it| u64::try_from(it).ok());
                 retry_count = Some(count.ok_or(RETRY_COUNT_NEGATIVE)?);
             } else {
-                let option = String::from_utf8_lossy(options.required()?).into_owned();
+                let option = shown(options.required()?).into_owned();
                 let text = format!("ERR Unrecognized XNACK option '{option}'");
                 return Err(CommandError::Other(text.into()));
             }

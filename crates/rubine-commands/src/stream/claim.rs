@@ -9,7 +9,7 @@ use super::{find_mut, known, no_group, parse_id, parse_start};
 use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, shown};
 
 /// Entries that XAUTOCLAIM claims if it is not told how many.
 const COUNT_DEFAULT: u64 = 100;
@@ -118,7 +118,7 @@ impl Options {
             } else if has_argument && options.keyword("LASTID") {
                 parsed.last_id = parse_id(options.required()?, 0)?;
             } else {
-                let option = String::from_utf8_lossy(options.required()?).into_owned();
+                let option = shown(options.required()?).into_owned();
                 let text = format!("ERR Unrecognized XCLAIM option '{option}'");
                 return Err(CommandError::Other(text.into()));
             }

@@ -13,7 +13,7 @@ use super::{find, parse_id};
 use crate::args::{ArgCursor, Args};
 use crate::command::{Command, KeyPositions, KeySpec};
 use crate::context::{Context, Nothing};
-use crate::error::{CommandError, CommandResult};
+use crate::error::{CommandError, CommandResult, shown};
 
 const TIMEOUT_NOT_INTEGER: CommandError =
     CommandError::text("ERR timeout is not an integer or out of range");
@@ -385,7 +385,7 @@ fn group_start(id: &[u8]) -> Result<Start, CommandError> {
 }
 
 fn no_group_to_read(key: Key<'_>, group: &[u8]) -> CommandError {
-    let (key, group) = (String::from_utf8_lossy(key.bytes()), String::from_utf8_lossy(group));
+    let (key, group) = (shown(key.bytes()), shown(group));
     let text = format!(
         "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
     );
