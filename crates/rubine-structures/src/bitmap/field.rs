@@ -59,8 +59,14 @@ impl Field {
     }
 
     /// What the field holds when it is set to `value`; `None` if that is refused. An unsigned field takes a negative
-    /// number for the large one of the same 64 bits.
+    /// number for the large one of the same 64 bits. A signed one is filled up by the most negative numbers, too: those
+    /// whose distance from its maximum has no place in 64 bits. Redis counts so, and logs of it are to be read.
     pub fn fit(self, value: i64, overflow: Overflow) -> Option<i64> {
+        let (_, max) = self.bounds();
+        let is_far_below = self.is_signed && i128::from(i64::MAX) < max - i128::from(value);
+        if is_far_below && self.width < i64::BITS && overflow == Overflow::Saturate {
+            return Some(max as i64);
+        }
         let value = if self.is_signed { i128::from(value) } else { i128::from(value as u64) };
         self.fit_wide(value, overflow)
     }
@@ -70,13 +76,18 @@ impl Field {
         self.fit_wide(i128::from(value) + i128::from(increment), overflow)
     }
 
-    fn fit_wide(self, value: i128, overflow: Overflow) -> Option<i64> {
-        let (min, max) = if self.is_signed {
+    /// The least and the largest value.
+    fn bounds(self) -> (i128, i128) {
+        if self.is_signed {
             let half = 1 << (self.width - 1);
             (-half, half - 1)
         } else {
             (0, (1 << self.width) - 1)
-        };
+        }
+    }
+
+    fn fit_wide(self, value: i128, overflow: Overflow) -> Option<i64> {
+        let (min, max) = self.bounds();
         if (min..=max).contains(&value) {
             return Some(value as i64);
         }

@@ -157,6 +157,11 @@ fn what_does_not_fit() {
     // Set to a negative number, an unsigned field is full, not empty.
     assert_eq!(byte.fit(-1, Saturate), Some(255));
     assert_eq!(byte.fit(-1, Wrap), Some(255));
+    // So is a signed one that is set to a number from which its maximum is too far away.
+    assert_eq!(signed.fit(i64::MIN + 127, Saturate), Some(127));
+    assert_eq!(signed.fit(i64::MIN + 128, Saturate), Some(-128));
+    assert_eq!(signed.fit(i64::MIN, Wrap), Some(0));
+    assert_eq!(word.fit(i64::MIN, Saturate), Some(i64::MIN));
 }
 
 #[test]
