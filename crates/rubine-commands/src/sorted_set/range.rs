@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rubine_structures::sorted_set::{Direction, SortedSet};
+use rubine_structures::sorted_set::{Direction, Encoding, SortedSet};
 
 use super::elements::{Layout, write_range};
 use super::find;
@@ -160,14 +160,25 @@ impl<'a> Wanted<'a> {
     /// The ranks of the elements, in ascending order whatever the direction.
     pub(super) fn ranks(&self, set: &SortedSet) -> Range<u64> {
         let all = self.interval.ranks(set, self.direction);
-        // As in Redis, nothing is found before the beginning.
-        let Ok(offset) = u64::try_from(self.offset) else { return 0..0 };
+        let len = all.end - all.start;
+        let Some(skipped) = self.skipped(set, len) else { return 0..0 };
         let count_max = u64::try_from(self.count_max).unwrap_or(u64::MAX);
-        let skipped = offset.min(all.end - all.start);
-        let count = (all.end - all.start - skipped).min(count_max);
+        let count = (len - skipped).min(count_max);
         match self.direction {
             Direction::Ascending => all.start + skipped..all.start + skipped + count,
             Direction::Descending => all.end - skipped - count..all.end - skipped,
+        }
+    }
+
+    /// How many of `len` elements come before the first; `None` if there is none. As in Redis, a negative offset counts
+    /// from the other end of a large set, and finds nothing in a small one.
+    fn skipped(&self, set: &SortedSet, len: u64) -> Option<u64> {
+        match u64::try_from(self.offset) {
+            Ok(offset) => Some(offset.min(len)),
+            Err(_) if set.encoding() == Encoding::Skiplist => {
+                len.checked_sub(self.offset.unsigned_abs())
+            }
+            Err(_) => None,
         }
     }
 }
