@@ -259,6 +259,12 @@ fn is_comparable(request: &Request) -> bool {
         }
         // Valkey takes an index for one of 32 bits.
         "LSET" | "LINDEX" => numbers().all(|it| it.abs() < f64::from(i32::MAX)),
+        // The keys that are asked for by the alphabet hold one score.
+        "ZADD" | "ZINCRBY" if request.get(1).is_some_and(|it| it.starts_with(b"y")) => {
+            numbers().all(|it| it == 0.0)
+        }
+        // Valkey sets memory aside for as many as may come, and refuses what it has no memory for.
+        "XAUTOCLAIM" => numbers().all(|it| it < 1e6),
         // Valkey takes a key of this name for the option.
         "HGETEX" | "HSETEX" => !request.get(1).is_some_and(|it| it.eq_ignore_ascii_case(b"FIELDS")),
         // A cursor means something to the server alone that gave it.
