@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use crate::Failure;
-use crate::bench::data::{ELEMENTS, entry, member, score, words};
+use crate::bench::data::{ELEMENTS, member, score, words};
 use crate::bench::load::fill;
 
 /// Fills a key of the server at the address, which so many requests will use.
 pub(super) type Prepare = fn(address: SocketAddr, requests: u64) -> Result<(), Failure>;
 
-/// Elements of what ranges are taken from.
+/// Elements of what ranges are taken from, of 64 bytes each.
 const RANGE_ELEMENTS: u64 = 10_000;
 
 /// An element for each request, and some for those beyond a whole pipeline.
@@ -20,12 +20,13 @@ pub(super) fn popped_list(address: SocketAddr, requests: u64) -> Result<(), Fail
 }
 
 pub(super) fn list(address: SocketAddr, _: u64) -> Result<(), Failure> {
-    let value = "x".repeat(64);
-    fill(address, 0..RANGE_ELEMENTS, |_| words(&["RPUSH", "list", &value]))
+    fill(address, 0..RANGE_ELEMENTS, |number| words(&["RPUSH", "list", &format!("{number:064}")]))
 }
 
 pub(super) fn sorted_set(address: SocketAddr, _: u64) -> Result<(), Failure> {
-    fill(address, 0..RANGE_ELEMENTS, add_to_sorted_set)
+    fill(address, 0..RANGE_ELEMENTS, |number| {
+        words(&["ZADD", "zset", &score(number).to_string(), &format!("{number:064}")])
+    })
 }
 
 /// Not less in a quick run: that it is large is what is measured.
@@ -34,7 +35,10 @@ pub(super) fn large_sorted_set(address: SocketAddr, _: u64) -> Result<(), Failur
 }
 
 pub(super) fn stream(address: SocketAddr, _: u64) -> Result<(), Failure> {
-    fill(address, 0..RANGE_ELEMENTS, entry)
+    fill(address, 0..RANGE_ELEMENTS, |number| {
+        let (id, value) = (format!("{}-0", number + 1), format!("{number:064}"));
+        words(&["XADD", "stream", &id, "field", &value])
+    })
 }
 
 /// In ten degrees by ten at the equator: a circle of 63 km around a point holds a hundred, about.
