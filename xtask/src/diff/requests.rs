@@ -253,6 +253,9 @@ fn is_comparable(request: &Request) -> bool {
         || request[1..].iter().filter_map(|it| std::str::from_utf8(it).ok()?.parse::<f64>().ok());
     let has = |word: &[u8]| request.iter().any(|it| it.eq_ignore_ascii_case(word));
     let waits = has(b"BLOCK") || name.starts_with('B') && !name.starts_with("BIT");
+    if falls_due_soon(&name, request) {
+        return false;
+    }
     match name.as_str() {
         name if name.ends_with("RANDMEMBER") || name == "HRANDFIELD" => {
             numbers().all(|it| REPETITIONS_MIN as f64 <= it)
@@ -281,7 +284,6 @@ fn is_comparable(request: &Request) -> bool {
         _ if has_corner_near_pole(request) => false,
         // Identifiers by the clock differ.
         "XADD" => !has(b"*"),
-        _ if falls_due_soon(&name, request) => false,
         // Whoever waits waits for ever, or for too long.
         _ if waits => numbers().all(|it| it != 0.0 && it < 20.0),
         _ => true,
