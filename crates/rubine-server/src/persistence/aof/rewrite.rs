@@ -295,11 +295,12 @@ fn conclude(server: &'static Server, job: &Arc<Job>, seconds: u64, result: Resul
     facts.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
     let must_abandon = match result {
         Ok(()) => {
-            facts.note_rates(&job.work, unix_millis() - job.started_at);
+            let now = unix_millis();
+            let elapsed_ms = now - job.started_at;
+            facts.note_rates(&job.work, elapsed_ms);
             facts.rewrites.fetch_add(1, Ordering::Relaxed);
             control.failures = 0;
-            let now = unix_millis();
-            control.rests_until = now + REST_FACTOR * (now - job.started_at).max(0);
+            control.rests_until = now + REST_FACTOR * elapsed_ms.max(0);
             if is_current && job.kind == Kind::Start {
                 control.phase = Phase::On;
             }
