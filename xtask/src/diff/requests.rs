@@ -312,7 +312,8 @@ fn is_first_cursor(cursor: Option<&Vec<u8>>) -> bool {
     cursor.is_none_or(|it| it == 0)
 }
 
-/// Whether something falls due while a sequence is played: on one server earlier than on the other.
+/// Whether something falls due while a sequence is played: on one server earlier than on the other. What MSETEX writes may
+/// be due already, and goes when somebody, RANDOMKEY for one, comes upon it.
 fn falls_due_soon(name: &str, request: &Request) -> bool {
     /// Seconds or milliseconds.
     const SOON: i64 = 100;
@@ -324,7 +325,8 @@ fn falls_due_soon(name: &str, request: &Request) -> bool {
         |word: &[u8]| word.eq_ignore_ascii_case(b"EX") || word.eq_ignore_ascii_case(b"PX");
     let has_time = name.ends_with("EXPIRE") || name.ends_with("SETEX");
     let is_behind_unit = request.windows(2).any(|pair| is_unit(&pair[0]) && is_soon(&pair[1]));
-    is_behind_unit || has_time && request.get(2).is_some_and(is_soon)
+    let is_due = name == "MSETEX" && request.iter().any(|it| it[..].eq_ignore_ascii_case(b"EXAT"));
+    is_due || is_behind_unit || has_time && request.get(2).is_some_and(is_soon)
 }
 
 /// Changes something behind the name.
