@@ -325,7 +325,9 @@ fn falls_due_soon(name: &str, request: &Request) -> bool {
         |word: &[u8]| word.eq_ignore_ascii_case(b"EX") || word.eq_ignore_ascii_case(b"PX");
     let has_time = name.ends_with("EXPIRE") || name.ends_with("SETEX");
     let is_behind_unit = request.windows(2).any(|pair| is_unit(&pair[0]) && is_soon(&pair[1]));
-    let is_due = name == "MSETEX" && request.iter().any(|it| it[..].eq_ignore_ascii_case(b"EXAT"));
+    let is_instant =
+        |word: &Vec<u8>| word.eq_ignore_ascii_case(b"EXAT") || word.eq_ignore_ascii_case(b"PXAT");
+    let is_due = name == "MSETEX" && request.iter().any(is_instant);
     is_due || is_behind_unit || has_time && request.get(2).is_some_and(is_soon)
 }
 
