@@ -23,6 +23,8 @@ const EXPIRY_SHARE_PERCENT: f64 = 25.0;
 const EXPIRY_QUIET_US: f64 = 500.0;
 /// One turn's part of expiry, so that clients are served in between.
 const EXPIRY_SLICE_US: f64 = 500.0;
+/// Time that it takes after keys were loaded, before clients are served.
+const EXPIRY_LOADED_US: f64 = 25_000.0;
 /// Above this part of due keys among those looked at, expiry works harder.
 const EXPIRY_STALE_MAX: f64 = 0.02;
 
@@ -52,6 +54,13 @@ pub(crate) struct Cron {
     sampled: Sample,
     /// Where looking after clients has come to.
     next_client: usize,
+}
+
+/// What a walk of expiry did.
+struct Walk {
+    spent_us: f64,
+    /// It came round.
+    was_round: bool,
 }
 
 /// Totals at a moment, from which rates are made.
@@ -128,6 +137,14 @@ impl Cron {
         }
     }
 
+    /// Removes what fell due before the keys were loaded, while no client is served yet: a round of the walk, unless
+    /// that takes too long.
+    pub(crate) fn remove_loaded_due(&mut self, core: &mut Core) {
+        if !core.settings.import_mode {
+            self.walk(core, EXPIRY_LOADED_US);
+        }
+    }
+
     /// One slice of expiry.
     fn expire(&mut self, core: &mut Core) {
         let server = core.server;
@@ -139,9 +156,18 @@ impl Cron {
             self.expiry_budget_us = 0.0;
             return;
         }
+        let Walk { spent_us, was_round } =
+            self.walk(core, EXPIRY_SLICE_US.min(self.expiry_budget_us));
+        self.expiry_budget_us =
+            if was_round && self.removed == 0 { 0.0 } else { self.expiry_budget_us - spent_us };
+    }
+
+    /// Removes what is due for so many microseconds, or until it has been everywhere.
+    fn walk(&mut self, core: &mut Core, limit_us: f64) -> Walk {
+        let server = core.server;
         let per_us = ticks::per_microsecond();
         let start = ticks::now();
-        let limit = (EXPIRY_SLICE_US.min(self.expiry_budget_us) * per_us) as u64;
+        let limit = (limit_us * per_us) as u64;
         core.begin_unit();
         let mut was_round = false;
         loop {
@@ -163,9 +189,7 @@ impl Cron {
         }
         let spent_ticks = ticks::now().wrapping_sub(start);
         core.stats().expiry_ticks.add(spent_ticks);
-        let spent = spent_ticks as f64 / per_us;
-        self.expiry_budget_us =
-            if was_round && self.removed == 0 { 0.0 } else { self.expiry_budget_us - spent };
+        Walk { spent_us: spent_ticks as f64 / per_us, was_round }
     }
 
     /// Works out the rates that INFO shows.

@@ -38,6 +38,8 @@ pub(crate) enum Message {
     Published(Arc<Publication>),
     /// A pause of all clients is over or was changed.
     PauseChanged,
+    /// Keys have been loaded: remove what is due among them, as far as that is soon done, and say so.
+    RemoveLoadedDue { sender: Sender<()> },
     /// Say when this is read: no command runs any more that began before it was sent.
     Acknowledge { sender: Sender<()> },
     /// Something that a worker looks at every turn has changed.

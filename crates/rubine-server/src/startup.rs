@@ -165,6 +165,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     } else {
         load::at_startup(server)?;
     }
+    load::remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
     let aof_writer = aof::start(server)?;
     // A score that the kernel refuses is told in the log, and no reason not to start.

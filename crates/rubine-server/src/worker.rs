@@ -282,8 +282,14 @@ impl Worker {
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
-                // Whoever asked may have given up.
-                Message::Acknowledge { sender } => drop(sender.send(())),
+                Message::RemoveLoadedDue { sender } => {
+                    self.cron.remove_loaded_due(&mut self.core);
+                    // Whoever asked may have given up.
+                    let _ = sender.send(());
+                }
+                Message::Acknowledge { sender } => {
+                    let _ = sender.send(());
+                }
                 // The disk may have got to where somebody waits for it.
                 Message::Wake => self.core.parked_at = None,
             }
@@ -598,7 +604,9 @@ pub(crate) fn schedule(scheduled: &mut Vec<usize>, client: &mut Client, slot: us
 fn read(core: &Core, client: &mut Client) {
     let room = client.query.capacity() - client.query.len();
     if room < client.read_want.max(READ_BYTES / 4) {
-        client.query.reserve(client.read_want.max(READ_BYTES));
+        // Not twice the size, which would count against the client's memory; enough, still, that copying is rare.
+        let grown = client.query.len() / 4;
+        client.query.reserve_exact(client.read_want.max(READ_BYTES).max(grown));
     }
     let room = client.query.capacity() - client.query.len();
     core.stats().reads_processed.add(1);

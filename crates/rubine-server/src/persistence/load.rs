@@ -2,7 +2,9 @@
 //! decodes nothing itself.
 
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use rubine_base::clock::unix_millis;
 use rubine_rdb::error::{Damage, Fault, ReadError};
@@ -173,13 +175,32 @@ fn run_reload(server: &'static Server, reload: Reload) -> Result<(), &'static st
     }
 }
 
+/// Removes keys and fields that fell due while the server was down, before clients see them: as long as nobody is served
+/// a worker walks through its part, though not for longer than a blink.
+pub(crate) fn remove_due(server: &'static Server) {
+    ask_workers(server, |sender| Message::RemoveLoadedDue { sender });
+}
+
 /// Returns when no worker runs a command any more that it began before the call. Not to be called by a worker.
 pub(crate) fn wait_for_running_commands(server: &'static Server) {
-    let (sender, noticed) = channel();
+    ask_workers(server, |sender| Message::Acknowledge { sender });
+}
+
+/// Sends each worker a message and waits for the answers. Not to be called by a worker.
+fn ask_workers(server: &'static Server, message: impl Fn(Sender<()>) -> Message) {
+    /// Workers that end leave their messages unread.
+    const LOOK_FOR_THE_END: Duration = Duration::from_millis(50);
+    let (sender, answers) = channel();
     for worker in &server.workers {
-        worker.send(Message::Acknowledge { sender: sender.clone() });
+        worker.send(message(sender.clone()));
     }
     drop(sender);
-    // It ends when every worker has sent, or is gone.
-    noticed.into_iter().for_each(drop::<()>);
+    let mut missing = server.workers.len();
+    while 0 < missing && !server.is_shutting_down.load(Ordering::Acquire) {
+        match answers.recv_timeout(LOOK_FOR_THE_END) {
+            Ok(()) => missing -= 1,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
 }

@@ -327,6 +327,32 @@ fn a_torn_end_costs_what_was_torn_and_no_more() {
 }
 
 #[test]
+fn what_fell_due_is_gone_before_anybody_looks() {
+    let options = durable().with("enable-debug-command", "yes");
+    let mut server = options.start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "DEBUG SET-ACTIVE-EXPIRE 0");
+    for key in 0..50 {
+        call(&mut client, &format!("HSET hash:{key} lasting 1"));
+        call(&mut client, &format!("HSETEX hash:{key} PX 1 FIELDS 1 short 1"));
+        call(&mut client, &format!("SET string:{key} x PX 1"));
+    }
+    std::thread::sleep(Duration::from_millis(5));
+    // The second time, the first has left it out of the log.
+    for gone in [50, 0] {
+        server.kill();
+        server.restart().expect("it starts again");
+        let mut client = server.client();
+        call(&mut client, "DEBUG SET-ACTIVE-EXPIRE 0");
+        assert_eq!(call(&mut client, "DBSIZE"), Value::Integer(50));
+        assert_eq!(info(&mut client, "stats", "expired_keys"), gone.to_string());
+        assert_eq!(info(&mut client, "stats", "expired_fields"), gone.to_string());
+        // What is acknowledged has everything before it on disk.
+        call(&mut client, "HINCRBY hash:0 lasting 1");
+    }
+}
+
+#[test]
 fn damage_stops_the_start_and_is_named() {
     let mut server = durable().start().expect("it starts");
     call(&mut server.client(), "SET a 1");

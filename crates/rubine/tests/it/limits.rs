@@ -106,6 +106,31 @@ fn all_clients_together() {
     assert_eq!(info(&mut control, "stats", "evicted_clients"), "5");
 }
 
+/// What is nearly there is waited for in little more room than it needs, in whatever pieces it comes.
+#[test]
+fn an_argument_that_comes_in_pieces() {
+    const LEN: usize = 200_000;
+    let server = start(&[]);
+    let mut control = server.client();
+    let mut client = server.client();
+    let size = |control: &mut Client, name: &str| -> usize {
+        let list = call(control, "CLIENT LIST").as_text().expect("a text");
+        let sizes = list.split_whitespace().filter_map(|it| it.strip_prefix(name));
+        sizes.map(|it| it.parse::<usize>().expect("a number")).max().expect("a client")
+    };
+    client.send_raw(format!("*2\r\n$4\r\nECHO\r\n${LEN}\r\n").as_bytes()).expect("sent");
+    let mut sent = 0;
+    for piece in [LEN / 2, LEN / 2 - 1, 1] {
+        client.send_raw(&vec![b'x'; piece]).expect("sent");
+        sent += piece;
+        wait_until("a piece", || sent <= size(&mut control, "qbuf="));
+    }
+    let total = size(&mut control, "tot-mem=");
+    assert!(total < LEN * 3 / 2, "{total} bytes");
+    client.send_raw(b"\r\n").expect("sent");
+    assert_eq!(client.reply().expect("a reply"), Value::Bulk(vec![b'x'; LEN]));
+}
+
 /// Clients that send without end and read nothing cost no more than they may together.
 #[test]
 fn clients_that_are_stuck_cost_bounded_memory() {
