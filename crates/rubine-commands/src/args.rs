@@ -39,7 +39,11 @@ impl<'a> Args<'a> {
     }
 
     /// Argument number `index` as a key.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "passing the arguments costs more than what is done here"
+    )]
     pub fn key(self, index: usize) -> Key<'a> {
         if index == self.placed && index != 0 {
             Key::at(self.at(index), self.place)
@@ -105,7 +109,8 @@ impl<'a> Args<'a> {
 
     /// Argument number `index` as an integer.
     pub fn integer(self, index: usize) -> Result<i64, CommandError> {
-        parse_i64(self.at(index)).ok_or(CommandError::NotInteger)
+        let Some(number) = parse_i64(self.at(index)) else { return Err(CommandError::NotInteger) };
+        Ok(number)
     }
 
     /// Argument number `index` as a floating-point number.

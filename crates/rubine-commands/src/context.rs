@@ -67,6 +67,17 @@ pub struct Effects {
     pub shipped: Option<Box<Shipment>>,
 }
 
+impl Effects {
+    /// Whether more is to be done about the command than to send its reply.
+    #[inline]
+    pub fn has_follow_up(&self) -> bool {
+        self.wait.is_some()
+            || self.task.is_some()
+            || self.computed.is_some()
+            || self.shipment.is_some()
+    }
+}
+
 /// A command that found nothing waits for some of its keys.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {

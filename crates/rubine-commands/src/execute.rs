@@ -32,7 +32,8 @@ pub fn shards_of(spec: &Spec, args: Args<'_>, is_atomic: bool) -> ShardSet {
 
 /// Runs a handler and writes to the journal what it did. On an error, whatever reply it had begun is replaced by the
 /// error.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "a call costs as much as what is done here")]
 pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     let mark = cx.reply.mark();
     let dirty_before = cx.keys.dirty();
@@ -51,22 +52,19 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
         cx.reply.truncate_to(mark);
         return result;
     }
-    match &result {
-        Ok(()) => {
-            let is_verbatim = cx.effects.is_journalled && !cx.effects.replaces_command;
-            if is_verbatim && dirty_before < cx.keys.dirty() {
-                cx.replicate_verbatim();
-            }
+    let Err(error) = result else {
+        let is_verbatim = cx.effects.is_journalled && !cx.effects.replaces_command;
+        if is_verbatim && dirty_before < cx.keys.dirty() {
+            cx.replicate_verbatim();
         }
-        Err(error) => {
-            // Whoever fails in part says itself what the journal is to have.
-            let is_told = cx.effects.replaces_command || dirty_before == cx.keys.dirty();
-            debug_assert!(is_told, "a command changed something and failed");
-            cx.reply.truncate_to(mark);
-            cx.reply.error(&error.to_string());
-        }
-    }
-    result
+        return Ok(());
+    };
+    // Whoever fails in part says itself what the journal is to have.
+    let is_told = cx.effects.replaces_command || dirty_before == cx.keys.dirty();
+    debug_assert!(is_told, "a command changed something and failed");
+    cx.reply.truncate_to(mark);
+    cx.reply.error(&error.to_string());
+    Err(error)
 }
 
 /// Whether it is worth running the command of a waiter again: one of its keys holds what a command of `group` waits for.

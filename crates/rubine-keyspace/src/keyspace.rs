@@ -1,11 +1,12 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use rubine_structures::record::{Record, RecordRef};
-use rubine_structures::table::{Hints, Reading, Table};
+use rubine_structures::table::{Hint, Hints, Reading, Table, prefetch_whole};
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
@@ -93,9 +94,12 @@ pub struct Keyspace {
     counts: Arc<GarbageCounts>,
 }
 
-/// The shards that something needs: sorted, each once.
+/// The shards that something needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShardSet {
+    /// What most commands need.
+    One(u16),
+    /// None, or several: sorted, each once.
     Some(SmallVec<[u16; 4]>),
     All,
 }
@@ -110,38 +114,55 @@ impl ShardSet {
     /// The shard of one key.
     #[inline]
     pub fn of(key: Key<'_>) -> Self {
-        let mut shards = SmallVec::new();
-        shards.push(key.shard() as u16);
-        Self::Some(shards)
+        Self::of_shard(key.shard())
     }
 
+    #[inline]
     pub fn of_shard(shard: usize) -> Self {
-        let mut shards = SmallVec::new();
-        shards.push(shard as u16);
-        Self::Some(shards)
+        Self::One(shard as u16)
     }
 
     /// Adds the shard of `key`.
     #[inline]
     pub fn add(&mut self, key: Key<'_>) {
-        if let Self::Some(shards) = self {
-            let shard = key.shard() as u16;
-            if let Err(at) = shards.binary_search(&shard) {
-                shards.insert(at, shard);
+        let shard = key.shard() as u16;
+        match self {
+            Self::One(one) if *one == shard => {}
+            Self::One(one) => {
+                *self = Self::Some([shard.min(*one), shard.max(*one)].into_iter().collect())
             }
+            Self::Some(shards) if shards.is_empty() => *self = Self::One(shard),
+            Self::Some(shards) => {
+                if let Err(at) = shards.binary_search(&shard) {
+                    shards.insert(at, shard);
+                }
+            }
+            Self::All => {}
         }
     }
 
     /// Adds all shards of `other`.
     pub fn add_all(&mut self, other: &Self) {
-        match (&mut *self, other) {
-            (_, Self::All) => *self = Self::All,
-            (Self::All, _) => {}
-            (Self::Some(shards), Self::Some(others)) => {
-                shards.extend_from_slice(others);
-                shards.sort_unstable();
-                shards.dedup();
-            }
+        if *self == Self::All || *other == Self::All {
+            *self = Self::All;
+            return;
+        }
+        let mut shards: SmallVec<[u16; 4]> = SmallVec::from_slice(self.listed());
+        shards.extend_from_slice(other.listed());
+        shards.sort_unstable();
+        shards.dedup();
+        *self = match *shards {
+            [one] => Self::One(one),
+            _ => Self::Some(shards),
+        };
+    }
+
+    /// The shards of a set that has not all.
+    fn listed(&self) -> &[u16] {
+        match self {
+            Self::One(shard) => std::slice::from_ref(shard),
+            Self::Some(shards) => shards,
+            Self::All => &[],
         }
     }
 
@@ -150,10 +171,7 @@ impl ShardSet {
     }
 
     pub fn clear(&mut self) {
-        match self {
-            Self::Some(shards) => shards.clear(),
-            Self::All => *self = Self::default(),
-        }
+        *self = Self::default();
     }
 }
 
@@ -171,40 +189,51 @@ impl Keyspace {
     /// Takes the locks of `set`, ascending. The caller holds no other.
     #[inline]
     pub fn lock(&self, set: &ShardSet) -> Locked<'_> {
-        let guards = match set {
-            ShardSet::Some(shards) if shards.len() == 1 => {
-                let mut guards = SmallVec::new();
-                guards.push((shards[0], self.shards[usize::from(shards[0])].0.lock()));
-                guards
+        match set {
+            ShardSet::One(shard) => {
+                Locked { guards: Guards::One(self.guard(*shard)), keyspace: self }
             }
-            ShardSet::Some(shards) => shards
-                .iter()
-                .map(|&shard| (shard, self.shards[usize::from(shard)].0.lock()))
-                .collect(),
-            ShardSet::All => {
-                (0_u16..).zip(&self.shards).map(|(shard, lock)| (shard, lock.0.lock())).collect()
-            }
-        };
-        Locked { guards, keyspace: self }
-    }
-
-    /// Asks the processor to fetch the home buckets of keys, without any lock, and their shards.
-    #[inline]
-    pub fn prefetch_buckets(&self, places: &[(usize, Place)]) {
-        let reading = Reading::new();
-        for &(db, place) in places.iter().filter(|it| it.0 < HINTED_DBS) {
-            let number = hint_number(place.shard(), db);
-            self.hints.prefetch_bucket(&reading, number, place.table_hash);
+            _ => self.lock_several(set),
         }
     }
 
-    /// Asks the processor to fetch the records of keys whose buckets have been fetched.
+    #[inline(never)]
+    fn lock_several(&self, set: &ShardSet) -> Locked<'_> {
+        let guards = match set {
+            ShardSet::All => (0..SHARD_COUNT as u16).map(|shard| self.guard(shard)).collect(),
+            set => set.listed().iter().map(|shard| self.guard(*shard)).collect(),
+        };
+        Locked { guards: Guards::Many(guards), keyspace: self }
+    }
+
     #[inline]
-    pub fn prefetch_records(&self, places: &[(usize, Place)]) {
+    fn guard(&self, shard: u16) -> Guard<'_> {
+        (shard, self.shards[usize::from(shard)].0.lock())
+    }
+
+    /// Where a key lies, or would, by which it can be prefetched without any lock.
+    #[inline]
+    pub fn hint<'r>(&self, reading: &'r Reading, db: usize, place: Place) -> Option<Hint<'r>> {
+        if db < HINTED_DBS {
+            self.hints.look(reading, hint_number(place.shard(), db), place.table_hash)
+        } else {
+            None
+        }
+    }
+
+    /// Asks the processor to fetch the shard that a key is in.
+    #[inline]
+    pub fn prefetch_shard(&self, place: Place) {
+        prefetch_whole(&self.shards[place.shard()]);
+    }
+
+    /// Asks the processor to fetch the home buckets of keys, without any lock.
+    pub fn prefetch_buckets(&self, places: &[(usize, Place)]) {
         let reading = Reading::new();
-        for &(db, place) in places.iter().filter(|it| it.0 < HINTED_DBS) {
-            let number = hint_number(place.shard(), db);
-            self.hints.prefetch_record(&reading, number, place.table_hash);
+        for &(db, place) in places {
+            if let Some(hint) = self.hint(&reading, db, place) {
+                hint.prefetch_bucket();
+            }
         }
     }
 
@@ -352,11 +381,48 @@ impl Keyspace {
     }
 }
 
+/// A shard's number and its lock, which is held.
+type Guard<'k> = (u16, MutexGuard<'k, Shard>);
+
+/// Guards, ascending by shard number. Most commands need one, and are spared the list.
+#[derive(Debug)]
+enum Guards<'k> {
+    One(Guard<'k>),
+    Many(SmallVec<[Guard<'k>; 2]>),
+}
+
+impl<'k> Deref for Guards<'k> {
+    type Target = [Guard<'k>];
+
+    #[inline]
+    fn deref(&self) -> &[Guard<'k>] {
+        match self {
+            Self::One(guard) => std::slice::from_ref(guard),
+            Self::Many(guards) => guards,
+        }
+    }
+}
+
+impl DerefMut for Guards<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::One(guard) => std::slice::from_mut(guard),
+            Self::Many(guards) => guards,
+        }
+    }
+}
+
+const NOT_COVERED: &str = "the lock set covers every key that a command touches";
+
+fn guard_index(guards: &[Guard<'_>], key: Key<'_>) -> usize {
+    guards.binary_search_by_key(&(key.shard() as u16), |it| it.0).expect(NOT_COVERED)
+}
+
 /// Shards whose locks are held.
 #[derive(Debug)]
 pub struct Locked<'k> {
-    /// Ascending by shard number.
-    guards: SmallVec<[(u16, MutexGuard<'k, Shard>); 2]>,
+    guards: Guards<'k>,
     pub(crate) keyspace: &'k Keyspace,
 }
 
@@ -367,13 +433,27 @@ impl Locked<'_> {
     /// If the lock set does not cover the key: the command's declaration is wrong.
     #[inline]
     pub(crate) fn shard(&self, key: Key<'_>) -> &Shard {
-        &self.guards[self.guard_index(key)].1
+        match &self.guards {
+            Guards::One((number, shard)) => {
+                assert!(usize::from(*number) == key.shard(), "{NOT_COVERED}");
+                shard
+            }
+            Guards::Many(guards) => &guards[guard_index(guards, key)].1,
+        }
     }
 
     #[inline]
     pub(crate) fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
-        let index = self.guard_index(key);
-        &mut self.guards[index].1
+        match &mut self.guards {
+            Guards::One((number, shard)) => {
+                assert!(usize::from(*number) == key.shard(), "{NOT_COVERED}");
+                shard
+            }
+            Guards::Many(guards) => {
+                let index = guard_index(guards, key);
+                &mut guards[index].1
+            }
+        }
     }
 
     /// Looks a key up without any trace: what is due is not there, but stays.
@@ -385,19 +465,6 @@ impl Locked<'_> {
     /// Whether the key's shard is among the locked.
     pub fn covers(&self, key: Key<'_>) -> bool {
         self.guards.binary_search_by_key(&(key.shard() as u16), |it| it.0).is_ok()
-    }
-
-    #[inline]
-    fn guard_index(&self, key: Key<'_>) -> usize {
-        let shard = key.shard() as u16;
-        if let Some(first) = self.guards.first()
-            && first.0 == shard
-        {
-            return 0;
-        }
-        self.guards
-            .binary_search_by_key(&shard, |it| it.0)
-            .expect("the lock set covers every key that a command touches")
     }
 
     /// Whether every shard is locked.

@@ -32,3 +32,4 @@ pub use self::survey::Survey;
 pub use self::view::{Changes, DueKeys, View, ViewOptions};
 pub use self::waiters::{Ready, Waiter, WaiterState};
 pub use self::watch::Watch;
+pub use rubine_structures::table::{Hint, Reading};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rubine_base::hash::HashMap;
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::{Hints, Table};
+use smallvec::SmallVec;
 
 use crate::key::{SHARD_COUNT, table_hash};
 use crate::waiters::Waiters;
@@ -33,8 +34,9 @@ pub(crate) fn hint_number(shard: usize, db: usize) -> usize {
 /// One of the keyspace's shards.
 #[derive(Debug)]
 pub struct Shard {
-    /// By database number; grows when a database is first written.
-    tables: Vec<Table>,
+    /// By database number; grows when a database is first written. Most servers use the first alone, which then is no
+    /// further away than the lock.
+    tables: SmallVec<[Table; 1]>,
     number: usize,
     hints: Hints,
     watches: HashMap<DbKey, Vec<Watcher>>,

@@ -106,6 +106,7 @@ impl<'a, 'k> View<'a, 'k> {
     }
 
     /// Whether a key that is due goes. Otherwise somebody else says when: a master, a log, an import.
+    #[inline]
     pub fn removes_due(&self) -> bool {
         self.options.due_keys == DueKeys::Removed
     }
@@ -529,11 +530,15 @@ impl<'a, 'k> View<'a, 'k> {
     /// Removes a key that is due, on a master. Free where the database has no keys with deadlines.
     #[inline]
     fn remove_if_due(&mut self, key: Key<'_>) {
-        let Some(table) = self.table(key) else { return };
-        if table.volatile_len() == 0 || self.options.due_keys != DueKeys::Removed {
-            return;
+        let has_deadlines = self.table(key).is_some_and(|table| table.volatile_len() != 0);
+        if has_deadlines && self.removes_due() {
+            self.remove_due(key);
         }
-        let deadline = table.find(key.table_hash(), key.bytes()).and_then(RecordRef::deadline);
+    }
+
+    fn remove_due(&mut self, key: Key<'_>) {
+        let found = self.table(key).and_then(|it| it.find(key.table_hash(), key.bytes()));
+        let deadline = found.and_then(RecordRef::deadline);
         if deadline.is_some_and(|deadline| deadline <= self.now) {
             self.expire(key);
         }

@@ -42,8 +42,10 @@ pub(crate) fn parse_all(bytes: &[u8], cuts: &[usize], limits: &Limits) -> Stream
         loop {
             args.clear();
             let consumed = match parser.parse(&mut buf, &mut args, limits) {
-                Ok(Parsed::Request { consumed, arg_count }) => {
+                Ok(Parsed::Request { consumed, arg_count, repeats }) => {
                     assert!(arg_count == args.len() && 0 < arg_count);
+                    let before = stream.requests.last().map(|it| (it.len(), it[0].as_slice()));
+                    assert!(!repeats || before == Some((arg_count, args[0].of(&buf))));
                     stream.requests.push(args.iter().map(|arg| arg.of(&buf).to_vec()).collect());
                     consumed
                 }

@@ -17,7 +17,7 @@ pub const STRANGER_ARGS_MAX: i64 = 10;
 pub const STRANGER_BULK_BYTES_MAX: i64 = 16 * 1024;
 
 /// Where an argument stands, counted from the first byte of its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArgRange {
     pub start: usize,
     pub len: usize,
@@ -52,8 +52,9 @@ pub struct Limits {
 /// What stands at the beginning of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A request of `consumed` bytes, whose `arg_count` arguments, at least one, were appended.
-    Request { consumed: usize, arg_count: usize },
+    /// A request of `consumed` bytes, whose `arg_count` arguments, at least one, were appended. `repeats` says that it is
+    /// known to have the name and the number of arguments of the request before.
+    Request { consumed: usize, arg_count: usize, repeats: bool },
     /// Nothing to execute in `consumed` bytes: a blank line, an array of no elements or a negative count.
     Empty { consumed: usize },
     /// The request goes on behind the buffer. Room for `want` more bytes, at least one, is worth having; it never
@@ -114,6 +115,56 @@ pub struct Parser {
     /// A long request whose end has not arrived. Short ones are parsed again from their beginning, which
     /// costs less than keeping this.
     resume: Option<Box<Resume>>,
+    /// That of the request before, if it was a short one.
+    head: Head,
+}
+
+/// The beginning of a request, up to the end of its name. Clients tend to repeat themselves, and what is the same as before
+/// need not be parsed again.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    words: [u64; HEAD_WORDS],
+    /// Which bits of the words belong to it.
+    masks: [u64; HEAD_WORDS],
+    len: usize,
+    /// 0 where there is no head.
+    arg_count: usize,
+    name: ArgRange,
+}
+
+/// Longer heads are not remembered. Names of up to 14 letters have shorter ones.
+const HEAD_WORDS: usize = 3;
+const HEAD_BYTES: usize = HEAD_WORDS * size_of::<u64>();
+
+impl Head {
+    /// The head of a request whose name is `name`.
+    fn of(request: &[u8], arg_count: usize, name: ArgRange) -> Self {
+        let len = name.start + name.len + LINE_END.len();
+        let Some(words) = words_of(request).filter(|_| len <= HEAD_BYTES) else {
+            return Self::default();
+        };
+        let masks = std::array::from_fn(|at| match len.saturating_sub(at * size_of::<u64>()) {
+            0 => 0,
+            bytes @ 1..8 => (1 << (bytes * 8)) - 1,
+            _ => u64::MAX,
+        });
+        let words = std::array::from_fn(|at| words[at] & masks[at]);
+        Self { words, masks, len, arg_count, name }
+    }
+
+    #[inline]
+    fn is_at_start_of(&self, buf: &[u8]) -> bool {
+        let Some(words) = words_of(buf) else { return false };
+        let differ = |at: usize| (words[at] & self.masks[at]) ^ self.words[at];
+        self.arg_count != 0 && differ(0) | differ(1) | differ(2) == 0
+    }
+}
+
+#[inline]
+fn words_of(buf: &[u8]) -> Option<[u64; HEAD_WORDS]> {
+    let bytes = buf.first_chunk::<HEAD_BYTES>()?;
+    let (words, _) = bytes.as_chunks();
+    Some(std::array::from_fn(|at| u64::from_le_bytes(words[at])))
 }
 
 /// Where to go on in a request, and what was found so far.
@@ -151,6 +202,47 @@ impl Parser {
         if self.resume.is_some() {
             return self.go_on(buf, args, limits);
         }
+        let args_before = args.len();
+        if let Some((consumed, repeats)) = self.parse_short(buf, args, limits) {
+            return Ok(Parsed::Request { consumed, arg_count: args.len() - args_before, repeats });
+        }
+        args.truncate(args_before);
+        self.parse_any(buf, args, limits)
+    }
+
+    /// Parses what nearly every request is: an array of short arguments that has arrived as a whole, from somebody known.
+    /// Returns its length, and whether it has the head of the one before. `None` says that it must be read with more
+    /// care, whatever was appended to `args`.
+    #[inline]
+    fn parse_short(
+        &mut self,
+        buf: &[u8],
+        args: &mut Vec<ArgRange>,
+        limits: &Limits,
+    ) -> Option<(usize, bool)> {
+        if limits.sender == Sender::Stranger {
+            return None;
+        }
+        if self.head.is_at_start_of(buf) {
+            args.push(self.head.name);
+            let end = parse_short_bulks(buf, self.head.len, self.head.arg_count - 1, args, limits)?;
+            return Some((end, true));
+        }
+        let (arg_count, at) = small_length(buf, b'*').filter(|it| it.0 != 0)?;
+        let first = args.len();
+        let end = parse_short_bulks(buf, at, arg_count, args, limits)?;
+        self.head = Head::of(buf, arg_count, args[first]);
+        Some((end, false))
+    }
+
+    /// As [`Self::parse`], at the beginning of a request of any kind.
+    fn parse_any(
+        &mut self,
+        buf: &mut [u8],
+        args: &mut Vec<ArgRange>,
+        limits: &Limits,
+    ) -> Result<Parsed, ProtocolError> {
+        self.head = Head::default();
         match buf.first() {
             Some(b'*') => self.parse_array(buf, args, limits),
             Some(_) => parse_inline(buf, args),
@@ -158,7 +250,6 @@ impl Parser {
         }
     }
 
-    #[inline]
     fn parse_array(
         &mut self,
         buf: &[u8],
@@ -177,7 +268,7 @@ impl Parser {
         let args_before = args.len();
         let parsed = parse_bulks(&mut progress, buf, args, limits);
         match parsed {
-            Ok(None) => Ok(Parsed::Request { consumed: progress.at, arg_count }),
+            Ok(None) => Ok(Parsed::Request { consumed: progress.at, arg_count, repeats: false }),
             Ok(Some(want)) => {
                 self.keep(progress, args.drain(args_before..));
                 Ok(Parsed::Incomplete { want })
@@ -210,7 +301,7 @@ impl Parser {
             None => {
                 args.extend_from_slice(&resume.args);
                 let arg_count = resume.args.len();
-                Ok(Parsed::Request { consumed: resume.progress.at, arg_count })
+                Ok(Parsed::Request { consumed: resume.progress.at, arg_count, repeats: false })
             }
             Some(want) => {
                 self.resume = Some(resume);
@@ -231,9 +322,30 @@ const ARGS_RESERVED_MAX: usize = 32;
 const RESUME_ARGS_MIN: usize = 32;
 const LINE_END: &[u8; 2] = b"\r\n";
 
+/// Parses `count` short arguments from `at` on, and returns where they end.
+#[inline]
+fn parse_short_bulks(
+    buf: &[u8],
+    mut at: usize,
+    count: usize,
+    args: &mut Vec<ArgRange>,
+    limits: &Limits,
+) -> Option<usize> {
+    for _ in 0..count {
+        let rest = buf.get(at..)?;
+        let (len, header_len) = small_length(rest, b'$')?;
+        let end = header_len + len;
+        if limits.bulk_bytes_max < len as i64 || rest.get(end..end + 2)? != LINE_END {
+            return None;
+        }
+        args.push(ArgRange { start: at + header_len, len });
+        at += end + LINE_END.len();
+    }
+    Some(at)
+}
+
 /// Parses arguments until the last one or the end of `buf`; in that case returns how many bytes are worth
 /// reserving.
-#[inline]
 fn parse_bulks(
     progress: &mut Progress,
     buf: &[u8],
@@ -282,25 +394,47 @@ fn small_bulk_max(limits: &Limits) -> usize {
 /// `None` says only that it must be read with more care.
 #[inline]
 fn small_length(line: &[u8], marker: u8) -> Option<(usize, usize)> {
-    const DIGITS_MAX: usize = 4;
     // The first byte is the lowest.
     let word = u64::from_le_bytes(line.first_chunk().copied().unwrap_or_else(|| padded(line)));
-    if word as u8 != marker {
-        return None;
+    // Where the line is as expected, nothing but the digits is left, and they move to the lowest bytes.
+    let one = (word as u32 ^ u32::from_le_bytes([marker, b'0', b'\r', b'\n'])).rotate_right(8);
+    if one <= 9 {
+        return Some((one as usize, 4));
     }
-    let mut number = 0;
-    for count in 1..=DIGITS_MAX {
-        let digit = (word >> (8 * count)) as u8 ^ b'0';
-        // A longer number does not begin with a zero.
-        if 9 < digit || (count == 2 && number == 0) {
-            return None;
-        }
-        number = number * 10 + usize::from(digit);
-        if (word >> (8 * (count + 1))) as u16 == u16::from_le_bytes(*LINE_END) {
-            return Some((number, 1 + count + LINE_END.len()));
-        }
+    let expected = u64::from_le_bytes([marker, b'0', b'0', b'\r', b'\n', 0, 0, 0]);
+    let two = ((word ^ expected) << 24).rotate_right(32);
+    let (tens, units) = (two & 0xff, two >> 8);
+    // A longer number does not begin with a zero.
+    if units <= 9 && 1 <= tens && tens <= 9 {
+        return Some(((tens * 10 + units) as usize, 5));
     }
-    None
+    longer_length(word, marker)
+}
+
+/// As [`small_length`], for three and four digits. Apart, so that the other is small enough to be inlined.
+#[inline(never)]
+fn longer_length(word: u64, marker: u8) -> Option<(usize, usize)> {
+    let number = |digits: &[u8]| {
+        digits.iter().fold(0, |number, digit| number * 10 + usize::from(digit - b'0'))
+    };
+    match word.to_le_bytes() {
+        [first, a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', b'\r', b'\n', ..]
+            if first == marker =>
+        {
+            Some((number(&[a, b, c]), 6))
+        }
+        [
+            first,
+            a @ b'1'..=b'9',
+            b @ b'0'..=b'9',
+            c @ b'0'..=b'9',
+            d @ b'0'..=b'9',
+            b'\r',
+            b'\n',
+            _,
+        ] if first == marker => Some((number(&[a, b, c, d]), 7)),
+        _ => None,
+    }
 }
 
 /// A short rest of the query with zeros behind it, which are no part of a line.
@@ -343,7 +477,6 @@ fn read_count_carefully(
 
 /// Reads the line that announces an argument's length; returns the length and the line's own, or `None` if the
 /// line goes on behind `rest`.
-#[cold]
 fn read_length(rest: &[u8], limits: &Limits) -> Result<Option<(usize, usize)>, ProtocolError> {
     let Some(end) = find_line_end(rest, ProtocolError::BigBulkCount)? else { return Ok(None) };
     if rest[0] != b'$' {
@@ -403,7 +536,7 @@ fn parse_inline(buf: &mut [u8], args: &mut Vec<ArgRange>) -> Result<Parsed, Prot
     }
     match args.len() - args_before {
         0 => Ok(Parsed::Empty { consumed }),
-        arg_count => Ok(Parsed::Request { consumed, arg_count }),
+        arg_count => Ok(Parsed::Request { consumed, arg_count, repeats: false }),
     }
 }
 

@@ -176,12 +176,30 @@ impl Core {
     }
 
     /// Takes the locks of `shards` when no hand-off is due on any of them.
+    #[inline]
     pub(crate) fn lock(&mut self, shards: &ShardSet) -> Locked<'static> {
+        let mut locked = self.server.keyspace.lock(shards);
+        if let Some(shard) = locked.pending_hand_off() {
+            self.lock_after_hand_offs(shards, &mut locked, shard);
+        }
+        locked
+    }
+
+    /// Gives the locks back that were found with a hand-off due on `shard`, and takes them again when none is.
+    #[cold]
+    fn lock_after_hand_offs(
+        &mut self,
+        shards: &ShardSet,
+        locked: &mut Locked<'static>,
+        mut shard: usize,
+    ) {
+        let keyspace = &self.server.keyspace;
         loop {
-            let locked = self.server.keyspace.lock(shards);
-            let Some(shard) = locked.pending_hand_off() else { return locked };
-            drop(locked);
+            *locked = keyspace.lock(&ShardSet::default());
             self.complete_hand_offs(vec![shard]);
+            *locked = keyspace.lock(shards);
+            let Some(other) = locked.pending_hand_off() else { return };
+            shard = other;
         }
     }
 
@@ -256,7 +274,7 @@ impl Core {
         let none = ClientFlags::empty();
         let result = self.run_data(command, db, none, setting, &mut reply, args, &mut locked);
         let waits_on = self.effects.wait.take().is_some();
-        if let Err(error) = &result {
+        if let Err(error) = result {
             self.count_failure(entry, error);
         }
         let written = self.write_journal(&locked);

@@ -12,6 +12,7 @@ use rubine_keyspace::Waiter;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
+use crate::command_table::Entry;
 use crate::pubsub;
 use crate::socket::Socket;
 use crate::transaction::Transaction;
@@ -285,6 +286,8 @@ pub(crate) struct Client {
     /// When the output first exceeded the soft limit, Unix seconds.
     pub(crate) soft_limit_since: Option<i64>,
     pub(crate) last_command: usize,
+    /// What the name of the request that was parsed last stands for.
+    pub(crate) named: Option<&'static Entry>,
     /// When something was last received from it or sent to it, Unix milliseconds.
     pub(crate) last_interaction: i64,
     pub(crate) net_input: u64,
@@ -343,6 +346,7 @@ impl Client {
             is_scheduled: false,
             soft_limit_since: None,
             last_command: NO_COMMAND,
+            named: None,
             net_input: 0,
             net_output: 0,
             commands: 0,

@@ -2,7 +2,7 @@
 //! Never runs one.
 
 use rubine_base::hash::HashMap;
-use rubine_commands::{Acl, Command, FAMILIES, Group, Spec};
+use rubine_commands::{Acl, Args, Command, FAMILIES, Group, Spec};
 
 use crate::commands::help;
 use crate::session::{SERVER_FAMILIES, ServerCommand, SessionHandler};
@@ -34,6 +34,8 @@ pub(crate) struct Entry {
     pub(crate) is_subcommand: bool,
     /// Where its statistics are.
     pub(crate) number: usize,
+    /// The number of its one key argument, for the many commands that have just this, by which their shard is known.
+    pub(crate) single_key: Option<usize>,
     /// In order of declaration; empty unless it is a container.
     pub(crate) subcommands: Vec<&'static Entry>,
 }
@@ -43,6 +45,15 @@ impl Entry {
     pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Entry> {
         let mut subcommands = self.subcommands.iter();
         subcommands.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
+    }
+
+    /// The command that `args` ask for when their name stands for this entry: itself, or a subcommand.
+    #[inline]
+    pub(crate) fn asked_for(&'static self, args: Args<'_>) -> &'static Self {
+        if self.is_container() && 1 < args.len() {
+            return self.subcommand(args.at(1)).unwrap_or(self);
+        }
+        self
     }
 
     /// Its ACL categories. A name that only stands in front of other commands is in none but that of slow commands.
@@ -183,6 +194,7 @@ impl Builder {
                     full_name,
                     is_subcommand: true,
                     number,
+                    single_key: spec.single_key(),
                     subcommands: Vec::new(),
                 };
                 let entry: &'static Entry = Box::leak(Box::new(entry));
@@ -200,6 +212,7 @@ impl Builder {
                 full_name: name,
                 is_subcommand: false,
                 number,
+                single_key: spec.single_key(),
                 subcommands,
             };
             let entry: &'static Entry = Box::leak(Box::new(entry));

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rubine_base::random::Random;
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Event, EventClass,
-    Flags, shards_of, shown,
+    Flags, Scope, shards_of, shown,
 };
 use rubine_journal::Offset;
-use rubine_keyspace::{Access, Changes, DueKeys, Locked, View, ViewOptions};
+use rubine_keyspace::{Access, Changes, DueKeys, Locked, ShardSet, View, ViewOptions};
 use rubine_resp::parser::ProtocolError;
-use rubine_resp::writer::{Protocol, Reply};
+use rubine_resp::writer::{Mark, Protocol, Reply};
 
 use crate::admission;
 use crate::client::{Client, ClientFlags, ReplyMode};
@@ -37,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) server: &'static Server,
     /// The worker's number.
     pub(crate) index: usize,
+    stats: &'static WorkerStats,
     pub(crate) settings: Arc<Settings>,
     /// Unix milliseconds, read once a turn.
     pub(crate) now: i64,
@@ -103,6 +104,7 @@ impl Core {
         Self {
             server,
             index,
+            stats: &server.stats[index],
             settings: server.settings.load_full(),
             now: rubine_base::clock::unix_millis(),
             effects: Effects::default(),
@@ -124,24 +126,9 @@ impl Core {
         }
     }
 
-    pub(crate) fn stats(&self) -> &'static WorkerStats {
-        &self.server.stats[self.index]
-    }
-
-    /// The command that `args` name.
     #[inline]
-    pub(crate) fn find(&self, client: &Client, args: Args<'_>) -> Option<&'static Entry> {
-        // Requests of one client tend to repeat, and comparing a name is cheaper than looking it up.
-        let last = self.server.commands.all().get(client.last_command).copied();
-        let name = args.at(0);
-        let entry = match last {
-            Some(last) if !last.is_subcommand && last.spec.name.as_bytes() == name => last,
-            _ => self.server.commands.find(name)?,
-        };
-        if entry.is_container() && 1 < args.len() {
-            return Some(entry.subcommand(args.at(1)).unwrap_or(entry));
-        }
-        Some(entry)
+    pub(crate) fn stats(&self) -> &'static WorkerStats {
+        self.stats
     }
 
     /// Starts to measure: what follows is the time of commands.
@@ -164,19 +151,10 @@ impl Core {
     ) -> Flow {
         let mark = reply.mark();
         let flow = self.admit(client, reply, entry, args);
-        let postponed = ClientFlags::PAUSED | ClientFlags::COMPUTING;
-        let waits = client.blocked.is_some() || client.flags.intersects(postponed);
-        let keeps_output = std::mem::take(&mut client.keeps_output);
-        if client.reply_mode != ReplyMode::On && !waits {
-            if !keeps_output {
-                reply.truncate_to(mark);
-            }
-            client.reply_mode = match client.reply_mode {
-                ReplyMode::On | ReplyMode::Skip => ReplyMode::On,
-                ReplyMode::SkipNext => ReplyMode::Skip,
-                ReplyMode::Off => ReplyMode::Off,
-            };
+        if client.reply_mode != ReplyMode::On {
+            suppress(client, reply, mark);
         }
+        client.keeps_output = false;
         flow
     }
 
@@ -184,7 +162,7 @@ impl Core {
     pub(crate) fn retry_postponed(&mut self, client: &mut Client) {
         let Some(owned) = client.postponed.take() else { return };
         let args = owned.as_args();
-        let entry = self.find(client, args);
+        let entry = self.server.commands.find(args.at(0)).map(|it| it.asked_for(args));
         let mut output = std::mem::take(&mut client.output);
         let mut reply = Reply::new(&mut output, client.protocol);
         self.execute(client, &mut reply, entry, args);
@@ -233,8 +211,8 @@ impl Core {
             self.refuse(client, reply, None, &unknown_command(args));
             return Flow::Next;
         };
-        let runs_alone = args.len() == 1 && entry.spec.takes(1);
-        if entry.is_container() && !runs_alone {
+        let runs_alone = || args.len() == 1 && entry.spec.takes(1);
+        if entry.is_container() && !runs_alone() {
             let error = if args.len() < 2 {
                 CommandError::Arity(entry.full_name.clone())
             } else {
@@ -248,8 +226,9 @@ impl Core {
         if self.settings.maxmemory != 0 {
             self.look_at_memory(client, entry);
         }
-        let request = gates::Request { core: self, client, entry, args };
-        if let Err(error) = gates::check(&request) {
+        if !gates::are_open(self, client, entry, args.len())
+            && let Err(error) = gates::check(&gates::Request { core: self, client, entry, args })
+        {
             self.refuse(client, reply, Some(entry), &error);
             return Flow::Next;
         }
@@ -288,50 +267,76 @@ impl Core {
     ) {
         match entry.run {
             Run::Data(command) => {
-                let shards = shards_of(entry.spec, args, false);
+                let shards = match entry.single_key {
+                    Some(index)
+                        if index < args.len() && matches!(entry.spec.scope, Scope::Keys) =>
+                    {
+                        ShardSet::of(args.key(index))
+                    }
+                    _ => shards_of(entry.spec, args, false),
+                };
                 let mut locked = self.lock(&shards);
                 self.begin_unit();
+                if client.computed.is_some() || client.shipped.is_some() {
+                    self.effects.computed = client.computed.take();
+                    self.effects.shipped = client.shipped.take();
+                }
                 let (db, flags) = (client.db, client.flags);
-                self.effects.computed = client.computed.take();
-                self.effects.shipped = client.shipped.take();
-                let (hits, misses) = (self.changes.hits, self.changes.misses);
+                let counted = (self.changes.hits, self.changes.misses);
                 let setting = Setting::Alone;
                 let result = self.run_data(command, db, flags, setting, reply, args, &mut locked);
-                if let Some(wait) = self.effects.wait.take() {
-                    self.start_waiting(client, args, wait, &mut locked);
-                }
-                let task = self.effects.task.take();
-                let shipment = self.effects.shipment.take();
-                let may_ship = shipment.as_ref().is_none_or(|it| self.claim_keys(client, it));
-                self.end_client_unit(client, locked);
-                if let Some(task) = self.effects.computed.take() {
-                    self.server.computations.discard(task);
-                }
-                if let Some(task) = task {
-                    // It has not run yet, so it has not looked anything up either.
-                    (self.changes.hits, self.changes.misses) = (hits, misses);
-                    self.start_computing(client, args, task);
+                if !self.effects.has_follow_up() {
+                    self.end_client_unit(client, locked);
+                } else if !self.follow_up(client, args, locked, counted) {
                     self.start_clock();
                     return;
                 }
-                if let Some(shipment) = shipment {
-                    if may_ship {
-                        self.start_shipping(client, args, shipment);
-                    } else {
-                        self.server.computations.discard(shipment);
-                        self.wait_for_movers(client, args);
-                    }
-                    self.start_clock();
-                    return;
-                }
-                self.count(entry, &result);
+                self.count(entry, result);
             }
             Run::Session(handler) => {
                 let result = self.run_session(handler, client, reply, entry, args, None);
-                self.count(entry, &result);
+                self.count(entry, result);
             }
             Run::Container => unreachable!("containers are refused before"),
         }
+    }
+
+    /// Ends the unit of a command that waits, computes or sends keys, and has that begin. Returns whether the command has
+    /// run; otherwise it runs again later. `counted` are the hits and misses before it.
+    #[cold]
+    fn follow_up(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        mut locked: Locked<'static>,
+        counted: (u64, u64),
+    ) -> bool {
+        if let Some(wait) = self.effects.wait.take() {
+            self.start_waiting(client, args, wait, &mut locked);
+        }
+        let task = self.effects.task.take();
+        let shipment = self.effects.shipment.take();
+        let may_ship = shipment.as_ref().is_none_or(|it| self.claim_keys(client, it));
+        self.end_client_unit(client, locked);
+        if let Some(task) = self.effects.computed.take() {
+            self.server.computations.discard(task);
+        }
+        if let Some(task) = task {
+            // It has not run yet, so it has not looked anything up either.
+            (self.changes.hits, self.changes.misses) = counted;
+            self.start_computing(client, args, task);
+            return false;
+        }
+        if let Some(shipment) = shipment {
+            if may_ship {
+                self.start_shipping(client, args, shipment);
+            } else {
+                self.server.computations.discard(shipment);
+                self.wait_for_movers(client, args);
+            }
+            return false;
+        }
+        true
     }
 
     /// Runs a command of a transaction, whose locks are held.
@@ -361,7 +366,7 @@ impl Core {
         };
         client.hold = None;
         client.commands += 1;
-        self.count(entry, &result);
+        self.count(entry, result);
     }
 
     fn run_session(
@@ -387,7 +392,11 @@ impl Core {
     }
 
     /// Runs a data command with the locks that it needs.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "passing the arguments costs as much as what is done here"
+    )]
     #[expect(clippy::too_many_arguments, reason = "the parts of a context, from three owners")]
     pub(crate) fn run_data(
         &mut self,
@@ -424,10 +433,7 @@ impl Core {
             client: setting.facts(protocol),
             now: self.now,
         };
-        let result = rubine_commands::run(command, &mut context);
-        if let Err(CommandError::DumpData(damage)) = &result {
-            tracing::warn!("A payload cannot be restored: {damage}");
-        }
+        let result = rubine_commands::run(command, &mut context).inspect_err(log_damage);
         for (db, key) in self.changes.missed.drain(..) {
             self.effects.events.push((Event::KEYMISS, db, key));
         }
@@ -449,7 +455,8 @@ impl Core {
 
     /// Ends the unit of work of a client: its effects go to the journal while the locks are held, and the client waits for
     /// the disk as it is asked to.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
     pub(crate) fn end_client_unit(&mut self, client: &mut Client, locked: Locked<'static>) {
         if let Some(end) = self.write_journal(&locked) {
             client.written_offset = end;
@@ -471,14 +478,19 @@ impl Core {
         self.give_back(locked);
     }
 
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
     fn give_back(&mut self, locked: Locked<'static>) {
         let is_done = locked.pending_hand_off().is_none()
             && self.changes.found_due.is_empty()
             && !self.changes.was_flushed;
-        if is_done {
-            return;
+        if !is_done {
+            self.give_back_and_settle(locked);
         }
+    }
+
+    #[cold]
+    fn give_back_and_settle(&mut self, locked: Locked<'static>) {
         let pending = locked.pending_hand_offs();
         drop(locked);
         if std::mem::take(&mut self.changes.was_flushed) {
@@ -512,16 +524,18 @@ impl Core {
         }
         // Counted while the locks are held: whoever holds all of them knows how many changes an image has.
         self.stats().dirty.add(std::mem::take(&mut self.changes.dirty));
-        if self.effects.journal.is_empty() {
-            return None;
-        }
+        if self.effects.journal.is_empty() { None } else { Some(self.append_to_journal(locked)) }
+    }
+
+    #[inline(never)]
+    fn append_to_journal(&mut self, locked: &Locked<'_>) -> Offset {
         self.effects.journal.wrap_in_transaction();
         let second = (self.now / 1000) as u64;
         let end = self.server.journal.append(&mut self.effects.journal, second);
         if self.settings.waits_for_disk {
             self.server.aof.note_change(locked, end);
         }
-        Some(end)
+        end
     }
 
     /// Replies with a refusal; a transaction that is being queued will not run.
@@ -556,7 +570,7 @@ impl Core {
 
     /// Counts a command that ran.
     #[inline]
-    fn count(&mut self, entry: &'static Entry, result: &CommandResult) {
+    fn count(&mut self, entry: &'static Entry, result: CommandResult) {
         let now = ticks::now();
         let stats = &self.stats().commands[entry.number];
         stats.calls.add(1);
@@ -572,9 +586,11 @@ impl Core {
     }
 
     /// Counts the failure of a command that is counted itself.
-    pub(crate) fn count_failure(&mut self, entry: &'static Entry, error: &CommandError) {
+    #[cold]
+    #[expect(clippy::needless_pass_by_value, reason = "nobody but this has to drop it")]
+    pub(crate) fn count_failure(&mut self, entry: &'static Entry, error: CommandError) {
         self.stats().commands[entry.number].failed_calls.add(1);
-        self.count_error(error);
+        self.count_error(&error);
     }
 
     /// Counts an error that a command was answered with before or instead of running.
@@ -599,6 +615,30 @@ impl Core {
         stats.expired_fields.add(changes.expired_fields);
         self.changes.expired = changes.expired;
     }
+}
+
+#[cold]
+fn log_damage(error: &CommandError) {
+    if let CommandError::DumpData(damage) = error {
+        tracing::warn!("A payload cannot be restored: {damage}");
+    }
+}
+
+/// Takes back what a command replied to a client that wants no replies, for now or at all.
+#[cold]
+fn suppress(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
+    let postponed = ClientFlags::PAUSED | ClientFlags::COMPUTING;
+    if client.blocked.is_some() || client.flags.intersects(postponed) {
+        return;
+    }
+    if !client.keeps_output {
+        reply.truncate_to(mark);
+    }
+    client.reply_mode = match client.reply_mode {
+        ReplyMode::On | ReplyMode::Skip => ReplyMode::On,
+        ReplyMode::SkipNext => ReplyMode::Skip,
+        ReplyMode::Off => ReplyMode::Off,
+    };
 }
 
 pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {

@@ -58,6 +58,16 @@ impl Pause {
     /// What waits at `now`, and until when: `(is everything paused, moment)`.
     #[inline]
     pub(crate) fn in_force(&self, now: i64) -> Option<(bool, i64)> {
+        let was_asked = self.state.load(Ordering::Relaxed) != 0;
+        if was_asked || self.is_final.load(Ordering::Acquire) {
+            self.look_whether_in_force(now)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn look_whether_in_force(&self, now: i64) -> Option<(bool, i64)> {
         let asked = in_force(self.state.load(Ordering::Relaxed), now);
         if self.is_final.load(Ordering::Acquire) {
             return Some((asked.is_some_and(|(is_total, _)| is_total), UNTIL_MAX));

@@ -13,10 +13,11 @@ use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::{Args, Shipment, Task};
 use rubine_journal::Offset;
+use rubine_keyspace::Place;
 use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
 
-use crate::batch::{Batch, Request};
+use crate::batch::{Batch, Request, Run};
 use crate::client::{Client, ClientFlags};
 use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
@@ -433,8 +434,7 @@ impl Worker {
             self.held_since = self.core.ticks();
             while self.parse_batch(group) {
                 let keyspace = &self.core.server.keyspace;
-                self.batch.prefetch_buckets(keyspace, &self.clients);
-                self.batch.prefetch_records(keyspace);
+                self.batch.prefetch_records(keyspace, &self.clients);
                 self.batch.prefetch_members(keyspace, &self.clients);
                 self.execute_batch();
             }
@@ -475,21 +475,22 @@ impl Worker {
             if client.postponed.is_some() && !client.is_held() {
                 self.core.retry_postponed(client);
             }
-            parse(&mut self.core, client, slot, room, &mut self.batch);
+            let first = self.batch.requests.len();
+            parse(&mut self.core, client, room, &mut self.batch);
+            let requests = first..self.batch.requests.len();
+            if !requests.is_empty() {
+                self.batch.runs.push(Run { client: slot, requests });
+            }
         }
         !self.batch.requests.is_empty()
     }
 
     /// Runs the batch, client by client, in the order of arrival.
     fn execute_batch(&mut self) {
-        let Batch { requests, args, .. } = &mut self.batch;
+        let Batch { requests, args, runs, .. } = &mut self.batch;
         self.turn_requests += requests.len();
-        let mut requests = requests.drain(..).peekable();
-        while let Some(slot) = requests.peek().map(|it| it.client) {
-            let Some(client) = &mut self.clients[slot] else {
-                requests.next();
-                continue;
-            };
+        for Run { client: slot, requests: run } in runs.drain(..) {
+            let Some(client) = &mut self.clients[slot] else { continue };
             let query = std::mem::take(&mut client.query);
             let mut output = std::mem::take(&mut client.output);
             let mut reply = Reply::new(&mut output, client.protocol);
@@ -498,18 +499,14 @@ impl Worker {
                 client.flags |= ClientFlags::CLOSE_NOW;
             }
             let mut flow = if is_killed { Flow::Stop } else { Flow::Next };
-            while let Some(request) = requests.next_if(|it| it.client == slot) {
+            for request in &requests[run] {
                 if flow == Flow::Stop {
                     // It stays in the query and is parsed again when its turn comes.
-                    continue;
+                    break;
                 }
-                let buffer = &query[request.span.clone()];
-                let mut args = Args::new(buffer, &args[request.args]);
-                if let Some((index, place)) = request.key {
-                    args = args.with_place(index, place);
-                }
+                let view = request.args(&query, args);
                 client.query_start = request.span.end;
-                flow = self.core.execute(client, &mut reply, request.entry, args);
+                flow = self.core.execute(client, &mut reply, request.entry, view);
                 reply.set_protocol(client.protocol);
             }
             client.output = output;
@@ -525,7 +522,7 @@ impl Worker {
                 self.held_since = self.core.ticks();
             }
         }
-        drop(requests);
+        requests.clear();
         args.clear();
         args.shrink_to(ARGS_KEPT_MAX);
     }
@@ -628,13 +625,14 @@ fn read(core: &Core, client: &mut Client) {
 }
 
 /// Parses up to `room` requests of a client into the batch.
-fn parse(core: &mut Core, client: &mut Client, slot: usize, room: usize, batch: &mut Batch) {
+fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &mut Batch) {
+    if client.is_held() || client.is_stalled() {
+        return;
+    }
+    let limits = core.settings.parser_limits(client.is_authenticated);
     let mut start = client.query_start;
     for parsed_count in 0..room {
-        if client.is_held() || !client.may_parse || TURN_REQUESTS_MAX <= client.turn_requests {
-            return;
-        }
-        if client.is_stalled() {
+        if !client.may_parse || TURN_REQUESTS_MAX <= client.turn_requests {
             return;
         }
         if start == client.query.len() {
@@ -647,16 +645,18 @@ fn parse(core: &mut Core, client: &mut Client, slot: usize, room: usize, batch: 
         if (is_inline || !client.is_authenticated) && 0 < parsed_count {
             return;
         }
-        let limits = core.settings.parser_limits(client.is_authenticated);
         let first_arg = batch.args.len();
         match client.parser.parse(&mut client.query[start..], &mut batch.args, &limits) {
-            Ok(Parsed::Request { consumed, .. }) => {
+            Ok(Parsed::Request { consumed, repeats, .. }) => {
                 let span = start..start + consumed;
                 let args = first_arg..batch.args.len();
                 let view = Args::new(&client.query[span.clone()], &batch.args[args.clone()]);
-                let entry = core.find(client, view);
+                if !repeats {
+                    client.named = core.server.commands.find(view.at(0));
+                }
+                let entry = client.named.map(|it| it.asked_for(view));
                 start = span.end;
-                batch.requests.push(Request { client: slot, span, args, entry, key: None });
+                batch.requests.push(Request { span, args, entry, key: (0, Place::default()) });
                 client.turn_requests += 1;
                 if is_inline || !client.is_authenticated {
                     return;

@@ -28,7 +28,8 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 
-pub use self::hints::{Hints, Reading};
+pub use self::hints::{Hint, Hints, Reading};
+pub use self::prefetch::prefetch_whole;
 pub use self::snapshot::TableSnapshot;
 
 use self::hints::OwnHint;
@@ -163,8 +164,7 @@ impl Table {
     #[inline]
     pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<RecordMut<'_>> {
         let place = self.find_own(hash, key)?;
-        let segment = self.segment(hash);
-        Some(RecordMut { table: self, segment, place })
+        Some(RecordMut { table: self, place })
     }
 
     /// Stores `value` under `key`, replacing value and deadline of a record that is there.
@@ -554,11 +554,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// A record that is being changed.
+/// A record that is being changed. It is small, so that it is handed on in registers.
 #[derive(Debug)]
 pub struct RecordMut<'a> {
     table: &'a mut Table,
-    segment: SegmentRef,
     place: Place,
 }
 
@@ -635,7 +634,8 @@ impl<'a> RecordMut<'a> {
 
     fn note_deadline(&mut self, deadline: i64) {
         self.table.has_deadlines = true;
-        self.segment.note_deadline(deadline);
+        let hash = (self.table.hash_of)(self.get().key());
+        self.table.segment(hash).note_deadline(deadline);
     }
 
     /// Lets `change` work on the record, which may move.

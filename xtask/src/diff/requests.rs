@@ -272,6 +272,8 @@ fn is_comparable(request: &Request) -> bool {
         }
         // Valkey sets memory aside for as many as may come, and refuses what it has no memory for.
         "XAUTOCLAIM" => numbers().all(|it| it < 1e6),
+        // Valkey takes a number of fields that twice is more than 64 bits hold for what is left of it.
+        _ if has(b"FIELDS") && numbers().any(|it| 4e18 < it.abs()) => false,
         // Valkey takes a key of this name for the option.
         "HGETEX" | "HSETEX" => !request.get(1).is_some_and(|it| it.eq_ignore_ascii_case(b"FIELDS")),
         // A cursor means something to the server alone that gave it.
@@ -281,6 +283,11 @@ fn is_comparable(request: &Request) -> bool {
         name if name.contains("LEX") || has(b"BYLEX") => {
             let holds_one_score = |it: &Vec<u8>| it.starts_with(b"y");
             request.iter().skip(1).take(2).any(holds_one_score)
+        }
+        // What has the same weight keeps the order of the collection, and that of a set is nobody's business.
+        "SORT" | "SORT_RO" if has(b"BY") => {
+            let key = request.get(1).and_then(|it| it.first()).copied().unwrap_or_default();
+            key == b'l' || b"zgy".contains(&key) && !has(b"ALPHA")
         }
         // Redis has this way to add up, and Valkey has not.
         _ if follows(request, b"AGGREGATE", b"COUNT") => false,

@@ -62,7 +62,7 @@ fn increment_by(cx: &mut Context<'_, '_>, increment: i64) -> CommandResult {
     let key = cx.key(1);
     let sum = if let Some(mut record) = cx.keys.find_mut(key) {
         let old = integer_of(record.get())?;
-        let sum = old.checked_add(increment).ok_or(CommandError::Overflow)?;
+        let Some(sum) = old.checked_add(increment) else { return Err(CommandError::Overflow) };
         if let ValueMut::Int(number) = record.value_mut() {
             *number = sum;
         } else {

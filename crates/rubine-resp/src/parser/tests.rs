@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::{
     ArgRange, LINE_BYTES_MAX, Limits, Parsed, Parser, ProtocolError, Sender, WANT_TRUSTED,
+    read_length, small_length,
 };
 use crate::fuzz::{check_request, parse_all};
 
@@ -20,7 +21,7 @@ fn check(request: &[u8], expected: &[&[u8]]) {
     let mut args = vec![ArgRange { start: 7, len: 7 }];
     let parsed = Parser::new().parse(&mut buf, &mut args, &CLIENT);
     let arg_count = expected.len();
-    assert_eq!(parsed, Ok(Parsed::Request { consumed: request.len(), arg_count }));
+    assert_eq!(parsed, Ok(Parsed::Request { consumed: request.len(), arg_count, repeats: false }));
     let found: Vec<&[u8]> = args[1..].iter().map(|arg| arg.of(&buf)).collect();
     assert_eq!(found, expected);
 }
@@ -171,5 +172,56 @@ proptest! {
     #[test]
     fn near_requests_never_panic(text in "([*$][-0-9]{0,3}(\r\n|\r|\n)|[a-z\"'\\\\ ]{0,3}|\r\n){0,20}") {
         check_request(text.as_bytes());
+    }
+}
+
+/// What is read a word at a time is what is read byte by byte, and what is not left to the careful way is.
+#[test]
+fn short_lines_are_read_as_any_other() {
+    let carefully = |line: &[u8]| read_length(line, &CLIENT).ok().flatten();
+    for number in (0..110).chain([999, 1000, 1234, 9999, 10_000, 65_536]) {
+        let line = format!("${number}\r\nabcdefgh").into_bytes();
+        let found = small_length(&line, b'$');
+        assert_eq!(found, (number < 10_000).then(|| carefully(&line).expect("a length")));
+        for at in 0..8 {
+            for byte in 0..=u8::MAX {
+                let mut changed = line.clone();
+                changed[at] = byte;
+                if let Some(found) = small_length(&changed, b'$') {
+                    assert_eq!(Some(found), carefully(&changed), "{}", changed.escape_ascii());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_repeats_the_request_before() {
+    let long = "x".repeat(20_000);
+    let requests: &[(&[&str], bool)] = &[
+        (&["GET", "a key"], false),
+        (&["GET", "some longer key"], true),
+        (&["GET", "a", "b"], false),
+        (&["get", "a", "b"], false),
+        (&["get", "a", &long], false),
+        (&["get", "a", "b"], false),
+        (&["get", "c", "d"], true),
+        (&["GETRANGE", "a", "1", "100"], false),
+        (&["GETRANGE", "a", "20", "3000"], true),
+        (&["A_NAME_THAT_IS_LONG", "a"], false),
+        (&["A_NAME_THAT_IS_LONG", "a"], false),
+        (&["", "and no more than this"], false),
+        (&["", "and no more than this"], true),
+    ];
+    let mut parser = Parser::new();
+    for (words, repeats) in requests {
+        let bulk = |word: &&str| format!("${}\r\n{word}\r\n", word.len());
+        let mut buf = format!("*{}\r\n", words.len()).into_bytes();
+        buf.extend(words.iter().flat_map(|word| bulk(word).into_bytes()));
+        let mut args = Vec::new();
+        let expected =
+            Parsed::Request { consumed: buf.len(), arg_count: words.len(), repeats: *repeats };
+        assert_eq!(parser.parse(&mut buf, &mut args, &CLIENT), Ok(expected), "{words:?}");
+        assert!(args.iter().zip(*words).all(|(arg, word)| arg.of(&buf) == word.as_bytes()));
     }
 }

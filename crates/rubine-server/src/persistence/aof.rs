@@ -200,7 +200,7 @@ impl Aof {
     /// What must be on disk before anybody is told of keys that were looked at one shard after the other. While nothing
     /// can be written, that is not waited for: it tells too little of any key.
     pub(crate) fn seen_by_walk(&self) -> Offset {
-        if self.has_error.load(Ordering::Relaxed) {
+        if self.has_error() {
             return 0;
         }
         self.shard_ends.iter().map(|it| it.load(Ordering::Relaxed)).max().unwrap_or(0)
@@ -217,10 +217,16 @@ impl Aof {
         if is_open { end.saturating_sub(self.read.load(Ordering::Relaxed)) } else { 0 }
     }
 
+    /// Whether what clients write cannot be written to the file.
+    #[inline]
+    pub(crate) fn has_error(&self) -> bool {
+        self.has_error.load(Ordering::Relaxed)
+    }
+
     /// Why nothing can be written, if that is so.
     #[inline]
     pub(crate) fn error(&self) -> Option<String> {
-        if !self.has_error.load(Ordering::Relaxed) {
+        if !self.has_error() {
             return None;
         }
         self.error.lock().clone()

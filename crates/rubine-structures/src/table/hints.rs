@@ -4,6 +4,7 @@
 //! Directories and segments that were replaced are freed by epochs (crossbeam): not before every thread that was
 //! reading when they went has let go of its [`Reading`].
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -47,27 +48,39 @@ impl std::fmt::Debug for Reading {
     }
 }
 
+/// Where a record may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Hint<'r> {
+    segment: SegmentRef,
+    hash: u64,
+    reading: PhantomData<&'r Reading>,
+}
+
+impl Hint<'_> {
+    /// Asks the processor to fetch the home bucket.
+    #[inline]
+    pub fn prefetch_bucket(self) {
+        self.segment.prefetch_bucket(self.hash);
+    }
+
+    /// Asks the processor to fetch the records that may be the one. To be called when the bucket has been fetched.
+    #[inline]
+    pub fn prefetch_record(self) {
+        self.segment.prefetch_record(self.hash);
+    }
+}
+
 impl Hints {
     /// Room for the hints of `count` tables.
     pub fn new(count: usize) -> Self {
         Self { slots: (0..count).map(|_| Slot::default()).collect() }
     }
 
-    /// Asks the processor to fetch the home bucket of `hash` in table `number`.
+    /// Where table `number` has, or would have, the record of `hash`.
     #[inline]
-    pub fn prefetch_bucket(&self, reading: &Reading, number: usize, hash: u64) {
-        if let Some(segment) = self.segment(reading, number, hash) {
-            segment.prefetch_bucket(hash);
-        }
-    }
-
-    /// Asks the processor to fetch the records that may be the one of `hash` in table `number`. To be called when the
-    /// bucket has been fetched.
-    #[inline]
-    pub fn prefetch_record(&self, reading: &Reading, number: usize, hash: u64) {
-        if let Some(segment) = self.segment(reading, number, hash) {
-            segment.prefetch_record(hash);
-        }
+    pub fn look<'r>(&self, reading: &'r Reading, number: usize, hash: u64) -> Option<Hint<'r>> {
+        let segment = self.segment(reading, number, hash)?;
+        Some(Hint { segment, hash, reading: PhantomData })
     }
 
     #[inline]

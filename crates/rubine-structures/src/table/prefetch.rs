@@ -24,6 +24,12 @@ pub(crate) fn prefetch_lines(start: *const u8, count: usize) {
     }
 }
 
+/// Asks for all lines of `it`, which begins with one, but for nothing that it points to.
+#[inline]
+pub fn prefetch_whole<T>(it: &T) {
+    prefetch_lines(std::ptr::from_ref(it).cast(), size_of::<T>().div_ceil(LINE));
+}
+
 /// Asks for the lines that `bytes` lie on.
 #[inline]
 pub(crate) fn prefetch_all(bytes: &[u8]) {

@@ -197,18 +197,29 @@ fn equal(one: &[u8], other: &[u8]) -> bool {
     one == other
 }
 
-/// One occupied slot.
+/// One occupied slot, by the address of its entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    bucket: NonNull<Bucket>,
-    slot: usize,
-}
+pub(super) struct Place(NonNull<AtomicU64>);
 
 #[expect(unsafe_code, reason = "segments are raw memory")]
 impl Place {
+    #[inline]
+    fn new(bucket: NonNull<Bucket>, slot: usize) -> Self {
+        debug_assert!(slot < BUCKET_SLOTS);
+        let entries = std::mem::offset_of!(Bucket, entries);
+        // SAFETY: the entries lie in the bucket, and `slot` is below their number.
+        Self(unsafe { bucket.byte_add(entries).cast::<AtomicU64>().add(slot) })
+    }
+
+    /// The slot's number, if it is one of `bucket`.
+    fn slot_in(self, bucket: NonNull<Bucket>) -> Option<usize> {
+        (0..BUCKET_SLOTS).find(|slot| Self::new(bucket, *slot).0 == self.0)
+    }
+
+    #[inline]
     fn entry(self) -> u64 {
         // SAFETY: a place is used only while its segment lives and nobody else writes it.
-        unsafe { self.bucket.as_ref() }.entry(self.slot)
+        unsafe { self.0.as_ref() }.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -224,7 +235,7 @@ impl Place {
         let entry_now = position_in(entry) << POINTER_BITS | address;
         if entry != entry_now {
             // SAFETY: as above, and the table is mutably borrowed by the caller.
-            unsafe { self.bucket.as_ref() }.set_entry(self.slot, entry_now);
+            unsafe { self.0.as_ref() }.store(entry_now, Ordering::Relaxed);
         }
     }
 }
@@ -425,7 +436,7 @@ impl SegmentRef {
                 // SAFETY: an occupied slot points to a live record, which nobody writes during the search.
                 let record = unsafe { RecordRef::from_raw(pointer_in(entry)) };
                 if position_in(entry) == position && equal(record.key(), key) {
-                    return Some(Place { bucket: self.bucket(index), slot });
+                    return Some(Place::new(self.bucket(index), slot));
                 }
             }
             if bucket.overflow() == 0 {
@@ -465,12 +476,15 @@ impl SegmentRef {
     pub(super) fn remove(self, place: Place) -> Record {
         let buckets = self.buckets();
         let mut index = home(position_in(place.entry()), buckets);
-        while self.bucket(index) != place.bucket {
+        let slot = loop {
+            if let Some(slot) = place.slot_in(self.bucket(index)) {
+                break slot;
+            }
             self.bucket_ref(index).discount_overflow();
             index = if index + 1 == buckets { 0 } else { index + 1 };
-        }
+        };
         let memory = place.record();
-        self.bucket_ref(index).set(place.slot, 0, 0);
+        self.bucket_ref(index).set(slot, 0, 0);
         // SAFETY: the caller owns the segment, and the entry no longer owns the record.
         unsafe {
             (*self.header()).len -= 1;
@@ -568,7 +582,7 @@ impl SegmentRef {
     pub(super) fn for_each(self, mut visit: impl FnMut(Place)) {
         for index in 0..self.buckets() {
             for slot in slots_of(self.bucket_ref(index).occupied()) {
-                visit(Place { bucket: self.bucket(index), slot });
+                visit(Place::new(self.bucket(index), slot));
             }
         }
     }
@@ -579,7 +593,7 @@ impl SegmentRef {
         if self.buckets() <= index || self.bucket_ref(index).tag(slot) == 0 {
             return None;
         }
-        Some(Place { bucket: self.bucket(index), slot })
+        Some(Place::new(self.bucket(index), slot))
     }
 
     /// Visits the records whose hash is at least `cursor`, up to the end of a bucket where `count` is reached.
@@ -624,7 +638,7 @@ impl SegmentRef {
             let bucket = self.bucket_ref(at);
             for slot in slots_of(bucket.occupied()) {
                 if positions.contains(&position_in(bucket.entry(slot))) {
-                    visit(Place { bucket: self.bucket(at), slot });
+                    visit(Place::new(self.bucket(at), slot));
                 }
             }
             if bucket.overflow() == 0 {

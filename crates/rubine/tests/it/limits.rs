@@ -93,7 +93,7 @@ fn all_clients_together() {
         let sizes = list.split_whitespace().filter_map(|it| it.strip_prefix("qbuf="));
         9_400_000 <= sizes.map(|it| it.parse::<usize>().expect("a number")).sum::<usize>()
     });
-    call(&mut control, "CONFIG SET maxmemory-clients 2mb");
+    call(&mut control, "CONFIG SET maxmemory-clients 1200kb");
     assert_eq!(info(&mut control, "stats", "evicted_clients"), "4");
     assert_eq!(info(&mut control, "clients", "connected_clients"), "6");
     assert!(large.iter_mut().all(is_ended));

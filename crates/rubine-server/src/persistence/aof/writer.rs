@@ -451,7 +451,7 @@ impl Writer {
 
     fn note_recovery(&mut self) {
         self.retry_nanos = RETRY_NANOS_MIN;
-        if self.server.aof.has_error.load(Ordering::Relaxed) {
+        if self.server.aof.has_error() {
             self.logged_error_at = None;
             self.server.aof.set_error(None);
             tracing::info!("AOF write error looks solved. The server can write again.");
