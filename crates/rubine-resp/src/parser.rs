@@ -405,7 +405,7 @@ fn small_length(line: &[u8], marker: u8) -> Option<(usize, usize)> {
     let two = ((word ^ expected) << 24).rotate_right(32);
     let (tens, units) = (two & 0xff, two >> 8);
     // A longer number does not begin with a zero.
-    if units <= 9 && 1 <= tens && tens <= 9 {
+    if units <= 9 && (1..=9).contains(&tens) {
         return Some(((tens * 10 + units) as usize, 5));
     }
     longer_length(word, marker)

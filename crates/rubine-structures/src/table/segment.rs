@@ -390,6 +390,8 @@ impl SegmentRef {
         let bucket = self.bucket(home(position_of(hash, self.depth()), self.buckets()));
         let line = bucket.as_ptr().cast::<u8>();
         prefetch(line);
+        // In a well-filled table, every fifth record lies in the next.
+        prefetch(line.wrapping_add(LINE));
     }
 
     /// Looks where a search would look first.
