@@ -513,7 +513,14 @@ impl Locked<'_> {
     /// tries again.
     #[inline]
     pub fn pending_hand_off(&self) -> Option<usize> {
-        self.guards.iter().find(|it| it.1.waiters.has_ready()).map(|it| usize::from(it.0))
+        let due = |guard: &Guard<'_>| {
+            let (number, shard) = guard;
+            shard.waiters.has_ready().then_some(usize::from(*number))
+        };
+        match &self.guards {
+            Guards::One(guard) => due(guard),
+            Guards::Many(guards) => guards.iter().find_map(due),
+        }
     }
 
     /// The first key of a locked shard on which a hand-off is due, with its waiters in order.

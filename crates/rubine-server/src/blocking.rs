@@ -179,10 +179,16 @@ impl Core {
     #[inline]
     pub(crate) fn lock(&mut self, shards: &ShardSet) -> Locked<'static> {
         let mut locked = self.server.keyspace.lock(shards);
-        if let Some(shard) = locked.pending_hand_off() {
-            self.lock_after_hand_offs(shards, &mut locked, shard);
-        }
+        self.let_hand_offs_pass(shards, &mut locked);
         locked
+    }
+
+    /// Completes the hand-offs that are due on `shards`, which are locked.
+    #[inline]
+    pub(crate) fn let_hand_offs_pass(&mut self, shards: &ShardSet, locked: &mut Locked<'static>) {
+        if let Some(shard) = locked.pending_hand_off() {
+            self.lock_after_hand_offs(shards, locked, shard);
+        }
     }
 
     /// Gives the locks back that were found with a hand-off due on `shard`, and takes them again when none is.

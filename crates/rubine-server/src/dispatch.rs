@@ -275,7 +275,8 @@ impl Core {
                     }
                     _ => shards_of(entry.spec, args, false),
                 };
-                let mut locked = self.lock(&shards);
+                let mut locked = self.server.keyspace.lock(&shards);
+                self.let_hand_offs_pass(&shards, &mut locked);
                 self.begin_unit();
                 if client.computed.is_some() || client.shipped.is_some() {
                     self.effects.computed = client.computed.take();

@@ -397,8 +397,8 @@ impl SegmentRef {
     /// Looks where a search would look first.
     #[inline]
     pub(super) fn prefetch_record(self, hash: u64) {
-        /// Records further away from home are rare.
-        const BUCKETS_LOOKED_AT: usize = 2;
+        /// Few records lie further away from home.
+        const BUCKETS_LOOKED_AT: usize = 5;
         let (position, buckets) = (position_of(hash, self.depth()), self.buckets());
         let mut index = home(position, buckets);
         for _ in 0..BUCKETS_LOOKED_AT {
