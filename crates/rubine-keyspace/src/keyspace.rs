@@ -129,7 +129,7 @@ impl ShardSet {
         match self {
             Self::One(one) if *one == shard => {}
             Self::One(one) => {
-                *self = Self::Some([shard.min(*one), shard.max(*one)].into_iter().collect())
+                *self = Self::Some([shard.min(*one), shard.max(*one)].into_iter().collect());
             }
             Self::Some(shards) if shards.is_empty() => *self = Self::One(shard),
             Self::Some(shards) => {
