@@ -75,6 +75,7 @@ impl Effects {
             || self.task.is_some()
             || self.computed.is_some()
             || self.shipment.is_some()
+            || self.shipped.is_some()
     }
 }
 

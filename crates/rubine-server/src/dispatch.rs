@@ -319,8 +319,12 @@ impl Core {
         let shipment = self.effects.shipment.take();
         let may_ship = shipment.as_ref().is_none_or(|it| self.claim_keys(client, it));
         self.end_client_unit(client, locked);
+        // What the command had no use for.
         if let Some(task) = self.effects.computed.take() {
             self.server.computations.discard(task);
+        }
+        if let Some(shipment) = self.effects.shipped.take() {
+            self.server.computations.discard(shipment);
         }
         if let Some(task) = task {
             // It has not run yet, so it has not looked anything up either.

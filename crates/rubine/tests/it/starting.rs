@@ -204,3 +204,18 @@ fn questions_that_are_answered_without_a_server() {
         assert!(text(&told.stdout).contains("the amount of memory to test in megabytes"));
     }
 }
+
+#[test]
+fn a_renamed_command_has_its_new_name_alone() {
+    let file = "rename-command GET fetch\nrename-command APPEND \"\"\n";
+    let server = options().with_file(file).start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "SET some-longer-key value");
+    let is_unknown = |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with("ERR unknown command"));
+    for _ in 0..2 {
+        let value = call(&mut client, "FETCH some-longer-key");
+        assert_eq!(value, Value::Bulk(b"value".to_vec()));
+        assert!(is_unknown(&call(&mut client, "GET some-longer-key")));
+        assert!(is_unknown(&call(&mut client, "APPEND some-longer-key x")));
+    }
+}
