@@ -37,6 +37,8 @@ const ARGS_KEPT_MAX: usize = 1 << 14;
 const TURN_REQUESTS_MAX: usize = 1024;
 /// Room for one read.
 const READ_BYTES: usize = 16 * 1024;
+/// A query buffer of up to this size is like all others.
+const USUAL_QUERY_BYTES_MAX: usize = 2 * READ_BYTES;
 /// Query buffers that are kept for reuse.
 const SPARE_BUFFERS_MAX: usize = GROUP_CLIENTS_MAX * 2;
 /// An empty query buffer up to this size is kept by a client whose requests arrive in parts.
@@ -446,8 +448,10 @@ impl Worker {
         self.scheduled = scheduled;
     }
 
-    /// Reads once from every socket that has something.
+    /// Reads once from every socket that has something. Whoever would need more memory than clients may have goes before
+    /// what was read is run.
     fn read_group(&mut self, group: &[usize]) {
+        let mut has_grown = false;
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
             client.is_scheduled = false;
@@ -459,8 +463,17 @@ impl Worker {
                 if client.query.capacity() == 0 {
                     client.query = self.spare_buffers.pop().unwrap_or_default();
                 }
+                let before = client.query.capacity();
                 read(&self.core, client);
+                if before.max(USUAL_QUERY_BYTES_MAX) < client.query.capacity() {
+                    client.publish_output();
+                    self.core.count_client(client);
+                    has_grown = true;
+                }
             }
+        }
+        if has_grown {
+            self.core.evict_clients(self.core.settings.client_bytes_max);
         }
     }
 
@@ -696,7 +709,7 @@ fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
         }
         client.keeps_query = false;
         let buffer = std::mem::take(&mut client.query);
-        let is_usual = 0 < buffer.capacity() && buffer.capacity() <= READ_BYTES * 2;
+        let is_usual = 0 < buffer.capacity() && buffer.capacity() <= USUAL_QUERY_BYTES_MAX;
         if is_usual && spare_buffers.len() < SPARE_BUFFERS_MAX {
             spare_buffers.push(buffer);
         }

@@ -104,6 +104,13 @@ fn all_clients_together() {
     let _ = late.send_raw(&vec![b'x'; 4_000_000]);
     assert!(is_ended(&mut late));
     assert_eq!(info(&mut control, "stats", "evicted_clients"), "5");
+    // And what one request takes, before it is run; it is the last piece of it that is too much.
+    call(&mut control, "CONFIG SET maxmemory-clients 4000000");
+    let mut whole = server.client();
+    let value = vec![b'x'; 3_300_000];
+    assert!(whole.call(&[b"SET".as_slice(), b"never", &value]).is_err());
+    assert_eq!(info(&mut control, "stats", "evicted_clients"), "6");
+    assert_eq!(call(&mut control, "EXISTS never"), Value::Integer(0));
 }
 
 /// What is nearly there is waited for in little more room than it needs, in whatever pieces it comes.
