@@ -232,12 +232,13 @@ impl Saves {
 
     /// Takes the one place that there is for a save.
     fn reserve(&self, server: &Server, kind: Kind, now: i64) -> Result<Arc<Job>, Start> {
-        let is_rewriting = server.aof.rewrite_status().is_running;
+        let rewrite = server.aof.rewrite_status();
         let mut state = self.state.lock();
         if state.running.is_some() {
             return Err(Start::Saving);
         }
-        if kind == Kind::Background && is_rewriting {
+        // One that was asked for begins at once: only a save holds it up.
+        if kind == Kind::Background && (rewrite.is_running || rewrite.is_requested) {
             return Err(Start::Rewriting);
         }
         if kind == Kind::Background {

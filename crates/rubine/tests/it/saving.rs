@@ -249,6 +249,22 @@ fn a_save_waits_for_a_rewrite_if_asked_to() {
     assert_eq!(saves(&mut control), "1");
 }
 
+/// Whoever has been told that a rewrite begins finds it begun.
+#[test]
+fn a_save_finds_a_rewrite_that_was_asked_for() {
+    let server = saving_options().start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "DEBUG POPULATE 80 key 64");
+    call(&mut client, "CONFIG SET rdb-key-save-delay 10000");
+    send(&mut client, "BGREWRITEAOF");
+    send(&mut client, "BGSAVE SCHEDULE");
+    for text in ["Background append only file rewriting started", "Background saving scheduled"] {
+        assert_eq!(client.reply().expect("a reply"), Value::Status(text.into()));
+    }
+    rewrite_ends(&server);
+    wait_until("the save", || info(&mut client, "persistence", "rdb_saves") == "1");
+}
+
 /// Lets keys take no more time, and waits for the end of the rewrite.
 fn rewrite_ends(server: &Server) {
     let mut client = server.client();
