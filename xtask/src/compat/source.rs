@@ -1,4 +1,5 @@
-//! Valkey's source package, from Debian's newest suite into the cache, and its programs built there once.
+//! Valkey's source package, from Debian's newest suite into the cache, and its programs built there once, as Debian builds
+//! them where its allocator can be had: with the one that Valkey brings along, small allocations round up to less.
 //! Never touches the machine's own package state: apt works on lists and caches of our own.
 
 use std::fs::{self, File};
@@ -12,6 +13,10 @@ use crate::process::{find_program, output, run};
 const SUITE: &str = "sid";
 const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// What `libjemalloc-dev` installs.
+const ALLOCATOR_HEADER: &str = "/usr/include/jemalloc/jemalloc.h";
+/// Patches under this name say where a package's files are installed.
+const PACKAGING_PATCHES: &str = "debian-packaging/";
 
 /// The folder of Valkey's source with its programs built in `src/`: the one that `VALKEY_BIN_DIR` lies in, else the
 /// cache's, where what is missing is fetched and built.
@@ -34,7 +39,7 @@ pub(crate) fn prepare() -> Result<PathBuf, Failure> {
 }
 
 fn fetch(source: &Path) -> Result<(), Failure> {
-    for program in ["apt-get", "tar"] {
+    for program in ["apt-get", "tar", "patch"] {
         if find_program(program).is_none() {
             return Err(format!("`{program}` is needed to fetch Valkey's source package").into());
         }
@@ -57,22 +62,44 @@ fn fetch(source: &Path) -> Result<(), Failure> {
     output(apt_get().arg("update"))?;
     output(apt_get().args(["source", "--download-only", "valkey"]))?;
 
-    let tarball = fs::read_dir(&downloads)?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.to_string_lossy().contains(".orig.tar."))
-        .max()
-        .ok_or("apt-get fetched no source tarball")?;
     // Unpacked under another name first, so that a broken run leaves nothing that looks complete.
     let unpacked = source.with_extension("new");
     fs::remove_dir_all(&unpacked).or_else(ignore_missing)?;
     fs::create_dir_all(&unpacked)?;
-    run(Command::new("tar")
-        .args(["--extract", "--strip-components=1", "--file"])
-        .arg(tarball)
-        .arg("-C")
-        .arg(&unpacked))?;
+    unpack(&downloaded(&downloads, ".orig.tar.")?, 1, &unpacked)?;
+    unpack(&downloaded(&downloads, ".debian.tar.")?, 0, &unpacked)?;
+    apply_patches(&unpacked)?;
     fs::rename(&unpacked, source)?;
     Ok(())
+}
+
+/// The newest file with this in its name.
+fn downloaded(downloads: &Path, part: &str) -> Result<PathBuf, Failure> {
+    let paths = fs::read_dir(downloads)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let newest = paths.filter(|path| path.to_string_lossy().contains(part)).max();
+    newest.ok_or_else(|| format!("apt-get fetched no file *{part}*").into())
+}
+
+/// Unpacks without the first folders of each path.
+fn unpack(tarball: &Path, stripped: u32, into: &Path) -> Result<(), Failure> {
+    let strip = format!("--strip-components={stripped}");
+    run(Command::new("tar").args(["--extract", &strip, "--file"]).arg(tarball).arg("-C").arg(into))
+}
+
+fn apply_patches(source: &Path) -> Result<(), Failure> {
+    let folder = source.canonicalize()?.join("debian/patches");
+    for name in patches_in(&fs::read_to_string(folder.join("series"))?) {
+        let mut patch = Command::new("patch");
+        patch.args(["--silent", "-p1", "--input"]).arg(folder.join(name)).current_dir(source);
+        run(&mut patch)?;
+    }
+    Ok(())
+}
+
+/// Those of a package's patches that change the programs, in their order.
+fn patches_in(series: &str) -> impl Iterator<Item = &str> {
+    let names = series.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| !name.starts_with('#') && !name.starts_with(PACKAGING_PATCHES))
 }
 
 fn build(source: &Path) -> Result<(), Failure> {
@@ -87,6 +114,11 @@ fn build(source: &Path) -> Result<(), Failure> {
     let log = File::create(&log_path)?;
     let mut make = Command::new("make");
     make.arg(format!("-j{jobs}")).current_dir(source).stdout(log.try_clone()?).stderr(log);
+    if Path::new(ALLOCATOR_HEADER).is_file() {
+        make.args(["USE_JEMALLOC=yes", "USE_SYSTEM_JEMALLOC=yes"]);
+    } else {
+        eprintln!("with the allocator that Valkey brings along; Debian's needs `libjemalloc-dev`");
+    }
     run(&mut make)
 }
 
@@ -142,7 +174,14 @@ fn mirror_in(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::mirror_in;
+    use super::{mirror_in, patches_in};
+
+    #[test]
+    fn patches_in_their_order() {
+        let series =
+            "debian-packaging/0001-paths.patch\n# later\n\n0001-a.patch -p1\n0002-b.patch\n";
+        assert_eq!(patches_in(series).collect::<Vec<_>>(), ["0001-a.patch", "0002-b.patch"]);
+    }
 
     #[test]
     fn mirrors() {
