@@ -109,14 +109,14 @@ impl Server {
         self.lacks_waiters()
     }
 
-    /// Whether fewer clients wait for the disk than a quarter of those who did in the last millisecond. Where they are
+    /// Whether fewer clients wait for the disk than three fifths of those who did in the last millisecond. Where they are
     /// few, a sync is not put off: they may be waiting for each other.
     fn lacks_waiters(&self) -> bool {
-        const WAITERS_MIN: u64 = 4;
+        const WAITERS_MIN: u64 = 9;
         let sum = |of: fn(&WorkerStats) -> &Counter| -> u64 {
             self.stats.iter().map(|worker| of(worker).get()).sum()
         };
-        let wanted = sum(|worker| &worker.waited_for_disk) / 4;
+        let wanted = sum(|worker| &worker.waited_for_disk) * 3 / 5;
         WAITERS_MIN <= wanted && sum(|worker| &worker.waiting_for_disk) < wanted
     }
 }

@@ -36,7 +36,7 @@ const RETRY_NANOS_MAX: u64 = 1_000_000_000;
 /// Writes that no client waits for begin so far apart, so that the workers do not wake this thread all the time.
 const WRITE_EVERY_NANOS: u64 = 1_000_000;
 /// How long a sync that clients wait for is put off, at most, so that it does for more of them.
-const GATHER_NANOS_MAX: u64 = 200_000;
+const GATHER_NANOS_MAX: u64 = 300_000;
 /// `appendfsync everysec`.
 const SYNC_EVERY_NANOS: u64 = 1_000_000_000;
 /// A sync that takes longer is counted as delayed.
