@@ -39,11 +39,7 @@ pub(crate) fn prepare() -> Result<PathBuf, Failure> {
 }
 
 fn fetch(source: &Path) -> Result<(), Failure> {
-    for program in ["apt-get", "tar", "patch"] {
-        if find_program(program).is_none() {
-            return Err(format!("`{program}` is needed to fetch Valkey's source package").into());
-        }
-    }
+    require(&["apt-get", "tar", "patch"], "fetch Valkey's source package")?;
     let apt = cache_directory().join("apt");
     let downloads = cache_directory().join("download");
     for folder in ["lists/partial", "cache/archives/partial", "state"] {
@@ -87,10 +83,10 @@ fn unpack(tarball: &Path, stripped: u32, into: &Path) -> Result<(), Failure> {
 }
 
 fn apply_patches(source: &Path) -> Result<(), Failure> {
-    let folder = source.canonicalize()?.join("debian/patches");
-    for name in patches_in(&fs::read_to_string(folder.join("series"))?) {
+    let folder = Path::new("debian/patches");
+    for name in patches_in(&fs::read_to_string(source.join(folder).join("series"))?) {
         let mut patch = Command::new("patch");
-        patch.args(["--silent", "-p1", "--input"]).arg(folder.join(name)).current_dir(source);
+        patch.current_dir(source).args(["--silent", "-p1", "--input"]).arg(folder.join(name));
         run(&mut patch)?;
     }
     Ok(())
@@ -103,11 +99,7 @@ fn patches_in(series: &str) -> impl Iterator<Item = &str> {
 }
 
 fn build(source: &Path) -> Result<(), Failure> {
-    for program in ["make", "cc"] {
-        if find_program(program).is_none() {
-            return Err(format!("`{program}` is needed to build Valkey's programs").into());
-        }
-    }
+    require(&["make", "cc"], "build Valkey's programs")?;
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let log_path = cache_directory().join("build.log");
     eprintln!("building Valkey's programs, once; log in {}", log_path.display());
@@ -120,6 +112,14 @@ fn build(source: &Path) -> Result<(), Failure> {
         eprintln!("with the allocator that Valkey brings along; Debian's needs `libjemalloc-dev`");
     }
     run(&mut make)
+}
+
+/// Refuses to go on without one of the programs.
+fn require(programs: &[&str], purpose: &str) -> Result<(), Failure> {
+    match programs.iter().find(|program| find_program(program).is_none()) {
+        Some(missing) => Err(format!("`{missing}` is needed to {purpose}").into()),
+        None => Ok(()),
+    }
 }
 
 fn ignore_missing(error: std::io::Error) -> std::io::Result<()> {
