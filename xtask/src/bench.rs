@@ -155,14 +155,15 @@ impl Contender {
 
 fn our_server(options: &Options) -> Result<PathBuf, Failure> {
     match &options.server {
-        Some(server) => Ok(server.clone()),
+        Some(server) => Ok(std::path::absolute(server)?),
         None => build::server("release"),
     }
 }
 
 fn peer_server(options: &Options) -> Result<PathBuf, Failure> {
     match options.peer.clone().or_else(|| peer::valkey_program("valkey-server")) {
-        Some(server) => Ok(server),
+        // Servers are started in folders of their own.
+        Some(server) => Ok(std::path::absolute(server)?),
         None => Ok(compat::prepare()?.join("src/valkey-server")),
     }
 }

@@ -177,7 +177,11 @@ impl Log {
             self.kept.must_select = false;
         }
         effects.push_to(large, self);
-        self.kept.selected_database = Some(effects.last_database());
+        let last = Some(effects.last_database());
+        // Written only where it differs, so that its cache line stays with every core.
+        if self.kept.selected_database != last {
+            self.kept.selected_database = last;
+        }
     }
 
     /// Appends whole commands of somebody else's history.

@@ -7,6 +7,7 @@ pub(crate) mod dump_file;
 pub(crate) mod libraries;
 pub(crate) mod load;
 pub(crate) mod loading;
+mod pace;
 pub(crate) mod rdb_load;
 pub(crate) mod rdb_save;
 pub(crate) mod save_points;

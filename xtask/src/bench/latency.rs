@@ -149,11 +149,19 @@ fn yield_to_the_probe() -> Result<(), Failure> {
     Ok(())
 }
 
+/// Lets the calling thread, which is the probe, have a processor before other clients when an answer is there. Where the
+/// system does not let us, the probe's waits are partly those for other clients.
+fn come_first() {
+    const NICE_MIN: i32 = -20;
+    let _ = rustix::process::setpriority_process(None, NICE_MIN);
+}
+
 fn probe(
     address: SocketAddr,
     request: &[&str],
     is_over: &AtomicBool,
 ) -> Result<Vec<Duration>, String> {
+    come_first();
     let mut client = Client::connect(address).map_err(|error| error.to_string())?;
     let mut waits = Vec::new();
     while !is_over.load(Ordering::Relaxed) {

@@ -17,6 +17,8 @@ use rubine_rdb::write::{self, Writer};
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::TableSnapshot;
 
+use super::pace::Pace;
+
 /// Records that are encoded between two looks at whether somebody has cancelled.
 const RECORDS_PER_STEP: usize = 64;
 /// Small values that are fetched before the first of them is encoded: memory is what a save waits for most.
@@ -279,8 +281,7 @@ fn encode_tables(
     options: &DumpOptions,
     mut out: Outlet,
 ) -> Result<(), SaveError> {
-    // Clients come first where processors are few. If the system does not let us, nothing is lost.
-    crate::sys::process::yield_to_others();
+    let mut pace = Pace::new();
     let compresses = options.compresses;
     let mut encoder = Encoder::new(encode::Options { version, compresses });
     let result = (|| {
@@ -288,7 +289,7 @@ fn encode_tables(
             work.check()?;
             let next = work.tables.lock().pop_front();
             let Some((db, table)) = next else { return Ok(()) };
-            encode_table(work, options, &mut encoder, db, &table, &mut out)?;
+            encode_table(work, options, &mut encoder, &mut pace, db, &table, &mut out)?;
             work.released_bytes.fetch_add(table.retained_bytes(), Ordering::Relaxed);
         }
     })();
@@ -309,6 +310,7 @@ fn encode_table(
     work: &Work,
     options: &DumpOptions,
     encoder: &mut Encoder,
+    pace: &mut Pace,
     db: usize,
     table: &TableSnapshot,
     out: &mut Outlet,
@@ -318,6 +320,7 @@ fn encode_table(
     let mut keys = 0;
     let mut records = Vec::with_capacity(RECORDS_PER_STEP);
     while let Some(at) = cursor {
+        pace.step();
         records.clear();
         cursor = table.scan(at, RECORDS_PER_STEP, |record| {
             record.prefetch();

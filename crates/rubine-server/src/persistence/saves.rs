@@ -22,7 +22,6 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::startup::REDIS_VERSION;
 use crate::sys::allocator;
-use crate::sys::process;
 
 /// What is told of a save: a background save's failure keeps clients from writing, if so configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,10 +351,6 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
     let running = Arc::clone(&job);
     let run = move || {
         crate::affinity::pin(server.config.load().bgsave_cpulist.as_deref());
-        if kind == Kind::Background {
-            // Its encoders do so once more.
-            process::yield_to_others();
-        }
         let outcome = save(server, &running, directory);
         saves.note_end(server, &running, outcome);
         saves.release(&running);

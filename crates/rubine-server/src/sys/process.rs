@@ -73,8 +73,19 @@ pub enum Whose {
 }
 
 /// Asks the system for the processor time that was used so far.
-#[expect(unsafe_code, reason = "no library offers the time of one thread by kind")]
 pub fn cpu_time(whose: Whose) -> CpuTime {
+    let usage = usage(whose);
+    let micros = |it: libc::timeval| it.tv_sec as u64 * 1_000_000 + it.tv_usec as u64;
+    CpuTime { user_us: micros(usage.ru_utime), system_us: micros(usage.ru_stime) }
+}
+
+/// How often the calling thread had to leave its processor to others although it had more to do.
+pub fn interruptions() -> u64 {
+    usage(Whose::Thread).ru_nivcsw as u64
+}
+
+#[expect(unsafe_code, reason = "no library offers the usage of one thread")]
+fn usage(whose: Whose) -> libc::rusage {
     let who = match whose {
         Whose::Process => libc::RUSAGE_SELF,
         Whose::Children => libc::RUSAGE_CHILDREN,
@@ -82,12 +93,10 @@ pub fn cpu_time(whose: Whose) -> CpuTime {
     };
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the system fills in the structure, for which all zeros are a value, too.
-    let usage = unsafe {
+    unsafe {
         libc::getrusage(who, usage.as_mut_ptr());
         usage.assume_init()
-    };
-    let micros = |it: libc::timeval| it.tv_sec as u64 * 1_000_000 + it.tv_usec as u64;
-    CpuTime { user_us: micros(usage.ru_utime), system_us: micros(usage.ru_stime) }
+    }
 }
 
 /// Bytes of the process in physical memory.

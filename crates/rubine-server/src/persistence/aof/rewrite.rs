@@ -18,6 +18,7 @@ use rubine_persistence::timestamp::Marks;
 use super::Phase;
 use super::writer::Order;
 use crate::config::Config;
+use crate::persistence::pace::Pace;
 use crate::persistence::rdb_save::{Work, write_dump};
 use crate::persistence::saves::dump_options;
 use crate::server::Server;
@@ -94,7 +95,7 @@ fn run(server: &'static Server, job: &Job) -> Result<(), String> {
         Some(reader) => Some(hand_over(server, job, reader)?),
         None => None,
     };
-    // Nobody waits for it, and no lock of a shard is taken from here on. Threads that are started below stand back more.
+    // Nobody waits for it, and no lock of a shard is taken from here on. Threads that are started below inherit this.
     process::yield_to_others();
     let config = server.config.load();
     let folder = {
@@ -208,11 +209,13 @@ fn write_commands(
     for code in server.persistence.saves.functions.codes() {
         write_command(&[b"FUNCTION", b"LOAD", &code], &mut out).map_err(fail)?;
     }
+    let mut pace = Pace::new();
     for db in (0..snapshot.db_count()).filter(|&db| !snapshot.is_empty(db)) {
         write_select(db, &mut out).map_err(fail)?;
         let mut cursor = Some(ScanCursor::START);
         while let Some(at) = cursor {
             job.check()?;
+            pace.step();
             let (mut written, mut keys) = (Ok(()), 0);
             cursor = snapshot.scan(db, at, RECORDS_PER_STEP, |record| {
                 if written.is_ok() {
