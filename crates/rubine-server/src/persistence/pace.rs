@@ -13,7 +13,7 @@ use crate::sys::process;
 /// All threads rest at the same time, since each could take what another leaves.
 const PERIOD_NANOS: u64 = 500_000;
 /// From the start of a period; what is left of it is for others.
-const WORK_NANOS: u64 = 200_000;
+const WORK_NANOS: u64 = 250_000;
 /// How long somebody who has interrupted the thread is expected to come again: some ticks of the system.
 const MEMORY_NANOS: u64 = 20_000_000;
 
