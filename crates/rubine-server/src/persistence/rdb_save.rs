@@ -17,7 +17,7 @@ use rubine_rdb::write::{self, Writer};
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::TableSnapshot;
 
-use super::pace::Pace;
+use super::pace::{Pace, Share};
 
 /// Records that are encoded between two looks at whether somebody has cancelled.
 const RECORDS_PER_STEP: usize = 64;
@@ -62,6 +62,8 @@ pub(crate) struct DumpOptions {
     pub(crate) compresses: bool,
     pub(crate) sums: bool,
     pub(crate) threads: usize,
+    /// What encoders take while others want processors.
+    pub(crate) share: Share,
     /// Microseconds that each key takes longer; below zero, one key in so many takes one more. For tests.
     pub(crate) key_delay_us: i32,
     /// How accesses are written, if they are.
@@ -281,7 +283,7 @@ fn encode_tables(
     options: &DumpOptions,
     mut out: Outlet,
 ) -> Result<(), SaveError> {
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(options.share);
     let compresses = options.compresses;
     let mut encoder = Encoder::new(encode::Options { version, compresses });
     let result = (|| {

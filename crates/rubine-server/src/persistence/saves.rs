@@ -15,6 +15,7 @@ use super::Trouble;
 use super::dump_file::{Directory, DumpFile};
 use super::libraries::Libraries;
 use super::loading::per_second;
+use super::pace::Share;
 use super::rdb_save::{DumpOptions, SaveError, Work, write_dump};
 use super::save_points::Moment;
 use crate::config::Config;
@@ -471,6 +472,7 @@ pub(crate) fn dump_options(server: &Server, config: &Config) -> DumpOptions {
         compresses: config.rdbcompression,
         sums: config.rdbchecksum,
         threads: save_threads(config),
+        share: Share::Half,
         key_delay_us: config.rdb_key_save_delay,
         access,
         remarks,

@@ -31,6 +31,7 @@ use crate::command_table::{Entry, Run};
 use crate::config::Config;
 use crate::dispatch::{unknown_command, unknown_subcommand};
 use crate::persistence::load::log_failure;
+use crate::persistence::pace::Share;
 use crate::persistence::rdb_load::{self, LoadOptions};
 use crate::server::Server;
 use crate::settings::Settings;
@@ -227,7 +228,7 @@ fn add_empty_base(
 ) -> Result<LogFile, String> {
     let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
     let base = manifest.replace_base(&directory.prefix, format);
-    let job = Job::new(Kind::Start, unix_millis());
+    let job = Job::new(Kind::Start, Share::Half, unix_millis());
     write_base(server, server.keyspace.snapshot(), &directory.path_of(&base), &job, config)?;
     Ok(base)
 }

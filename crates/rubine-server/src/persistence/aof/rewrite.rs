@@ -18,7 +18,7 @@ use rubine_persistence::timestamp::Marks;
 use super::Phase;
 use super::writer::Order;
 use crate::config::Config;
-use crate::persistence::pace::Pace;
+use crate::persistence::pace::{Pace, Share};
 use crate::persistence::rdb_save::{Work, write_dump};
 use crate::persistence::saves::dump_options;
 use crate::server::Server;
@@ -50,6 +50,8 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(super) kind: Kind,
+    /// What it takes while others want processors.
+    share: Share,
     pub(super) started_at: i64,
     is_cancelled: AtomicBool,
     /// How far it is; where the base is a dump, what of the image has yet to be written, too.
@@ -57,8 +59,14 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(kind: Kind, started_at: i64) -> Self {
-        Self { kind, started_at, is_cancelled: AtomicBool::new(false), work: Work::default() }
+    pub(super) fn new(kind: Kind, share: Share, started_at: i64) -> Self {
+        Self {
+            kind,
+            share,
+            started_at,
+            is_cancelled: AtomicBool::new(false),
+            work: Work::default(),
+        }
     }
 
     pub(super) fn cancel(&self) {
@@ -178,6 +186,7 @@ fn write_dump_base(
 ) -> Result<(), String> {
     job.work.fill(snapshot);
     let mut options = dump_options(server, config);
+    options.share = job.share;
     for (name, value) in &mut options.remarks {
         match *name {
             "aof-base" => "1".clone_into(value),
@@ -209,7 +218,7 @@ fn write_commands(
     for code in server.persistence.saves.functions.codes() {
         write_command(&[b"FUNCTION", b"LOAD", &code], &mut out).map_err(fail)?;
     }
-    let mut pace = Pace::new();
+    let mut pace = Pace::new(job.share);
     for db in (0..snapshot.db_count()).filter(|&db| !snapshot.is_empty(db)) {
         write_select(db, &mut out).map_err(fail)?;
         let mut cursor = Some(ScanCursor::START);

@@ -19,6 +19,7 @@ use super::increment::{Durability, Increment};
 use super::rewrite::{self, Job, Kind};
 use super::{Phase, advance, restart};
 use crate::config::{Appendfsync, Config};
+use crate::persistence::pace::Share;
 use crate::server::Server;
 use crate::sys::process;
 
@@ -482,16 +483,16 @@ impl Writer {
         let now = unix_millis();
         let is_saving = self.server.persistence.saves.is_busy();
         let is_requested = control.is_rewrite_requested && !is_saving;
-        let kind = match (control.is_wanted, control.phase) {
-            (true, Phase::Off) if control.not_before <= now => Kind::Start,
-            (true, Phase::On) if is_requested => Kind::Rewrite,
-            (false, Phase::Off) if is_requested => Kind::Detached,
+        let (kind, share) = match (control.is_wanted, control.phase) {
+            (true, Phase::Off) if control.not_before <= now => (Kind::Start, Share::Half),
+            (true, Phase::On) if is_requested => (Kind::Rewrite, Share::Half),
+            (false, Phase::Off) if is_requested => (Kind::Detached, Share::Half),
             (true, Phase::On)
                 if !is_saving
                     && control.not_before <= now
                     && self.has_grown(config, now < control.rests_until) =>
             {
-                Kind::Rewrite
+                (Kind::Rewrite, Share::Tenth)
             }
             _ => return false,
         };
@@ -499,7 +500,7 @@ impl Writer {
         if control.phase == Phase::Off && kind == Kind::Start {
             control.phase = Phase::WaitsForBase;
         }
-        let job = Arc::new(Job::new(kind, now));
+        let job = Arc::new(Job::new(kind, share, now));
         control.rewrite = Some(Arc::clone(&job));
         drop(control);
         rewrite::spawn(self.server, &job);
