@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod collation;
 pub mod crc;
 pub mod glob;
 pub mod hash;

@@ -1,18 +1,12 @@
 //! The settings that handlers need, copied from the configuration whenever it changes. Never reads it.
 
-use std::cmp::Ordering;
-use std::ffi::CStr;
 use std::sync::Arc;
 
+use rubine_base::collation::Collation;
 use rubine_rdb::Version;
 use rubine_rdb::dump::Checks;
 use rubine_structures::list::ChunkLimit;
 use rubine_structures::{hash, set, sorted_set};
-
-/// The order that a locale gives texts. It may contradict itself: nobody has proved the tables of locales.
-pub trait Collation: std::fmt::Debug + Send + Sync {
-    fn compare(&self, a: &CStr, b: &CStr) -> Ordering;
-}
 
 /// Settings of the data commands. Sizes are bytes, entries are elements.
 #[derive(Clone, Debug)]

@@ -21,11 +21,11 @@ use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
 use crate::hash::Sight;
-use crate::limits::Collation;
 use crate::list::chunk_limit;
 use elements::{Elements, steps};
 use options::{Form, Options};
 use pattern::{Found, Image, Live, NoKeys, Subject, Values};
+use rubine_base::collation::Collation;
 use source::Source;
 
 pub(crate) const COMMANDS: &[Command] = &[SORT, SORT_RO];

@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use rubine_commands::Args;
 
 use crate::client::{Client, ClientFlags, ClientInfo};
-use crate::config::Config;
 use crate::dispatch::Core;
-use crate::listener::Accepted;
-use crate::socket::Socket;
+use rubine_config::Config;
+use rubine_net::listener::Accepted;
+use rubine_net::socket::Socket;
 
 const TOO_MANY: &[u8] = b"-ERR max number of clients reached\r\n";
 

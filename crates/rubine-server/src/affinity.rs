@@ -3,7 +3,7 @@
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use crate::config::Config;
+use rubine_config::Config;
 
 /// Lets the calling thread, and those that it starts, run on the processors of `list` only.
 pub(crate) fn pin(list: Option<&str>) {

@@ -14,8 +14,8 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::command_table::Entry;
 use crate::pubsub;
-use crate::socket::Socket;
 use crate::transaction::Transaction;
+use rubine_net::socket::Socket;
 
 bitflags! {
     /// What kind of client it is and what it has asked for.

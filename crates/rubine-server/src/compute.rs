@@ -10,8 +10,8 @@ use crate::client::{Client, ClientFlags};
 use crate::dispatch::Core;
 use crate::mailbox::Message;
 use crate::server::Server;
-use crate::sys::process;
 use crate::transaction::OwnedArgs;
+use rubine_system::process;
 
 /// Computations of more steps than these are made here: some hundreds of microseconds.
 pub(crate) const STEPS_AT_ONCE_MAX: u64 = 2048;

@@ -11,9 +11,9 @@ use crate::dispatch::Core;
 use crate::persistence::save_points;
 use crate::server::Server;
 use crate::stats::WorkerStats;
-use crate::sys::process::{self, Whose};
-use crate::sys::{allocator, ticks};
 use crate::worker::schedule;
+use rubine_system::process::{self, Whose};
+use rubine_system::{allocator, ticks};
 
 /// How often the clock's work is done.
 const PERIOD_MS: i64 = 100;

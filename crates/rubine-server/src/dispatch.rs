@@ -29,8 +29,8 @@ use crate::server::Server;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
-use crate::sys::ticks;
 use crate::transaction::OwnedArgs;
+use rubine_system::ticks;
 
 /// What a worker needs to run commands: everything but its clients and its event loop.
 pub(crate) struct Core {

@@ -6,10 +6,10 @@ use rubine_keyspace::{Access, Candidate, EvictionOrder, EvictionRule, Key, SHARD
 
 use crate::client::Client;
 use crate::command_table::Entry;
-use crate::config::MaxmemoryPolicy;
 use crate::dispatch::Core;
-use crate::sys::{allocator, ticks};
 use crate::transaction::runs_any;
+use rubine_config::MaxmemoryPolicy;
+use rubine_system::{allocator, ticks};
 
 /// Candidates that a worker keeps from one eviction to the next.
 const POOL_LEN_MAX: usize = 16;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use crate::client::{Client, ClientFlags};
 use crate::commands::connection::{FIXED_OUTPUT_BYTES, add_line};
-use crate::config::OutputBufferLimit;
 use crate::dispatch::Core;
+use rubine_config::OutputBufferLimit;
 
 /// Replies that a client which has never authenticated may leave unread.
 const STRANGER_OUTPUT_BYTES_MAX: usize = 1024;

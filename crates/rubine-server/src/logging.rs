@@ -18,7 +18,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::config::{Config, LogFormat, LogLevel, LogTimestampFormat, SyslogFacility};
+use rubine_config::{Config, LogFormat, LogLevel, LogTimestampFormat, SyslogFacility};
 
 /// The levels under the names that users of Redis know: `log::notice!("Ready")`.
 pub mod log {
@@ -350,7 +350,7 @@ mod tests {
     use tracing::Level;
 
     use super::{Line, Logger, MESSAGE_SIZE_MAX, Role, log, user_data};
-    use crate::config::{Config, LogFormat, LogLevel, LogTimestampFormat, SyslogFacility};
+    use rubine_config::{Config, LogFormat, LogLevel, LogTimestampFormat, SyslogFacility};
 
     /// 2026-11-21 10:00:00.123 UTC.
     const TIME: i64 = 1_795_255_200_123;

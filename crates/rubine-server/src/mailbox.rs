@@ -11,7 +11,7 @@ use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
 use crate::pubsub::Publication;
-use crate::socket::Socket;
+use rubine_net::socket::Socket;
 
 /// A worker's incoming messages.
 pub(crate) struct Mailbox {

@@ -4,7 +4,7 @@ use std::fs;
 
 use parking_lot::Mutex;
 
-use crate::config::{Config, OomScoreAdj};
+use rubine_config::{Config, OomScoreAdj};
 
 const FILE: &str = "/proc/self/oom_score_adj";
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::sys::ticks;
+use rubine_system::ticks;
 
 /// How long events are counted before they are judged.
 const WINDOW_US: f64 = 1000.0;
@@ -105,7 +105,7 @@ fn interval(arrived: Counted, interval_max: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::{Counted, Pacing, WINDOW_US, interval};
-    use crate::sys::ticks;
+    use rubine_system::ticks;
 
     fn interval_of(elapsed: u64, events: u64, clients: u64, interval_max: u64) -> u64 {
         interval(Counted { elapsed, events, clients }, interval_max)

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use crate::config::{Config, ConfigSource, expand_template};
-use crate::sys::title;
+use rubine_config::{Config, ConfigSource, expand_template};
+use rubine_system::title;
 
 /// Shows the title that the configuration asks for, if it does.
 pub(crate) fn show(config: &Config, source: &ConfigSource) {

@@ -1,14 +1,14 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use crate::config::{Config, Directive, Refusal};
 use crate::oom_score;
 use crate::persistence::aof::read_keys;
 use crate::process_title;
 use crate::server::Server;
 use crate::settings::Settings;
-use crate::sys::collation::collation;
-use crate::sys::process;
+use rubine_config::{Config, Directive, Refusal};
+use rubine_system::collation::collation;
+use rubine_system::process;
 
 /// Applies a change. The parts that can fail come first; whoever fails has the parts before it undone.
 pub(crate) fn apply(

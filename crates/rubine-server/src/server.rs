@@ -12,8 +12,6 @@ use rubine_keyspace::Keyspace;
 
 use crate::client::ClientInfo;
 use crate::command_table::CommandTable;
-use crate::config::ConfigStore;
-use crate::listener::Listening;
 use crate::logging::Logger;
 use crate::mailbox::{Mailbox, Message};
 use crate::pause::Pause;
@@ -22,6 +20,8 @@ use crate::persistence::aof::Aof;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::stats::WorkerStats;
+use rubine_config::ConfigStore;
+use rubine_net::listener::Listening;
 
 /// Error codes beyond this many are not counted apart: a client could make them up.
 const ERROR_CODES_MAX: usize = 128;

@@ -5,7 +5,7 @@ use rubine_keyspace::AccessPolicy;
 use rubine_rdb::dump::Checks;
 use rubine_resp::parser;
 
-use crate::config::{
+use rubine_config::{
     Appendfsync, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
 };
 
@@ -150,6 +150,6 @@ fn limits_of(config: &Config) -> Limits {
         rdb_version: config.rdb_version.version(),
         dump_checks: Checks { version: config.rdb_version_check.meaning(), checksum: true },
         // A name that is unknown was refused, but for that of the environment.
-        collation: crate::sys::collation::collation(&config.locale_collate).unwrap_or_default(),
+        collation: rubine_system::collation::collation(&config.locale_collate).unwrap_or_default(),
     }
 }

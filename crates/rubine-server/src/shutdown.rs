@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use rubine_base::clock::unix_millis;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
-use crate::config::ShutdownOptions;
 use crate::mailbox::Message;
 use crate::persistence::aof;
 use crate::persistence::disk::Disk;
@@ -18,6 +17,7 @@ use crate::persistence::dump_file::Directory;
 use crate::persistence::load::wait_for_running_commands;
 use crate::persistence::saves::{self, Kind, Outcome, Start};
 use crate::server::Server;
+use rubine_config::ShutdownOptions;
 
 /// What a client is told when the server does not end.
 const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";

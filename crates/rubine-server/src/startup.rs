@@ -13,9 +13,7 @@ use rubine_keyspace::{Discarded, Keyspace};
 
 use crate::affinity;
 use crate::command_table::CommandTable;
-use crate::config::{Config, ConfigSource, ConfigStore, LogLevel};
 use crate::dispatch::Core;
-use crate::listener;
 use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::oom_score;
@@ -26,10 +24,12 @@ use crate::settings::Settings;
 use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
 use crate::supervision;
-use crate::sys::collation::collation;
-use crate::sys::{allocator, process, ticks, title};
 use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
+use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
+use rubine_net::listener;
+use rubine_system::collation::collation;
+use rubine_system::{allocator, process, ticks, title};
 
 /// The version of Redis that clients take this server for: they choose by it what they may use.
 pub(crate) const REDIS_VERSION: &str = "8.0.6";

@@ -39,7 +39,7 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct CommandStats {
     pub(crate) calls: Counter,
-    /// Time in the handler, in steps of [`crate::sys::ticks`].
+    /// Time in the handler, in steps of [`rubine_system::ticks`].
     pub(crate) ticks: Counter,
     /// Refused before it ran.
     pub(crate) rejected_calls: Counter,

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 
-use crate::config::Supervised;
+use rubine_config::Supervised;
 
 const SYSTEMD_VARIABLE: &str = "NOTIFY_SOCKET";
 const UPSTART_VARIABLE: &str = "UPSTART_JOB";

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use crate::server::Server;
 use crate::stats::WorkerStats;
-use crate::sys::ticks;
+use rubine_system::ticks;
 
 /// How often it looks in each period, and how rarely at most.
 const LOOKS_PER_PERIOD: u64 = 4;

@@ -21,11 +21,11 @@ use crate::batch::{Batch, Request, Run};
 use crate::client::{Client, ClientFlags};
 use crate::cron::Cron;
 use crate::dispatch::{Core, Flow};
-use crate::listener::FIRST_LISTENER;
 use crate::mailbox::Message;
 use crate::pacing::Pacing;
 use crate::pubsub::{self, Publication};
-use crate::sys::{process, ticks};
+use rubine_net::listener::FIRST_LISTENER;
+use rubine_system::{process, ticks};
 
 /// Clients whose requests are handled together.
 const GROUP_CLIENTS_MAX: usize = 16;
@@ -247,7 +247,7 @@ impl Worker {
 
     fn add_client(
         &mut self,
-        mut socket: crate::socket::Socket,
+        mut socket: rubine_net::socket::Socket,
         info: std::sync::Arc<crate::client::ClientInfo>,
     ) {
         let slot = self.free_slots.pop().unwrap_or_else(|| {

@@ -5,8 +5,8 @@
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
-use rubine_server::sys::allocator::CountingAllocator;
 use rubine_server::{startup, tools};
+use rubine_system::allocator::CountingAllocator;
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;

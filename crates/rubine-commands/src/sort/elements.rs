@@ -8,8 +8,8 @@ use super::order::{Entry, Kind, Texts};
 use super::pattern::{Found, Subject, Values};
 use super::source::{Source, Walk};
 use crate::error::CommandError;
-use crate::limits::Collation;
 use crate::sorting::{merge_sort, sort_part};
+use rubine_base::collation::Collation;
 
 const NOT_NUMBERS: CommandError =
     CommandError::text("ERR One or more scores can't be converted into double");

@@ -9,7 +9,7 @@ use rubine_base::number::parse_f64;
 use rubine_structures::sorted_set::Direction;
 
 use super::pattern::{Found, until_null};
-use crate::limits::Collation;
+use rubine_base::collation::Collation;
 
 /// A block of text is closed when it has grown to this.
 const BLOCK_BYTES: usize = 128 * 1024;
@@ -209,8 +209,8 @@ mod tests {
     use rubine_structures::sorted_set::Direction;
 
     use super::{Entry, Kind, Texts};
-    use crate::limits::Collation;
     use crate::sort::pattern::Found;
+    use rubine_base::collation::Collation;
 
     /// Letters in either case are the same.
     #[derive(Debug)]

@@ -24,11 +24,11 @@ use rubine_keyspace::{Locked, SHARD_COUNT};
 use rubine_persistence::encryption::KeyRing;
 
 use self::directory::Directory;
-use crate::config::Config;
 use crate::mailbox::Message;
 use crate::persistence::loading::per_second;
 use crate::persistence::rdb_save::Work;
 use crate::server::Server;
+use rubine_config::Config;
 
 pub(crate) use self::durability::NO_LOG;
 pub(crate) use self::load::{load_at_start, load_keys, reload, truncate, write_all};

@@ -13,9 +13,9 @@ use rubine_rdb::version::Version;
 use super::Trouble;
 use super::rdb_load::{self, Dump, LoadError, LoadOptions, Loaded};
 use super::saves::{self, Outcome};
-use crate::config::Config;
 use crate::mailbox::Message;
 use crate::server::Server;
+use rubine_config::Config;
 
 /// Versions of Redis that Valkey left to others.
 const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;

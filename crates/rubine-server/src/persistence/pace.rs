@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rubine_base::clock::monotonic_nanos;
 
-use crate::sys::process;
+use rubine_system::process;
 
 /// All threads rest at the same time, since each could take what another leaves.
 const PERIOD_NANOS: u64 = 500_000;

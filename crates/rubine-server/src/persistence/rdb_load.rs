@@ -17,9 +17,9 @@ use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
 use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
-use crate::config::Config;
 use crate::server::Server;
 use crate::settings::Settings;
+use rubine_config::Config;
 
 /// Batches that may wait for the threads that decode them, for each of these.
 const BATCHES_AHEAD_MAX: usize = 4;

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::saves::{self, Kind, Start};
-use crate::config::SavePoint;
 use crate::dispatch::Core;
+use rubine_config::SavePoint;
 
 /// After a failure, so long passes before the next try.
 const RETRY_SECONDS: i64 = 5;

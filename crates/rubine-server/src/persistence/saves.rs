@@ -18,11 +18,11 @@ use super::loading::per_second;
 use super::pace::Share;
 use super::rdb_save::{DumpOptions, SaveError, Work, write_dump};
 use super::save_points::Moment;
-use crate::config::Config;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::startup::REDIS_VERSION;
-use crate::sys::allocator;
+use rubine_config::Config;
+use rubine_system::allocator;
 
 /// What is told of a save: a background save's failure keeps clients from writing, if so configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -453,7 +453,7 @@ fn at(what: &'static str) -> impl FnOnce(io::Error) -> SaveError {
 
 /// How dumps are written under this configuration.
 pub(crate) fn dump_options(server: &Server, config: &Config) -> DumpOptions {
-    use crate::config::MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, VolatileLfu, VolatileLru};
+    use rubine_config::MaxmemoryPolicy::{AllkeysLfu, AllkeysLru, VolatileLfu, VolatileLru};
     let now = unix_millis();
     // Accesses are worth their bytes only where something is decided by them.
     let is_used =

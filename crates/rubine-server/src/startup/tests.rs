@@ -25,7 +25,7 @@ use rubine_testing::words;
 
 use super::{Server, build, listener, start_workers};
 use crate::command_table::Run;
-use crate::config::Config;
+use rubine_config::Config;
 
 /// A server of three workers, which lives until the test process ends.
 fn start() -> (&'static Server, SocketAddr) {

@@ -15,8 +15,8 @@ use rubine_rdb::Limits;
 use rubine_rdb::read::{Item, Reader};
 use rubine_rdb::version::VersionCheck;
 
-use crate::config::path_of;
 use crate::persistence::aof::truncate;
+use rubine_config::path_of;
 
 const USAGE: &str = "Usage: rubine-check-aof [--fix | --truncate-to-timestamp SECONDS] \
                      [--encryption-key-file FILE] <file.manifest | file.aof>";

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use rubine_base::clock::monotonic_nanos;
 
-use crate::config::Config;
-use crate::sys::process::{self, Whose};
+use rubine_config::Config;
+use rubine_system::process::{self, Whose};
 
 const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
 

@@ -12,8 +12,8 @@ use rubine_persistence::manifest::{LogFile, Manifest};
 use rubine_rdb::read::{Item, Reader};
 use rubine_rdb::version::VersionCheck;
 
-use crate::config::{Config, WorkingDirectory, path_of};
 use crate::persistence::aof::{read_keys, truncate};
+use rubine_config::{Config, WorkingDirectory, path_of};
 
 /// What is to be restored.
 #[derive(Clone, Debug)]

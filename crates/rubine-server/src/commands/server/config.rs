@@ -2,9 +2,9 @@
 
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::config::{RewriteScope, SetError, Setter};
 use crate::reconfigure;
 use crate::session::{ServerCommand, Session};
+use rubine_config::{RewriteScope, SetError, Setter};
 
 pub(super) const CONFIG: ServerCommand =
     ServerCommand::container("CONFIG", super::never_runs, &[GET, RESETSTAT, REWRITE, SET])

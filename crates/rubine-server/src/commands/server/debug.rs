@@ -7,12 +7,12 @@ use rubine_base::number::{parse_f64, parse_i64};
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
-use crate::config::{RewriteScope, parse_memory};
 use crate::limits::Resting;
 use crate::persistence::load::{Reload, start_reload};
 use crate::session::{ServerCommand, Session};
 use crate::settings::Settings;
 use crate::shutdown::Asker;
+use rubine_config::{RewriteScope, parse_memory};
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     "DEBUG",

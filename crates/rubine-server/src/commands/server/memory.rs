@@ -5,7 +5,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 
 use super::info::{MemoryFacts, Shards, Source, ratio};
 use crate::session::{ServerCommand, Session};
-use crate::sys::allocator;
+use rubine_system::allocator;
 
 pub(super) const MEMORY: ServerCommand =
     ServerCommand::container("MEMORY", super::never_runs, &[DOCTOR, MALLOC_STATS, PURGE, STATS])
@@ -202,7 +202,7 @@ fn malloc_stats(session: &mut Session<'_>) -> CommandResult {
 #[cfg(test)]
 mod tests {
     use super::{MemoryFacts, diagnosis};
-    use crate::sys::allocator::Stats;
+    use rubine_system::allocator::Stats;
 
     fn check(facts: &MemoryFacts, expected: &[&str]) {
         let text = diagnosis(facts, 1);

@@ -2,9 +2,9 @@
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
-use crate::config::ShutdownOptions;
 use crate::session::{ServerCommand, Session};
 use crate::shutdown::Asker;
+use rubine_config::ShutdownOptions;
 
 pub(super) const TIME: ServerCommand = ServerCommand::declare("TIME", time)
     .summary("Returns the server's clock: seconds and microseconds.")

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rubine_persistence::manifest::{LogFile, MANIFEST_BYTES_MAX, Manifest};
 
-use crate::config::Config;
 use crate::persistence::disk::Disk;
+use rubine_config::Config;
 
 /// The folder of a server's log.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use crate::client::{Client, TimeoutReply};
 use crate::dispatch::Core;
 use crate::server::Server;
 use crate::stats::{Counter, WorkerStats};
-use crate::sys::ticks;
+use rubine_system::ticks;
 
 impl Core {
     /// Whether a client's output has to stay until the disk has what it tells of. If so, the client is looked after again

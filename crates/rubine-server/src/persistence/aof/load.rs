@@ -28,13 +28,13 @@ use super::increment::Increment;
 use super::rewrite::{Job, Kind, write_base};
 use super::writer::Order;
 use crate::command_table::{Entry, Run};
-use crate::config::Config;
 use crate::dispatch::{unknown_command, unknown_subcommand};
 use crate::persistence::load::log_failure;
 use crate::persistence::pace::Share;
 use crate::persistence::rdb_load::{self, LoadOptions};
 use crate::server::Server;
 use crate::settings::Settings;
+use rubine_config::Config;
 
 /// As many bytes as say that a file begins as an RDB file.
 const RDB_MAGIC_BYTES: u64 = 6;

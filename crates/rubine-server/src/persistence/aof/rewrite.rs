@@ -17,12 +17,12 @@ use rubine_persistence::timestamp::Marks;
 
 use super::Phase;
 use super::writer::Order;
-use crate::config::Config;
 use crate::persistence::pace::{Pace, Share};
 use crate::persistence::rdb_save::{Work, write_dump};
 use crate::persistence::saves::dump_options;
 use crate::server::Server;
-use crate::sys::process;
+use rubine_config::Config;
+use rubine_system::process;
 
 /// Records that are visited between two looks at whether to go on.
 const RECORDS_PER_STEP: usize = 128;

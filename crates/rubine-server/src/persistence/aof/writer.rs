@@ -18,10 +18,10 @@ use rubine_persistence::manifest::LogFile;
 use super::increment::{Durability, Increment};
 use super::rewrite::{self, Job, Kind};
 use super::{Phase, advance, restart};
-use crate::config::{Appendfsync, Config};
 use crate::persistence::pace::Share;
 use crate::server::Server;
-use crate::sys::process;
+use rubine_config::{Appendfsync, Config};
+use rubine_system::process;
 
 /// Bytes that are written, and with `always` forced to disk, at once.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -6,7 +6,7 @@ use super::{Source, Text};
 use crate::latency::percentile;
 use crate::pubsub::Kind;
 use crate::stats::{CommandStats, WorkerStats};
-use crate::sys::ticks;
+use rubine_system::ticks;
 
 pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     let server = source.server;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
-use crate::sys::{allocator, process};
+use rubine_system::{allocator, process};
 
 /// Figures about memory at one moment, in bytes.
 #[derive(Debug, Default)]

@@ -3,10 +3,10 @@
 use rubine_keyspace::{SHARD_COUNT, Survey};
 
 use super::{Source, Text};
-use crate::config::Supervised;
 use crate::startup::REDIS_VERSION;
-use crate::sys::process::{self, CpuTime, Whose};
-use crate::sys::ticks;
+use rubine_config::Supervised;
+use rubine_system::process::{self, CpuTime, Whose};
+use rubine_system::ticks;
 
 pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     const DAY_SECONDS: i64 = 24 * 60 * 60;

@@ -10,14 +10,14 @@ use rustix::net::{RecvFlags, SendFlags};
 
 /// A connected socket.
 #[derive(Debug)]
-pub(crate) enum Socket {
+pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
 
 impl Socket {
     /// Reads what has arrived into the spare room of `buffer`. 0 at the end of the stream.
-    pub(crate) fn read_into(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    pub fn read_into(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let spare = rustix::buffer::spare_capacity(buffer);
         let flags = RecvFlags::empty();
         let (read, _) = match self {
@@ -28,7 +28,7 @@ impl Socket {
     }
 
     /// Offers `slices` to the socket. Returns how many bytes it has taken.
-    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         // Most replies are one piece, which the kernel takes quicker without a list of pieces.
         if let [slice] = slices {
             let flags = SendFlags::NOSIGNAL;
@@ -44,18 +44,18 @@ impl Socket {
         }
     }
 
-    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         // Edge-triggered for both directions once and for all: no system call when a socket is full for a while.
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.source().register(registry, token, interests)
     }
 
-    pub(crate) fn deregister(&mut self, registry: &Registry) {
+    pub fn deregister(&mut self, registry: &Registry) {
         // A socket that is about to be closed leaves the poll by itself.
         let _ = self.source().deregister(registry);
     }
 
-    pub(crate) fn shutdown(&self) {
+    pub fn shutdown(&self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
@@ -63,7 +63,7 @@ impl Socket {
     }
 
     /// The descriptor's number, as CLIENT LIST shows it.
-    pub(crate) fn fd(&self) -> i32 {
+    pub fn fd(&self) -> i32 {
         use std::os::fd::AsRawFd;
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),

@@ -10,32 +10,32 @@ use mio::{Interest, Registry, Token};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
-use crate::config::Config;
 use crate::socket::Socket;
-use crate::sys::process;
+use rubine_config::Config;
+use rubine_system::process;
 
 /// One listening socket.
 #[derive(Debug)]
-pub(crate) enum Listener {
+pub enum Listener {
     Tcp(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
 }
 
 /// A connection that was accepted.
-pub(crate) struct Accepted {
-    pub(crate) socket: Socket,
+pub struct Accepted {
+    pub socket: Socket,
     /// The client's address and the server's, as CLIENT LIST shows them.
-    pub(crate) addresses: (String, String),
+    pub addresses: (String, String),
     /// The client's IP address; `None` for a unix socket.
-    pub(crate) ip: Option<IpAddr>,
+    pub ip: Option<IpAddr>,
 }
 
 /// Tokens from here on are listeners.
-pub(crate) const FIRST_LISTENER: usize = usize::MAX / 2;
+pub const FIRST_LISTENER: usize = usize::MAX / 2;
 
 /// Every open listener, by the token of its events.
 #[derive(Debug)]
-pub(crate) struct Listening {
+pub struct Listening {
     /// The event queue of the worker that accepts.
     registry: Registry,
     open: Mutex<Open>,
@@ -92,7 +92,7 @@ impl Open {
 
 impl Listening {
     /// Starts to watch `listeners` in the event queue of `registry`.
-    pub(crate) fn new(registry: Registry, listeners: Vec<Listener>) -> io::Result<Self> {
+    pub fn new(registry: Registry, listeners: Vec<Listener>) -> io::Result<Self> {
         let mut open = Open::default();
         for listener in listeners {
             open.add(&registry, listener)?;
@@ -101,7 +101,7 @@ impl Listening {
     }
 
     /// The next connection of the listener with that token, if one has come.
-    pub(crate) fn accept(&self, token: Token, config: &Config) -> io::Result<Accepted> {
+    pub fn accept(&self, token: Token, config: &Config) -> io::Result<Accepted> {
         let open = self.open.lock();
         match open.listeners.iter().find(|(it, _)| *it == token) {
             Some((_, listener)) => listener.accept(config),
@@ -110,12 +110,12 @@ impl Listening {
     }
 
     /// What INFO says of each.
-    pub(crate) fn describe(&self) -> Vec<String> {
+    pub fn describe(&self) -> Vec<String> {
         self.open.lock().listeners.iter().map(|(_, it)| it.describe()).collect()
     }
 
     /// Has the TCP listeners treat connections as `config` says. When that fails, some may do so already.
-    pub(crate) fn retune(&self, config: &Config) -> io::Result<()> {
+    pub fn retune(&self, config: &Config) -> io::Result<()> {
         let open = self.open.lock();
         let tcp = open.listeners.iter().filter_map(|(_, listener)| match listener {
             Listener::Tcp(listener, _) => Some(listener),
@@ -125,7 +125,7 @@ impl Listening {
     }
 
     /// Moves the TCP listeners to where `config` says. When that fails they are where they were.
-    pub(crate) fn rebind(&self, config: &Config) -> Result<(), String> {
+    pub fn rebind(&self, config: &Config) -> Result<(), String> {
         let wanted = places(&config.bind, config.port)?;
         let mut open = self.open.lock();
         let before: Vec<_> = open.listeners.iter().filter_map(|(_, it)| it.address()).collect();
@@ -178,7 +178,7 @@ fn cannot_listen(place: impl std::fmt::Display, error: &io::Error) -> String {
 }
 
 /// Opens every socket that the configuration names. Fails with a sentence that says which one and why.
-pub(crate) fn open_all(config: &Config) -> Result<Vec<Listener>, String> {
+pub fn open_all(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
     for place in places(&config.bind, config.port)? {
         match open_at(config, place.address) {
@@ -293,7 +293,7 @@ fn give_to_group(path: &str, group: &str) -> Result<(), String> {
 
 impl Listener {
     /// The next connection, if one has come.
-    pub(crate) fn accept(&self, config: &Config) -> io::Result<Accepted> {
+    pub fn accept(&self, config: &Config) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener, _) => {
                 let (stream, peer) = listener.accept()?;
@@ -325,7 +325,7 @@ impl Listener {
     }
 
     /// What INFO says of it: `name=tcp,bind=127.0.0.1,port=6379`.
-    pub(crate) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match self {
             Self::Tcp(_, address) => {
                 format!("name=tcp,bind={},port={}", address.ip(), address.port())
@@ -362,7 +362,7 @@ mod tests {
     use socket2::SockRef;
 
     use super::{Listener, Listening, open_all};
-    use crate::config::Config;
+    use rubine_config::Config;
 
     fn config(port: u16) -> Config {
         Config { bind: vec!["127.0.0.1".to_owned()], port, ..Config::default() }

@@ -1,5 +1,5 @@
 //! What needs the operating system by hand: memory accounting, locales, the process itself and its title.
-//! The only module of this crate with unsafe code.
+//! Beside the structures, the only crate with unsafe code.
 
 pub mod allocator;
 pub mod collation;

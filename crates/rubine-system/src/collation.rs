@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use rubine_commands::Collation;
+use rubine_base::collation::Collation;
 
 /// Locales whose order is that of bytes.
 const BYTEWISE: [&str; 4] = ["C", "POSIX", "C.UTF-8", "C.utf8"];
@@ -56,7 +56,7 @@ impl Locale {
     fn open(name: &str) -> Option<Self> {
         let name = CString::new(name).ok()?;
         // SAFETY: the name outlives the call, and a null base asks for a new object. The environment is read, which no
-        // thread changes once there are several (`sys::title`).
+        // thread changes once there are several (`title.rs`).
         let locale =
             unsafe { libc::newlocale(libc::LC_COLLATE_MASK, name.as_ptr(), std::ptr::null_mut()) };
         NonNull::new(locale.cast()).map(Self)

@@ -2,6 +2,8 @@
 //! and of the command line, CONFIG GET, SET and REWRITE. Never applies a value itself: who opens
 //! sockets or files is told what changed.
 
+#![forbid(unsafe_code)]
+
 mod checks;
 mod directive;
 mod include;
@@ -18,11 +20,11 @@ mod values;
 pub use directive::{Directive, Rule, Support, Traits, closest, find, names};
 pub use load::{ConfigError, ConfigLine, ConfigSource};
 pub use rewrite::{RewriteError, RewriteScope};
-pub(crate) use setting::parse_memory;
+pub use setting::parse_memory;
 pub use store::{ConfigStore, Refusal, SetError, Setter};
 pub use table::{Config, DIRECTIVES};
-pub(crate) use template::expand_template;
-pub(crate) use values::path_of;
+pub use template::expand_template;
+pub use values::path_of;
 pub use values::{
     AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,

@@ -607,13 +607,13 @@ impl WorkingDirectory {
     }
 
     /// Another folder, which is there.
-    pub(crate) fn at(path: &Path) -> std::io::Result<Self> {
+    pub fn at(path: &Path) -> std::io::Result<Self> {
         path.canonicalize().map(Self)
     }
 }
 
 /// A path of any bytes.
-pub(crate) fn path_of(bytes: &[u8]) -> PathBuf {
+pub fn path_of(bytes: &[u8]) -> PathBuf {
     PathBuf::from(std::ffi::OsStr::from_bytes(bytes))
 }
 

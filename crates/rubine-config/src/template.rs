@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Puts the values of variables in place of their names; `{{` is a brace. No blanks are left at the ends. `None` if a
 /// brace is not closed or a variable has no value.
-pub(crate) fn expand_template<'a>(
+pub fn expand_template<'a>(
     template: &str,
     value_of: impl Fn(&str) -> Option<Cow<'a, str>>,
 ) -> Option<String> {

@@ -564,7 +564,7 @@ fn a_rewritten_file_is_replaced_and_loads_to_the_same() {
     );
 }
 
-const RUBINE_CONF: &str = include_str!("../../../../rubine.conf");
+const RUBINE_CONF: &str = include_str!("../../../rubine.conf");
 
 #[test]
 fn rubine_conf_holds_the_defaults() {

@@ -34,7 +34,7 @@ pub(super) fn utf8(argument: &[u8]) -> Result<&str, String> {
 
 /// Reads bytes with an optional unit. Units with a `b` are powers of 1024, those without of 1000.
 /// Nothing at all is 0, as templates that fill in nothing rely on.
-pub(crate) fn parse_memory(argument: &[u8]) -> Option<u64> {
+pub fn parse_memory(argument: &[u8]) -> Option<u64> {
     if argument.is_empty() {
         return Some(0);
     }
@@ -214,7 +214,7 @@ macro_rules! named_enum {
             fn assign(&mut self, arguments: &[&[u8]], _: Rule) -> Result<(), String> {
                 const NAMES: &[(&str, $type)] =
                     &[$(($first, $type::$variant) $(, ($other, $type::$variant))*),*];
-                *self = crate::config::setting::choose(NAMES, only(arguments)?)?;
+                *self = crate::setting::choose(NAMES, only(arguments)?)?;
                 Ok(())
             }
 
