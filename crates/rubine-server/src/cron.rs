@@ -8,10 +8,10 @@ use rubine_keyspace::{Due, ExpiryCycle};
 
 use crate::client::{Client, ClientFlags};
 use crate::dispatch::Core;
-use crate::persistence::save_points;
 use crate::server::Server;
 use crate::stats::WorkerStats;
 use crate::worker::schedule;
+use rubine_storage::dumps;
 use rubine_system::process::{self, Whose};
 use rubine_system::{allocator, ticks};
 
@@ -133,7 +133,7 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            save_points::look(core);
+            dumps::look(core.server.storage(), core.now);
         }
     }
 

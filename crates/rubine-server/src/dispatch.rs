@@ -23,13 +23,13 @@ use crate::gates;
 use crate::latency::Histogram;
 use crate::pacing::Window;
 use crate::pause::may_change_data;
-use crate::persistence::saves;
 use crate::pubsub::{self, LocalSubscribers};
 use crate::server::Server;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::transaction::OwnedArgs;
+use rubine_storage::dumps;
 use rubine_system::ticks;
 
 /// What a worker needs to run commands: everything but its clients and its event loop.
@@ -499,7 +499,7 @@ impl Core {
         let pending = locked.pending_hand_offs();
         drop(locked);
         if std::mem::take(&mut self.changes.was_flushed) {
-            saves::note_flush(self.server, self.now);
+            dumps::note_flush(self.server.storage(), self.now);
         }
         if !pending.is_empty() {
             // What was handed in may have fallen due while the unit ran.

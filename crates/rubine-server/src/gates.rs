@@ -7,8 +7,8 @@ use rubine_resp::writer::Protocol;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::dispatch::Core;
-use crate::persistence::Trouble;
 use crate::transaction::{runs_any, runs_only};
+use rubine_storage::Trouble;
 
 /// What a gate looks at.
 pub(crate) struct Request<'a> {

@@ -2,11 +2,11 @@
 //! Either all of it is done or nothing.
 
 use crate::oom_score;
-use crate::persistence::aof::read_keys;
 use crate::process_title;
 use crate::server::Server;
 use crate::settings::Settings;
 use rubine_config::{Config, Directive, Refusal};
+use rubine_storage::read_keys;
 use rubine_system::collation::collation;
 use rubine_system::process;
 

@@ -15,13 +15,13 @@ use crate::command_table::CommandTable;
 use crate::logging::Logger;
 use crate::mailbox::{Mailbox, Message};
 use crate::pause::Pause;
-use crate::persistence::Persistence;
-use crate::persistence::aof::Aof;
 use crate::settings::Settings;
 use crate::shutdown::Shutdown;
 use crate::stats::WorkerStats;
 use rubine_config::ConfigStore;
 use rubine_net::listener::Listening;
+use rubine_storage::Persistence;
+use rubine_storage::aof::Aof;
 
 /// Error codes beyond this many are not counted apart: a client could make them up.
 const ERROR_CODES_MAX: usize = 128;

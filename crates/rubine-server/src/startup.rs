@@ -17,7 +17,7 @@ use crate::dispatch::Core;
 use crate::logging;
 use crate::mailbox::Mailbox;
 use crate::oom_score;
-use crate::persistence::{Persistence, Trouble, aof, load};
+use crate::persistence::load::remove_due;
 use crate::process_title;
 use crate::server::Server;
 use crate::settings::Settings;
@@ -28,6 +28,7 @@ use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
 use rubine_net::listener;
+use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
 
@@ -145,6 +146,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
     let (server, polls) = build(config, source, Some(logger), listeners)?;
+    let storage = server.storage();
     crate::crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
@@ -152,22 +154,22 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     install_signals(server)?;
     tracing::info!("Server initialized");
     crate::compute::start(server)?;
-    aof::load_keys(server)?;
+    log_load::load_keys(storage)?;
     // Clients can connect while data is loaded, and are told so.
     let is_log = config.appendonly;
     load::announce(
-        server,
+        storage,
         if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
     );
     let workers = start_workers(server, polls)?;
     if config.appendonly {
-        aof::load_at_start(server)?;
+        log_load::load_at_start(storage)?;
     } else {
-        load::at_startup(server)?;
+        load::at_startup(storage)?;
     }
-    load::remove_due(server);
+    remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
-    let aof_writer = aof::start(server)?;
+    let aof_writer = log_writer::start(storage)?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.oom_score.apply(&config);
     server.watchdog.set(server, config.watchdog_period);
@@ -307,7 +309,7 @@ fn build(
     let server = Server {
         keyspace,
         journal: Journal::new(0, 0),
-        aof: crate::persistence::aof::Aof::new(),
+        aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
         stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),

@@ -6,7 +6,7 @@ use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
 use super::pause::timeout_ms;
 use crate::client::TimeoutReply;
-use crate::persistence::aof::NO_LOG;
+use crate::persistence::NO_LOG;
 use crate::session::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[WAIT, WAITAOF];

@@ -8,11 +8,12 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
 use crate::limits::Resting;
-use crate::persistence::load::{Reload, start_reload};
+use crate::persistence::load::start_reload;
 use crate::session::{ServerCommand, Session};
 use crate::settings::Settings;
 use crate::shutdown::Asker;
 use rubine_config::{RewriteScope, parse_memory};
+use rubine_storage::load::Reload;
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     "DEBUG",

@@ -4,8 +4,8 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult};
 use rustix::io::Errno;
 
-use crate::persistence::disk::{Plan, Step};
 use crate::session::{ServerCommand, Session};
+use rubine_storage::disk::{Plan, Step};
 
 const ERRORS: [(&str, Errno); 2] = [("ENOSPC", Errno::NOSPC), ("EIO", Errno::IO)];
 

@@ -1,0 +1,148 @@
+//! Runs the commands of a log, as if a client had sent them, for nobody.
+
+use std::sync::Arc;
+
+use rubine_base::clock::unix_millis;
+use rubine_base::number::parse_i64;
+use rubine_base::random::Random;
+use rubine_commands::{Args, ClientFacts, Command, CommandError, Context, Effects, shards_of};
+use rubine_keyspace::{Access, Changes, DueKeys, View, ViewOptions};
+use rubine_persistence::log::Unit;
+use rubine_resp::writer::{Output, Protocol, Reply};
+use rubine_storage::Apply;
+
+use crate::command_table::{Entry, Run};
+use crate::dispatch::{unknown_command, unknown_subcommand};
+use crate::server::Server;
+use crate::settings::Settings;
+
+/// Failing commands that are logged one by one.
+const LOGGED_FAILURES_MAX: u64 = 10;
+
+/// What is needed to run commands for nobody.
+pub(super) struct Replayer {
+    server: &'static Server,
+    settings: Arc<Settings>,
+    /// The selected database.
+    db: usize,
+    effects: Effects,
+    changes: Changes,
+    random: Random,
+    access_random: Random,
+    output: Output,
+    failures: u64,
+}
+
+impl Apply for Replayer {
+    fn begin_file(&mut self) {
+        self.db = 0;
+    }
+
+    fn unit(&mut self, unit: &Unit<'_>) -> Result<(), String> {
+        let mut commands = unit.commands();
+        let run = commands.try_for_each(|(bytes, args)| self.run(Args::new(bytes, args)));
+        run.map_err(|error| error.to_string())
+    }
+
+    fn barrier(&mut self) -> Result<u64, String> {
+        Ok(self.failures)
+    }
+}
+
+impl Replayer {
+    pub(super) fn new(server: &'static Server) -> Self {
+        let seed = rubine_base::random::seed_from_os();
+        Self {
+            server,
+            settings: server.settings.load_full(),
+            db: 0,
+            effects: Effects::default(),
+            changes: Changes::default(),
+            random: Random::with_seed(seed),
+            access_random: Random::with_seed(seed.wrapping_add(1)),
+            output: Output::new(),
+            failures: 0,
+        }
+    }
+
+    /// Runs one command. Fails if there is no such command; a command that fails is told of, as it did so before.
+    fn run(&mut self, args: Args<'_>) -> Result<(), CommandError> {
+        if args.at(0).eq_ignore_ascii_case(b"FUNCTION") {
+            let words: Vec<&[u8]> = args.from(1).collect();
+            let applied = self.server.persistence.saves.functions.apply(&words);
+            return applied.map_err(CommandError::text);
+        }
+        let entry = self.find(args)?;
+        match entry.run {
+            Run::Data(command) => self.run_data(command, args),
+            _ if entry.spec.name == "SELECT" => self.select(args.at(1))?,
+            // What concerns a connection or the server changes no key.
+            Run::Session(_) | Run::Container => {}
+        }
+        Ok(())
+    }
+
+    fn find(&self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+        let commands = &self.server.commands;
+        // A command that was renamed since the log was written goes by its first name as well.
+        let original = |name: &[u8]| {
+            let mut all = commands.all().iter().filter(|it| !it.is_subcommand);
+            all.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
+        };
+        let name = args.at(0);
+        let found = commands.find(name).or_else(|| original(name));
+        let mut entry = found.ok_or_else(|| unknown_command(args))?;
+        if entry.is_container() && 1 < args.len() {
+            let subcommand = entry.subcommand(args.at(1));
+            entry = subcommand.ok_or_else(|| unknown_subcommand(entry, args))?;
+        }
+        let takes = entry.spec.takes(args.len()) && (!entry.is_container() || 1 < args.len());
+        if takes { Ok(entry) } else { Err(CommandError::Arity(entry.full_name.clone())) }
+    }
+
+    fn select(&mut self, index: &[u8]) -> Result<(), CommandError> {
+        let db = parse_i64(index).and_then(|it| usize::try_from(it).ok());
+        let db = db.filter(|it| *it < self.settings.limits.databases);
+        self.db = db.ok_or(CommandError::DbOutOfRange)?;
+        Ok(())
+    }
+
+    fn run_data(&mut self, command: &'static Command, args: Args<'_>) {
+        let now = unix_millis();
+        let mut locked = self.server.keyspace.lock(&shards_of(&command.spec, args, false));
+        let access = Access::new(self.settings.access, now);
+        let options = ViewOptions { notes_access: true, due_keys: DueKeys::Shown };
+        let random = &mut self.access_random;
+        let keys = View::new(&mut locked, self.db, now, access, options, random, &mut self.changes);
+        self.output = Output::new();
+        let protocol = Protocol::Resp2;
+        let mut context = Context {
+            args,
+            keys,
+            reply: Reply::new(&mut self.output, protocol),
+            effects: &mut self.effects,
+            limits: &self.settings.limits,
+            random: &mut self.random,
+            client: ClientFacts {
+                protocol,
+                may_wait: false,
+                steps_at_once_max: u64::MAX,
+                is_trusted: true,
+            },
+            now,
+        };
+        let result = rubine_commands::run(command, &mut context);
+        drop(locked);
+        self.effects.events.clear();
+        self.effects.wait = None;
+        // What was sent in another life is not sent again: its removal follows.
+        self.effects.shipment = None;
+        self.changes = Changes::default();
+        if let Err(error) = result {
+            self.failures += 1;
+            if self.failures <= LOGGED_FAILURES_MAX {
+                tracing::warn!("{} of the append-only file failed: {error}", command.spec.name);
+            }
+        }
+    }
+}
