@@ -6,3 +6,5 @@ pub(crate) mod load;
 mod replay;
 
 pub(crate) use self::durability::NO_LOG;
+#[cfg(test)]
+pub(crate) use self::replay::Replayer;

@@ -8,6 +8,7 @@ pub mod aof;
 pub mod disk;
 pub mod dump_file;
 pub mod dumps;
+pub mod lanes;
 pub mod libraries;
 pub mod load;
 pub mod loading;

@@ -100,7 +100,7 @@ pub fn write_all(storage: Storage) -> Result<(), String> {
 
 /// Reads all files of a log into the keyspace.
 fn load_files(storage: Storage, directory: &Directory, config: &Config) -> Result<Tail, String> {
-    let applier = storage.host.applier();
+    let applier = storage.host.applier()?;
     let mut loader = Loader { storage, applier, bytes_before: 0, failures: 0 };
     let mut tail = Tail::Empty;
     let loading = &storage.persistence.loading;

@@ -55,7 +55,7 @@ pub trait Host: Sync {
     fn followed_version(&self) -> &'static str;
 
     /// What runs the units of a log.
-    fn applier(&'static self) -> Box<dyn Apply>;
+    fn applier(&'static self) -> Result<Box<dyn Apply>, String>;
 }
 
 /// Runs the units of a log.

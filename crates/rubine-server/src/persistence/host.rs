@@ -77,7 +77,7 @@ impl Host for Server {
         REDIS_VERSION
     }
 
-    fn applier(&'static self) -> Box<dyn Apply> {
-        Box::new(Replayer::new(self))
+    fn applier(&'static self) -> Result<Box<dyn Apply>, String> {
+        Ok(Box::new(Replayer::new(self, &self.keyspace)?))
     }
 }

@@ -1,15 +1,23 @@
-//! Runs the commands of a log, as if a client had sent them, for nobody.
+//! Runs the commands of a log, as if a client had sent them, for nobody: what each is, which database and which shards it
+//! needs is found out in their order, and lanes run them side by side.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_i64;
 use rubine_base::random::Random;
-use rubine_commands::{Args, ClientFacts, Command, CommandError, Context, Effects, shards_of};
-use rubine_keyspace::{Access, Changes, DueKeys, View, ViewOptions};
+use rubine_commands::{
+    Args, ClientFacts, Command, CommandError, Context, Effects, Scope, shards_of,
+};
+use rubine_keyspace::{
+    Access, Changes, DueKeys, Key, Keyspace, Locked, Place, ShardSet, View, ViewOptions,
+};
 use rubine_persistence::log::Unit;
+use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_storage::Apply;
+use rubine_storage::lanes::{Incoming, Lanes, Run as RunUnits};
 
 use crate::command_table::{Entry, Run};
 use crate::dispatch::{unknown_command, unknown_subcommand};
@@ -18,19 +26,29 @@ use crate::settings::Settings;
 
 /// Failing commands that are logged one by one.
 const LOGGED_FAILURES_MAX: u64 = 10;
+/// An output that was longer is not kept for the next reply.
+const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
-/// What is needed to run commands for nobody.
-pub(super) struct Replayer {
+/// Hands units to lanes.
+pub(crate) struct Replayer {
     server: &'static Server,
-    settings: Arc<Settings>,
     /// The selected database.
     db: usize,
-    effects: Effects,
-    changes: Changes,
-    random: Random,
-    access_random: Random,
-    output: Output,
-    failures: u64,
+    databases: usize,
+    /// The command before, which the next is often as well.
+    last: Option<(Vec<u8>, &'static Entry)>,
+    lanes: Lanes<Replay>,
+    /// Commands that have failed.
+    failures: Arc<AtomicU64>,
+}
+
+/// What is known of a command when it is handed in.
+#[derive(Clone, Copy)]
+struct Known {
+    command: &'static Command,
+    db: usize,
+    /// The number of its one key argument, and where that belongs; 0 without one.
+    key: (usize, Place),
 }
 
 impl Apply for Replayer {
@@ -39,50 +57,100 @@ impl Apply for Replayer {
     }
 
     fn unit(&mut self, unit: &Unit<'_>) -> Result<(), String> {
-        let mut commands = unit.commands();
-        let run = commands.try_for_each(|(bytes, args)| self.run(Args::new(bytes, args)));
-        run.map_err(|error| error.to_string())
+        self.push(unit).map_err(|error| error.to_string())
     }
 
     fn barrier(&mut self) -> Result<u64, String> {
-        Ok(self.failures)
+        self.lanes.barrier();
+        Ok(self.failures.load(Ordering::Relaxed))
     }
 }
 
 impl Replayer {
-    pub(super) fn new(server: &'static Server) -> Self {
-        let seed = rubine_base::random::seed_from_os();
-        Self {
-            server,
-            settings: server.settings.load_full(),
-            db: 0,
-            effects: Effects::default(),
-            changes: Changes::default(),
-            random: Random::with_seed(seed),
-            access_random: Random::with_seed(seed.wrapping_add(1)),
-            output: Output::new(),
-            failures: 0,
-        }
+    /// One that fills `keyspace`.
+    pub(crate) fn new(
+        server: &'static Server,
+        keyspace: &'static Keyspace,
+    ) -> Result<Self, String> {
+        let failures = Arc::<AtomicU64>::default();
+        let settings = server.settings.load_full();
+        let runner = || Replay::new(Arc::clone(&settings), Arc::clone(&failures));
+        // One for each lane, and one for what needs all shards.
+        let runners = (0..=server.workers.len()).map(|_| runner()).collect();
+        let lanes = Lanes::new(keyspace, runners, 0);
+        let lanes = lanes.map_err(|error| format!("Can't start a thread: {error}"))?;
+        let databases = settings.limits.databases;
+        Ok(Self { server, db: 0, databases, last: None, lanes, failures })
     }
 
-    /// Runs one command. Fails if there is no such command; a command that fails is told of, as it did so before.
-    fn run(&mut self, args: Args<'_>) -> Result<(), CommandError> {
-        if args.at(0).eq_ignore_ascii_case(b"FUNCTION") {
-            let words: Vec<&[u8]> = args.from(1).collect();
-            let applied = self.server.persistence.saves.functions.apply(&words);
-            return applied.map_err(CommandError::text);
+    /// Hands a unit in. Fails if it has something that is no command.
+    fn push(&mut self, unit: &Unit<'_>) -> Result<(), CommandError> {
+        let mut commands = unit.commands();
+        if let (1, Some((bytes, args))) = (commands.len(), commands.next()) {
+            let Some((known, shards)) = self.know(Args::new(bytes, args))? else { return Ok(()) };
+            let commands = &[(known, bytes, args)];
+            let incoming = Incoming { start: unit.start, end: unit.end, shards: &shards, commands };
+            self.lanes.push(&incoming);
+            return Ok(());
         }
-        let entry = self.find(args)?;
-        match entry.run {
-            Run::Data(command) => self.run_data(command, args),
-            _ if entry.spec.name == "SELECT" => self.select(args.at(1))?,
-            // What concerns a connection or the server changes no key.
-            Run::Session(_) | Run::Container => {}
+        let mut shards = ShardSet::default();
+        let mut all = Vec::new();
+        for (bytes, args) in unit.commands() {
+            if let Some((known, needed)) = self.know(Args::new(bytes, args))? {
+                shards.add_all(&needed);
+                all.push((known, bytes, args));
+            }
         }
+        let incoming =
+            Incoming { start: unit.start, end: unit.end, shards: &shards, commands: &all };
+        self.lanes.push(&incoming);
         Ok(())
     }
 
-    fn find(&self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+    /// What is to be known of a command before it runs, and the shards that it needs. `None` if it changes no key: then it
+    /// is done already.
+    fn know(&mut self, args: Args<'_>) -> Result<Option<(Known, ShardSet)>, CommandError> {
+        if args.at(0).eq_ignore_ascii_case(b"FUNCTION") {
+            let words: Vec<&[u8]> = args.from(1).collect();
+            let applied = self.server.persistence.saves.functions.apply(&words);
+            return applied.map(|()| None).map_err(CommandError::text);
+        }
+        let entry = self.find(args)?;
+        let Run::Data(command) = entry.run else {
+            if entry.spec.name == "SELECT" {
+                self.select(args.at(1))?;
+            }
+            // What else concerns a connection or the server changes no key.
+            return Ok(None);
+        };
+        let key = entry.single_key.and_then(|index| Some((index, args.get(index)?)));
+        if let Some((index, key)) = key
+            && matches!(command.spec.scope, Scope::Keys)
+        {
+            let place = Key::new(key).place();
+            let known = Known { command, db: self.db, key: (index, place) };
+            return Ok(Some((known, ShardSet::of_shard(place.shard()))));
+        }
+        let known = Known { command, db: self.db, key: (0, Place::default()) };
+        Ok(Some((known, shards_of(&command.spec, args, true))))
+    }
+
+    fn find(&mut self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
+        let name = args.at(0);
+        let entry = match &self.last {
+            Some((last, entry)) if last == name => *entry,
+            _ => self.look_up(args)?,
+        };
+        let mut found = entry;
+        if entry.is_container() && 1 < args.len() {
+            let subcommand = entry.subcommand(args.at(1));
+            found = subcommand.ok_or_else(|| unknown_subcommand(entry, args))?;
+        }
+        let takes = found.spec.takes(args.len()) && (!found.is_container() || 1 < args.len());
+        if takes { Ok(found) } else { Err(CommandError::Arity(found.full_name.clone())) }
+    }
+
+    fn look_up(&mut self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
         let commands = &self.server.commands;
         // A command that was renamed since the log was written goes by its first name as well.
         let original = |name: &[u8]| {
@@ -91,31 +159,90 @@ impl Replayer {
         };
         let name = args.at(0);
         let found = commands.find(name).or_else(|| original(name));
-        let mut entry = found.ok_or_else(|| unknown_command(args))?;
-        if entry.is_container() && 1 < args.len() {
-            let subcommand = entry.subcommand(args.at(1));
-            entry = subcommand.ok_or_else(|| unknown_subcommand(entry, args))?;
-        }
-        let takes = entry.spec.takes(args.len()) && (!entry.is_container() || 1 < args.len());
-        if takes { Ok(entry) } else { Err(CommandError::Arity(entry.full_name.clone())) }
+        let entry = found.ok_or_else(|| unknown_command(args))?;
+        let (last, _) = self.last.get_or_insert_with(|| (Vec::new(), entry));
+        last.clear();
+        last.extend_from_slice(name);
+        self.last.iter_mut().for_each(|it| it.1 = entry);
+        Ok(entry)
     }
 
     fn select(&mut self, index: &[u8]) -> Result<(), CommandError> {
         let db = parse_i64(index).and_then(|it| usize::try_from(it).ok());
-        let db = db.filter(|it| *it < self.settings.limits.databases);
+        let db = db.filter(|it| *it < self.databases);
         self.db = db.ok_or(CommandError::DbOutOfRange)?;
         Ok(())
     }
+}
 
-    fn run_data(&mut self, command: &'static Command, args: Args<'_>) {
-        let now = unix_millis();
-        let mut locked = self.server.keyspace.lock(&shards_of(&command.spec, args, false));
-        let access = Access::new(self.settings.access, now);
+/// Runs the commands of one lane.
+struct Replay {
+    settings: Arc<Settings>,
+    now: i64,
+    effects: Effects,
+    changes: Changes,
+    random: Random,
+    access_random: Random,
+    output: Output,
+    failures: Arc<AtomicU64>,
+}
+
+impl Replay {
+    fn new(settings: Arc<Settings>, failures: Arc<AtomicU64>) -> Self {
+        let seed = rubine_base::random::seed_from_os();
+        Self {
+            settings,
+            now: 0,
+            effects: Effects::default(),
+            changes: Changes::default(),
+            random: Random::with_seed(seed),
+            access_random: Random::with_seed(seed.wrapping_add(1)),
+            output: Output::new(),
+            failures,
+        }
+    }
+
+    /// A command that fails is told of: it did so before.
+    fn note_failure(&self, command: &Command, error: &CommandError) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) < LOGGED_FAILURES_MAX {
+            tracing::warn!("{} of the append-only file failed: {error}", command.spec.name);
+        }
+    }
+
+    /// Forgets what a client would get, and what else would follow.
+    fn forget(&mut self) {
+        if KEPT_OUTPUT_BYTES_MAX < self.output.buffered_bytes() {
+            self.output = Output::new();
+        }
+        self.effects.events.clear();
+        self.effects.wait = None;
+        // What was sent in another life is not sent again: its removal follows.
+        self.effects.shipment = None;
+        self.changes = Changes::default();
+    }
+}
+
+impl RunUnits for Replay {
+    type Command = Known;
+
+    fn place_of(command: &Known) -> Option<(usize, Place)> {
+        let (index, place) = command.key;
+        (index != 0).then_some((command.db, place))
+    }
+
+    fn begin(&mut self) {
+        self.now = unix_millis();
+    }
+
+    fn run(&mut self, known: Known, bytes: &[u8], args: &[ArgRange], locked: &mut Locked<'_>) {
+        let Known { command, db, key: (index, place) } = known;
+        let args = Args::new(bytes, args).with_place(index, place);
+        let access = Access::new(self.settings.access, self.now);
         let options = ViewOptions { notes_access: true, due_keys: DueKeys::Shown };
         let random = &mut self.access_random;
-        let keys = View::new(&mut locked, self.db, now, access, options, random, &mut self.changes);
-        self.output = Output::new();
+        let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
         let protocol = Protocol::Resp2;
+        let start = self.output.mark();
         let mut context = Context {
             args,
             keys,
@@ -129,20 +256,13 @@ impl Replayer {
                 steps_at_once_max: u64::MAX,
                 is_trusted: true,
             },
-            now,
+            now: self.now,
         };
         let result = rubine_commands::run(command, &mut context);
-        drop(locked);
-        self.effects.events.clear();
-        self.effects.wait = None;
-        // What was sent in another life is not sent again: its removal follows.
-        self.effects.shipment = None;
-        self.changes = Changes::default();
+        self.output.truncate_to(start);
         if let Err(error) = result {
-            self.failures += 1;
-            if self.failures <= LOGGED_FAILURES_MAX {
-                tracing::warn!("{} of the append-only file failed: {error}", command.spec.name);
-            }
+            self.note_failure(command, &error);
         }
+        self.forget();
     }
 }

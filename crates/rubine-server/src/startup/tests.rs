@@ -14,8 +14,10 @@ use rubine_journal::{Hold, Reader, Start};
 use rubine_keyspace::{
     Access, Changes, DueKeys, Key, Keyspace, ScanCursor, Snapshot, View, ViewOptions,
 };
+use rubine_persistence::log::LogReader;
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
+use rubine_storage::Apply as _;
 use rubine_structures::record::RecordRef;
 use rubine_structures::value::ValueRef;
 use rubine_testing::client::Client;
@@ -25,6 +27,7 @@ use rubine_testing::words;
 
 use super::{Server, build, listener, start_workers};
 use crate::command_table::Run;
+use crate::persistence::Replayer;
 use rubine_config::Config;
 
 /// A server of three workers, which lives until the test process ends.
@@ -208,6 +211,20 @@ fn the_journal_replays_to_the_same_data() {
     let replayed_digest = run(server, &replayed, 0, &[b"DEBUG", b"DIGEST"], now);
     assert!(digest.as_text().is_some_and(|it| it.len() == 40), "{digest:?}");
     assert_eq!(replayed_digest.as_text(), digest.as_text());
+    assert_eq!(digest_in_lanes(server, &bytes, now).as_text(), digest.as_text());
+}
+
+/// What a log leaves whose units are run side by side, as a digest.
+fn digest_in_lanes(server: &'static Server, log: &[u8], now: i64) -> Value {
+    let (keyspace, _garbage) = Keyspace::new();
+    let keyspace = Box::leak(Box::new(keyspace));
+    let mut replayer = Replayer::new(server, keyspace).expect("threads can be started");
+    let mut reader = LogReader::new(log, 0);
+    while let Some(unit) = reader.next_unit().expect("the journal writes commands") {
+        replayer.unit(&unit).expect("the journal holds known commands");
+    }
+    assert_eq!(replayer.barrier(), Ok(0), "the journal holds what succeeded");
+    run(server, keyspace, 0, &[b"DEBUG", b"DIGEST"], now)
 }
 
 /// A value as text; a list as its length.

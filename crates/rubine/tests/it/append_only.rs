@@ -326,6 +326,74 @@ fn a_torn_end_costs_what_was_torn_and_no_more() {
     }
 }
 
+/// A log is run side by side, and leaves what it would leave one command after the other: commands of several keys find
+/// what came before them, those of all keys come after everything before, transactions select databases for themselves.
+/// What failed when it was written fails again, is counted, and changes nothing.
+#[test]
+fn a_log_means_what_it_says_in_its_order() {
+    const ROUNDS: usize = 400;
+    let mut server = durable().start().expect("it starts");
+    call(&mut server.client(), "SET first 1");
+    server.kill();
+    let mut log = Vec::new();
+    let mut write = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        log.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            log.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+    };
+    for line in ["SELECT 0", "MSET lost 1 gone 2", "SELECT 3", "SET kept 1", "SELECT 0", "FLUSHDB"]
+    {
+        write(line);
+    }
+    for round in 0..ROUNDS {
+        // Each of these needs what the one before has left in another shard.
+        for line in [
+            format!("SET a:{round} {round}"),
+            format!("RENAME a:{round} b:{round}"),
+            format!("COPY b:{round} c:{round}"),
+            format!("INCR c:{round}"),
+            format!("RPUSH list {round}"),
+            "LMOVE list other LEFT RIGHT".to_owned(),
+        ] {
+            write(&line);
+        }
+        if round % 100 == 0 {
+            write(&format!("INCR text:{round}"));
+            write(&format!("APPEND text:{round} x"));
+            write(&format!("INCR text:{round}"));
+        }
+    }
+    for line in ["MULTI", "SELECT 2", "SET in:2 1", "SELECT 1", "SET in:1 1", "EXEC", "SET in:1 2"]
+    {
+        write(line);
+    }
+    write("MULTI");
+    write("SET never 1");
+    fs::write(last_increment(&server), &log).expect("written");
+
+    server.restart().expect("it starts again");
+    let mut client = server.client();
+    let mut ask = |line: &str| call(&mut client, line);
+    for round in 0..ROUNDS {
+        let found = ask(&format!("MGET a:{round} b:{round} c:{round}"));
+        let found: Vec<_> = elements(&found).iter().map(Value::as_text).collect();
+        let expected = [None, Some(round.to_string()), Some((round + 1).to_string())];
+        assert_eq!(found, expected, "round {round}");
+    }
+    let moved: Vec<String> = elements(&ask("LRANGE other 0 -1")).iter().map(text).collect();
+    assert_eq!(moved, (0..ROUNDS).map(|it| it.to_string()).collect::<Vec<_>>());
+    assert_eq!(ask("EXISTS lost gone first never list"), Value::Integer(0));
+    for (db, key, value) in [(1, "in:1", "2"), (2, "in:2", "1"), (3, "kept", "1")] {
+        ask(&format!("SELECT {db}"));
+        assert_eq!(text(&ask(&format!("GET {key}"))), value);
+        assert_eq!(ask("DBSIZE"), Value::Integer(1), "database {db}");
+    }
+    let told = format!("{} commands of the append-only file failed", ROUNDS / 100);
+    assert!(server.log().contains(&told), "{}", server.log());
+}
+
 #[test]
 fn what_fell_due_is_gone_before_anybody_looks() {
     let options = durable().with("enable-debug-command", "yes");
