@@ -10,6 +10,7 @@
 
 mod batch;
 mod lane;
+pub mod run;
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,11 +19,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rubine_keyspace::{Keyspace, Locked, Place, SHARD_COUNT, ShardSet};
-use rubine_resp::parser::ArgRange;
+use rubine_keyspace::{Keyspace, SHARD_COUNT, ShardSet};
 
 use self::batch::{Batch, listed};
 use self::lane::{Shared, run_lane};
+use self::run::{Incoming, Run};
 
 /// What is handed in and not done yet, at most; a unit that is larger waits until nothing else is.
 const AHEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -30,39 +31,6 @@ const AHEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
 const BATCHES_AHEAD_MAX: usize = 256;
 /// How often whoever waits looks whether a lane has died.
 const LOOK: Duration = Duration::from_secs(1);
-
-/// What runs units; each lane has one.
-pub trait Run: Send + 'static {
-    /// What is known of a command when it is handed in.
-    type Command: Copy + Send + 'static;
-
-    /// The database and place of the one key that a command looks up, if it has one.
-    fn place_of(command: &Self::Command) -> Option<(usize, Place)>;
-
-    /// Some units are about to run: the clock is looked at.
-    fn begin(&mut self);
-
-    /// Runs a command, whose arguments stand at `args` in `bytes`. The shards of its unit are locked.
-    fn run(
-        &mut self,
-        command: Self::Command,
-        bytes: &[u8],
-        args: &[ArgRange],
-        locked: &mut Locked<'_>,
-    );
-}
-
-/// A unit that is handed in.
-#[derive(Clone, Copy, Debug)]
-pub struct Incoming<'u, C> {
-    /// Where it begins and ends in what it is read from.
-    pub start: u64,
-    pub end: u64,
-    /// What all its commands need.
-    pub shards: &'u ShardSet,
-    /// What is known of each, and its arguments: where they stand in which bytes.
-    pub commands: &'u [(C, &'u [u8], &'u [ArgRange])],
-}
 
 /// The lanes, for the one thread that hands units in.
 pub struct Lanes<R: Run> {

@@ -17,7 +17,8 @@ use rubine_persistence::log::Unit;
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_storage::Apply;
-use rubine_storage::lanes::{Incoming, Lanes, Run as RunUnits};
+use rubine_storage::lanes::Lanes;
+use rubine_storage::lanes::run::{Incoming, Run as RunUnits};
 
 use crate::command_table::{Entry, Run};
 use crate::dispatch::{unknown_command, unknown_subcommand};
@@ -26,6 +27,8 @@ use crate::settings::Settings;
 
 /// Failing commands that are logged one by one.
 const LOGGED_FAILURES_MAX: u64 = 10;
+/// More lanes than that wait for the thread that reads.
+const LANES_MAX: usize = 16;
 /// An output that was longer is not kept for the next reply.
 const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
@@ -76,7 +79,8 @@ impl Replayer {
         let settings = server.settings.load_full();
         let runner = || Replay::new(Arc::clone(&settings), Arc::clone(&failures));
         // One for each lane, and one for what needs all shards.
-        let runners = (0..=server.workers.len()).map(|_| runner()).collect();
+        let lanes = server.workers.len().min(LANES_MAX);
+        let runners = (0..=lanes).map(|_| runner()).collect();
         let lanes = Lanes::new(keyspace, runners, 0);
         let lanes = lanes.map_err(|error| format!("Can't start a thread: {error}"))?;
         let databases = settings.limits.databases;

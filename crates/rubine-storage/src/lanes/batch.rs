@@ -5,7 +5,7 @@ use std::ops::Range;
 use rubine_keyspace::ShardSet;
 use rubine_resp::parser::ArgRange;
 
-use super::Incoming;
+use super::run::Incoming;
 
 /// A batch is sent when it has so much.
 const BATCH_BYTES: usize = 64 * 1024;

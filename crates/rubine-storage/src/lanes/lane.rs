@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use rubine_keyspace::{Hint, Keyspace, Reading, SHARD_COUNT};
 
-use super::Run;
 use super::batch::{Batch, Unit};
+use super::run::Run;
 
 /// Units whose keys are fetched ahead of each other.
 const UNITS_AHEAD: usize = 16;

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use rubine_keyspace::{Keyspace, Locked, Place, SHARD_COUNT, ShardSet};
 use rubine_resp::parser::ArgRange;
 
-use super::{Incoming, Lanes, Run};
+use super::Lanes;
+use super::run::{Incoming, Run};
 
 /// Each shard has a number, and a command makes new ones of those of its shards, so that they tell of every order.
 #[derive(Clone)]
