@@ -12,7 +12,7 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::client::{Blocked, Client, ClientFlags, TimeoutReply};
 use crate::command_table::Run;
-use crate::dispatch::{Core, Setting};
+use crate::dispatch::{Core, Role};
 use crate::mailbox::Message;
 
 impl Core {
@@ -276,10 +276,10 @@ impl Core {
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
         self.begin_unit();
-        let (db, setting) = (waiter.db, Setting::HandOff);
+        let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
-        let result = self.run_data(command, db, none, setting, &mut reply, args, &mut locked);
-        let waits_on = self.effects.wait.take().is_some();
+        let result = self.run_data(command, db, none, role, &mut reply, args, &mut locked);
+        let waits_on = self.runner.effects.wait.take().is_some();
         if let Err(error) = result {
             self.count_failure(entry, error);
         }

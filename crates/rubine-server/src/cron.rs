@@ -173,7 +173,7 @@ impl Cron {
         loop {
             let now = core.now;
             let stats = core.stats();
-            let effects = &mut core.effects;
+            let effects = &mut core.runner.effects;
             let is_stopped = || server.pause.stops_writes(now);
             let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
                 tell_due(server, stats, effects, now, &due);

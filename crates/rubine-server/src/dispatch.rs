@@ -4,13 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, CommandResult, Context, Effects, Event, EventClass,
-    Flags, Scope, shards_of, shown,
+    Args, ClientFacts, Command, CommandError, CommandResult, EventClass, Flags, Occasion, Runner,
+    Scope, shards_of, shown,
 };
 use rubine_journal::Offset;
-use rubine_keyspace::{Access, Changes, DueKeys, Locked, ShardSet, View, ViewOptions};
+use rubine_keyspace::{DueKeys, Locked, ShardSet, ViewOptions};
 use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Mark, Protocol, Reply};
 
@@ -41,10 +40,8 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     /// Unix milliseconds, read once a turn.
     pub(crate) now: i64,
-    pub(crate) effects: Effects,
-    pub(crate) changes: Changes,
-    pub(crate) random: Random,
-    access_random: Random,
+    /// Runs data commands, and holds what they have done until it is carried out.
+    pub(crate) runner: Runner,
     /// When clients give up waiting: moment and client.
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
     /// Clients whose commands wait for the end of a pause, in the order of their coming.
@@ -81,7 +78,7 @@ pub(crate) enum Flow {
 
 /// In what setting a data command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Setting {
+pub(crate) enum Role {
     /// On its own.
     Alone,
     /// For a client that has waited.
@@ -90,7 +87,7 @@ pub(crate) enum Setting {
     Transaction,
 }
 
-impl Setting {
+impl Role {
     fn facts(self, protocol: Protocol) -> ClientFacts {
         let may_wait = self != Self::Transaction;
         let steps_at_once_max = if self == Self::Alone { STEPS_AT_ONCE_MAX } else { u64::MAX };
@@ -107,10 +104,7 @@ impl Core {
             stats: &server.stats[index],
             settings: server.settings.load_full(),
             now: rubine_base::clock::unix_millis(),
-            effects: Effects::default(),
-            changes: Changes::default(),
-            random: Random::with_seed(seed),
-            access_random: Random::with_seed(seed.wrapping_add(1)),
+            runner: Runner::new(seed),
             deadlines: BTreeSet::new(),
             paused: Vec::new(),
             subscribers: LocalSubscribers::default(),
@@ -279,14 +273,14 @@ impl Core {
                 self.let_hand_offs_pass(&shards, &mut locked);
                 self.begin_unit();
                 if client.computed.is_some() || client.shipped.is_some() {
-                    self.effects.computed = client.computed.take();
-                    self.effects.shipped = client.shipped.take();
+                    self.runner.effects.computed = client.computed.take();
+                    self.runner.effects.shipped = client.shipped.take();
                 }
                 let (db, flags) = (client.db, client.flags);
-                let counted = (self.changes.hits, self.changes.misses);
-                let setting = Setting::Alone;
-                let result = self.run_data(command, db, flags, setting, reply, args, &mut locked);
-                if !self.effects.has_follow_up() {
+                let counted = (self.runner.changes.hits, self.runner.changes.misses);
+                let role = Role::Alone;
+                let result = self.run_data(command, db, flags, role, reply, args, &mut locked);
+                if !self.runner.effects.has_follow_up() {
                     self.end_client_unit(client, locked);
                 } else if !self.follow_up(client, args, locked, counted) {
                     self.start_clock();
@@ -312,23 +306,23 @@ impl Core {
         mut locked: Locked<'static>,
         counted: (u64, u64),
     ) -> bool {
-        if let Some(wait) = self.effects.wait.take() {
+        if let Some(wait) = self.runner.effects.wait.take() {
             self.start_waiting(client, args, wait, &mut locked);
         }
-        let task = self.effects.task.take();
-        let shipment = self.effects.shipment.take();
+        let task = self.runner.effects.task.take();
+        let shipment = self.runner.effects.shipment.take();
         let may_ship = shipment.as_ref().is_none_or(|it| self.claim_keys(client, it));
         self.end_client_unit(client, locked);
         // What the command had no use for.
-        if let Some(task) = self.effects.computed.take() {
+        if let Some(task) = self.runner.effects.computed.take() {
             self.server.computations.discard(task);
         }
-        if let Some(shipment) = self.effects.shipped.take() {
+        if let Some(shipment) = self.runner.effects.shipped.take() {
             self.server.computations.discard(shipment);
         }
         if let Some(task) = task {
             // It has not run yet, so it has not looked anything up either.
-            (self.changes.hits, self.changes.misses) = counted;
+            (self.runner.changes.hits, self.runner.changes.misses) = counted;
             self.start_computing(client, args, task);
             return false;
         }
@@ -357,11 +351,13 @@ impl Core {
             Run::Data(command) => {
                 let (db, flags) = (client.db, client.flags);
                 loop {
-                    let setting = Setting::Transaction;
-                    let result = self.run_data(command, db, flags, setting, reply, args, locked);
-                    let Some(mut shipment) = self.effects.shipment.take() else { break result };
+                    let role = Role::Transaction;
+                    let result = self.run_data(command, db, flags, role, reply, args, locked);
+                    let Some(mut shipment) = self.runner.effects.shipment.take() else {
+                        break result;
+                    };
                     self.ship_in_place(client, &mut shipment);
-                    self.effects.shipped = Some(shipment);
+                    self.runner.effects.shipped = Some(shipment);
                 }
             }
             Run::Session(handler) => {
@@ -408,12 +404,11 @@ impl Core {
         command: &Command,
         db: usize,
         flags: ClientFlags,
-        setting: Setting,
+        role: Role,
         reply: &mut Reply<'_>,
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
-        let access = Access::new(self.settings.access, self.now);
         let due_keys = if self.settings.import_mode {
             // Whoever brings the data says when a key goes.
             let is_source = flags.contains(ClientFlags::IMPORT_SOURCE);
@@ -424,26 +419,20 @@ impl Core {
             DueKeys::Removed
         };
         let notes_access = !flags.contains(ClientFlags::NO_TOUCH);
-        let options = ViewOptions { notes_access, due_keys };
-        let random = &mut self.access_random;
-        let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
-        let protocol = reply.protocol();
-        let mut context = Context {
-            args,
-            keys,
-            reply: Reply::reborrow(reply),
-            effects: &mut self.effects,
-            limits: &self.settings.limits,
-            random: &mut self.random,
-            client: setting.facts(protocol),
+        let occasion = Occasion {
+            db,
             now: self.now,
+            limits: &self.settings.limits,
+            access: self.settings.access,
+            view: ViewOptions { notes_access, due_keys },
+            client: role.facts(reply.protocol()),
         };
-        let result = rubine_commands::run(command, &mut context).inspect_err(log_damage);
-        for (db, key) in self.changes.missed.drain(..) {
-            self.effects.events.push((Event::KEYMISS, db, key));
+        let result = self.runner.run(command, &occasion, reply, args, locked);
+        if let Err(error) = &result {
+            log_damage(error);
         }
-        if !self.effects.events.is_empty() {
-            pubsub::publish_events(self.server, &mut self.effects);
+        if !self.runner.effects.events.is_empty() {
+            pubsub::publish_events(self.server, &mut self.runner.effects);
         }
         result
     }
@@ -451,11 +440,11 @@ impl Core {
     /// Starts a unit of work: what follows reaches the journal in one piece.
     #[inline]
     pub(crate) fn begin_unit(&mut self) {
-        self.effects.is_journalled = self.server.journal.is_active();
+        self.runner.effects.is_journalled = self.server.journal.is_active();
         let listened = self.settings.listened;
-        self.effects.listened = listened.filter(|_| self.server.pubsub.has_listeners());
-        let listened = self.effects.listened.unwrap_or(EventClass::empty());
-        self.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
+        self.runner.effects.listened = listened.filter(|_| self.server.pubsub.has_listeners());
+        let listened = self.runner.effects.listened.unwrap_or(EventClass::empty());
+        self.runner.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
     }
 
     /// Ends the unit of work of a client: its effects go to the journal while the locks are held, and the client waits for
@@ -487,8 +476,8 @@ impl Core {
     #[expect(clippy::inline_always, reason = "as above")]
     fn give_back(&mut self, locked: Locked<'static>) {
         let is_done = locked.pending_hand_off().is_none()
-            && self.changes.found_due.is_empty()
-            && !self.changes.was_flushed;
+            && self.runner.changes.found_due.is_empty()
+            && !self.runner.changes.was_flushed;
         if !is_done {
             self.give_back_and_settle(locked);
         }
@@ -498,7 +487,7 @@ impl Core {
     fn give_back_and_settle(&mut self, locked: Locked<'static>) {
         let pending = locked.pending_hand_offs();
         drop(locked);
-        if std::mem::take(&mut self.changes.was_flushed) {
+        if std::mem::take(&mut self.runner.changes.was_flushed) {
             saves::note_flush(self.server, self.now);
         }
         if !pending.is_empty() {
@@ -512,9 +501,9 @@ impl Core {
     /// Removes the due keys that a walk has met, which held no locks that would have let it.
     #[cold]
     fn remove_found_due(&mut self) {
-        let found = std::mem::take(&mut self.changes.found_due);
+        let found = std::mem::take(&mut self.runner.changes.found_due);
         let (server, stats, now) = (self.server, self.stats(), self.now);
-        let effects = &mut self.effects;
+        let effects = &mut self.runner.effects;
         let is_stopped = || server.pause.stops_writes(now);
         rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
             tell_due(server, stats, effects, now, &due);
@@ -524,19 +513,23 @@ impl Core {
     /// Appends the effects of the unit to the journal, and returns where they end.
     #[inline]
     pub(crate) fn write_journal(&mut self, locked: &Locked<'_>) -> Option<Offset> {
-        if !self.effects.events.is_empty() {
-            pubsub::publish_events(self.server, &mut self.effects);
+        if !self.runner.effects.events.is_empty() {
+            pubsub::publish_events(self.server, &mut self.runner.effects);
         }
         // Counted while the locks are held: whoever holds all of them knows how many changes an image has.
-        self.stats().dirty.add(std::mem::take(&mut self.changes.dirty));
-        if self.effects.journal.is_empty() { None } else { Some(self.append_to_journal(locked)) }
+        self.stats().dirty.add(std::mem::take(&mut self.runner.changes.dirty));
+        if self.runner.effects.journal.is_empty() {
+            None
+        } else {
+            Some(self.append_to_journal(locked))
+        }
     }
 
     #[inline(never)]
     fn append_to_journal(&mut self, locked: &Locked<'_>) -> Offset {
-        self.effects.journal.wrap_in_transaction();
+        self.runner.effects.journal.wrap_in_transaction();
         let second = (self.now / 1000) as u64;
-        let end = self.server.journal.append(&mut self.effects.journal, second);
+        let end = self.server.journal.append(&mut self.runner.effects.journal, second);
         if self.settings.waits_for_disk {
             self.server.aof.note_change(locked, end);
         }
@@ -611,14 +604,14 @@ impl Core {
 
     /// Adds up what the commands of a turn did.
     pub(crate) fn flush_counts(&mut self) {
-        let changes = std::mem::take(&mut self.changes);
+        let changes = std::mem::take(&mut self.runner.changes);
         let stats = self.stats();
         stats.timed_waits.set(self.deadlines.len() as u64);
         stats.keyspace_hits.add(changes.hits);
         stats.keyspace_misses.add(changes.misses);
         stats.expired_keys.add(changes.expired_count);
         stats.expired_fields.add(changes.expired_fields);
-        self.changes.expired = changes.expired;
+        self.runner.changes.expired = changes.expired;
     }
 }
 

@@ -142,12 +142,12 @@ impl Core {
             EvictionOrder::Random => 1,
             _ => self.settings.eviction_samples,
         };
-        let first = self.random.below(SHARD_COUNT as u64) as usize;
+        let first = self.runner.random.below(SHARD_COUNT as u64) as usize;
         let mut found = 0;
         for offset in 0..SHARD_COUNT {
             let index = (first + offset) % SHARD_COUNT;
             let locked = self.server.keyspace.lock(&ShardSet::of_shard(index));
-            let (random, pool) = (&mut self.random, &mut self.eviction_pool);
+            let (random, pool) = (&mut self.runner.random, &mut self.eviction_pool);
             for shard in locked.shards() {
                 shard.sample_for_eviction(rule, access, samples, random, |candidate| {
                     found += 1;
@@ -168,11 +168,11 @@ impl Core {
         if self.is_eviction_paused() || !locked.evict(candidate.db, key, rule) {
             return false;
         }
-        if self.effects.is_journalled {
-            self.effects.journal.command(candidate.db as u32, &[b"DEL", &candidate.key]);
+        if self.runner.effects.is_journalled {
+            self.runner.effects.journal.command(candidate.db as u32, &[b"DEL", &candidate.key]);
         }
-        if self.effects.listened.is_some_and(|it| it.contains(Event::EVICTED.class)) {
-            self.effects.events.push((Event::EVICTED, candidate.db, candidate.key.clone()));
+        if self.runner.effects.listened.is_some_and(|it| it.contains(Event::EVICTED.class)) {
+            self.runner.effects.events.push((Event::EVICTED, candidate.db, candidate.key.clone()));
         }
         self.stats().evicted_keys.add(1);
         self.end_unit(locked);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandResult, Context, Effects, EventClass, Flags, Wait, run,
+    Args, ClientFacts, Command, CommandResult, Effects, EventClass, Flags, Occasion, Runner, Wait,
     shards_of,
 };
 use rubine_journal::replay::Replay;
 use rubine_journal::{Effects as JournalEffects, Hold, Journal, Reader, Start};
 use rubine_keyspace::{
-    Access, Changes, Due, DueKeys, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet,
-    Snapshot, View, ViewOptions, remove_due,
+    Changes, Due, DueKeys, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet, Snapshot,
+    ViewOptions, remove_due,
 };
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -84,54 +84,39 @@ impl Store {
         let before = self.content_of_keys(call);
 
         let mut output = Output::new();
-        let mut effects = Effects {
-            is_journalled: true,
-            listened: Some(EventClass::all()),
-            ..Effects::default()
-        };
-        let mut changes = Changes::default();
         let seed = self.random.next_u64();
+        let mut runner = Runner::new(self.random.next_u64());
+        runner.effects.is_journalled = true;
+        runner.effects.listened = Some(EventClass::all());
+        let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
+        let occasion = Occasion {
+            db: call.db,
+            now,
+            limits: &settings.limits,
+            access: settings.access,
+            view: ViewOptions { notes_access: true, due_keys },
+            client: ClientFacts {
+                protocol: call.protocol,
+                may_wait: call.may_wait,
+                is_trusted: call.is_replay,
+                // Whatever may be computed without the locks is.
+                steps_at_once_max: if call.may_wait { 0 } else { u64::MAX },
+            },
+        };
         let (locked, result) = loop {
             let mut locked = self.keyspace.lock(&shards_of(spec, args, false));
-            let mut random = Random::with_seed(seed);
-            let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
-            let options = ViewOptions { notes_access: true, due_keys };
-            let access = Access::new(settings.access, now);
-            let own_random = &mut self.random;
-            // Whatever may be computed without the locks is.
-            let steps_at_once_max = if call.may_wait { 0 } else { u64::MAX };
-            let is_trusted = call.is_replay;
-            let mut cx = Context {
-                args,
-                keys: View::new(
-                    &mut locked,
-                    call.db,
-                    now,
-                    access,
-                    options,
-                    own_random,
-                    &mut changes,
-                ),
-                reply: Reply::new(&mut output, call.protocol),
-                effects: &mut effects,
-                limits: &settings.limits,
-                random: &mut random,
-                client: ClientFacts {
-                    protocol: call.protocol,
-                    may_wait: call.may_wait,
-                    is_trusted,
-                    steps_at_once_max,
-                },
-                now,
-            };
-            let result = run(call.command, &mut cx);
-            let Some(mut task) = effects.task.take() else { break (locked, result) };
-            let is_clean = result.is_ok() && output.is_empty() && changes.dirty == 0;
+            // A command that runs again makes the same choices.
+            runner.random = Random::with_seed(seed);
+            let mut reply = Reply::new(&mut output, call.protocol);
+            let result = runner.run(call.command, &occasion, &mut reply, args, &mut locked);
+            let Some(mut task) = runner.effects.task.take() else { break (locked, result) };
+            let is_clean = result.is_ok() && output.is_empty() && runner.changes.dirty == 0;
             assert!(is_clean, "{} did something and then asked for time", shown(call.args));
             drop(locked);
             task.run();
-            effects.computed = Some(task);
+            runner.effects.computed = Some(task);
         };
+        let Runner { mut effects, changes, .. } = runner;
         let command = || shown(call.args);
         check_effects(call, &result, &changes, &effects);
         effects.journal.wrap_in_transaction();

@@ -20,7 +20,7 @@ fn lolwut(session: &mut Session<'_>) -> CommandResult {
         let version = session.args.get(2).ok_or(CommandError::Syntax)?;
         rubine_base::number::parse_i64(version).ok_or(CommandError::NotInteger)?;
     }
-    let mut text = stone(&mut session.core.random);
+    let mut text = stone(&mut session.core.runner.random);
     let own = env!("CARGO_PKG_VERSION");
     let versions = format!("\nA ruby. Rubine ver. {own}, for clients Redis ver. {REDIS_VERSION}\n");
     text.push_str(&versions);
