@@ -10,7 +10,7 @@ use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
-use crate::pubsub::Publication;
+use crate::publication::Publication;
 use rubine_net::socket::Socket;
 
 /// A worker's incoming messages.

@@ -6,7 +6,6 @@
 //! shards that its commands had locked, and each worker for the lowest one of its clients.
 
 mod directory;
-mod durability;
 mod increment;
 mod load;
 mod rewrite;
@@ -30,7 +29,6 @@ use crate::persistence::rdb_save::Work;
 use crate::server::Server;
 use rubine_config::Config;
 
-pub(crate) use self::durability::NO_LOG;
 pub(crate) use self::load::{load_at_start, load_keys, reload, truncate, write_all};
 pub(crate) use self::writer::start;
 

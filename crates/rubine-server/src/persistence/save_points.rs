@@ -1,9 +1,5 @@
-//! When the data is saved although nobody asks: the `save` directive. Pure decisions, and the clock's look at them.
+//! When the data is saved although nobody asks: the `save` directive. Pure decisions.
 
-use std::sync::atomic::Ordering;
-
-use super::saves::{self, Kind, Start};
-use crate::dispatch::Core;
 use rubine_config::SavePoint;
 
 /// After a failure, so long passes before the next try.
@@ -31,36 +27,6 @@ impl Moment {
             point.changes <= self.changes && seconds < self.seconds_since_save && self.may_try()
         })
     }
-}
-
-/// Starts a save that was put off, or that is due. The first worker calls this now and then.
-pub(crate) fn look(core: &Core) {
-    let server = core.server;
-    if server.persistence.is_loading() || server.is_shutting_down.load(Ordering::Relaxed) {
-        return;
-    }
-    let saves = &server.persistence.saves;
-    if saves.is_busy() || server.aof.rewrite_status().is_running {
-        return;
-    }
-    let moment = saves.moment(server, core.now / 1000);
-    if saves.is_scheduled() {
-        if moment.may_try() {
-            saves.take_schedule();
-            start(core);
-        }
-        return;
-    }
-    let config = server.config.load();
-    if let Some(SavePoint { seconds, changes }) = moment.reached(&config.save) {
-        tracing::info!("{changes} changes in {seconds} seconds. Saving...");
-        start(core);
-    }
-}
-
-fn start(core: &Core) {
-    // If another save has begun since, that one does as well.
-    let _: Start = saves::start(core.server, Kind::Background, core.now, Box::new(|_, _| {}));
 }
 
 #[cfg(test)]

@@ -18,9 +18,9 @@ use super::loading::per_second;
 use super::pace::Share;
 use super::rdb_save::{DumpOptions, SaveError, Work, write_dump};
 use super::save_points::Moment;
+use crate::process::identity::REDIS_VERSION;
 use crate::server::Server;
 use crate::settings::Settings;
-use crate::startup::REDIS_VERSION;
 use rubine_config::Config;
 use rubine_system::allocator;
 
@@ -351,7 +351,7 @@ pub(crate) fn start(server: &'static Server, kind: Kind, now: i64, on_end: OnEnd
     let directory = Directory::current(&server.persistence.disk);
     let running = Arc::clone(&job);
     let run = move || {
-        crate::affinity::pin(server.config.load().bgsave_cpulist.as_deref());
+        crate::process::affinity::pin(server.config.load().bgsave_cpulist.as_deref());
         let outcome = save(server, &running, directory);
         saves.note_end(server, &running, outcome);
         saves.release(&running);

@@ -3,8 +3,8 @@
 use rubine_base::random::Random;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::session::{ServerCommand, Session};
-use crate::startup::REDIS_VERSION;
+use crate::core::{ServerCommand, Session};
+use crate::process::identity::REDIS_VERSION;
 
 pub(super) const LOLWUT: ServerCommand = ServerCommand::declare("LOLWUT", lolwut)
     .summary("Shows a stone and the version of the server.")

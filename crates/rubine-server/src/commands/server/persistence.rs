@@ -2,9 +2,9 @@
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
+use crate::core::{ServerCommand, Session};
 use crate::persistence::saves::{self, Kind, Outcome, Start};
-use crate::session::{ServerCommand, Session};
-use crate::shutdown::Asker;
+use crate::server::{Asker, Server};
 
 const SAVING: &str = "ERR Background save already in progress";
 
@@ -35,8 +35,8 @@ fn save(session: &mut Session<'_>) -> CommandResult {
     let core = &mut *session.core;
     let asker =
         Asker { worker: core.index, client: session.client.id, protocol: session.client.protocol };
-    let on_end = move |server: &'static _, outcome| {
-        asker.answer(server, |reply| match outcome {
+    let on_end = move |server: &'static Server, outcome| {
+        asker.answer(&server.workers, |reply| match outcome {
             Outcome::Saved => reply.ok(),
             Outcome::Failed | Outcome::Cancelled => reply.error("ERR"),
         });

@@ -28,7 +28,7 @@ use super::increment::Increment;
 use super::rewrite::{Job, Kind, write_base};
 use super::writer::Order;
 use crate::command_table::{Entry, Run};
-use crate::dispatch::{unknown_command, unknown_subcommand};
+use crate::command_table::{unknown_command, unknown_subcommand};
 use crate::persistence::load::log_failure;
 use crate::persistence::pace::Share;
 use crate::persistence::rdb_load::{self, LoadOptions};
@@ -358,7 +358,7 @@ impl Loader {
             Run::Data(command) => self.run_data(command, args),
             _ if entry.spec.name == "SELECT" => self.select(args.at(1))?,
             // What concerns a connection or the server changes no key.
-            Run::Session(_) | Run::Container => {}
+            Run::Server(_) | Run::Container => {}
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ pub(super) fn spawn(server: &'static Server, job: &Arc<Job>) {
     let for_thread = Arc::clone(job);
     let thread = std::thread::Builder::new().name("aof rewrite".to_owned());
     let spawned = thread.spawn(move || {
-        crate::affinity::pin(server.config.load().aof_rewrite_cpulist.as_deref());
+        crate::process::affinity::pin(server.config.load().aof_rewrite_cpulist.as_deref());
         let start = monotonic_nanos();
         let result = run(server, &for_thread);
         let seconds = (monotonic_nanos() - start) / 1_000_000_000;

@@ -67,7 +67,7 @@ pub(crate) fn start(server: &'static Server) -> Result<JoinHandle<()>, String> {
     let thread = std::thread::Builder::new()
         .name("aof".to_owned())
         .spawn(move || {
-            crate::affinity::pin(server.config.load().bio_cpulist.as_deref());
+            crate::process::affinity::pin(server.config.load().bio_cpulist.as_deref());
             writer.run();
         })
         .map_err(|error| format!("Can't start a thread: {error}"))?;
