@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use rubine_base::hash::HashMap;
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::{Hints, Table};
 use smallvec::SmallVec;
 
+use crate::db_map::DbMap;
 use crate::key::{SHARD_COUNT, table_hash};
 use crate::waiters::Waiters;
 use crate::watch::Watch;
-
-/// A key and its database.
-type DbKey = (usize, Box<[u8]>);
 
 /// A client that watches a key.
 #[derive(Debug)]
@@ -39,7 +36,7 @@ pub struct Shard {
     tables: SmallVec<[Table; 1]>,
     number: usize,
     hints: Hints,
-    watches: HashMap<DbKey, Vec<Watcher>>,
+    watches: DbMap<Vec<Watcher>>,
     pub(crate) waiters: Waiters,
 }
 
@@ -116,25 +113,24 @@ impl Shard {
 
     pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
         let was_due = self.is_due(db, key, now);
-        let watchers = self.watches.entry((db, key.into())).or_default();
+        let watchers = self.watches.get_or_add(db, key);
         if !watchers.iter().any(|it| Arc::ptr_eq(&it.watch, watch)) {
             watchers.push(Watcher { watch: watch.clone(), was_due });
         }
     }
 
     pub(crate) fn unwatch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
-        let id = (db, Box::from(key));
-        if let Some(watchers) = self.watches.get_mut(&id) {
+        if let Some(watchers) = self.watches.get_mut(db, key) {
             watchers.retain(|it| !Arc::ptr_eq(&it.watch, watch));
             if watchers.is_empty() {
-                self.watches.remove(&id);
+                self.watches.remove(db, key);
             }
         }
     }
 
     /// Whether the key has fallen due since `watch` began.
     pub(crate) fn fell_due(&self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) -> bool {
-        let watchers = self.watches.get(&(db, Box::from(key))).into_iter().flatten();
+        let watchers = self.watches.get(db, key).into_iter().flatten();
         let was_due = watchers.filter(|it| Arc::ptr_eq(&it.watch, watch)).any(|it| it.was_due);
         !was_due && self.is_due(db, key, now)
     }
@@ -168,7 +164,7 @@ impl Shard {
             for key in self.watched_keys(db) {
                 let is_touched = [first, second].into_iter().any(|db| self.is_alive(db, &key, now));
                 let will_be_due = self.is_due(other, &key, now);
-                for watcher in self.watches.get_mut(&(db, key)).into_iter().flatten() {
+                for watcher in self.watches.get_mut(db, &key).into_iter().flatten() {
                     if is_touched {
                         watcher.watch.mark_broken();
                     } else {
@@ -180,13 +176,13 @@ impl Shard {
     }
 
     pub(crate) fn watched_keys(&self, db: usize) -> Vec<Box<[u8]>> {
-        self.watches.keys().filter(|it| it.0 == db).map(|it| it.1.clone()).collect()
+        self.watches.keys(db).map(Box::from).collect()
     }
 
     #[cold]
     fn break_watches(&mut self, db: usize, key: &[u8]) {
         let exists = self.table(db).is_some_and(|it| it.find(table_hash(key), key).is_some());
-        for watcher in self.watches.get_mut(&(db, Box::from(key))).into_iter().flatten() {
+        for watcher in self.watches.get_mut(db, key).into_iter().flatten() {
             // That a key goes which was due already is no change.
             let is_no_change = std::mem::take(&mut watcher.was_due) && !exists;
             if !is_no_change {

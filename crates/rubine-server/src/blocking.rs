@@ -2,11 +2,11 @@
 //!
 //! A hand-off is completed by whoever next has to do with the shard, before anything else runs there.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use rubine_commands::{Args, CommandError, Nothing, Wait, may_serve};
-use rubine_keyspace::{Key, Locked, Ready, ShardSet, Waiter, WaiterState};
+use rubine_commands::{Args, CommandError, Nothing, Wait, awaited, shards_of};
+use rubine_journal::Offset;
+use rubine_keyspace::{Awaited, Locked, Serve, ShardSet, Waiter, WaiterState, complete_hand_offs};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
@@ -25,19 +25,14 @@ impl Core {
         locked: &mut Locked<'_>,
     ) {
         let mut owned: Vec<Box<[u8]>> = args.from(0).map(Box::from).collect();
+        let entry = self.server.commands.find(args.at(0));
+        let awaited = entry.map_or(Awaited::AnyChange, |it| awaited(it.group, &wait));
         for (index, argument) in wait.rewritten {
             owned[index] = argument;
         }
         let protocol = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
-        let waiter = Waiter::new(
-            client.id,
-            self.index,
-            client.db,
-            owned,
-            wait.keys,
-            wait.ends_on_error,
-            protocol,
-        );
+        let waiter =
+            Waiter::new(client.id, self.index, client.db, owned, wait.keys, awaited, protocol);
         locked.add_waiter(&waiter);
         self.block(client, waiter, wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
         if let Some(interval) = wait.retry_after {
@@ -52,13 +47,29 @@ impl Core {
         deadline: Option<i64>,
         on_timeout: TimeoutReply,
     ) {
-        let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
+        let waiter = Waiter::new(
+            client.id,
+            self.index,
+            client.db,
+            Vec::new(),
+            Vec::new(),
+            Awaited::AnyChange,
+            2,
+        );
         self.block(client, waiter, deadline, on_timeout);
     }
 
     /// Lets a client wait until a thread of the server sends it a reply. Nobody else can end the wait.
     pub(crate) fn block_until_answered(&mut self, client: &mut Client) {
-        let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
+        let waiter = Waiter::new(
+            client.id,
+            self.index,
+            client.db,
+            Vec::new(),
+            Vec::new(),
+            Awaited::AnyChange,
+            2,
+        );
         waiter.end(WaiterState::Served);
         self.block(client, waiter, None, TimeoutReply::Nothing(Nothing::Null));
     }
@@ -94,7 +105,7 @@ impl Core {
     /// Takes a client whose wait has been cancelled off the queues. Returns what it waited for.
     pub(crate) fn leave_queues(&mut self, client: &mut Client) -> Option<Blocked> {
         let waiter = &client.blocked.as_ref()?.waiter;
-        self.server.keyspace.lock(&queues_of(waiter)).remove_waiter(waiter);
+        self.server.keyspace.lock(&waiter.shards()).remove_waiter(waiter);
         self.unblock(client)
     }
 
@@ -117,7 +128,7 @@ impl Core {
         match blocked.retry {
             Some((at, interval)) if !is_over && at <= self.now => {
                 let waiter = Arc::clone(&blocked.waiter);
-                let mut locked = self.server.keyspace.lock(&queues_of(&waiter));
+                let mut locked = self.server.keyspace.lock(&waiter.shards());
                 locked.make_ready(&waiter);
                 let shards = locked.pending_hand_offs();
                 drop(locked);
@@ -212,110 +223,52 @@ impl Core {
     /// Completes all hand-offs that are due on `shards`, and those that follow from them.
     #[cold]
     pub(crate) fn complete_hand_offs(&mut self, shards: Vec<usize>) {
-        self.complete(shards, Precedence::Others);
+        complete_hand_offs(&self.server.keyspace, shards, self);
+    }
+}
+
+/// A waiter's command is run by whoever comes; its client gets the reply by mail.
+impl Serve for Core {
+    type Reply = (Output, Option<Offset>);
+
+    fn now(&self) -> i64 {
+        self.now
     }
 
-    fn complete(&mut self, shards: Vec<usize>, precedence: Precedence) {
-        let server = self.server;
-        // What follows from a hand-off comes after those that were due before.
-        let mut shards = VecDeque::from(shards);
-        while let Some(index) = shards.pop_front() {
-            let shard = ShardSet::of_shard(index);
-            loop {
-                let locked = server.keyspace.lock(&shard);
-                let Some((ready, waiters)) = locked.next_hand_off() else { break };
-                drop(locked);
-                for waiter in &waiters {
-                    let mut serving = self.serve(waiter, &ready, index, precedence);
-                    while let Serving::After(others) = serving {
-                        self.complete(others, Precedence::None);
-                        serving = self.serve(waiter, &ready, index, precedence);
-                    }
-                    let Serving::Done(pending) = serving else { break };
-                    shards.extend(pending.into_iter().filter(|it| *it != index));
-                }
-                server.keyspace.lock(&shard).settle_hand_off(&ready);
-            }
-        }
+    fn shards_of(&self, waiter: &Waiter) -> ShardSet {
+        let Some(entry) = self.server.commands.find(&waiter.args[0]) else {
+            return ShardSet::default();
+        };
+        let (bytes, ranges) = flatten(&waiter.args);
+        shards_of(entry.spec, Args::new(&bytes, &ranges), true)
     }
 
-    /// Runs the command of one waiter, if it still waits; its client gets the reply by mail.
-    fn serve(
-        &mut self,
-        waiter: &Arc<Waiter>,
-        ready: &Ready,
-        index: usize,
-        precedence: Precedence,
-    ) -> Serving {
-        let server = self.server;
+    fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<Self::Reply> {
+        let entry = self.server.commands.find(&waiter.args[0])?;
+        let Run::Data(command) = entry.run else { return None };
         let (bytes, ranges) = flatten(&waiter.args);
         let args = Args::new(&bytes, &ranges);
-        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Serving::nothing() };
-        let Run::Data(command) = entry.run else { return Serving::nothing() };
-
-        let mut shards = rubine_commands::shards_of(entry.spec, args, true);
-        shards.add_all(&queues_of(waiter));
-        let mut locked = server.keyspace.lock(&shards);
-        if !locked.is_current(ready) {
-            return Serving::Outdated;
-        }
-        if precedence == Precedence::Others {
-            let mut others = locked.pending_hand_offs();
-            others.retain(|it| *it != index);
-            if !others.is_empty() {
-                return Serving::After(others);
-            }
-        }
-        // From here on the wait ends with what the command takes, or not at all.
-        let _serving = waiter.start_serving();
-        let still_waits = waiter.state() == WaiterState::Waiting;
-        if !still_waits || !may_serve(entry.group, waiter, &locked, self.now) {
-            return Serving::nothing();
-        }
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
         self.begin_unit();
         let (db, setting) = (waiter.db, Setting::HandOff);
         let none = ClientFlags::empty();
-        let result = self.run_data(command, db, none, setting, &mut reply, args, &mut locked);
+        let result = self.run_data(command, db, none, setting, &mut reply, args, locked);
         let waits_on = self.effects.wait.take().is_some();
         if let Err(error) = result {
             self.count_failure(entry, error);
         }
-        let written = self.write_journal(&locked);
-        if !waits_on && waiter.end(WaiterState::Served) {
-            locked.remove_waiter(waiter);
-            let seen = if self.settings.waits_for_disk { server.aof.seen_by(&locked) } else { 0 };
-            let message = Message::Served { client: waiter.client, output, written, seen };
-            server.workers[waiter.worker].send(message);
-        }
-        Serving::Done(locked.pending_hand_offs())
+        let written = self.write_journal(locked);
+        (!waits_on).then_some((output, written))
     }
-}
 
-/// What became of one waiter.
-enum Serving {
-    /// It was served, or there was nothing for it; on these shards hand-offs are due now.
-    Done(Vec<usize>),
-    /// The key has changed since it was looked up: an earlier waiter, for whom there was nothing, comes first again.
-    Outdated,
-    /// Its command might take what others wait for: on these shards hand-offs are due, and come first.
-    After(Vec<usize>),
-}
-
-impl Serving {
-    fn nothing() -> Self {
-        Self::Done(Vec::new())
+    fn answer(&mut self, waiter: &Waiter, (output, written): Self::Reply, locked: &Locked<'_>) {
+        let server = self.server;
+        let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
+        let message = Message::Served { client: waiter.client, output, written, seen };
+        server.workers[waiter.worker].send(message);
     }
-}
-
-/// Whether hand-offs that are due on other shards of a waiter's command come before it. Those that come first for this
-/// reason let none come before them: two that wait for each other's keys would never get on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Precedence {
-    Others,
-    None,
 }
 
 /// Gives a client the reply to the command that has waited.
@@ -323,13 +276,6 @@ fn answer(client: &mut Client, write: impl FnOnce(&mut Reply<'_>)) {
     let mut output = Output::new();
     write(&mut Reply::new(&mut output, client.protocol));
     client.deliver(output);
-}
-
-/// The shards in whose queues a waiter stands.
-fn queues_of(waiter: &Waiter) -> ShardSet {
-    let mut shards = ShardSet::default();
-    waiter.keys.iter().for_each(|&index| shards.add(Key::new(&waiter.args[index])));
-    shards
 }
 
 fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
