@@ -94,9 +94,13 @@ pub(crate) struct ShardLock {
     /// How many stand. Changed under the lock of `places`, read without. Beside the lock's own byte, on its cache line.
     count: AtomicU32,
     pub(crate) shard: Mutex<Shard>,
-    /// Invariant: by age, ascending.
-    places: Mutex<VecDeque<Place>>,
+    /// Invariant: by age, ascending. Elsewhere, since it is seldom looked at.
+    places: Box<Mutex<VecDeque<Place>>>,
 }
+
+/// Before a batch is run, all lines of its shards are asked for: no more than four.
+#[cfg(not(shuttle))]
+const _: () = assert!(size_of::<ShardLock>() <= 256, "a shard takes more lines than it did");
 
 impl ShardLock {
     pub(crate) fn new(shard: Shard) -> Self {
@@ -245,16 +249,6 @@ impl Keyspace {
         });
     }
 
-    /// Looks whether anybody stands for shards that were given back.
-    #[inline(never)]
-    pub(crate) fn tell_next_of(&self, set: &ShardSet) {
-        for shard in set.each().map(usize::from) {
-            if self.shards[shard].is_awaited() {
-                self.tell_next(shard);
-            }
-        }
-    }
-
     /// Tells whoever is the first to stand for a shard, if its lock is free. The caller holds no lock.
     #[cold]
     pub(crate) fn tell_next(&self, shard: usize) {
@@ -263,3 +257,6 @@ impl Keyspace {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

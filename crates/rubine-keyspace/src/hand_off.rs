@@ -239,3 +239,6 @@ impl<'k, S: Serve> Round<'k, '_, S> {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

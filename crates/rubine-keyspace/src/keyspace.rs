@@ -12,6 +12,7 @@ use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
 use crate::busy::{ShardLock, Tell};
+use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::key::{Key, Place, SHARD_COUNT};
 use crate::shard::{HINTED_DBS, Shard, hint_number};
 use crate::snapshot::Snapshot;
@@ -106,6 +107,7 @@ pub struct Keyspace {
     last_age: AtomicU64,
     /// Where to prefetch, for whoever has not locked yet.
     hints: Hints,
+    published: PublishedCounts,
     garbage: mpsc::Sender<Discarded>,
     counts: Arc<GarbageCounts>,
 }
@@ -217,8 +219,8 @@ impl Keyspace {
             .map(|number| ShardLock::new(Shard::new(number, hints.clone())))
             .collect();
         let (last_age, counts) = Default::default();
-        let teller = Teller(teller);
-        (Self { shards, teller, last_age, hints, garbage, counts }, receiver)
+        let (teller, published) = (Teller(teller), PublishedCounts::new());
+        (Self { shards, teller, last_age, hints, published, garbage, counts }, receiver)
     }
 
     /// Takes the locks of `set`, ascending, and waits for each as long as it takes. The caller holds no other.
@@ -227,20 +229,26 @@ impl Keyspace {
     #[inline]
     pub fn lock(&self, set: &ShardSet) -> Locked<'_> {
         match set {
-            ShardSet::One(shard) => self.locked(Guards::One(self.guard(*shard)), set.clone()),
+            ShardSet::One(shard) => self.one_locked(self.guard(*shard)),
             _ => self.lock_several(set),
         }
     }
 
     #[inline]
-    fn locked<'k>(&'k self, guards: Guards<'k>, set: ShardSet) -> Locked<'k> {
-        Locked { guards, keyspace: self, _release: Release { keyspace: self, set } }
+    fn one_locked<'k>(&'k self, guard: Guard<'k>) -> Locked<'k> {
+        let release = Release { keyspace: self, shard: Some(guard.0) };
+        Locked { guards: Guards::One(guard), keyspace: self, _release: release }
+    }
+
+    fn several_locked<'k>(&'k self, guards: SmallVec<[Guard<'k>; 2]>) -> Locked<'k> {
+        let release = Release { keyspace: self, shard: None };
+        Locked { guards: Guards::Many(guards), keyspace: self, _release: release }
     }
 
     #[inline(never)]
     fn lock_several(&self, set: &ShardSet) -> Locked<'_> {
         let guards = set.each().map(|shard| self.guard(shard)).collect();
-        self.locked(Guards::Many(guards), set.clone())
+        self.several_locked(guards)
     }
 
     #[inline]
@@ -255,7 +263,7 @@ impl Keyspace {
             ShardSet::One(shard) => {
                 let guard = self.shards[usize::from(*shard)].lock_within_bound(age);
                 let guard = guard.ok_or(usize::from(*shard))?;
-                Ok(self.locked(Guards::One((*shard, guard)), ShardSet::One(*shard)))
+                Ok(self.one_locked((*shard, guard)))
             }
             _ => self.lock_several_as(set, age),
         }
@@ -269,11 +277,24 @@ impl Keyspace {
                 guards.push((shard, guard));
                 continue;
             }
-            let held = guards.iter().map(|it: &Guard<'_>| it.0).collect();
-            drop(self.locked(Guards::Many(guards), ShardSet::Some(held)));
+            drop(self.several_locked(guards));
             return Err(usize::from(shard));
         }
-        Ok(self.locked(Guards::Many(guards), set.clone()))
+        Ok(self.several_locked(guards))
+    }
+
+    /// Gives several locks back, and looks then whether anybody stands for them.
+    #[inline(never)]
+    fn give_back(&self, mut guards: SmallVec<[Guard<'_>; 2]>) {
+        guards.iter_mut().for_each(|(_, shard)| shard.publish_counts(&self.published));
+        let numbers: SmallVec<[u16; 8]> = guards.iter().map(|it| it.0).collect();
+        drop(guards);
+        fence_after_unlock();
+        for shard in numbers.into_iter().map(usize::from) {
+            if self.shards[shard].is_awaited() {
+                self.tell_next(shard);
+            }
+        }
     }
 
     /// Takes the lock of a shard if it is free now and nobody stands for it.
@@ -281,8 +302,7 @@ impl Keyspace {
     fn lock_if_free(&self, shard: usize) -> Option<Locked<'_>> {
         let lock = &self.shards[shard];
         let guard = if lock.is_awaited() { None } else { lock.shard.try_lock() }?;
-        let shard = shard as u16;
-        Some(self.locked(Guards::One((shard, guard)), ShardSet::One(shard)))
+        Some(self.one_locked((shard as u16, guard)))
     }
 
     pub(crate) fn teller(&self) -> &dyn Tell {
@@ -362,11 +382,22 @@ impl Keyspace {
         Ok(())
     }
 
-    /// Number of keys in a database, shard by shard.
+    /// Number of keys in a database. Takes no lock where the database is one of the first 16.
     pub fn len(&self, db: usize) -> usize {
-        let mut len = 0;
-        self.for_each_shard(|_, shard| len += shard.len(db));
-        len
+        self.key_counts(db).0
+    }
+
+    /// Number of keys in a database, and of those of them that have a deadline. As [`Self::len`].
+    pub fn key_counts(&self, db: usize) -> (usize, usize) {
+        if db < COUNTED_DBS {
+            return self.published.sum(db);
+        }
+        let mut counts = (0, 0);
+        self.for_each_shard(|_, shard| {
+            counts.0 += shard.len(db);
+            counts.1 += shard.table(db).map_or(0, Table::volatile_len);
+        });
+        counts
     }
 
     /// Whether a database has no keys.
@@ -533,29 +564,35 @@ fn guard_index(guards: &[Guard<'_>], key: Key<'_>) -> usize {
 pub struct Locked<'k> {
     guards: Guards<'k>,
     pub(crate) keyspace: &'k Keyspace,
-    /// Last, so that it is dropped when the guards are gone.
+    /// Last, so that it is dropped when the guard is gone.
     _release: Release<'k>,
 }
 
-/// Looks, when the locks of `set` were given back, whether anybody stands for them.
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        match &mut self.guards {
+            Guards::One((_, shard)) => shard.publish_counts(&self.keyspace.published),
+            Guards::Many(guards) => self.keyspace.give_back(std::mem::take(guards)),
+        }
+    }
+}
+
+/// Looks, when the lock of one shard was given back, whether anybody stands for it.
 #[derive(Debug)]
 struct Release<'k> {
     keyspace: &'k Keyspace,
-    set: ShardSet,
+    /// `None` where there are several guards, which look by themselves.
+    shard: Option<u16>,
 }
 
 impl Drop for Release<'_> {
     #[inline]
     fn drop(&mut self) {
+        let Some(shard) = self.shard.map(usize::from) else { return };
         fence_after_unlock();
-        match self.set {
-            ShardSet::One(shard) => {
-                let shard = usize::from(shard);
-                if self.keyspace.shards[shard].is_awaited() {
-                    self.keyspace.tell_next(shard);
-                }
-            }
-            _ => self.keyspace.tell_next_of(&self.set),
+        if self.keyspace.shards[shard].is_awaited() {
+            self.keyspace.tell_next(shard);
         }
     }
 }

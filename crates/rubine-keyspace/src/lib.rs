@@ -8,6 +8,7 @@
 
 mod access;
 mod busy;
+mod counts;
 mod db_map;
 mod eviction;
 mod expiry;

@@ -6,6 +6,7 @@ use rubine_structures::record::RecordRef;
 use rubine_structures::table::{Hints, Table};
 use smallvec::SmallVec;
 
+use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::db_map::DbMap;
 use crate::key::{SHARD_COUNT, table_hash};
 use crate::waiters::Waiters;
@@ -34,7 +35,9 @@ pub struct Shard {
     /// By database number; grows when a database is first written. Most servers use the first alone, which then is no
     /// further away than the lock.
     tables: SmallVec<[Table; 1]>,
-    number: usize,
+    number: u32,
+    /// Somebody may have changed a table since its counts were published.
+    has_changed: bool,
     hints: Hints,
     watches: DbMap<Vec<Watcher>>,
     pub(crate) waiters: Waiters,
@@ -42,13 +45,13 @@ pub struct Shard {
 
 impl Shard {
     pub(crate) fn new(number: usize, hints: Hints) -> Self {
-        let (tables, watches, waiters) = Default::default();
-        Self { tables, number, hints, watches, waiters }
+        let (tables, has_changed, watches, waiters) = Default::default();
+        Self { tables, number: number as u32, has_changed, hints, watches, waiters }
     }
 
     fn new_table(&self, db: usize) -> Table {
         if db < HINTED_DBS {
-            Table::with_hints(table_hash, self.hints.clone(), hint_number(self.number, db))
+            Table::with_hints(table_hash, self.hints.clone(), hint_number(self.number as usize, db))
         } else {
             Table::new(table_hash)
         }
@@ -62,6 +65,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn table_mut(&mut self, db: usize) -> &mut Table {
+        self.has_changed = true;
         while self.tables.len() <= db {
             let table = self.new_table(self.tables.len());
             self.tables.push(table);
@@ -75,6 +79,7 @@ impl Shard {
 
     /// Empties a database and hands out what was there.
     pub(crate) fn take_table(&mut self, db: usize) -> Option<Table> {
+        self.has_changed = true;
         let table = self.tables.get_mut(db).filter(|table| !table.is_empty())?;
         Some(table.take())
     }
@@ -83,6 +88,16 @@ impl Shard {
         self.table_mut(first.max(second));
         if let Ok([one, other]) = self.tables.get_disjoint_mut([first, second]) {
             one.swap(other);
+        }
+    }
+
+    /// Publishes how many keys the tables have, if that may have changed.
+    #[inline]
+    pub(crate) fn publish_counts(&mut self, counts: &PublishedCounts) {
+        if std::mem::take(&mut self.has_changed) {
+            for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
+                counts.set(self.number as usize, db, table.len(), table.volatile_len());
+            }
         }
     }
 
