@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 
 use rubine_commands::Flags;
 use rubine_journal::Offset;
+use rubine_keyspace::Standing;
 use rubine_net::socket::Socket;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol};
@@ -70,6 +71,8 @@ pub(crate) struct Client {
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
     /// Its request that cannot go on now.
     pub(crate) suspended: Option<Box<Suspended>>,
+    /// Its place in the queues of busy shards, while its request waits for one.
+    pub(crate) standing: Option<Standing>,
     /// What was done elsewhere for the request that runs next.
     pub(crate) brought: Option<Brought>,
     /// It stands in the worker's list of clients with work to do.
@@ -182,6 +185,7 @@ impl Client {
             watches: Watches::default(),
             subscriptions: None,
             suspended: None,
+            standing: None,
             brought: None,
             is_scheduled: false,
             info,
@@ -192,11 +196,6 @@ impl Client {
     pub(crate) fn suspension(&self) -> Option<&Reason> {
         let suspended = self.suspended.as_ref()?;
         (!matches!(suspended.reason, Reason::Over)).then_some(&suspended.reason)
-    }
-
-    /// Whether its request waits for the end of a pause, or of something else that held it.
-    pub(crate) fn is_paused(&self) -> bool {
-        matches!(self.suspension(), Some(Reason::Paused | Reason::BusyShard))
     }
 
     /// Whether what its request needs is done elsewhere.

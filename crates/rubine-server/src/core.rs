@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use rubine_commands::{Args, Command, CommandResult, Group, Runner};
 use rubine_journal::Offset;
-use rubine_keyspace::Locked;
+use rubine_keyspace::{Locked, OwedHandOffs};
 use rubine_resp::writer::Reply;
 use rubine_system::ticks;
 
@@ -65,6 +65,8 @@ pub(crate) struct Core {
     pub(crate) is_throttled: bool,
     /// When the last command ended, in ticks.
     ticks: u64,
+    /// Hand-offs that this worker has to complete when busy shards are free.
+    owed_hand_offs: OwedHandOffs,
     /// How long has been waited for locks since then, in ticks.
     lock_ticks: u64,
 }
@@ -120,6 +122,7 @@ impl Core {
             parked_at: None,
             is_throttled: false,
             ticks: ticks::now(),
+            owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
         }
     }

@@ -61,8 +61,13 @@ impl Core {
         let mut reply = Reply::new(&mut output, client.protocol);
         self.execute(client, &mut reply, entry, args);
         client.output = output;
+        if !matches!(client.suspension(), Some(Reason::BusyShard))
+            && let Some(standing) = client.standing.take()
+        {
+            // It was refused, or waits for something else: its turn goes to the next.
+            self.server.keyspace.withdraw(standing);
+        }
         if client.suspension().is_none() {
-            // It was refused.
             self.discard_brought(client);
         }
     }
@@ -140,8 +145,11 @@ impl Core {
                     }
                     _ => shards_of(entry.spec, args, false),
                 };
-                let mut locked = self.server.keyspace.lock(&shards);
-                self.let_hand_offs_pass(&shards, &mut locked);
+                let Some(mut locked) = self.lock(client, &shards) else {
+                    self.suspend(client, Some(args), Reason::BusyShard);
+                    self.start_clock();
+                    return;
+                };
                 self.begin_unit();
                 let brought = client.brought.take();
                 let hold = brought.and_then(|it| self.take_brought(it));
@@ -159,7 +167,12 @@ impl Core {
             }
             Run::Server(number) => {
                 let handler = self.handlers[number];
-                self.run_session(handler, client, reply, entry, args, None)
+                let result = self.run_session(handler, client, reply, entry, args, None);
+                if matches!(client.suspension(), Some(Reason::BusyShard)) {
+                    self.start_clock();
+                    return;
+                }
+                result
             }
             Run::Container => unreachable!("containers are refused before"),
         };

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
-use rubine_keyspace::{Discarded, Keyspace};
+use rubine_keyspace::{Discarded, Keyspace, Tell};
 
 use crate::client::moving::MovingKeys;
 use crate::commands;
@@ -275,15 +275,6 @@ fn build(
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
     config.workers = worker_count as u16;
     let (commands, handlers) = commands::command_table(&config.renamed_commands)?;
-    let (keyspace, garbage) = Keyspace::new();
-    let bio_cpulist = config.bio_cpulist.clone();
-    std::thread::Builder::new()
-        .name("free".to_owned())
-        .spawn(move || {
-            affinity::pin(bio_cpulist.as_deref());
-            garbage.into_iter().for_each(drop::<Discarded>);
-        })
-        .map_err(|error| format!("Can't start a thread: {error}"))?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
     for _ in 0..worker_count {
@@ -298,6 +289,15 @@ fn build(
         .and_then(|registry| listener::Listening::new(registry, listeners))
         .map_err(|error| format!("Can't watch a listening socket: {error}"))?;
     let workers: Arc<[Mailbox]> = workers.into();
+    let (keyspace, garbage) = Keyspace::telling(Box::new(TellWorkers(Arc::clone(&workers))));
+    let bio_cpulist = config.bio_cpulist.clone();
+    std::thread::Builder::new()
+        .name("free".to_owned())
+        .spawn(move || {
+            affinity::pin(bio_cpulist.as_deref());
+            garbage.into_iter().for_each(drop::<Discarded>);
+        })
+        .map_err(|error| format!("Can't start a thread: {error}"))?;
     let now = unix_millis();
     let server = Server {
         keyspace,
@@ -340,6 +340,15 @@ fn build(
         config: ConfigStore::new(config, source),
     };
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
+}
+
+/// Tells workers whose turn it is at a shard that was busy.
+struct TellWorkers(Arc<[Mailbox]>);
+
+impl Tell for TellWorkers {
+    fn tell(&self, worker: usize, clients: &[u64]) {
+        self.0[worker].send(Message::ShardFree { clients: clients.into() });
+    }
 }
 
 /// Has workers look again at requests that wait for keys which moved.

@@ -31,6 +31,7 @@ use self::schedule::schedule;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
+use crate::core::hand_offs::WORKER_ITSELF;
 use crate::dispatch::Flow;
 use crate::mailbox::Message;
 use crate::pacing::Pacing;
@@ -293,6 +294,7 @@ impl Worker {
                 Message::Kill { client } => self.kill(client),
                 Message::Computed { client, task } => self.computed(client, task),
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
+                Message::ShardFree { clients } => self.take_turns(&clients),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
@@ -356,6 +358,22 @@ impl Worker {
         };
         client.brought = Some(Brought::Shipped(shipment, hold));
         schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// The turn of clients at a shard has come: their requests run again.
+    fn take_turns(&mut self, ids: &[u64]) {
+        for &id in ids {
+            if id == WORKER_ITSELF {
+                self.core.complete_hand_offs(Vec::new());
+                continue;
+            }
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            if matches!(client.suspension(), Some(Reason::BusyShard)) {
+                self.core.resume(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
     }
 
     fn deliver_published(&mut self, publication: &Publication) {
@@ -432,7 +450,7 @@ impl Worker {
         for id in std::mem::take(&mut self.core.paused) {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             let Some(client) = &mut self.clients[slot] else { continue };
-            if client.is_paused() {
+            if matches!(client.suspension(), Some(Reason::Paused)) {
                 self.core.resume(client);
             }
             schedule(&mut self.scheduled, client, slot);

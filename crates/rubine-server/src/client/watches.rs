@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rubine_base::hash::HashSet;
-use rubine_keyspace::{Key, Locked, ShardSet, Watch};
+use rubine_keyspace::{Key, Keyspace, Locked, ShardSet, Watch};
 
 /// The keys that a client watches.
 #[derive(Debug, Default)]
@@ -67,6 +67,14 @@ impl Watches {
     pub(crate) fn clear(&mut self, locked: &mut Locked<'_>) {
         if let Some(watch) = self.watch.take() {
             self.each().for_each(|(db, key)| locked.unwatch(db, key, &watch));
+        }
+        *self = Self::default();
+    }
+
+    /// Forgets all keys. Waits for no shard.
+    pub(crate) fn abandon(&mut self, keyspace: &Keyspace) {
+        if let Some(watch) = self.watch.take() {
+            keyspace.abandon_watch(self.each(), &watch);
         }
         *self = Self::default();
     }

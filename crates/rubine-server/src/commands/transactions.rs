@@ -51,13 +51,14 @@ const WATCH: ServerCommand = ServerCommand::declare("WATCH", watch)
     .key_range(1, -1, 1, "RO");
 
 fn watch(session: &mut Session<'_>) -> CommandResult {
-    let Session { args, client, core, entry, .. } = session;
-    if client.watches.is_broken() {
+    if session.client.watches.is_broken() {
         // What comes cannot make it whole again.
         session.reply.ok();
         return Ok(());
     }
-    let mut locked = core.lock(&shards_of(entry.spec, *args, false));
+    let shards = shards_of(session.entry.spec, session.args, false);
+    let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
+    let Session { args, client, core, .. } = session;
     for key in args.from(1) {
         client.watches.add(client.db, key, &mut locked, core.now);
     }
@@ -90,21 +91,23 @@ const EXEC: ServerCommand = ServerCommand::declare("EXEC", exec)
     .flag(Flags::NEVER_QUEUED.union(Flags::RUNS_QUEUE));
 
 fn exec(session: &mut Session<'_>) -> CommandResult {
-    let Session { core, client, reply, .. } = session;
-    let Some(transaction) = client.transaction.take() else {
+    let Some(transaction) = &session.client.transaction else {
         return Err(CommandError::text("ERR EXEC without MULTI"));
     };
     if transaction.is_spoiled() {
-        core.unwatch_all(client);
+        session.client.transaction = None;
+        session.core.unwatch_all(session.client);
         return Err(CommandError::text(
             "EXECABORT Transaction discarded because of previous errors.",
         ));
     }
-    let mut shards = client.watches.shards();
+    let mut shards = session.client.watches.shards();
     for (entry, args) in transaction.commands() {
         shards.add_all(&shards_of(entry.spec, args, true));
     }
-    let mut locked = core.lock(&shards);
+    let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
+    let Session { core, client, reply, .. } = session;
+    let transaction = client.transaction.take().unwrap_or_default();
     let is_broken = client.watches.is_broken() || client.watches.have_fallen_due(&locked, core.now);
     client.watches.clear(&mut locked);
     if is_broken {

@@ -2,7 +2,9 @@
 //! command has taken its locks, never while any is held.
 
 use rubine_commands::{Event, Flags};
-use rubine_keyspace::{Access, Candidate, EvictionOrder, EvictionRule, Key, SHARD_COUNT, ShardSet};
+use rubine_keyspace::{
+    Access, Candidate, EvictionOrder, EvictionRule, Key, Locked, SHARD_COUNT, ShardSet,
+};
 
 use crate::client::Client;
 use crate::command_table::Entry;
@@ -145,7 +147,9 @@ impl Core {
         let mut found = 0;
         for offset in 0..SHARD_COUNT {
             let index = (first + offset) % SHARD_COUNT;
-            let locked = self.server.keyspace.lock(&ShardSet::of_shard(index));
+            let Ok(locked) = self.server.keyspace.try_lock(&ShardSet::of_shard(index)) else {
+                continue;
+            };
             let (random, pool) = (&mut self.runner.random, &mut self.eviction_pool);
             for shard in locked.shards() {
                 shard.sample_for_eviction(rule, access, samples, random, |candidate| {
@@ -161,7 +165,7 @@ impl Core {
 
     fn remove(&mut self, candidate: &Candidate, rule: EvictionRule) -> bool {
         let key = Key::new(&candidate.key);
-        let mut locked = self.lock(&ShardSet::of(key));
+        let Some(mut locked) = self.lock_idle(key) else { return false };
         self.begin_unit();
         // A transaction that this waited for may have lowered the limit and then begun a pause.
         if self.is_eviction_paused() || !locked.evict(candidate.db, key, rule) {
@@ -176,6 +180,19 @@ impl Core {
         self.stats().evicted_keys.add(1);
         self.end_unit(locked);
         true
+    }
+}
+
+impl Core {
+    /// Takes the lock of a key's shard if nobody holds it for long and no hand-off is due there.
+    fn lock_idle(&mut self, key: Key<'_>) -> Option<Locked<'static>> {
+        let shards = ShardSet::of(key);
+        let locked = self.server.keyspace.try_lock(&shards).ok()?;
+        let Some(shard) = locked.pending_hand_off() else { return Some(locked) };
+        drop(locked);
+        self.complete_hand_offs(vec![shard]);
+        let locked = self.server.keyspace.try_lock(&shards).ok()?;
+        locked.pending_hand_off().is_none().then_some(locked)
     }
 }
 

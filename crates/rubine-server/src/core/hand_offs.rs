@@ -1,141 +1,119 @@
 //! Locks taken and given back around a unit of work, and hand-offs to clients that wait, in the order of their coming.
 //!
-//! A hand-off is completed by whoever next has to do with the shard, before anything else runs there.
+//! A hand-off is completed by whoever next has to do with the shard, before anything else runs there. No worker waits for
+//! a shard that somebody holds for long: the request stands in the shard's queue, and the worker serves others.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
-use rubine_commands::{Args, may_serve};
-use rubine_keyspace::{Locked, Ready, ShardSet, Waiter, WaiterState};
+use rubine_commands::{Args, shards_of};
+use rubine_journal::Offset;
+use rubine_keyspace::{Locked, Serve, ShardSet, Ticket, Waiter, lock_in_turn};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
+use rubine_system::ticks;
 
-use super::Core;
 use super::due::tell_due;
 use super::unit::Role;
-use super::waiting::queues_of;
+use super::{Core, Session};
+use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Run;
 use crate::mailbox::Message;
 use crate::persistence::saves;
 
+/// Who is told, in place of a client, that a worker can complete hand-offs that it owes.
+pub(crate) const WORKER_ITSELF: u64 = 0;
+
+impl Session<'_> {
+    /// Takes the locks of `shards` when no hand-off is due on any of them. `None` if one of them is busy: then the command
+    /// is suspended, and has to end without a reply.
+    pub(crate) fn lock(&mut self, shards: &ShardSet) -> Option<Locked<'static>> {
+        let locked = self.core.lock(self.client, shards);
+        if locked.is_none() {
+            self.core.suspend(self.client, Some(self.args), Reason::BusyShard);
+        }
+        locked
+    }
+}
+
 impl Core {
-    /// Takes the locks of `shards` when no hand-off is due on any of them.
+    /// Takes the locks of `shards` for a client's request, when no hand-off is due on any of them. `None` if one of them is
+    /// busy: then the request is to be suspended, and stands in the order of its coming.
     #[inline]
-    pub(crate) fn lock(&mut self, shards: &ShardSet) -> Locked<'static> {
-        let mut locked = self.server.keyspace.lock(shards);
-        self.let_hand_offs_pass(shards, &mut locked);
+    pub(crate) fn lock(
+        &mut self,
+        client: &mut Client,
+        shards: &ShardSet,
+    ) -> Option<Locked<'static>> {
+        if client.standing.is_none()
+            && let Ok(locked) = self.server.keyspace.try_lock(shards)
+            && locked.pending_hand_off().is_none()
+        {
+            return Some(locked);
+        }
+        self.lock_in_turn(client, shards)
+    }
+
+    #[cold]
+    fn lock_in_turn(&mut self, client: &mut Client, shards: &ShardSet) -> Option<Locked<'static>> {
+        let start = ticks::now();
+        let ticket = Ticket { worker: self.index, client: client.id };
+        let keyspace = &self.server.keyspace;
+        let locked = lock_in_turn(keyspace, shards, ticket, &mut client.standing, self);
+        self.lock_ticks += ticks::now().wrapping_sub(start);
         locked
     }
 
-    /// Completes the hand-offs that are due on `shards`, which are locked.
-    #[inline]
-    pub(crate) fn let_hand_offs_pass(&mut self, shards: &ShardSet, locked: &mut Locked<'static>) {
-        if let Some(shard) = locked.pending_hand_off() {
-            self.lock_after_hand_offs(shards, locked, shard);
-        }
-    }
-
-    /// Gives the locks back that were found with a hand-off due on `shard`, and takes them again when none is.
-    #[cold]
-    fn lock_after_hand_offs(
-        &mut self,
-        shards: &ShardSet,
-        locked: &mut Locked<'static>,
-        mut shard: usize,
-    ) {
-        let keyspace = &self.server.keyspace;
-        loop {
-            *locked = keyspace.lock(&ShardSet::default());
-            self.complete_hand_offs(vec![shard]);
-            *locked = keyspace.lock(shards);
-            let Some(other) = locked.pending_hand_off() else { return };
-            shard = other;
-        }
-    }
-
-    /// Completes all hand-offs that are due on `shards`, and those that follow from them.
+    /// Completes hand-offs that are due on `shards`, and those that follow from them. Where a shard is busy, this worker is
+    /// told when it can go on.
     #[cold]
     pub(crate) fn complete_hand_offs(&mut self, shards: Vec<usize>) {
-        self.complete(shards, Precedence::Others);
+        let mut owed = std::mem::take(&mut self.owed_hand_offs);
+        let ticket = Ticket { worker: self.index, client: WORKER_ITSELF };
+        owed.complete(&self.server.keyspace, shards, ticket, self);
+        self.owed_hand_offs = owed;
+    }
+}
+
+/// A waiter's command is run by whoever comes; its client gets the reply by mail.
+impl Serve for Core {
+    type Reply = (Output, Option<Offset>);
+
+    fn now(&self) -> i64 {
+        self.now
     }
 
-    fn complete(&mut self, shards: Vec<usize>, precedence: Precedence) {
-        let server = self.server;
-        // What follows from a hand-off comes after those that were due before.
-        let mut shards = VecDeque::from(shards);
-        while let Some(index) = shards.pop_front() {
-            let shard = ShardSet::of_shard(index);
-            loop {
-                let locked = server.keyspace.lock(&shard);
-                let Some((ready, waiters)) = locked.next_hand_off() else { break };
-                drop(locked);
-                for waiter in &waiters {
-                    let mut serving = self.serve(waiter, &ready, index, precedence);
-                    while let Serving::After(others) = serving {
-                        self.complete(others, Precedence::None);
-                        serving = self.serve(waiter, &ready, index, precedence);
-                    }
-                    let Serving::Done(pending) = serving else { break };
-                    shards.extend(pending.into_iter().filter(|it| *it != index));
-                }
-                server.keyspace.lock(&shard).settle_hand_off(&ready);
-            }
-        }
+    fn shards_of(&self, waiter: &Waiter) -> ShardSet {
+        let Some(entry) = self.server.commands.find(&waiter.args[0]) else {
+            return ShardSet::default();
+        };
+        let (bytes, ranges) = flatten(&waiter.args);
+        shards_of(entry.spec, Args::new(&bytes, &ranges), true)
     }
 
-    /// Runs the command of one waiter, if it still waits; its client gets the reply by mail.
-    fn serve(
-        &mut self,
-        waiter: &Arc<Waiter>,
-        ready: &Ready,
-        index: usize,
-        precedence: Precedence,
-    ) -> Serving {
-        let server = self.server;
+    fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<Self::Reply> {
+        let entry = self.server.commands.find(&waiter.args[0])?;
+        let Run::Data(command) = entry.run else { return None };
         let (bytes, ranges) = flatten(&waiter.args);
         let args = Args::new(&bytes, &ranges);
-        let Some(entry) = server.commands.find(&waiter.args[0]) else { return Serving::nothing() };
-        let Run::Data(command) = entry.run else { return Serving::nothing() };
-
-        let mut shards = rubine_commands::shards_of(entry.spec, args, true);
-        shards.add_all(&queues_of(waiter));
-        let mut locked = server.keyspace.lock(&shards);
-        if !locked.is_current(ready) {
-            return Serving::Outdated;
-        }
-        if precedence == Precedence::Others {
-            let mut others = locked.pending_hand_offs();
-            others.retain(|it| *it != index);
-            if !others.is_empty() {
-                return Serving::After(others);
-            }
-        }
-        // From here on the wait ends with what the command takes, or not at all.
-        let _serving = waiter.start_serving();
-        let still_waits = waiter.state() == WaiterState::Waiting;
-        if !still_waits || !may_serve(entry.group, waiter, &locked, self.now) {
-            return Serving::nothing();
-        }
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
-        let result = self.run_data(command, db, none, role, &mut reply, args, &mut locked);
+        let result = self.run_data(command, db, none, role, &mut reply, args, locked);
         let waits_on = self.runner.effects.wait.take().is_some();
         if let Err(error) = result {
             self.count_failure(entry, error);
         }
-        let written = self.write_journal(&locked);
-        if !waits_on && waiter.end(WaiterState::Served) {
-            locked.remove_waiter(waiter);
-            let seen = if self.settings.waits_for_disk { server.aof.seen_by(&locked) } else { 0 };
-            let message = Message::Served { client: waiter.client, output, written, seen };
-            server.workers[waiter.worker].send(message);
-        }
-        Serving::Done(locked.pending_hand_offs())
+        let written = self.write_journal(locked);
+        (!waits_on).then_some((output, written))
+    }
+
+    fn answer(&mut self, waiter: &Waiter, (output, written): Self::Reply, locked: &Locked<'_>) {
+        let server = self.server;
+        let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
+        let message = Message::Served { client: waiter.client, output, written, seen };
+        server.workers[waiter.worker].send(message);
     }
 }
 
@@ -202,30 +180,6 @@ impl Core {
             tell_due(server, stats, effects, now, &due);
         });
     }
-}
-
-/// What became of one waiter.
-enum Serving {
-    /// It was served, or there was nothing for it; on these shards hand-offs are due now.
-    Done(Vec<usize>),
-    /// The key has changed since it was looked up: an earlier waiter, for whom there was nothing, comes first again.
-    Outdated,
-    /// Its command might take what others wait for: on these shards hand-offs are due, and come first.
-    After(Vec<usize>),
-}
-
-impl Serving {
-    fn nothing() -> Self {
-        Self::Done(Vec::new())
-    }
-}
-
-/// Whether hand-offs that are due on other shards of a waiter's command come before it. Those that come first for this
-/// reason let none come before them: two that wait for each other's keys would never get on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Precedence {
-    Others,
-    None,
 }
 
 fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {

@@ -50,6 +50,9 @@ impl Core {
             _ => {}
         }
         client.suspended = None;
+        if let Some(standing) = client.standing.take() {
+            self.server.keyspace.withdraw(standing);
+        }
         self.discard_brought(client);
     }
 

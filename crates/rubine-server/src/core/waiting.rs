@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rubine_commands::{Args, CommandError, Nothing, Wait};
-use rubine_keyspace::{Key, Locked, ShardSet, Waiter, WaiterState};
+use rubine_commands::{Args, CommandError, Nothing, Wait, awaited};
+use rubine_keyspace::{Awaited, Locked, Waiter, WaiterState};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use super::Core;
@@ -20,19 +20,14 @@ impl Core {
         locked: &mut Locked<'_>,
     ) {
         let mut owned: Vec<Box<[u8]>> = args.from(0).map(Box::from).collect();
+        let entry = self.server.commands.find(args.at(0));
+        let awaited = entry.map_or(Awaited::AnyChange, |it| awaited(it.group, &wait));
         for (index, argument) in wait.rewritten {
             owned[index] = argument;
         }
         let protocol = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
-        let waiter = Waiter::new(
-            client.id,
-            self.index,
-            client.db,
-            owned,
-            wait.keys,
-            wait.ends_on_error,
-            protocol,
-        );
+        let waiter =
+            Waiter::new(client.id, self.index, client.db, owned, wait.keys, awaited, protocol);
         locked.add_waiter(&waiter);
         self.block(client, waiter, wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
         if let Some(interval) = wait.retry_after {
@@ -47,15 +42,21 @@ impl Core {
         deadline: Option<i64>,
         on_timeout: TimeoutReply,
     ) {
-        let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
+        let waiter = self.waiter_without_keys(client);
         self.block(client, waiter, deadline, on_timeout);
     }
 
     /// Lets a client wait until a thread of the server sends it a reply. Nobody else can end the wait.
     pub(crate) fn block_until_answered(&mut self, client: &mut Client) {
-        let waiter = Waiter::new(client.id, self.index, client.db, Vec::new(), Vec::new(), true, 2);
+        let waiter = self.waiter_without_keys(client);
         waiter.end(WaiterState::Served);
         self.block(client, waiter, None, TimeoutReply::Nothing(Nothing::Null));
+    }
+
+    fn waiter_without_keys(&self, client: &Client) -> Arc<Waiter> {
+        let (args, keys) = (Vec::new(), Vec::new());
+        let awaited = Awaited::AnyChange;
+        Waiter::new(client.id, self.index, client.db, args, keys, awaited, 2)
     }
 
     fn block(
@@ -89,7 +90,7 @@ impl Core {
     /// Takes a client whose wait has been cancelled off the queues. Returns what it waited for.
     pub(crate) fn leave_queues(&mut self, client: &mut Client) -> Option<Blocked> {
         let waiter = &client.blocked()?.waiter;
-        self.server.keyspace.lock(&queues_of(waiter)).remove_waiter(waiter);
+        self.server.keyspace.abandon_wait(waiter);
         self.unblock(client)
     }
 
@@ -103,10 +104,7 @@ impl Core {
 
     /// Forgets all that a client watches.
     pub(crate) fn unwatch_all(&mut self, client: &mut Client) {
-        if 0 < client.watches.len() {
-            let mut locked = self.server.keyspace.lock(&client.watches.shards());
-            client.watches.clear(&mut locked);
-        }
+        client.watches.abandon(&self.server.keyspace);
     }
 
     /// Something is due for a client that waits: the end of its wait, or another run of its command.
@@ -115,12 +113,13 @@ impl Core {
         let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.now);
         match blocked.retry {
             Some((at, interval)) if !is_over && at <= self.now => {
-                let waiter = Arc::clone(&blocked.waiter);
-                let mut locked = self.server.keyspace.lock(&queues_of(&waiter));
-                locked.make_ready(&waiter);
-                let shards = locked.pending_hand_offs();
-                drop(locked);
-                self.complete_hand_offs(shards);
+                // A shard that is busy is looked at the next time.
+                if let Ok(mut locked) = self.server.keyspace.try_lock(&blocked.waiter.shards()) {
+                    locked.make_ready(&blocked.waiter);
+                    let shards = locked.pending_hand_offs();
+                    drop(locked);
+                    self.complete_hand_offs(shards);
+                }
                 self.schedule_retry(client, interval);
             }
             _ => self.give_up(client),
@@ -181,11 +180,4 @@ fn answer(client: &mut Client, write: impl FnOnce(&mut Reply<'_>)) {
     let mut output = Output::new();
     write(&mut Reply::new(&mut output, client.protocol));
     client.deliver(output);
-}
-
-/// The shards in whose queues a waiter stands.
-pub(super) fn queues_of(waiter: &Waiter) -> ShardSet {
-    let mut shards = ShardSet::default();
-    waiter.keys.iter().for_each(|&index| shards.add(Key::new(&waiter.args[index])));
-    shards
 }
