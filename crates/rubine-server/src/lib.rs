@@ -20,9 +20,9 @@ mod publication;
 mod aside;
 mod pubsub;
 
-mod persistence;
-
 mod server;
+
+mod persistence;
 
 mod core;
 

@@ -11,6 +11,8 @@ use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
+use rubine_storage::Persistence;
+use rubine_storage::aof::Aof;
 
 pub(crate) use self::ending::{Asker, Ending};
 use crate::aside::compute::Queue;
@@ -22,8 +24,6 @@ use crate::client::resting::Resting;
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::pause::Pause;
-use crate::persistence::Persistence;
-use crate::persistence::aof::Aof;
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;

@@ -18,7 +18,7 @@ use crate::commands;
 use crate::control::shutdown;
 use crate::core::{Core, SessionHandler};
 use crate::mailbox::{Mailbox, Message};
-use crate::persistence::{Persistence, Trouble, aof, load};
+use crate::persistence::load::remove_due;
 use crate::process::affinity;
 use crate::process::identity::{new_run_id, version_line};
 use crate::process::logging;
@@ -32,6 +32,7 @@ use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
 use rubine_net::listener;
+use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
 
@@ -146,22 +147,22 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     tracing::info!("Server initialized");
     let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
     crate::aside::compute::start(&server.computations, &server.workers, pin)?;
-    aof::load_keys(server)?;
+    log_load::load_keys(server.storage())?;
     // Clients can connect while data is loaded, and are told so.
     let is_log = config.appendonly;
     load::announce(
-        server,
+        server.storage(),
         if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
     );
     let workers = start_workers(server, handlers, polls)?;
     if config.appendonly {
-        aof::load_at_start(server)?;
+        log_load::load_at_start(server.storage())?;
     } else {
-        load::at_startup(server)?;
+        load::at_startup(server.storage())?;
     }
-    load::remove_due(server);
+    remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
-    let aof_writer = aof::start(server)?;
+    let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.oom_score.apply(&config);
     server.watchdog.set(&server.stats, &server.commands, config.watchdog_period);
@@ -302,7 +303,7 @@ fn build(
     let server = Server {
         keyspace,
         journal: Journal::new(0, 0),
-        aof: crate::persistence::aof::Aof::new(),
+        aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
         stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),

@@ -1,13 +1,13 @@
 //! Programs beside the server, which are this program under another name, and what is done before a server starts. They
 //! look at files and change them; they serve nobody.
 
-mod check_aof;
-mod check_rdb;
 pub(crate) mod check_system;
-pub(crate) mod restore;
 pub(crate) mod test_memory;
 
 use std::process::ExitCode;
+
+pub(crate) use rubine_storage::tools::restore;
+use rubine_storage::tools::{check_aof, check_rdb};
 
 /// A program: it gets its arguments without its name.
 pub type Tool = fn(&[Vec<u8>]) -> ExitCode;

@@ -9,7 +9,6 @@ mod batch;
 mod cron;
 mod delivery;
 mod limits;
-mod saving;
 mod schedule;
 
 use std::io::{self, IoSlice};

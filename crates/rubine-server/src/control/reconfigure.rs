@@ -1,12 +1,12 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use crate::persistence::aof::read_keys;
 use crate::process::oom_score;
 use crate::process::process_title;
 use crate::server::Server;
 use crate::settings::Settings;
 use rubine_config::{Config, Directive, Refusal};
+use rubine_storage::read_keys;
 use rubine_system::collation::collation;
 use rubine_system::process;
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use rubine_base::clock::unix_millis;
 
 use crate::mailbox::Message;
-use crate::persistence::aof;
-use crate::persistence::disk::Disk;
-use crate::persistence::dump_file::Directory;
 use crate::persistence::load::wait_for_running_commands;
-use crate::persistence::saves::{self, Kind, Outcome, Start};
+
 use crate::server::{Asker, Server};
 use rubine_config::ShutdownOptions;
+use rubine_storage::disk::Disk;
+use rubine_storage::dump_file::Directory;
+use rubine_storage::saves::{self, Kind, Outcome, Start};
+use rubine_storage::{dumps, log_load};
 
 /// What a client is told when the server does not end.
 const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
@@ -81,7 +82,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     if may_save && server.aof.is_enabled() {
         server.pause.hold_for_shutdown(true);
         wait_for_running_commands(server);
-        if let Err(reason) = aof::write_all(server) {
+        if let Err(reason) = log_load::write_all(server.storage()) {
             if !is_forced {
                 tracing::warn!("Error writing the append-only file, can't exit: {reason}");
                 return false;
@@ -102,11 +103,11 @@ fn save(server: &'static Server) -> bool {
     server.persistence.saves.cancel_any();
     for _ in 0..LOOKS_MAX {
         let (sender, ended) = channel();
-        let on_end = move |_: &'static Server, outcome| {
+        let on_end = move |outcome| {
             // Whoever waits is there until it is told.
             let _ = sender.send(outcome);
         };
-        match saves::start(server, Kind::Foreground, unix_millis(), Box::new(on_end)) {
+        match dumps::start(server.storage(), Kind::Foreground, unix_millis(), Box::new(on_end)) {
             Start::Started => return ended.recv() == Ok(Outcome::Saved),
             // One that is just being given its name cannot be ended any more.
             Start::Saving => std::thread::sleep(LOOK),

@@ -9,8 +9,7 @@ use rubine_resp::writer::{Output, Reply};
 use super::Core;
 use crate::client::Client;
 use crate::client::suspension::TimeoutReply;
-use crate::server::Server;
-use crate::stats::{Counter, WorkerStats};
+use rubine_storage::Host as _;
 use rubine_system::ticks;
 
 impl Core {
@@ -100,26 +99,6 @@ impl Core {
             blocked.on_timeout.write(&mut reply);
         }
         client.deliver(output);
-    }
-}
-
-impl Server {
-    /// Whether more clients are worth waiting for before the next sync. If so, the writer is woken when they are there, or
-    /// sleeps a little longer where it was about to fall asleep just then.
-    pub(crate) fn gather_for_sync(&self) -> bool {
-        self.aof.gathers.store(true, Ordering::Relaxed);
-        self.lacks_waiters()
-    }
-
-    /// Whether fewer clients wait for the disk than three fifths of those who did in the last millisecond. Where they are
-    /// few, a sync is not put off: they may be waiting for each other.
-    fn lacks_waiters(&self) -> bool {
-        const WAITERS_MIN: u64 = 9;
-        let sum = |of: fn(&WorkerStats) -> &Counter| -> u64 {
-            self.stats.iter().map(|worker| of(worker).get()).sum()
-        };
-        let wanted = sum(|worker| &worker.waited_for_disk) * 3 / 5;
-        WAITERS_MIN <= wanted && sum(|worker| &worker.waiting_for_disk) < wanted
     }
 }
 

@@ -17,7 +17,7 @@ use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Run;
 use crate::mailbox::Message;
-use crate::persistence::saves;
+use rubine_storage::dumps;
 
 /// Who is told, in place of a client, that a worker can complete hand-offs that it owes.
 pub(crate) const WORKER_ITSELF: u64 = 0;
@@ -159,7 +159,7 @@ impl Core {
         let pending = locked.pending_hand_offs();
         drop(locked);
         if std::mem::take(&mut self.runner.changes.was_flushed) {
-            saves::note_flush(self.server, self.now);
+            dumps::note_flush(self.server.storage(), self.now);
         }
         if !pending.is_empty() {
             // What was handed in may have fallen due while the unit ran.

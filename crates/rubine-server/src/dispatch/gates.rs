@@ -8,7 +8,7 @@ use super::Request;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
-use crate::persistence::Trouble;
+use rubine_storage::Trouble;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 
 use rubine_keyspace::ExpiryCycle;
 
-use super::saving;
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
 use crate::core::due::tell_due;
+use rubine_storage::dumps;
 use rubine_system::process::{self, Whose};
 use rubine_system::{allocator, ticks};
 
@@ -118,7 +118,7 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            saving::look(core);
+            dumps::look(core.server.storage(), core.now);
         }
     }
 

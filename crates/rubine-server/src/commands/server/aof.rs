@@ -6,9 +6,9 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::core::{ServerCommand, Session};
-use crate::persistence::load::{self, wait_for_running_commands};
-use crate::persistence::{Trouble, aof};
+use crate::persistence::load::wait_for_running_commands;
 use crate::server::Asker;
+use rubine_storage::{Trouble, load, log_load};
 
 pub(super) const BGREWRITEAOF: ServerCommand = ServerCommand::declare("BGREWRITEAOF", bgrewriteaof)
     .summary("Makes the append-only file as short as the data set allows, in the background.")
@@ -57,9 +57,9 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
     };
     session.core.block_until_answered(session.client);
     let run = move || {
-        load::announce(server, load::log_bytes(&server.config.load()));
+        load::announce(server.storage(), load::log_bytes(&server.config.load()));
         wait_for_running_commands(server);
-        let outcome = aof::reload(server);
+        let outcome = log_load::reload(server.storage());
         server.persistence.set_trouble(Trouble::LOADING, false);
         asker.answer(&server.workers, |reply| match outcome {
             Ok(()) => {

@@ -10,10 +10,11 @@ use rubine_resp::writer::Protocol;
 use super::form;
 use crate::client::resting::Resting;
 use crate::core::{ServerCommand, Session};
-use crate::persistence::load::{Reload, start_reload};
+use crate::persistence::load::start_reload;
 use crate::server::Asker;
 use crate::settings::Settings;
 use rubine_config::{RewriteScope, parse_memory};
+use rubine_storage::load::Reload;
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     "DEBUG",

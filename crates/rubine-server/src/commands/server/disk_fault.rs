@@ -5,7 +5,7 @@ use rubine_commands::{CommandError, CommandResult};
 use rustix::io::Errno;
 
 use crate::core::{ServerCommand, Session};
-use crate::persistence::disk::{Plan, Step};
+use rubine_storage::disk::{Plan, Step};
 
 const ERRORS: [(&str, Errno); 2] = [("ENOSPC", Errno::NOSPC), ("EIO", Errno::IO)];
 

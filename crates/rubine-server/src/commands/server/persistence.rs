@@ -3,8 +3,9 @@
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
 use crate::core::{ServerCommand, Session};
-use crate::persistence::saves::{self, Kind, Outcome, Start};
-use crate::server::{Asker, Server};
+use crate::server::Asker;
+use rubine_storage::dumps;
+use rubine_storage::saves::{Kind, Outcome, Start};
 
 const SAVING: &str = "ERR Background save already in progress";
 
@@ -35,13 +36,14 @@ fn save(session: &mut Session<'_>) -> CommandResult {
     let core = &mut *session.core;
     let asker =
         Asker { worker: core.index, client: session.client.id, protocol: session.client.protocol };
-    let on_end = move |server: &'static Server, outcome| {
+    let server = core.server;
+    let on_end = move |outcome| {
         asker.answer(&server.workers, |reply| match outcome {
             Outcome::Saved => reply.ok(),
             Outcome::Failed | Outcome::Cancelled => reply.error("ERR"),
         });
     };
-    match saves::start(core.server, Kind::Foreground, core.now, Box::new(on_end)) {
+    match dumps::start(server.storage(), Kind::Foreground, core.now, Box::new(on_end)) {
         Start::Started => core.block_until_answered(session.client),
         Start::Saving => return Err(CommandError::text(SAVING)),
         Start::Rewriting | Start::Failed => return Err(CommandError::text("ERR")),
@@ -79,7 +81,7 @@ fn bgsave(session: &mut Session<'_>) -> CommandResult {
         session.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    match saves::start(server, Kind::Background, session.core.now, Box::new(|_, _| {})) {
+    match dumps::start(server.storage(), Kind::Background, session.core.now, Box::new(|_| {})) {
         Start::Started => session.reply.simple("Background saving started"),
         Start::Saving => return Err(CommandError::text(SAVING)),
         Start::Rewriting if is_schedule => {

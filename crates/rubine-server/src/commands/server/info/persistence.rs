@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
-use crate::persistence::loading::{Progress, per_second};
+use rubine_storage::loading::{Progress, per_second};
 
 pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -83,7 +83,7 @@ fn saving(source: &Source<'_>, text: &mut Text) {
     text.field("current_save_keys_total", report.keys_total);
     text.field("current_save_keys_per_sec", report.keys_per_second);
     text.field("current_save_bytes_per_sec", report.bytes_per_second);
-    text.field("rdb_changes_since_last_save", saves.unsaved_changes(source.server));
+    text.field("rdb_changes_since_last_save", source.server.storage().unsaved_changes());
     text.field("rdb_bgsave_in_progress", u8::from(report.is_saving_in_background));
     text.field("rdb_last_save_time", saves.last_saved_at());
     text.field("rdb_last_bgsave_status", if report.last_failed { "err" } else { "ok" });

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,11 +14,14 @@ use rubine_journal::{Lost, Offset, Reader, Slice};
 use rubine_persistence::encryption::{KeyRing, Place};
 use rubine_persistence::manifest::LogFile;
 
-use super::increment::{Durability, Increment};
-use super::rewrite::{self, Job, Kind};
-use super::{Phase, advance, restart};
-use crate::persistence::pace::Share;
-use crate::server::Server;
+use crate::aof::Phase;
+use crate::aof::directory::Directory;
+use crate::aof::increment::{Durability, Increment};
+use crate::aof::job::{Job, Kind};
+use crate::aof::order::Order;
+use crate::log_rewrite;
+use crate::pace::Share;
+use crate::storage::Storage;
 use rubine_config::{Appendfsync, Config};
 use rubine_system::process;
 
@@ -49,36 +51,24 @@ const LOG_ERROR_EVERY_NANOS: u64 = 30_000_000_000;
 /// Attempts to write what is left when the log is closed.
 const LAST_ATTEMPTS_MAX: usize = 10;
 
-/// What the writer is asked to do between two writes.
-pub(crate) enum Order {
-    /// Append to a file of the log what `reader` reads.
-    Open { reader: Reader, increment: Box<Increment> },
-    /// Go on with what `reader` reads in a new increment, which is sent back, after all that comes before.
-    Switch { reader: Reader, kind: Kind, done: mpsc::SyncSender<Result<LogFile, String>> },
-    /// Write all that has happened, and force it to disk.
-    Write { done: mpsc::SyncSender<Result<(), String>> },
-    /// The base for what was begun failed: there is no log.
-    Abandon,
-}
-
 /// Starts the thread.
-pub(crate) fn start(server: &'static Server) -> Result<JoinHandle<()>, String> {
-    let writer = Writer::new(server);
+pub fn start(storage: Storage) -> Result<JoinHandle<()>, String> {
+    let writer = Writer::new(storage);
     let thread = std::thread::Builder::new()
         .name("aof".to_owned())
         .spawn(move || {
-            crate::process::affinity::pin(server.config.load().bio_cpulist.as_deref());
+            storage.host.pin(storage.config.load().bio_cpulist.as_deref());
             writer.run();
         })
         .map_err(|error| format!("Can't start a thread: {error}"))?;
-    *server.aof.thread.lock() = Some(thread.thread().clone());
+    *storage.aof.thread.lock() = Some(thread.thread().clone());
     // What was asked for before there was anybody to be woken.
     thread.thread().unpark();
     Ok(thread)
 }
 
 struct Writer {
-    server: &'static Server,
+    storage: Storage,
     reader: Option<Reader>,
     increment: Option<Increment>,
     /// The increment's file, where the log had no base when it was begun.
@@ -100,9 +90,9 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(server: &'static Server) -> Self {
+    fn new(storage: Storage) -> Self {
         Self {
-            server,
+            storage,
             reader: None,
             increment: None,
             begun: None,
@@ -120,8 +110,8 @@ impl Writer {
     fn run(mut self) {
         process::sleep_precisely();
         loop {
-            let config = self.server.config.load();
-            let orders = std::mem::take(&mut *self.server.aof.orders.lock());
+            let config = self.storage.config.load();
+            let orders = std::mem::take(&mut *self.storage.aof.orders.lock());
             for order in orders {
                 self.obey(order, &config);
             }
@@ -153,7 +143,8 @@ impl Writer {
     /// Waits for a moment until a good part of the clients that keep waiting for the disk do so.
     fn let_clients_gather(&self) {
         let until = monotonic_nanos() + GATHER_NANOS_MAX;
-        while self.server.gather_for_sync() {
+        self.storage.aof.gathers.store(true, Ordering::Relaxed);
+        while self.storage.host.lacks_waiters() {
             let left = until.saturating_sub(monotonic_nanos());
             if left == 0 {
                 break;
@@ -161,7 +152,7 @@ impl Writer {
             // Whoever completes them ends it, and an order does.
             std::thread::park_timeout(Duration::from_nanos(left));
         }
-        self.server.aof.gathers.store(false, Ordering::Relaxed);
+        self.storage.aof.gathers.store(false, Ordering::Relaxed);
     }
 
     fn sleep(&self) {
@@ -170,7 +161,7 @@ impl Writer {
                 reader.wait(SLEEP);
             }
             Some(_) => std::thread::park_timeout(SLEEP),
-            None if self.server.aof.control.lock().is_anything_wanted() => {
+            None if self.storage.aof.control.lock().is_anything_wanted() => {
                 std::thread::park_timeout(SLEEP);
             }
             None => std::thread::park_timeout(IDLE_SLEEP),
@@ -185,7 +176,7 @@ impl Writer {
                 let _ = done.send(self.switch(reader, kind, config));
             }
             Order::Write { done } => {
-                let written = self.write_until(self.server.journal.end(), config);
+                let written = self.write_until(self.storage.journal.end(), config);
                 let synced = written.and_then(|()| self.sync().map_err(|it| it.to_string()));
                 let _ = done.send(synced);
             }
@@ -194,10 +185,10 @@ impl Writer {
     }
 
     fn open(&mut self, reader: Reader, increment: Increment) {
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         self.written = reader.position();
         aof.read.store(self.written, Ordering::Relaxed);
-        restart(self.server, self.written);
+        self.storage.restart(self.written);
         aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
         self.reader = Some(reader);
         self.increment = Some(increment);
@@ -206,7 +197,7 @@ impl Writer {
 
     /// Ends the increment where `reader` begins, and begins another one.
     fn switch(&mut self, reader: Reader, kind: Kind, config: &Config) -> Result<LogFile, String> {
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         let phase = aof.control.lock().phase;
         let is_expected = match kind {
             Kind::Start => phase == Phase::WaitsForBase,
@@ -233,7 +224,7 @@ impl Writer {
     }
 
     fn new_seal(&self) -> Option<(Arc<KeyRing>, Place)> {
-        self.server.aof.keys().map(|keys| (keys, Place::default()))
+        self.storage.aof.keys().map(|keys| (keys, Place::default()))
     }
 
     fn write_until(&mut self, until: Offset, config: &Config) -> Result<(), String> {
@@ -256,8 +247,8 @@ impl Writer {
         config: &Config,
     ) -> Result<(LogFile, Increment), String> {
         let seal = self.new_seal();
-        let mut directory = self.server.aof.directory.lock();
-        let directory = super::opened(&mut directory, self.server, config)?;
+        let mut directory = self.storage.aof.directory.lock();
+        let directory = Directory::opened(&mut directory, config, &self.storage.persistence.disk)?;
         let mut manifest = directory.manifest.clone();
         let file = manifest.add_increment(&directory.prefix);
         let path = directory.path_of(&file);
@@ -320,7 +311,7 @@ impl Writer {
                 // It is still there from the last attempt.
                 return Ok(());
             }
-            let limit = self.server.aof.read_limit.lock();
+            let limit = self.storage.aof.read_limit.lock();
             let count = reader.read_until(*limit, BATCH_BYTES_MAX - total, &mut self.pending)?;
             drop(limit);
             total += count;
@@ -328,7 +319,7 @@ impl Writer {
                 break;
             }
         }
-        self.server.aof.read.store(reader.position(), Ordering::Relaxed);
+        self.storage.aof.read.store(reader.position(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -341,7 +332,7 @@ impl Writer {
             return Ok(());
         }
         self.writing_at = monotonic_nanos();
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         let sleep_us = aof.flush_sleep_us.load(Ordering::Relaxed);
         if sleep_us != 0 {
             std::thread::sleep(Duration::from_micros(sleep_us));
@@ -372,13 +363,13 @@ impl Writer {
             Appendfsync::No => false,
         };
         let spares_disk = config.no_appendfsync_on_rewrite
-            && self.server.aof.rewrite_status().started_at.is_some();
+            && self.storage.aof.rewrite_status().started_at.is_some();
         if is_due && !spares_disk { self.sync() } else { Ok(()) }
     }
 
     /// Forces to disk what was written.
     fn sync(&mut self) -> std::io::Result<()> {
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         let Some(increment) = &mut self.increment else { return Ok(()) };
         if self.written <= aof.synced.reached() {
             return Ok(());
@@ -404,17 +395,17 @@ impl Writer {
 
     /// What was written is on disk: lets go whoever waited for it.
     fn advance(&mut self) {
-        let rewrites = self.server.aof.facts.rewrites.load(Ordering::Relaxed);
+        let rewrites = self.storage.aof.facts.rewrites.load(Ordering::Relaxed);
         match self.suspect_until {
             Some(until) if rewrites < until => {
                 // After one that has failed, not at once again.
-                if self.server.aof.control.lock().not_before <= unix_millis() {
-                    self.server.aof.request_rewrite();
+                if self.storage.aof.control.lock().not_before <= unix_millis() {
+                    self.storage.aof.request_rewrite();
                 }
             }
             _ => {
                 self.suspect_until = None;
-                advance(self.server, self.written);
+                self.storage.advance(self.written);
             }
         }
     }
@@ -426,7 +417,7 @@ impl Writer {
         if self.suspect_until.is_some() {
             return;
         }
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         // The image of a rewrite that runs may be older.
         let is_running = aof.rewrite_status().started_at.is_some();
         let rewrites = aof.facts.rewrites.load(Ordering::Relaxed);
@@ -447,21 +438,21 @@ impl Writer {
             self.logged_error_at = Some(now);
             tracing::warn!("Error writing to the AOF file: {reason}");
         }
-        self.server.aof.set_error(Some(reason.to_owned()));
+        self.storage.aof.set_error(Some(reason.to_owned()));
     }
 
     fn note_recovery(&mut self) {
         self.retry_nanos = RETRY_NANOS_MIN;
-        if self.server.aof.has_error() {
+        if self.storage.aof.has_error() {
             self.logged_error_at = None;
-            self.server.aof.set_error(None);
+            self.storage.aof.set_error(None);
             tracing::info!("AOF write error looks solved. The server can write again.");
         }
     }
 
     /// Does what the configuration, commands and the clock ask for. Returns whether the thread is to end.
     fn supervise(&mut self, config: &Config) -> bool {
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         let mut control = aof.control.lock();
         let is_over = control.is_finishing || (!control.is_wanted && control.phase != Phase::Off);
         if is_over {
@@ -481,7 +472,7 @@ impl Writer {
             return false;
         }
         let now = unix_millis();
-        let is_saving = self.server.persistence.saves.is_busy();
+        let is_saving = self.storage.persistence.saves.is_busy();
         let is_requested = control.is_rewrite_requested && !is_saving;
         let (kind, share) = match (control.is_wanted, control.phase) {
             (true, Phase::Off) if control.not_before <= now => (Kind::Start, Share::Half),
@@ -503,14 +494,14 @@ impl Writer {
         let job = Arc::new(Job::new(kind, share, now));
         control.rewrite = Some(Arc::clone(&job));
         drop(control);
-        rewrite::spawn(self.server, &job);
+        log_rewrite::spawn(self.storage, &job);
         false
     }
 
     /// Whether the log has grown so much since the last rewrite that the next one is due. While rewrites rest it has to
     /// have grown by more.
     fn has_grown(&self, config: &Config, rests: bool) -> bool {
-        let facts = &self.server.aof.facts;
+        let facts = &self.storage.aof.facts;
         let total = facts.total_bytes();
         if total <= config.auto_aof_rewrite_min_size {
             return false;
@@ -528,7 +519,7 @@ impl Writer {
         if self.reader.is_none() {
             return;
         }
-        let until = self.server.journal.end();
+        let until = self.storage.journal.end();
         for attempt in 1..=LAST_ATTEMPTS_MAX {
             let written = self.write_until(until, config);
             match written.and_then(|()| self.sync().map_err(|error| error.to_string())) {
@@ -545,7 +536,7 @@ impl Writer {
 
     /// Lets go of the file and of the journal, and of whoever waits.
     fn close(&mut self) {
-        let aof = &self.server.aof;
+        let aof = self.storage.aof;
         aof.is_open.store(false, Ordering::Relaxed);
         *aof.read_limit.lock() = Offset::MAX;
         self.reader = None;
@@ -560,7 +551,7 @@ impl Writer {
         self.retry_at = 0;
         self.suspect_until = None;
         aof.set_error(None);
-        restart(self.server, self.server.journal.end());
+        self.storage.restart(self.storage.journal.end());
         aof.control.lock().phase = Phase::Off;
     }
 }

@@ -151,7 +151,7 @@ impl Tally {
 }
 
 /// Checks the file that `args` name.
-pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
+pub fn main(args: &[Vec<u8>]) -> ExitCode {
     let say = |text: &str| drop(writeln!(io::stdout(), "{text}"));
     if matches!(args, [only] if only == b"-v" || only == b"--version") {
         say(&format!("rubine-check-rdb {}", env!("CARGO_PKG_VERSION")));
@@ -203,7 +203,7 @@ impl Options {
     }
 }
 
-pub(super) fn read_keys(path: &Path) -> Result<KeyRing, String> {
+pub(crate) fn read_keys(path: &Path) -> Result<KeyRing, String> {
     let fail = |reason: String| format!("Cannot read the keys in {}: {reason}", path.display());
     let text = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
     KeyRing::parse(&text).map_err(|error| fail(error.to_string()))

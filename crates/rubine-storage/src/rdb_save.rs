@@ -17,7 +17,7 @@ use rubine_rdb::write::{self, Writer};
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::TableSnapshot;
 
-use super::pace::{Pace, Share};
+use crate::pace::{Pace, Share};
 
 /// Records that are encoded between two looks at whether somebody has cancelled.
 const RECORDS_PER_STEP: usize = 64;

@@ -15,7 +15,7 @@ use rubine_rdb::Limits;
 use rubine_rdb::read::{Item, Reader};
 use rubine_rdb::version::VersionCheck;
 
-use crate::persistence::aof::truncate;
+use crate::log_end::truncate;
 use rubine_config::path_of;
 
 const USAGE: &str = "Usage: rubine-check-aof [--fix | --truncate-to-timestamp SECONDS] \
@@ -49,7 +49,7 @@ impl From<io::Error> for Stop {
 }
 
 /// Checks the file that `args` name.
-pub(super) fn main(args: &[Vec<u8>]) -> ExitCode {
+pub fn main(args: &[Vec<u8>]) -> ExitCode {
     let mut out = io::stdout();
     // Nothing is left to be done about a closed standard output.
     let mut say = |text: &str| drop(writeln!(out, "{text}"));
@@ -309,7 +309,7 @@ fn plain_size(size: u64, input: Input<File>, finding: &Finding, role: Role) -> (
 }
 
 /// Reads a whole RDB file, and says what comes behind it and where.
-pub(super) fn check_rdb(input: Input<File>) -> Result<(Input<File>, Vec<u8>, u64), String> {
+pub(crate) fn check_rdb(input: Input<File>) -> Result<(Input<File>, Vec<u8>, u64), String> {
     let mut reader =
         Reader::new(input, VersionCheck::Relaxed).map_err(|error| error.to_string())?;
     let limits = Limits::default();

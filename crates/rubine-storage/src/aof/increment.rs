@@ -9,13 +9,13 @@ use rubine_journal::Slice;
 use rubine_persistence::encryption::{Encryptor, KeyRing, Place};
 use rubine_persistence::timestamp::Marks;
 
-use crate::persistence::disk::{Disk, DiskFile};
+use crate::disk::{Disk, DiskFile};
 
 /// Pieces given to the system at once.
 const SLICES_MAX: usize = 512;
 
 /// What bytes are appended to: a file, or a test's idea of a bad one.
-pub(super) trait Target: Send {
+pub(crate) trait Target: Send {
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
     fn sync(&mut self) -> io::Result<()>;
     /// Forgets everything from `len` on; what is written next stands there.
@@ -38,7 +38,7 @@ impl Target for DiskFile {
 }
 
 /// An increment.
-pub(super) struct Increment {
+pub(crate) struct Increment {
     target: Box<dyn Target>,
     /// Bytes that are whole.
     len: u64,
@@ -61,7 +61,7 @@ struct Seal {
 
 impl Increment {
     /// The file at `path`, new or to be appended to. With keys it is encrypted, from `place` on.
-    pub(super) fn open(
+    pub(crate) fn open(
         disk: &Disk,
         path: &Path,
         has_marks: bool,
@@ -72,7 +72,7 @@ impl Increment {
         Ok(Self::on(Box::new(file), len, has_marks, seal))
     }
 
-    pub(super) fn on(
+    pub(crate) fn on(
         target: Box<dyn Target>,
         len: u64,
         has_marks: bool,
@@ -83,19 +83,19 @@ impl Increment {
         Self { target, len, has_rest: false, unfinished_len: len, marks, seal }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
     /// Begins or ceases to write time marks.
-    pub(super) fn set_marks(&mut self, has_marks: bool) {
+    pub(crate) fn set_marks(&mut self, has_marks: bool) {
         if has_marks != self.marks.is_some() {
             self.marks = has_marks.then(Marks::default);
         }
     }
 
     /// Appends all of `slices`, and with `Durability::Disk` forces them to disk, or leaves the file as it was.
-    pub(super) fn append(&mut self, slices: &[Slice], durability: Durability) -> io::Result<()> {
+    pub(crate) fn append(&mut self, slices: &[Slice], durability: Durability) -> io::Result<()> {
         self.drop_rest()?;
         let marks = self.marks.clone();
         let (texts, order) = self.lay_out(slices);
@@ -115,7 +115,7 @@ impl Increment {
 
     /// Writes the mark of a complete file, if there is one, and forces all to disk. Nothing may be appended any more,
     /// unless this fails.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
         self.drop_rest()?;
         self.unfinished_len = self.len;
         let Some(seal) = &mut self.seal else { return self.target.sync() };
@@ -126,7 +126,7 @@ impl Increment {
     }
 
     /// Takes the mark of a complete file back: more is to come.
-    pub(super) fn reopen(&mut self) {
+    pub(crate) fn reopen(&mut self) {
         if self.unfinished_len < self.len {
             self.len = self.unfinished_len;
             self.has_rest = true;
@@ -134,7 +134,7 @@ impl Increment {
     }
 
     /// Goes on with other keys. False if the file cannot: it was begun without, or was to have any.
-    pub(super) fn set_keys(&mut self, keys: Option<&Arc<KeyRing>>) -> bool {
+    pub(crate) fn set_keys(&mut self, keys: Option<&Arc<KeyRing>>) -> bool {
         match (&mut self.seal, keys) {
             (Some(seal), Some(keys)) => {
                 if !Arc::ptr_eq(&seal.keys, keys) {
@@ -179,7 +179,7 @@ impl Increment {
     }
 
     /// Forces to disk what was written.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
         self.target.sync()
     }
 
@@ -243,7 +243,7 @@ enum Piece {
 
 /// How far written bytes have to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Durability {
+pub(crate) enum Durability {
     /// To the operating system: they survive the end of the process.
     System,
     /// To the disk.

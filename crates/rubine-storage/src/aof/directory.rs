@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use rubine_persistence::manifest::{LogFile, MANIFEST_BYTES_MAX, Manifest};
 
-use crate::persistence::disk::Disk;
+use crate::disk::Disk;
 use rubine_config::Config;
 
 /// The folder of a server's log.
 #[derive(Clone, Debug)]
-pub(super) struct Directory {
-    pub(super) disk: Disk,
-    pub(super) path: PathBuf,
+pub(crate) struct Directory {
+    pub(crate) disk: Disk,
+    pub(crate) path: PathBuf,
     /// What the names of all files begin with: `appendfilename`.
-    pub(super) prefix: String,
-    pub(super) manifest: Manifest,
+    pub(crate) prefix: String,
+    pub(crate) manifest: Manifest,
     /// A manifest that was to be replaced could not be put back: on disk may be another one than `manifest`.
     is_unsure: bool,
 }
 
 impl Directory {
     /// The folder that the configuration names, with what its manifest says. There may be neither.
-    pub(super) fn open(config: &Config, disk: &Disk) -> Result<Self, String> {
+    pub(crate) fn open(config: &Config, disk: &Disk) -> Result<Self, String> {
         let path = config.dir.as_path().join(&config.appenddirname);
         let prefix = config.appendfilename.clone();
         let manifest_path = path.join(format!("{prefix}.manifest"));
@@ -40,17 +40,29 @@ impl Directory {
         Ok(Self { disk: disk.clone(), path, prefix, manifest, is_unsure: false })
     }
 
+    /// The folder, which is looked at when it is first needed.
+    pub(crate) fn opened<'d>(
+        kept: &'d mut Option<Self>,
+        config: &Config,
+        disk: &Disk,
+    ) -> Result<&'d mut Self, String> {
+        if kept.is_none() {
+            *kept = Some(Self::open(config, disk)?);
+        }
+        Ok(kept.as_mut().expect("it was just put there"))
+    }
+
     /// Where a file of the log is.
-    pub(super) fn path_of(&self, file: &LogFile) -> PathBuf {
+    pub(crate) fn path_of(&self, file: &LogFile) -> PathBuf {
         file.path_in(&self.path)
     }
 
-    pub(super) fn create(&self) -> io::Result<()> {
+    pub(crate) fn create(&self) -> io::Result<()> {
         self.disk.create_folder(&self.path)
     }
 
     /// Takes in the single file of a version without manifests, if there is one and nothing else.
-    pub(super) fn upgrade(&mut self, config: &Config) -> Result<(), String> {
+    pub(crate) fn upgrade(&mut self, config: &Config) -> Result<(), String> {
         let single = config.dir.as_path().join(&self.prefix);
         let is_begun = self.manifest == Manifest::of_single_file(&self.prefix)
             && !self.path.join(&self.prefix).exists();
@@ -72,7 +84,7 @@ impl Directory {
     }
 
     /// Puts another manifest in force, on disk first.
-    pub(super) fn replace(&mut self, manifest: Manifest) -> io::Result<()> {
+    pub(crate) fn replace(&mut self, manifest: Manifest) -> io::Result<()> {
         if let Err(error) = self.put(&manifest) {
             // Which of the two a power cut would leave is not known, and it may be the new one that is found now. So the
             // old one is put back, as well as can be, and the names in the new one are not used for anything else.
@@ -96,7 +108,7 @@ impl Directory {
     }
 
     /// Removes a file that was to become part of the log and did not.
-    pub(super) fn discard(&self, file: &LogFile) {
+    pub(crate) fn discard(&self, file: &LogFile) {
         if !self.is_unsure {
             // It is of no use to anybody; at worst it takes its place on the disk.
             let _ = self.disk.remove(&self.path_of(file));
@@ -104,7 +116,7 @@ impl Directory {
     }
 
     /// Deletes what a newer base has replaced.
-    pub(super) fn delete_history(&mut self) {
+    pub(crate) fn delete_history(&mut self) {
         let mut manifest = self.manifest.clone();
         for file in manifest.history.drain(..) {
             if let Err(error) = self.disk.remove(&self.path_of(&file)) {
@@ -119,7 +131,7 @@ impl Directory {
     }
 
     /// The bytes of one file.
-    pub(super) fn size_of(&self, file: &LogFile) -> io::Result<u64> {
+    pub(crate) fn size_of(&self, file: &LogFile) -> io::Result<u64> {
         Ok(fs::metadata(self.path_of(file))?.len())
     }
 }
@@ -135,7 +147,7 @@ mod tests {
     use rustix::io::Errno;
 
     use super::*;
-    use crate::persistence::disk::{Plan, Step};
+    use crate::disk::{Plan, Step};
 
     struct Folder(PathBuf);
 

@@ -1,15 +1,14 @@
 //! The append-only file of a running server: what workers, commands and INFO see of it. One thread of its own writes
-//! (`writer.rs`), another one rewrites (`rewrite.rs`); nobody else touches a file.
+//! (`log_writer.rs`), another one rewrites (`log_rewrite.rs`); nobody else touches a file.
 //!
 //! With `appendfsync always`, no reply leaves before all is on disk that its command wrote or has seen: each shard
 //! knows the offset of the journal up to which its keys were changed, a client waits for the highest offset of the
 //! shards that its commands had locked, and each worker for the lowest one of its clients.
 
-mod directory;
-mod increment;
-mod load;
-mod rewrite;
-mod writer;
+pub(crate) mod directory;
+pub(crate) mod increment;
+pub(crate) mod job;
+pub(crate) mod order;
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -23,14 +22,11 @@ use rubine_keyspace::{Locked, SHARD_COUNT};
 use rubine_persistence::encryption::KeyRing;
 
 use self::directory::Directory;
-use crate::mailbox::Message;
-use crate::persistence::loading::per_second;
-use crate::persistence::rdb_save::Work;
-use crate::server::Server;
+use self::job::Job;
+use self::order::Order;
+use crate::loading::per_second;
+use crate::rdb_save::Work;
 use rubine_config::Config;
-
-pub(crate) use self::load::{load_at_start, load_keys, reload, truncate, write_all};
-pub(crate) use self::writer::start;
 
 /// Bytes that the file may be behind; then whoever writes has to wait.
 const LAG_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -39,64 +35,64 @@ const LAG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const WAITING_WORKERS_MAX: usize = 1024;
 
 /// The append-only file of a server.
-pub(crate) struct Aof {
+pub struct Aof {
     /// How far the journal is on disk.
-    synced: Progress,
+    pub(crate) synced: Progress,
     /// How far it was read to be written.
-    read: AtomicU64,
+    pub(crate) read: AtomicU64,
     /// The writer reads no further before it is given another reader: there the next increment begins. It holds this while
     /// it reads.
-    read_limit: Mutex<Offset>,
+    pub(crate) read_limit: Mutex<Offset>,
     /// The offset up to which each shard was changed, kept up with while replies wait for the disk.
     shard_ends: Box<[AtomicU64]>,
     /// Something is read from the journal and written.
-    is_open: AtomicBool,
+    pub(crate) is_open: AtomicBool,
     /// What was to be written last could not be.
     error: Mutex<Option<String>>,
     has_error: AtomicBool,
-    control: Mutex<Control>,
-    pub(crate) facts: Facts,
+    pub(crate) control: Mutex<Control>,
+    pub facts: Facts,
     /// The writer puts off a sync until enough clients wait for it.
-    pub(crate) gathers: AtomicBool,
+    pub gathers: AtomicBool,
     /// What new files are encrypted with, and what older ones may be.
-    keys: ArcSwapOption<KeyRing>,
+    pub(crate) keys: ArcSwapOption<KeyRing>,
     /// The files. Whoever changes the manifest holds this until it is on disk.
-    directory: Mutex<Option<Directory>>,
-    orders: Mutex<Vec<writer::Order>>,
-    thread: Mutex<Option<Thread>>,
+    pub(crate) directory: Mutex<Option<Directory>>,
+    pub(crate) orders: Mutex<Vec<Order>>,
+    pub(crate) thread: Mutex<Option<Thread>>,
     /// Time that the writer sleeps before each write: `DEBUG AOF-FLUSH-SLEEP`.
-    pub(crate) flush_sleep_us: AtomicU64,
+    pub flush_sleep_us: AtomicU64,
 }
 
 /// What is wanted, and what is done about it.
 #[derive(Debug, Default)]
-struct Control {
+pub(crate) struct Control {
     /// The configuration says that there is to be a log.
-    is_wanted: bool,
-    phase: Phase,
+    pub(crate) is_wanted: bool,
+    pub(crate) phase: Phase,
     /// Somebody asked for a rewrite.
-    is_rewrite_requested: bool,
+    pub(crate) is_rewrite_requested: bool,
     /// One runs.
-    rewrite: Option<Arc<rewrite::Job>>,
+    pub(crate) rewrite: Option<Arc<Job>>,
     /// How many failed, one after the other.
-    failures: u32,
+    pub(crate) failures: u32,
     /// No other one is begun by itself before, Unix milliseconds.
-    not_before: i64,
+    pub(crate) not_before: i64,
     /// Until then, one that begins by itself needs more of a reason: Unix milliseconds.
-    rests_until: i64,
+    pub(crate) rests_until: i64,
     /// The server ends.
-    is_finishing: bool,
+    pub(crate) is_finishing: bool,
 }
 
 impl Control {
     /// Whether something is to be begun when its time has come, while there is no log.
-    fn is_anything_wanted(&self) -> bool {
+    pub(crate) fn is_anything_wanted(&self) -> bool {
         self.is_rewrite_requested || self.is_wanted
     }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Phase {
+pub(crate) enum Phase {
     #[default]
     Off,
     /// What happens is written, but the base that it needs is not there yet.
@@ -106,35 +102,35 @@ enum Phase {
 
 /// Numbers that INFO shows.
 #[derive(Debug, Default)]
-pub(crate) struct Facts {
+pub struct Facts {
     /// Bytes of the base.
-    base_bytes: AtomicU64,
+    pub(crate) base_bytes: AtomicU64,
     /// Bytes of the increments that are not written any more.
-    closed_bytes: AtomicU64,
+    pub(crate) closed_bytes: AtomicU64,
     /// Bytes of the increment that is being written.
-    current_bytes: AtomicU64,
+    pub(crate) current_bytes: AtomicU64,
     /// Bytes of all files when the last rewrite ended.
-    pub(crate) rewritten_bytes: AtomicU64,
-    pub(crate) rewrites: AtomicU64,
-    pub(crate) last_rewrite_failed: AtomicBool,
+    pub rewritten_bytes: AtomicU64,
+    pub rewrites: AtomicU64,
+    pub last_rewrite_failed: AtomicBool,
     /// Seconds, plus one; 0 for never.
-    pub(crate) last_rewrite_seconds: AtomicU64,
-    pub(crate) is_syncing: AtomicBool,
-    pub(crate) delayed_syncs: AtomicU64,
-    pub(crate) rewrite_failures: AtomicUsize,
+    pub last_rewrite_seconds: AtomicU64,
+    pub is_syncing: AtomicBool,
+    pub delayed_syncs: AtomicU64,
+    pub rewrite_failures: AtomicUsize,
     /// Of the last rewrite that ended well.
-    pub(crate) rewritten_keys_per_second: AtomicU64,
-    pub(crate) rewritten_bytes_per_second: AtomicU64,
-    pub(crate) rewrite_copied_bytes: AtomicUsize,
+    pub rewritten_keys_per_second: AtomicU64,
+    pub rewritten_bytes_per_second: AtomicU64,
+    pub rewrite_copied_bytes: AtomicUsize,
 }
 
 impl Facts {
-    pub(crate) fn total_bytes(&self) -> u64 {
+    pub fn total_bytes(&self) -> u64 {
         let parts = [&self.base_bytes, &self.closed_bytes, &self.current_bytes];
         parts.map(|it| it.load(Ordering::Relaxed)).iter().sum()
     }
 
-    fn note_rates(&self, work: &Work, elapsed_ms: i64) {
+    pub(crate) fn note_rates(&self, work: &Work, elapsed_ms: i64) {
         let keys = per_second(work.keys_done(), elapsed_ms);
         self.rewritten_keys_per_second.store(keys, Ordering::Relaxed);
         let bytes = per_second(work.bytes_done(), elapsed_ms);
@@ -145,19 +141,19 @@ impl Facts {
 
 /// What INFO says of a rewrite.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct RewriteStatus {
+pub struct RewriteStatus {
     /// One runs, or is about to.
-    pub(crate) is_running: bool,
+    pub is_running: bool,
     /// One was asked for and has not begun.
-    pub(crate) is_requested: bool,
-    pub(crate) started_at: Option<i64>,
-    pub(crate) keys_done: u64,
-    pub(crate) keys_total: u64,
-    pub(crate) bytes_done: u64,
+    pub is_requested: bool,
+    pub started_at: Option<i64>,
+    pub keys_done: u64,
+    pub keys_total: u64,
+    pub bytes_done: u64,
 }
 
-impl Aof {
-    pub(crate) fn new() -> Self {
+impl Default for Aof {
+    fn default() -> Self {
         Self {
             synced: Progress::new(0, WAITING_WORKERS_MAX),
             read: AtomicU64::new(0),
@@ -176,28 +172,30 @@ impl Aof {
             flush_sleep_us: AtomicU64::new(0),
         }
     }
+}
 
+impl Aof {
     /// How far the journal is on disk.
-    pub(crate) fn synced(&self) -> &Progress {
+    pub fn synced(&self) -> &Progress {
         &self.synced
     }
 
     /// Notes that a unit changed keys of the locked shards up to `end`.
-    pub(crate) fn note_change(&self, locked: &Locked<'_>, end: Offset) {
+    pub fn note_change(&self, locked: &Locked<'_>, end: Offset) {
         for shard in locked.numbers() {
             self.shard_ends[shard].fetch_max(end, Ordering::Relaxed);
         }
     }
 
     /// What must be on disk before anybody is told of the keys in the locked shards.
-    pub(crate) fn seen_by(&self, locked: &Locked<'_>) -> Offset {
+    pub fn seen_by(&self, locked: &Locked<'_>) -> Offset {
         let ends = locked.numbers().map(|shard| self.shard_ends[shard].load(Ordering::Relaxed));
         ends.max().unwrap_or(0)
     }
 
     /// What must be on disk before anybody is told of keys that were looked at one shard after the other. While nothing
     /// can be written, that is not waited for: it tells too little of any key.
-    pub(crate) fn seen_by_walk(&self) -> Offset {
+    pub fn seen_by_walk(&self) -> Offset {
         if self.has_error() {
             return 0;
         }
@@ -205,25 +203,25 @@ impl Aof {
     }
 
     /// Whether the file is so far behind that whoever writes has to wait.
-    pub(crate) fn is_behind(&self, end: Offset) -> bool {
+    pub fn is_behind(&self, end: Offset) -> bool {
         LAG_BYTES_MAX < self.lag_bytes(end)
     }
 
     /// Bytes of the journal that have yet to be written.
-    pub(crate) fn lag_bytes(&self, end: Offset) -> u64 {
+    pub fn lag_bytes(&self, end: Offset) -> u64 {
         let is_open = self.is_open.load(Ordering::Relaxed);
         if is_open { end.saturating_sub(self.read.load(Ordering::Relaxed)) } else { 0 }
     }
 
     /// Whether what clients write cannot be written to the file.
     #[inline]
-    pub(crate) fn has_error(&self) -> bool {
+    pub fn has_error(&self) -> bool {
         self.has_error.load(Ordering::Relaxed)
     }
 
     /// Why nothing can be written, if that is so.
     #[inline]
-    pub(crate) fn error(&self) -> Option<String> {
+    pub fn error(&self) -> Option<String> {
         if !self.has_error() {
             return None;
         }
@@ -231,17 +229,17 @@ impl Aof {
     }
 
     /// Whether a log was asked for whose base is not there yet: a restart would find nothing of the data in it.
-    pub(crate) fn waits_for_base(&self) -> bool {
+    pub fn waits_for_base(&self) -> bool {
         let control = self.control.lock();
         control.is_wanted && control.phase != Phase::On
     }
 
-    pub(crate) fn is_enabled(&self) -> bool {
+    pub fn is_enabled(&self) -> bool {
         self.control.lock().is_wanted
     }
 
     /// Takes over what the configuration says: there shall be a log, or none. Returns at once.
-    pub(crate) fn set_wanted(&self, is_wanted: bool) {
+    pub fn set_wanted(&self, is_wanted: bool) {
         let mut control = self.control.lock();
         control.is_wanted = is_wanted;
         if !is_wanted {
@@ -252,12 +250,12 @@ impl Aof {
         self.wake_writer();
     }
 
-    pub(crate) fn keys(&self) -> Option<Arc<KeyRing>> {
+    pub fn keys(&self) -> Option<Arc<KeyRing>> {
         self.keys.load_full()
     }
 
     /// Takes other keys into use. The log is rewritten, so that all of it is encrypted with the new one.
-    pub(crate) fn set_keys(&self, keys: Option<KeyRing>) {
+    pub fn set_keys(&self, keys: Option<KeyRing>) {
         self.keys.store(keys.map(Arc::new));
         if self.is_enabled() {
             self.request_rewrite();
@@ -265,7 +263,7 @@ impl Aof {
     }
 
     /// Asks for a rewrite. False if one runs already.
-    pub(crate) fn request_rewrite(&self) -> bool {
+    pub fn request_rewrite(&self) -> bool {
         let mut control = self.control.lock();
         if control.rewrite.is_some() || control.is_rewrite_requested {
             return false;
@@ -276,7 +274,7 @@ impl Aof {
         true
     }
 
-    pub(crate) fn rewrite_status(&self) -> RewriteStatus {
+    pub fn rewrite_status(&self) -> RewriteStatus {
         let control = self.control.lock();
         let must_begin = control.is_wanted && control.phase == Phase::Off;
         let work = control.rewrite.as_ref().map(|it| &it.work);
@@ -291,49 +289,37 @@ impl Aof {
     }
 
     /// Bytes that were copied for the sake of the rewrite that runs, about.
-    pub(crate) fn rewrite_copied_bytes(&self) -> usize {
+    pub fn rewrite_copied_bytes(&self) -> usize {
         let job = self.control.lock().rewrite.clone();
         job.map_or(0, |it| it.work.copied_bytes())
     }
 
     /// Writes what is left, closes the log and ends the writer.
-    pub(crate) fn finish(&self) {
+    pub fn finish(&self) {
         self.control.lock().is_finishing = true;
         self.wake_writer();
     }
 
-    pub(crate) fn wake_writer(&self) {
+    pub fn wake_writer(&self) {
         if let Some(thread) = &*self.thread.lock() {
             thread.unpark();
         }
     }
 
     /// Gives the writer something to do between two writes.
-    fn order(&self, order: writer::Order) {
+    pub(crate) fn order(&self, order: Order) {
         self.orders.lock().push(order);
         self.wake_writer();
     }
 
-    fn set_error(&self, error: Option<String>) {
+    pub(crate) fn set_error(&self, error: Option<String>) {
         self.has_error.store(error.is_some(), Ordering::Relaxed);
         *self.error.lock() = error;
     }
 }
 
-/// The folder of the log, which is looked at when it is first needed.
-fn opened<'d>(
-    directory: &'d mut Option<Directory>,
-    server: &Server,
-    config: &Config,
-) -> Result<&'d mut Directory, String> {
-    if directory.is_none() {
-        *directory = Some(Directory::open(config, &server.persistence.disk)?);
-    }
-    Ok(directory.as_mut().expect("it was just put there"))
-}
-
 /// The keys in the file that the configuration names.
-pub(crate) fn read_keys(config: &Config) -> Result<Option<KeyRing>, String> {
+pub fn read_keys(config: &Config) -> Result<Option<KeyRing>, String> {
     const BYTES_MAX: u64 = 1024 * 1024;
     let Some(name) = config.encryption_key_file.as_ref().filter(|it| !it.is_empty()) else {
         return Ok(None);
@@ -345,26 +331,4 @@ pub(crate) fn read_keys(config: &Config) -> Result<Option<KeyRing>, String> {
     let read = std::fs::File::open(name).and_then(|it| it.take(BYTES_MAX).read_to_end(&mut text));
     read.map_err(|error| fail(&error))?;
     KeyRing::parse(&text).map(Some).map_err(|error| fail(&error))
-}
-
-/// Everything before `offset` is on disk: lets go whoever waited for it.
-fn advance(server: &Server, offset: Offset) {
-    let mut released = Vec::new();
-    server.aof.synced.advance(offset, &mut released);
-    wake_workers(server, &released);
-}
-
-/// What is on disk is counted from `offset` on.
-fn restart(server: &Server, offset: Offset) {
-    let mut abandoned = Vec::new();
-    server.aof.synced.restart(offset, &mut abandoned);
-    wake_workers(server, &abandoned);
-}
-
-fn wake_workers(server: &Server, tokens: &[u64]) {
-    for &worker in tokens {
-        if let Some(mailbox) = server.workers.get(worker as usize) {
-            mailbox.send(Message::Wake);
-        }
-    }
 }

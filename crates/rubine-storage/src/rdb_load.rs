@@ -17,8 +17,7 @@ use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
 use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
-use crate::server::Server;
-use crate::settings::Settings;
+use crate::storage::Storage;
 use rubine_config::Config;
 
 /// Batches that may wait for the threads that decode them, for each of these.
@@ -29,6 +28,9 @@ const LOGGED_EMPTY_MAX: u64 = 10;
 const RECORDS_TOGETHER_MAX: usize = 4096;
 /// Keys whose buckets are fetched ahead of each other.
 const KEYS_AHEAD_MAX: usize = 32;
+
+/// Versions of Redis that Valkey left to others.
+const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;
 
 /// A delay is slept in steps, so that the end of the server does not wait for it.
 const DELAY_STEP: Duration = Duration::from_millis(10);
@@ -84,7 +86,7 @@ pub(crate) struct Dump {
 }
 
 /// Opens a file in the working directory. `None` if there is none.
-pub(crate) fn open(server: &Server, config: &Config) -> Result<Option<Dump>, LoadError> {
+pub(crate) fn open(storage: Storage, config: &Config) -> Result<Option<Dump>, LoadError> {
     let name = &config.dbfilename;
     let open = |error| LoadError::Open { name: name.clone(), error };
     let file = match File::open(name) {
@@ -93,7 +95,7 @@ pub(crate) fn open(server: &Server, config: &Config) -> Result<Option<Dump>, Loa
         Err(error) => return Err(open(error)),
     };
     let total_bytes = file.metadata().map_err(open)?.len();
-    let keys = server.aof.keys();
+    let keys = storage.aof.keys();
     let input = encryption::Input::new(file, keys.as_deref()).map_err(open)?.complete();
     begin(Box::new(input), total_bytes, config).map(Some)
 }
@@ -112,14 +114,14 @@ impl Dump {
     /// Loads everything, and gives back the input with what was read of it beyond the end.
     pub(crate) fn load(
         self,
-        server: &'static Server,
+        storage: Storage,
         options: LoadOptions,
         now: i64,
     ) -> Result<(Loaded, Input, Vec<u8>), LoadError> {
-        let config = server.config.load();
+        let config = storage.config.load();
         let mut reader = self.reader;
-        let shared = Shared::new(server, &config, options, now);
-        let threads = server.workers.len();
+        let shared = Shared::new(storage, &config, options, now);
+        let threads = storage.host.loaders();
         let cut = std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(threads * BATCHES_AHEAD_MAX);
             let receiver = Arc::new(Mutex::new(receiver));
@@ -156,14 +158,14 @@ impl Dump {
         }
         let (input, rest) = reader.into_rest();
         let loaded = shared.loaded.into_inner();
-        server.persistence.loading.add_keys(0, loaded.expired);
+        storage.persistence.loading.add_keys(0, loaded.expired);
         Ok((loaded, input, rest))
     }
 }
 
 /// What the threads of one load share.
 struct Shared {
-    server: &'static Server,
+    storage: Storage,
     options: LoadOptions,
     limits: Limits,
     access: Access,
@@ -176,13 +178,12 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(server: &'static Server, config: &Config, options: LoadOptions, now: i64) -> Self {
-        let settings = Settings::of(config);
+    fn new(storage: Storage, config: &Config, options: LoadOptions, now: i64) -> Self {
         Self {
-            server,
+            storage,
             options,
-            limits: settings.limits.rdb(),
-            access: Access::new(settings.access, now),
+            limits: storage.host.value_limits(config),
+            access: Access::new(storage.host.access_policy(config), now),
             databases: config.databases as usize,
             now,
             key_delay_us: config.key_load_delay,
@@ -199,8 +200,7 @@ impl Shared {
     }
 
     fn must_stop(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
-            || self.server.is_shutting_down.load(Ordering::Relaxed)
+        self.has_failed.load(Ordering::Acquire) || self.storage.host.is_ending()
     }
 }
 
@@ -210,7 +210,7 @@ fn cut(
     shared: &Shared,
     send: &mut impl FnMut(Batch) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
-    let loading = &shared.server.persistence.loading;
+    let loading = &shared.storage.persistence.loading;
     while let Some(item) = reader.next_item()? {
         if shared.must_stop() {
             return Err(LoadError::Stopped);
@@ -227,7 +227,7 @@ fn cut(
                 }
             }
             Item::Aux { key, value } => note_remark(shared, &key, &value),
-            Item::Function(code) => shared.server.persistence.saves.functions.keep(code),
+            Item::Function(code) => shared.storage.persistence.saves.functions.keep(code),
             Item::ModuleAux { module } => {
                 tracing::warn!("The dump has data of the module '{module}', which is not kept.");
             }
@@ -274,7 +274,7 @@ fn note_remark(shared: &Shared, key: &[u8], value: &[u8]) {
         }
         b"used-mem" => {
             let bytes: u64 = value.parse().unwrap_or(0);
-            shared.server.persistence.loading.set_used_memory(bytes);
+            shared.storage.persistence.loading.set_used_memory(bytes);
             tracing::info!("RDB memory usage when created {:.2} Mb", bytes as f64 / 1_048_576.0);
         }
         // Others, even unknown ones, mean nothing.
@@ -365,7 +365,7 @@ impl Pool {
 
     /// Puts all records into their shards, those of one shard under one lock.
     fn settle(&mut self, shared: &Shared) -> Result<(), LoadError> {
-        let keyspace = &shared.server.keyspace;
+        let keyspace = shared.storage.keyspace;
         let count = self.records.len();
         self.records.sort_unstable_by_key(|it| it.1.shard());
         let places: Vec<_> = self.records.iter().map(|it| (it.0, it.1)).collect();
@@ -395,7 +395,45 @@ impl Pool {
             return Err(error);
         }
         self.loaded.keys += count as u64;
-        shared.server.persistence.loading.add_keys(count as u64, 0);
+        shared.storage.persistence.loading.add_keys(count as u64, 0);
         Ok(())
+    }
+}
+
+/// Says what is wrong and what can be done. The last line is one that people and programs look for.
+pub(crate) fn log_failure(error: &LoadError, file: &str) {
+    if let LoadError::UnknownType { byte, version, .. } = error {
+        tracing::warn!("The dump file {file} cannot be loaded: {error}");
+        match version {
+            Version::Redis(number) if FOREIGN_VERSIONS.contains(number) => tracing::warn!(
+                "Can't handle foreign type or opcode {byte} in RDB with version {number}"
+            ),
+            _ => tracing::warn!(
+                "Unknown type or opcode when loading DB. Unrecoverable error, aborting now."
+            ),
+        }
+        return;
+    }
+    let LoadError::Read(error) = error else {
+        tracing::warn!("Can't load the data: {error}");
+        return;
+    };
+    tracing::warn!(
+        "The dump file {file} cannot be loaded: {error}. `rubine-check-rdb {file}` looks at all of it."
+    );
+    let ReadError::Damaged(Damage { fault, .. }) = error else { return };
+    match fault {
+        Fault::UnknownVersion(Version::Redis(number)) if FOREIGN_VERSIONS.contains(number) => {
+            tracing::warn!(
+                "Can't handle RDB format version {number}: it is none that Redis or Valkey have published"
+            );
+        }
+        Fault::UnknownVersion(version) => {
+            tracing::warn!("Can't handle RDB format version {version}");
+        }
+        Fault::Checksum { .. } => {
+            tracing::warn!("RDB CRC error: the file is not what was written. Aborting now.");
+        }
+        _ => {}
     }
 }

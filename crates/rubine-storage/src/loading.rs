@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 /// Progress of the load that goes on, and the outcome of the last.
 #[derive(Debug, Default)]
-pub(crate) struct Loading {
+pub struct Loading {
     /// Unix milliseconds.
     started_at: AtomicI64,
     total_bytes: AtomicU64,
@@ -19,57 +19,57 @@ pub(crate) struct Loading {
 
 /// The progress at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// Unix seconds.
-    pub(crate) started_at: i64,
-    pub(crate) total_bytes: u64,
-    pub(crate) used_memory: u64,
-    pub(crate) loaded_bytes: u64,
-    pub(crate) percent: f64,
-    pub(crate) seconds_left: i64,
-    pub(crate) keys_per_second: u64,
-    pub(crate) bytes_per_second: u64,
+    pub started_at: i64,
+    pub total_bytes: u64,
+    pub used_memory: u64,
+    pub loaded_bytes: u64,
+    pub percent: f64,
+    pub seconds_left: i64,
+    pub keys_per_second: u64,
+    pub bytes_per_second: u64,
 }
 
 impl Loading {
     /// A load of a file of `total_bytes` begins; 0 if nobody knows.
-    pub(crate) fn begin(&self, total_bytes: u64, now: i64) {
+    pub fn begin(&self, total_bytes: u64, now: i64) {
         self.started_at.store(now, Ordering::Relaxed);
         self.total_bytes.store(total_bytes, Ordering::Relaxed);
         let counters = [&self.used_memory, &self.loaded_bytes, &self.keys, &self.expired_keys];
         counters.iter().for_each(|it| it.store(0, Ordering::Relaxed));
     }
 
-    pub(crate) fn end(&self, now: i64) {
+    pub fn end(&self, now: i64) {
         let started_at = self.started_at.load(Ordering::Relaxed);
         self.last_ms.store((now - started_at).max(0), Ordering::Relaxed);
     }
 
-    pub(crate) fn set_used_memory(&self, bytes: u64) {
+    pub fn set_used_memory(&self, bytes: u64) {
         self.used_memory.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_loaded_bytes(&self, bytes: u64) {
+    pub fn set_loaded_bytes(&self, bytes: u64) {
         self.loaded_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_keys(&self, loaded: u64, expired: u64) {
+    pub fn add_keys(&self, loaded: u64, expired: u64) {
         self.keys.fetch_add(loaded, Ordering::Relaxed);
         self.expired_keys.fetch_add(expired, Ordering::Relaxed);
     }
 
     /// Keys that this load, or the last, has brought.
-    pub(crate) fn keys(&self) -> u64 {
+    pub fn keys(&self) -> u64 {
         self.keys.load(Ordering::Relaxed)
     }
 
     /// Keys that were due already and were left out.
-    pub(crate) fn expired_keys(&self) -> u64 {
+    pub fn expired_keys(&self) -> u64 {
         self.expired_keys.load(Ordering::Relaxed)
     }
 
     /// Keys and bytes a second of the last load.
-    pub(crate) fn last_rates(&self) -> (u64, u64) {
+    pub fn last_rates(&self) -> (u64, u64) {
         let elapsed_ms = self.last_ms.load(Ordering::Relaxed);
         if self.started_at.load(Ordering::Relaxed) == 0 {
             return (0, 0);
@@ -78,7 +78,7 @@ impl Loading {
         (per_second(self.keys(), elapsed_ms), per_second(bytes, elapsed_ms))
     }
 
-    pub(crate) fn progress(&self, now: i64) -> Progress {
+    pub fn progress(&self, now: i64) -> Progress {
         let started_at = self.started_at.load(Ordering::Relaxed);
         let loaded_bytes = self.loaded_bytes.load(Ordering::Relaxed);
         let total_bytes = self.total_bytes.load(Ordering::Relaxed);
@@ -106,7 +106,7 @@ impl Loading {
 }
 
 /// So many in so many milliseconds, in a second.
-pub(crate) fn per_second(count: u64, elapsed_ms: i64) -> u64 {
+pub fn per_second(count: u64, elapsed_ms: i64) -> u64 {
     (u128::from(count) * 1000 / elapsed_ms.max(1) as u128) as u64
 }
 

@@ -12,12 +12,13 @@ use rubine_persistence::manifest::{LogFile, Manifest};
 use rubine_rdb::read::{Item, Reader};
 use rubine_rdb::version::VersionCheck;
 
-use crate::persistence::aof::{read_keys, truncate};
+use crate::aof::read_keys;
+use crate::log_end::truncate;
 use rubine_config::{Config, WorkingDirectory, path_of};
 
 /// What is to be restored.
 #[derive(Clone, Debug)]
-pub(crate) struct Request {
+pub struct Request {
     /// Unix seconds: everything up to the end of this one.
     second: u64,
     /// The new folder; by default one that is named for the moment.
@@ -25,7 +26,7 @@ pub(crate) struct Request {
 }
 
 /// Takes `--restore-to MOMENT` and `--restore-dir FOLDER` out of the arguments of the server.
-pub(crate) fn take_request(args: &mut Vec<Vec<u8>>) -> Result<Option<Request>, String> {
+pub fn take_request(args: &mut Vec<Vec<u8>>) -> Result<Option<Request>, String> {
     let moment = take_option(args, b"--restore-to")?;
     let folder = take_option(args, b"--restore-dir")?.map(|it| path_of(&it));
     let Some(moment) = moment else {
@@ -62,7 +63,7 @@ fn parse_moment(text: &str) -> Option<u64> {
 }
 
 /// Makes the new folder, and lets the configuration name it. Returns what there is to be told.
-pub(crate) fn restore(request: &Request, config: &mut Config) -> Result<Vec<String>, String> {
+pub fn restore(request: &Request, config: &mut Config) -> Result<Vec<String>, String> {
     let from = config.dir.as_path().join(&config.appenddirname);
     let manifest_name = format!("{}.manifest", config.appendfilename);
     let text = fs::read(from.join(&manifest_name)).map_err(|error| {

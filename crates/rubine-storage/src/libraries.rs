@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use rubine_commands::{Args, CommandError};
 use rubine_rdb::read::{Item, Reader};
 use rubine_rdb::version::{Version, VersionCheck};
 
@@ -16,11 +15,11 @@ const END_WITHOUT_CHECKSUM: [u8; 9] = [0xff, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// The code of each library, by its name.
 #[derive(Debug, Default)]
-pub(crate) struct Libraries(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
+pub struct Libraries(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>);
 
 impl Libraries {
     /// Takes a library in, in place of one of its name.
-    pub(crate) fn keep(&self, code: Vec<u8>) {
+    pub fn keep(&self, code: Vec<u8>) {
         let name = name_of(&code).unwrap_or(&code).to_vec();
         tracing::warn!(
             "There is a function library '{}'. Functions cannot be called yet; it is kept, and saved again.",
@@ -29,32 +28,31 @@ impl Libraries {
         self.0.lock().insert(name, code);
     }
 
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         self.0.lock().clear();
     }
 
     /// The code of all.
-    pub(crate) fn codes(&self) -> Vec<Vec<u8>> {
+    pub fn codes(&self) -> Vec<Vec<u8>> {
         self.0.lock().values().cloned().collect()
     }
 
     /// Does what a FUNCTION command of a log did to them.
-    pub(crate) fn apply(&self, args: Args<'_>) -> Result<(), CommandError> {
-        let words: Vec<&[u8]> = args.from(1).collect();
+    /// What comes behind the name of the command is in `words`.
+    pub fn apply(&self, words: &[&[u8]]) -> Result<(), &'static str> {
         let form = words.first().map(|it| it.to_ascii_uppercase()).unwrap_or_default();
         match (form.as_slice(), &words[1.min(words.len())..]) {
             (b"LOAD", [.., code]) => self.keep(code.to_vec()),
             (b"DELETE", [name]) => drop(self.0.lock().remove(*name)),
             (b"FLUSH", _) => self.clear(),
             (b"RESTORE", [payload, policy @ ..]) => {
-                let codes = unpack(payload)
-                    .ok_or(CommandError::text("ERR payload version or checksum are wrong"))?;
+                let codes = unpack(payload).ok_or("ERR payload version or checksum are wrong")?;
                 if policy.first().is_some_and(|it| it.eq_ignore_ascii_case(b"FLUSH")) {
                     self.clear();
                 }
                 codes.into_iter().for_each(|it| self.keep(it));
             }
-            _ => return Err(CommandError::text("ERR unknown form of FUNCTION in a log")),
+            _ => return Err("ERR unknown form of FUNCTION in a log"),
         }
         Ok(())
     }

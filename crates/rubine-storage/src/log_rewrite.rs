@@ -4,7 +4,7 @@
 use std::io::{self, BufWriter, Write as _};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
 use rubine_base::clock::{monotonic_nanos, unix_millis};
@@ -15,12 +15,14 @@ use rubine_persistence::manifest::{BaseFormat, LogFile};
 use rubine_persistence::rewrite::{write_command, write_record, write_select};
 use rubine_persistence::timestamp::Marks;
 
-use super::Phase;
-use super::writer::Order;
-use crate::persistence::pace::{Pace, Share};
-use crate::persistence::rdb_save::{Work, write_dump};
-use crate::persistence::saves::dump_options;
-use crate::server::Server;
+use crate::aof::Phase;
+use crate::aof::directory::Directory;
+use crate::aof::job::{Job, Kind};
+use crate::aof::order::Order;
+use crate::dumps::dump_options;
+use crate::pace::Pace;
+use crate::rdb_save::{Work, write_dump};
+use crate::storage::Storage;
 use rubine_config::Config;
 use rubine_system::process;
 
@@ -35,120 +37,75 @@ const PAUSE_MS_MAX: i64 = 60 * 60 * 1000;
 /// For how long rewrites rest after one, in times of what it took: they take a tenth of the time.
 const REST_FACTOR: i64 = 9;
 
-/// What a rewrite is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// To make the log shorter.
-    Rewrite,
-    /// To begin a log.
-    Start,
-    /// For its own sake: there is no log.
-    Detached,
-}
-
-/// A rewrite that runs.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(super) kind: Kind,
-    /// What it takes while others want processors.
-    share: Share,
-    pub(super) started_at: i64,
-    is_cancelled: AtomicBool,
-    /// How far it is; where the base is a dump, what of the image has yet to be written, too.
-    pub(super) work: Work,
-}
-
-impl Job {
-    pub(super) fn new(kind: Kind, share: Share, started_at: i64) -> Self {
-        Self {
-            kind,
-            share,
-            started_at,
-            is_cancelled: AtomicBool::new(false),
-            work: Work::default(),
-        }
-    }
-
-    pub(super) fn cancel(&self) {
-        self.is_cancelled.store(true, Ordering::Relaxed);
-        self.work.cancel();
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let is_cancelled = self.is_cancelled.load(Ordering::Relaxed);
-        if is_cancelled { Err("it was cancelled".to_owned()) } else { Ok(()) }
-    }
-}
-
 /// Begins a rewrite.
-pub(super) fn spawn(server: &'static Server, job: &Arc<Job>) {
+pub(crate) fn spawn(storage: Storage, job: &Arc<Job>) {
     let for_thread = Arc::clone(job);
     let thread = std::thread::Builder::new().name("aof rewrite".to_owned());
     let spawned = thread.spawn(move || {
-        crate::process::affinity::pin(server.config.load().aof_rewrite_cpulist.as_deref());
+        storage.host.pin(storage.config.load().aof_rewrite_cpulist.as_deref());
         let start = monotonic_nanos();
-        let result = run(server, &for_thread);
+        let result = run(storage, &for_thread);
         let seconds = (monotonic_nanos() - start) / 1_000_000_000;
-        conclude(server, &for_thread, seconds, result);
+        conclude(storage, &for_thread, seconds, result);
     });
     if let Err(error) = spawned {
-        conclude(server, job, 0, Err(format!("Can't start a thread: {error}")));
+        conclude(storage, job, 0, Err(format!("Can't start a thread: {error}")));
     }
 }
 
-fn run(server: &'static Server, job: &Job) -> Result<(), String> {
+fn run(storage: Storage, job: &Job) -> Result<(), String> {
     tracing::info!("Background append only file rewriting started");
-    let (snapshot, reader) = begin(server, job.kind)?;
+    let (snapshot, reader) = begin(storage, job.kind)?;
     let increment = match reader {
-        Some(reader) => Some(hand_over(server, job, reader)?),
+        Some(reader) => Some(hand_over(storage, job, reader)?),
         None => None,
     };
     // Nobody waits for it, and no lock of a shard is taken from here on. Threads that are started below inherit this.
     process::yield_to_others();
-    let config = server.config.load();
+    let config = storage.config.load();
     let folder = {
-        let mut directory = server.aof.directory.lock();
-        let directory = super::opened(&mut directory, server, &config)?;
+        let mut directory = storage.aof.directory.lock();
+        let directory = Directory::opened(&mut directory, &config, &storage.persistence.disk)?;
         directory.create().map_err(|error| error.to_string())?;
         directory.path.clone()
     };
     let temporary = folder.join(format!("temp-rewriteaof-bg-{}.aof", std::process::id()));
-    let result = write_base(server, snapshot, &temporary, job, &config)
-        .and_then(|format| install(server, job, &temporary, format, increment.as_ref(), &config));
+    let result = write_base(storage, snapshot, &temporary, job, &config)
+        .and_then(|format| install(storage, job, &temporary, format, increment.as_ref(), &config));
     if result.is_err() {
         // It is of no use to anybody.
-        let _ = server.persistence.disk.remove(&temporary);
+        let _ = storage.persistence.disk.remove(&temporary);
     }
     result
 }
 
 /// Takes the snapshot, and opens the journal for what comes after it.
-fn begin(server: &'static Server, kind: Kind) -> Result<(Snapshot, Option<Reader>), String> {
-    let mut locked = server.keyspace.lock(&ShardSet::All);
+fn begin(storage: Storage, kind: Kind) -> Result<(Snapshot, Option<Reader>), String> {
+    let mut locked = storage.keyspace.lock(&ShardSet::All);
     let reader = if kind == Kind::Detached {
         None
     } else {
-        let reader = server.journal.open_reader(Start::End, Hold::Everything);
+        let reader = storage.journal.open_reader(Start::End, Hold::Everything);
         let reader = reader.map_err(|error| error.to_string())?;
         // Nothing is appended meanwhile, so the writer has not read beyond this.
-        *server.aof.read_limit.lock() = reader.position();
+        *storage.aof.read_limit.lock() = reader.position();
         Some(reader)
     };
     Ok((locked.snapshot(), reader))
 }
 
 /// Lets the writer go on in a new increment, and waits until it does.
-fn hand_over(server: &Server, job: &Job, reader: Reader) -> Result<LogFile, String> {
+fn hand_over(storage: Storage, job: &Job, reader: Reader) -> Result<LogFile, String> {
     let (done, answer) = mpsc::sync_channel(1);
-    server.aof.order(Order::Switch { reader, kind: job.kind, done });
+    storage.aof.order(Order::Switch { reader, kind: job.kind, done });
     let answer = answer.recv().map_err(|_| "the log was closed".to_owned())?;
     job.check()?;
     answer
 }
 
 /// Writes and completes the file of a base.
-pub(super) fn write_base(
-    server: &Server,
+pub(crate) fn write_base(
+    storage: Storage,
     snapshot: Snapshot,
     path: &Path,
     job: &Job,
@@ -156,12 +113,12 @@ pub(super) fn write_base(
 ) -> Result<BaseFormat, String> {
     let fail = |error: io::Error| format!("Error writing the base: {error}");
     let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
-    let file = server.persistence.disk.create(path).map_err(fail)?;
+    let file = storage.persistence.disk.create(path).map_err(fail)?;
     let write = |out: &mut dyn io::Write| match format {
-        BaseFormat::Rdb => write_dump_base(server, snapshot, out, job, config),
-        BaseFormat::Commands => write_commands(server, &snapshot, out, job, config),
+        BaseFormat::Rdb => write_dump_base(storage, snapshot, out, job, config),
+        BaseFormat::Commands => write_commands(storage, &snapshot, out, job, config),
     };
-    let file = match server.aof.keys() {
+    let file = match storage.aof.keys() {
         None => {
             let mut file = file;
             write(&mut file)?;
@@ -178,14 +135,14 @@ pub(super) fn write_base(
 }
 
 fn write_dump_base(
-    server: &Server,
+    storage: Storage,
     snapshot: Snapshot,
     out: &mut dyn io::Write,
     job: &Job,
     config: &Config,
 ) -> Result<(), String> {
     job.work.fill(snapshot);
-    let mut options = dump_options(server, config);
+    let mut options = dump_options(storage, config);
     options.share = job.share;
     for (name, value) in &mut options.remarks {
         match *name {
@@ -200,7 +157,7 @@ fn write_dump_base(
 }
 
 fn write_commands(
-    server: &Server,
+    storage: Storage,
     snapshot: &Snapshot,
     out: &mut dyn io::Write,
     job: &Job,
@@ -215,7 +172,7 @@ fn write_commands(
         Marks::default().write_due((job.started_at / 1000) as u64, &mut mark);
         out.write_all(&mark).map_err(fail)?;
     }
-    for code in server.persistence.saves.functions.codes() {
+    for code in storage.persistence.saves.functions.codes() {
         write_command(&[b"FUNCTION", b"LOAD", &code], &mut out).map_err(fail)?;
     }
     let mut pace = Pace::new(job.share);
@@ -259,7 +216,7 @@ impl io::Write for Counted<'_> {
 
 /// Puts the new base in force, and what it replaces out of it.
 fn install(
-    server: &Server,
+    storage: Storage,
     job: &Job,
     temporary: &Path,
     format: BaseFormat,
@@ -267,8 +224,8 @@ fn install(
     config: &Config,
 ) -> Result<(), String> {
     job.check()?;
-    let mut directory = server.aof.directory.lock();
-    let directory = super::opened(&mut directory, server, config)?;
+    let mut directory = storage.aof.directory.lock();
+    let directory = Directory::opened(&mut directory, config, &storage.persistence.disk)?;
     let mut manifest = directory.manifest.clone();
     let base = manifest.replace_base(&directory.prefix, format);
     if job.kind == Kind::Start {
@@ -284,7 +241,7 @@ fn install(
         directory.discard(&base);
         return Err(fail(error));
     }
-    let facts = &server.aof.facts;
+    let facts = &storage.aof.facts;
     let bytes = directory.size_of(&base).map_err(fail)?;
     facts.base_bytes.store(bytes, Ordering::Relaxed);
     facts.closed_bytes.store(0, Ordering::Relaxed);
@@ -296,9 +253,9 @@ fn install(
 }
 
 /// Notes how it ended.
-fn conclude(server: &'static Server, job: &Arc<Job>, seconds: u64, result: Result<(), String>) {
-    let facts = &server.aof.facts;
-    let mut control = server.aof.control.lock();
+fn conclude(storage: Storage, job: &Arc<Job>, seconds: u64, result: Result<(), String>) {
+    let facts = &storage.aof.facts;
+    let mut control = storage.aof.control.lock();
     let is_current = control.rewrite.as_ref().is_some_and(|it| Arc::ptr_eq(it, job));
     if is_current {
         control.rewrite = None;
@@ -331,7 +288,7 @@ fn conclude(server: &'static Server, job: &Arc<Job>, seconds: u64, result: Resul
     drop(control);
     facts.rewrite_failures.store(failures, Ordering::Relaxed);
     if must_abandon {
-        server.aof.order(Order::Abandon);
+        storage.aof.order(Order::Abandon);
     }
-    server.aof.wake_writer();
+    storage.aof.wake_writer();
 }

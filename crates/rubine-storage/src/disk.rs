@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 /// What is done to files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub enum Step {
     Create,
     Write,
     Sync,
@@ -25,7 +25,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("CREATE", Self::Create),
         ("WRITE", Self::Write),
         ("SYNC", Self::Sync),
@@ -38,16 +38,16 @@ impl Step {
 
 /// Which steps fail, and how.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// `None`: whatever it is.
-    pub(crate) step: Option<Step>,
+    pub step: Option<Step>,
     /// So many of them go well before.
-    pub(crate) skipped: u64,
+    pub skipped: u64,
     /// So many of them fail then.
-    pub(crate) failing: u64,
-    pub(crate) error: Errno,
+    pub failing: u64,
+    pub error: Errno,
     /// The first one, if it is a write, is cut short in place of failing: a disk that fills up.
-    pub(crate) is_short: bool,
+    pub is_short: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +60,7 @@ struct Faults {
 
 /// The disk that a server writes to.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Disk(Arc<Faults>);
+pub struct Disk(Arc<Faults>);
 
 /// What is to become of a step.
 enum Fate {
@@ -72,7 +72,7 @@ enum Fate {
 
 impl Disk {
     /// Lets steps fail from now on, or none. Returns how many have since the last call.
-    pub(crate) fn plan(&self, plan: Option<Plan>) -> u64 {
+    pub fn plan(&self, plan: Option<Plan>) -> u64 {
         let mut current = self.0.plan.lock();
         self.0.is_armed.store(plan.is_some(), Ordering::Release);
         *current = plan;
@@ -104,7 +104,7 @@ impl Disk {
     }
 
     /// Lets a step happen that is done elsewhere, unless it is to fail.
-    pub(crate) fn admit(&self, step: Step) -> io::Result<()> {
+    pub fn admit(&self, step: Step) -> io::Result<()> {
         match self.fate(step) {
             Fate::Done | Fate::Short => Ok(()),
             Fate::Failed(error) => Err(error.into()),
@@ -112,36 +112,36 @@ impl Disk {
     }
 
     /// A file that has been opened.
-    pub(crate) fn adopt(&self, file: File) -> DiskFile {
+    pub fn adopt(&self, file: File) -> DiskFile {
         DiskFile { file, disk: self.clone() }
     }
 
     /// A new file, or an old one without what was in it.
-    pub(crate) fn create(&self, path: &Path) -> io::Result<DiskFile> {
+    pub fn create(&self, path: &Path) -> io::Result<DiskFile> {
         self.admit(Step::Create)?;
         Ok(self.adopt(File::create(path)?))
     }
 
     /// A file to be appended to, new or old.
-    pub(crate) fn append(&self, path: &Path) -> io::Result<DiskFile> {
+    pub fn append(&self, path: &Path) -> io::Result<DiskFile> {
         self.admit(Step::Create)?;
         Ok(self.adopt(File::options().create(true).append(true).open(path)?))
     }
 
-    pub(crate) fn create_folder(&self, path: &Path) -> io::Result<()> {
+    pub fn create_folder(&self, path: &Path) -> io::Result<()> {
         match fs::create_dir(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             result => result.and_then(|()| self.admit(Step::Create)),
         }
     }
 
-    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.admit(Step::Rename)?;
         fs::rename(from, to)
     }
 
     /// Removes a file. It need not be there.
-    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.admit(Step::Remove)?;
         match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -150,7 +150,7 @@ impl Disk {
     }
 
     /// Makes names in a folder durable.
-    pub(crate) fn sync_folder(&self, path: &Path) -> io::Result<()> {
+    pub fn sync_folder(&self, path: &Path) -> io::Result<()> {
         self.admit(Step::SyncFolder)?;
         File::open(path)?.sync_all()
     }
@@ -158,29 +158,29 @@ impl Disk {
 
 /// A file of a [`Disk`].
 #[derive(Debug)]
-pub(crate) struct DiskFile {
+pub struct DiskFile {
     file: File,
     disk: Disk,
 }
 
 impl DiskFile {
-    pub(crate) fn size(&self) -> io::Result<u64> {
+    pub fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
     /// Forces what was written to the disk, and all that is known of the file.
-    pub(crate) fn sync_all(&self) -> io::Result<()> {
+    pub fn sync_all(&self) -> io::Result<()> {
         self.disk.admit(Step::Sync)?;
         self.file.sync_all()
     }
 
     /// Forces what was written to the disk.
-    pub(crate) fn sync_data(&self) -> io::Result<()> {
+    pub fn sync_data(&self) -> io::Result<()> {
         self.disk.admit(Step::Sync)?;
         self.file.sync_data()
     }
 
-    pub(crate) fn truncate(&self, len: u64) -> io::Result<()> {
+    pub fn truncate(&self, len: u64) -> io::Result<()> {
         self.disk.admit(Step::Truncate)?;
         self.file.set_len(len)
     }

@@ -1,8 +1,8 @@
-//! Reads the log when the server starts: files in the order of the manifest, commands as if a client had sent them. A
-//! transaction that is not complete is not run. Never serves a client.
+//! Reads the log when the server starts: files in the order of the manifest, unit by unit, each of which is handed to
+//! whatever runs commands. A transaction that is not complete is not handed out. Runs no command itself.
 
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,57 +10,48 @@ use std::sync::mpsc;
 
 use parking_lot::Mutex;
 use rubine_base::clock::{monotonic_nanos, unix_millis};
-use rubine_base::number::parse_i64;
-use rubine_base::random::Random;
-use rubine_commands::{Args, ClientFacts, Command, CommandError, Context, Effects, shards_of};
+use rubine_config::Config;
 use rubine_journal::{Hold, Start};
-use rubine_keyspace::{Access, Changes, DueKeys, ShardSet, View, ViewOptions};
-use rubine_persistence::encryption::{
-    Decrypting, EncryptionError, Encryptor, Ending, Input, KeyRing, Place, find_cut, is_encrypted,
-};
+use rubine_keyspace::ShardSet;
+use rubine_persistence::encryption::{Decrypting, EncryptionError, Ending, Input, KeyRing, Place};
 use rubine_persistence::log::{LogError, LogReader, is_rdb};
 use rubine_persistence::manifest::{BaseFormat, LogFile, Manifest};
-use rubine_resp::writer::{Output, Protocol, Reply};
 
-use super::Phase;
-use super::directory::Directory;
-use super::increment::Increment;
-use super::rewrite::{Job, Kind, write_base};
-use super::writer::Order;
-use crate::command_table::{Entry, Run};
-use crate::command_table::{unknown_command, unknown_subcommand};
-use crate::persistence::load::log_failure;
-use crate::persistence::pace::Share;
-use crate::persistence::rdb_load::{self, LoadOptions};
-use crate::server::Server;
-use crate::settings::Settings;
-use rubine_config::Config;
+use crate::aof::Phase;
+use crate::aof::directory::Directory;
+use crate::aof::increment::Increment;
+use crate::aof::job::{Job, Kind};
+use crate::aof::order::Order;
+use crate::aof::read_keys;
+use crate::log_end::{Tail, truncate};
+use crate::log_rewrite::write_base;
+use crate::pace::Share;
+use crate::rdb_load::{self, LoadOptions, log_failure};
+use crate::storage::{Apply, Storage};
 
 /// As many bytes as say that a file begins as an RDB file.
 const RDB_MAGIC_BYTES: u64 = 6;
 /// Units between two notes of how far it has come.
 const UNITS_PER_REPORT: u32 = 1024;
-/// Failing commands that are logged one by one.
-const LOGGED_FAILURES_MAX: u64 = 10;
 
 /// Reads the keys that files are encrypted with.
-pub(crate) fn load_keys(server: &Server) -> Result<(), String> {
-    let keys = super::read_keys(&server.config.load())?;
-    server.aof.keys.store(keys.map(Arc::new));
+pub fn load_keys(storage: Storage) -> Result<(), String> {
+    let keys = read_keys(&storage.config.load())?;
+    storage.aof.keys.store(keys.map(Arc::new));
     Ok(())
 }
 
 /// Loads the log if there is to be one, and has the writer go on where it ends.
-pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
-    let config = server.config.load();
+pub fn load_at_start(storage: Storage) -> Result<(), String> {
+    let config = storage.config.load();
     if !config.appendonly {
         return Ok(());
     }
-    let mut directory = Directory::open(&config, &server.persistence.disk)?;
+    let mut directory = Directory::open(&config, &storage.persistence.disk)?;
     directory.upgrade(&config)?;
-    let tail = load_files(server, &directory, &config)?;
-    let increment = open_for_appending(server, &mut directory, tail, &config)?;
-    let aof = &server.aof;
+    let tail = load_files(storage, &directory, &config)?;
+    let increment = open_for_appending(storage, &mut directory, tail, &config)?;
+    let aof = storage.aof;
     let bytes = |file: &LogFile| directory.size_of(file).unwrap_or(0);
     let base_bytes = directory.manifest.base.as_ref().map_or(0, bytes);
     let increments = &directory.manifest.increments;
@@ -70,8 +61,8 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
     aof.facts.closed_bytes.store(closed.iter().map(bytes).sum(), Ordering::Relaxed);
     *aof.directory.lock() = Some(directory);
     let reader = {
-        let _locked = server.keyspace.lock(&ShardSet::All);
-        server
+        let _locked = storage.keyspace.lock(&ShardSet::All);
+        storage
             .journal
             .open_reader(Start::End, Hold::Everything)
             .map_err(|error| error.to_string())?
@@ -84,38 +75,35 @@ pub(crate) fn load_at_start(server: &'static Server) -> Result<(), String> {
 }
 
 /// Drops all keys and reads the log again, after what is still to be written is in it.
-pub(crate) fn reload(server: &'static Server) -> Result<(), String> {
-    let config = server.config.load();
-    write_all(server)?;
-    let directory = Directory::open(&config, &server.persistence.disk)?;
+pub fn reload(storage: Storage) -> Result<(), String> {
+    let config = storage.config.load();
+    write_all(storage)?;
+    let directory = Directory::open(&config, &storage.persistence.disk)?;
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
     }
-    server.persistence.saves.functions.clear();
-    server.keyspace.clear();
-    load_files(server, &directory, &config).map(drop::<Tail>)
+    storage.persistence.saves.functions.clear();
+    storage.keyspace.clear();
+    load_files(storage, &directory, &config).map(drop::<Tail>)
 }
 
 /// Has all that happened written to the log, if there is one, and forced to disk.
-pub(crate) fn write_all(server: &Server) -> Result<(), String> {
-    if !server.aof.is_enabled() {
+pub fn write_all(storage: Storage) -> Result<(), String> {
+    if !storage.aof.is_enabled() {
         return Ok(());
     }
     let (done, answer) = mpsc::sync_channel(1);
-    server.journal.notify();
-    server.aof.order(Order::Write { done });
+    storage.journal.notify();
+    storage.aof.order(Order::Write { done });
     answer.recv().map_err(|_| "the log was closed".to_owned())?
 }
 
 /// Reads all files of a log into the keyspace.
-pub(super) fn load_files(
-    server: &'static Server,
-    directory: &Directory,
-    config: &Config,
-) -> Result<Tail, String> {
-    let mut loader = Loader::new(server);
+fn load_files(storage: Storage, directory: &Directory, config: &Config) -> Result<Tail, String> {
+    let applier = storage.host.applier();
+    let mut loader = Loader { storage, applier, bytes_before: 0, failures: 0 };
     let mut tail = Tail::Empty;
-    let loading = &server.persistence.loading;
+    let loading = &storage.persistence.loading;
     let size = |file: &LogFile| directory.size_of(file).unwrap_or(0);
     loading.begin(directory.manifest.files().map(size).sum(), unix_millis());
     let count = directory.manifest.files().count();
@@ -154,29 +142,17 @@ enum Role {
     Last,
 }
 
-/// How the last file ends, for whoever appends to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// It has nothing yet.
-    Empty,
-    Plain,
-    /// A further segment belongs behind this.
-    Encrypted(Place),
-    /// Nothing can follow.
-    Complete,
-}
-
 /// The increment to go on with. A log that has none gets one, and a base if it has no files at all; so does one whose
 /// last file cannot be appended to: it is encrypted and new ones are not, or the other way round.
 fn open_for_appending(
-    server: &Server,
+    storage: Storage,
     directory: &mut Directory,
     tail: Tail,
     config: &Config,
 ) -> Result<Increment, String> {
     let fail = |error: io::Error| format!("Can't open the append-only file: {error}");
     directory.create().map_err(fail)?;
-    let keys = server.aof.keys();
+    let keys = storage.aof.keys();
     let mut manifest = directory.manifest.clone();
     if manifest.is_empty() {
         if std::path::Path::new(&config.dbfilename).exists() {
@@ -187,7 +163,7 @@ fn open_for_appending(
                 config.dbfilename
             );
         }
-        let base = add_empty_base(server, directory, &mut manifest, config)?;
+        let base = add_empty_base(storage, directory, &mut manifest, config)?;
         tracing::info!("Creating AOF base file {} on server start", base.shown());
     }
     let place = match (tail, &keys) {
@@ -221,7 +197,7 @@ fn open_for_appending(
 
 /// Adds the base of a log that begins with nothing.
 fn add_empty_base(
-    server: &Server,
+    storage: Storage,
     directory: &Directory,
     manifest: &mut Manifest,
     config: &Config,
@@ -229,55 +205,34 @@ fn add_empty_base(
     let format = if config.aof_use_rdb_preamble { BaseFormat::Rdb } else { BaseFormat::Commands };
     let base = manifest.replace_base(&directory.prefix, format);
     let job = Job::new(Kind::Start, Share::Half, unix_millis());
-    write_base(server, server.keyspace.snapshot(), &directory.path_of(&base), &job, config)?;
+    write_base(storage, storage.keyspace.snapshot(), &directory.path_of(&base), &job, config)?;
     Ok(base)
 }
 
-/// Runs commands for nobody.
+/// Reads files into the keyspace.
 struct Loader {
-    server: &'static Server,
-    settings: Arc<Settings>,
-    /// The selected database.
-    db: usize,
-    effects: Effects,
-    changes: Changes,
-    random: Random,
-    access_random: Random,
-    output: Output,
-    failures: u64,
+    storage: Storage,
+    /// What runs their units.
+    applier: Box<dyn Apply>,
     /// Bytes of the files that were read before.
     bytes_before: u64,
+    /// Commands that have failed.
+    failures: u64,
 }
 
 impl Loader {
-    fn new(server: &'static Server) -> Self {
-        let seed = rubine_base::random::seed_from_os();
-        Self {
-            server,
-            settings: server.settings.load_full(),
-            db: 0,
-            effects: Effects::default(),
-            changes: Changes::default(),
-            random: Random::with_seed(seed),
-            access_random: Random::with_seed(seed.wrapping_add(1)),
-            output: Output::new(),
-            failures: 0,
-            bytes_before: 0,
-        }
-    }
-
     /// Reads all of a file: keys if it begins as a dump, and then commands.
     fn load(&mut self, path: &Path, name: &str, role: Role) -> Result<Tail, String> {
         let file = File::open(path)
             .map_err(|error| format!("The append log file {name} can't be opened: {error}"))?;
         let size = file.metadata().map_or(0, |it| it.len());
-        let keys = self.server.aof.keys();
+        let keys = self.storage.aof.keys();
         let input = Input::new(file, keys.as_deref()).map_err(|error| unreadable(name, &error))?;
         let mut input = SharedInput { input: Arc::new(Mutex::new(input)) };
         let mut beginning = Vec::new();
         let begun = (&mut input).take(RDB_MAGIC_BYTES).read_to_end(&mut beginning);
         begun.map_err(|error| unreadable(name, &error))?;
-        self.db = 0;
+        self.applier.begin_file();
         let is_empty = beginning.is_empty();
         let is_dump = is_rdb(&beginning);
         let end = input.clone();
@@ -303,13 +258,13 @@ impl Loader {
         size: u64,
         name: &str,
     ) -> Result<(Box<dyn Read + Send>, u64), String> {
-        let config = self.server.config.load();
+        let config = self.storage.config.load();
         // What comes behind may be about keys that are due already.
         let options = LoadOptions { drops_due: false, replaces: false };
         let counted = Counted { source, read: Arc::default() };
         let read = Arc::clone(&counted.read);
         let loaded = rdb_load::begin(Box::new(counted), size, &config)
-            .and_then(|dump| dump.load(self.server, options, unix_millis()));
+            .and_then(|dump| dump.load(self.storage, options, unix_millis()));
         let (_, source, rest) = loaded.map_err(|error| {
             log_failure(&error, name);
             format!("Error reading the RDB base file {name}, AOF loading aborted")
@@ -324,107 +279,25 @@ impl Loader {
         reader: &mut LogReader<Box<dyn Read + Send>>,
         name: &str,
     ) -> Result<Option<LogError>, String> {
+        let fail = |error| format!("Error reading the append only file {name}, error: {error}");
         let mut count = 0_u32;
-        loop {
+        let problem = loop {
             count = count.wrapping_add(1);
             if count.is_multiple_of(UNITS_PER_REPORT) {
                 let loaded = self.bytes_before + reader.position();
-                self.server.persistence.loading.set_loaded_bytes(loaded);
-                if self.server.is_shutting_down.load(Ordering::Relaxed) {
+                self.storage.persistence.loading.set_loaded_bytes(loaded);
+                if self.storage.host.is_ending() {
                     return Err("loading was stopped".to_owned());
                 }
             }
             match reader.next_unit() {
-                Ok(None) => return Ok(None),
-                Ok(Some(unit)) => {
-                    for (bytes, args) in unit.commands() {
-                        self.run(Args::new(bytes, args)).map_err(|error| {
-                            format!("Error reading the append only file {name}, error: {error}")
-                        })?;
-                    }
-                }
-                Err(error) => return Ok(Some(error)),
+                Ok(None) => break None,
+                Ok(Some(unit)) => self.applier.unit(&unit).map_err(fail)?,
+                Err(error) => break Some(error),
             }
-        }
-    }
-
-    /// Runs one command. Fails if there is no such command; a command that fails is told of, as it did so before.
-    fn run(&mut self, args: Args<'_>) -> Result<(), CommandError> {
-        if args.at(0).eq_ignore_ascii_case(b"FUNCTION") {
-            return self.server.persistence.saves.functions.apply(args);
-        }
-        let entry = self.find(args)?;
-        match entry.run {
-            Run::Data(command) => self.run_data(command, args),
-            _ if entry.spec.name == "SELECT" => self.select(args.at(1))?,
-            // What concerns a connection or the server changes no key.
-            Run::Server(_) | Run::Container => {}
-        }
-        Ok(())
-    }
-
-    fn find(&self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
-        let commands = &self.server.commands;
-        // A command that was renamed since the log was written goes by its first name as well.
-        let original = |name: &[u8]| {
-            let mut all = commands.all().iter().filter(|it| !it.is_subcommand);
-            all.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
         };
-        let name = args.at(0);
-        let found = commands.find(name).or_else(|| original(name));
-        let mut entry = found.ok_or_else(|| unknown_command(args))?;
-        if entry.is_container() && 1 < args.len() {
-            let subcommand = entry.subcommand(args.at(1));
-            entry = subcommand.ok_or_else(|| unknown_subcommand(entry, args))?;
-        }
-        let takes = entry.spec.takes(args.len()) && (!entry.is_container() || 1 < args.len());
-        if takes { Ok(entry) } else { Err(CommandError::Arity(entry.full_name.clone())) }
-    }
-
-    fn select(&mut self, index: &[u8]) -> Result<(), CommandError> {
-        let db = parse_i64(index).and_then(|it| usize::try_from(it).ok());
-        let db = db.filter(|it| *it < self.settings.limits.databases);
-        self.db = db.ok_or(CommandError::DbOutOfRange)?;
-        Ok(())
-    }
-
-    fn run_data(&mut self, command: &'static Command, args: Args<'_>) {
-        let now = unix_millis();
-        let mut locked = self.server.keyspace.lock(&shards_of(&command.spec, args, false));
-        let access = Access::new(self.settings.access, now);
-        let options = ViewOptions { notes_access: true, due_keys: DueKeys::Shown };
-        let random = &mut self.access_random;
-        let keys = View::new(&mut locked, self.db, now, access, options, random, &mut self.changes);
-        self.output = Output::new();
-        let protocol = Protocol::Resp2;
-        let mut context = Context {
-            args,
-            keys,
-            reply: Reply::new(&mut self.output, protocol),
-            effects: &mut self.effects,
-            limits: &self.settings.limits,
-            random: &mut self.random,
-            client: ClientFacts {
-                protocol,
-                may_wait: false,
-                steps_at_once_max: u64::MAX,
-                is_trusted: true,
-            },
-            now,
-        };
-        let result = rubine_commands::run(command, &mut context);
-        drop(locked);
-        self.effects.events.clear();
-        self.effects.wait = None;
-        // What was sent in another life is not sent again: its removal follows.
-        self.effects.shipment = None;
-        self.changes = Changes::default();
-        if let Err(error) = result {
-            self.failures += 1;
-            if self.failures <= LOGGED_FAILURES_MAX {
-                tracing::warn!("{} of the append-only file failed: {error}", command.spec.name);
-            }
-        }
+        self.failures = self.applier.barrier().map_err(fail)?;
+        Ok(problem)
     }
 }
 
@@ -520,28 +393,4 @@ impl End<'_> {
         tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
         Ok(tail)
     }
-}
-
-/// Keeps the first `plain_len` bytes of what a file holds.
-pub(crate) fn truncate(path: &Path, keys: Option<&KeyRing>, plain_len: u64) -> io::Result<Tail> {
-    let mut file = File::options().read(true).append(true).open(path)?;
-    let mut beginning = Vec::new();
-    (&file).take(16).read_to_end(&mut beginning)?;
-    let Some(keys) = keys.filter(|_| is_encrypted(&beginning)) else {
-        file.set_len(plain_len)?;
-        file.sync_all()?;
-        return Ok(Tail::Plain);
-    };
-    let cut = find_cut(File::open(path)?, keys, plain_len)?;
-    file.set_len(cut.len)?;
-    let mut place = cut.place;
-    if !cut.rest.is_empty() {
-        let mut sealed = Vec::new();
-        let mut encryptor = Encryptor::begin(keys, place, &mut sealed)?;
-        encryptor.seal(&cut.rest, &mut sealed);
-        file.write_all(&sealed)?;
-        place = encryptor.place();
-    }
-    file.sync_all()?;
-    Ok(Tail::Encrypted(place))
 }

@@ -7,28 +7,28 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
-use super::disk::{Disk, DiskFile, Step};
+use crate::disk::{Disk, DiskFile, Step};
 
 /// So much is written before it is forced to the disk, so that the last step does not have to wait for everything.
 const SYNC_BYTES: u64 = 4 << 20;
 
 /// The directory that the server works in, held so that a CONFIG SET of `dir` does not move a file half way.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub struct Directory {
     folder: OwnedFd,
     disk: Disk,
 }
 
 impl Directory {
     /// The one that is current now.
-    pub(crate) fn current(disk: &Disk) -> io::Result<Self> {
+    pub fn current(disk: &Disk) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(".", flags, Mode::empty())?;
         Ok(Self { folder, disk: disk.clone() })
     }
 
     /// Removes a file, if it is there.
-    pub(crate) fn remove(&self, name: &str) {
+    pub fn remove(&self, name: &str) {
         // What is left behind is overwritten or seen by people; there is nothing better to do.
         let removed = self.disk.admit(Step::Remove);
         let _ = removed.and_then(|()| Ok(unlinkat(&self.folder, name, AtFlags::empty())?));
@@ -54,7 +54,7 @@ impl Directory {
 
 /// A file on its way. Dropped before [`Self::publish`], it leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct DumpFile<'a> {
+pub struct DumpFile<'a> {
     directory: &'a Directory,
     temporary_name: &'a str,
     file: DiskFile,
@@ -65,7 +65,7 @@ pub(crate) struct DumpFile<'a> {
 }
 
 impl<'a> DumpFile<'a> {
-    pub(crate) fn create(
+    pub fn create(
         directory: &'a Directory,
         temporary_name: &'a str,
         syncs_parts: bool,
@@ -76,12 +76,12 @@ impl<'a> DumpFile<'a> {
     }
 
     /// Forces all to the disk.
-    pub(crate) fn sync(&mut self) -> io::Result<()> {
+    pub fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()
     }
 
     /// Gives the file its name, in place of whatever had it.
-    pub(crate) fn publish(mut self, name: &str) -> io::Result<()> {
+    pub fn publish(mut self, name: &str) -> io::Result<()> {
         self.directory.rename(self.temporary_name, name)?;
         self.is_published = true;
         self.directory.sync()

@@ -1,0 +1,83 @@
+//! What the part that keeps data on disk asks of the server, and the parts that it gets.
+
+use std::sync::atomic::Ordering;
+
+use rubine_config::Config;
+use rubine_keyspace::AccessPolicy;
+use rubine_storage::{Apply, Host, Storage};
+
+use super::replay::Replayer;
+use crate::mailbox::Message;
+use crate::process::affinity;
+use crate::process::identity::REDIS_VERSION;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::stats::{Counter, WorkerStats};
+
+impl Server {
+    /// The parts that what is kept on disk works on.
+    #[inline]
+    pub(crate) fn storage(&'static self) -> Storage {
+        Storage {
+            keyspace: &self.keyspace,
+            journal: &self.journal,
+            config: &self.config,
+            aof: &self.aof,
+            persistence: &self.persistence,
+            host: self,
+        }
+    }
+}
+
+impl Host for Server {
+    fn wake(&self, tokens: &[u64]) {
+        for &worker in tokens {
+            if let Some(mailbox) = self.workers.get(worker as usize) {
+                mailbox.send(Message::Wake);
+            }
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_shutting_down.load(Ordering::Relaxed)
+    }
+
+    /// Whether fewer clients wait for the disk than three fifths of those who did in the last millisecond. Where they are
+    /// few, a sync is not put off: they may be waiting for each other.
+    fn lacks_waiters(&self) -> bool {
+        const WAITERS_MIN: u64 = 9;
+        let sum = |of: fn(&WorkerStats) -> &Counter| -> u64 {
+            self.stats.iter().map(|worker| of(worker).get()).sum()
+        };
+        let wanted = sum(|worker| &worker.waited_for_disk) * 3 / 5;
+        WAITERS_MIN <= wanted && sum(|worker| &worker.waiting_for_disk) < wanted
+    }
+
+    fn changes(&self) -> u64 {
+        self.total(|stats| stats.dirty.get())
+    }
+
+    fn loaders(&self) -> usize {
+        self.workers.len()
+    }
+
+    fn pin(&self, processors: Option<&str>) {
+        affinity::pin(processors);
+    }
+
+    fn access_policy(&self, config: &Config) -> AccessPolicy {
+        Settings::of(config).access
+    }
+
+    fn value_limits(&self, config: &Config) -> rubine_rdb::Limits {
+        Settings::of(config).limits.rdb()
+    }
+
+    fn followed_version(&self) -> &'static str {
+        REDIS_VERSION
+    }
+
+    fn applier(&'static self) -> Box<dyn Apply> {
+        Box::new(Replayer::new(self))
+    }
+}

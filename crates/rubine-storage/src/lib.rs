@@ -1,0 +1,27 @@
+//! What is kept on disk, as a running server keeps it: dumps that are saved and loaded, the append-only file that is
+//! written, rewritten and read, and the tools that look at both. Knows no client, no worker and no command: it works on
+//! the parts in [`Storage`], and asks the server around it through [`Host`].
+
+#![forbid(unsafe_code)]
+
+pub mod aof;
+pub mod disk;
+pub mod dump_file;
+pub mod dumps;
+pub mod libraries;
+pub mod load;
+pub mod loading;
+mod log_end;
+pub mod log_load;
+mod log_rewrite;
+pub mod log_writer;
+mod pace;
+mod rdb_load;
+mod rdb_save;
+pub mod save_points;
+pub mod saves;
+mod storage;
+pub mod tools;
+
+pub use aof::read_keys;
+pub use storage::{Apply, Host, Persistence, Storage, Trouble};
