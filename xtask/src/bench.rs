@@ -17,8 +17,9 @@ use std::process::Command;
 use asked::{Asked, names, slug};
 use rubine_testing::server::{Server, ServerOptions};
 
+use crate::compat::{self, Family};
 use crate::process::{find_program, output};
-use crate::{Failure, build, compat, peer};
+use crate::{Failure, build, peer};
 
 /// Where the server runs, and where the load comes from.
 const SERVER_CORE: &str = "0";
@@ -164,14 +165,14 @@ fn peer_server(options: &Options) -> Result<PathBuf, Failure> {
     match options.peer.clone().or_else(|| peer::valkey_program("valkey-server")) {
         // Servers are started in folders of their own.
         Some(server) => Ok(std::path::absolute(server)?),
-        None => Ok(compat::prepare()?.join("src/valkey-server")),
+        None => Ok(compat::prepare(Family::Valkey)?.join("src/valkey-server")),
     }
 }
 
 fn benchmark_program() -> Result<PathBuf, Failure> {
     match peer::valkey_program("valkey-benchmark") {
         Some(program) => Ok(program),
-        None => Ok(compat::prepare()?.join("src/valkey-benchmark")),
+        None => Ok(compat::prepare(Family::Valkey)?.join("src/valkey-benchmark")),
     }
 }
 

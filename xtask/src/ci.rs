@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use crate::clock::Stopwatch;
+use crate::compat::{self, Family};
 use crate::process::{cargo, output};
-use crate::{Failure, compat, diff, e2e, exchange, fuzz, oracle, test};
+use crate::{Failure, diff, e2e, exchange, fuzz, oracle, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -87,14 +88,15 @@ pub(crate) fn run() -> Result<(), Failure> {
     steps.step("interleavings", test::run_interleavings);
     steps.step("e2e", || e2e::run(&e2e::Options::default()));
     steps.step("fuzz", || fuzz::run(&fuzz::Options::for_every_change(FUZZ_SECONDS)));
-    if let Err(failure) = compat::prepare() {
+    if let Err(failure) = compat::prepare(Family::Valkey) {
         // A machine without network or compiler can still run everything else.
         println!("ci: not held against Valkey, which cannot be had here: {failure}");
     } else {
         steps.step("oracle", || oracle::run(&oracle::Options::default()));
         steps.step("exchange", || exchange::run(&exchange::Options::default()));
         steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
-        let options = compat::Options::for_units(COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
+        let options =
+            compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
         steps.step("compat", || compat::run(&options));
     }
     println!("{summary}");
