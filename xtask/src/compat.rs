@@ -32,6 +32,7 @@ const PORTS_PER_JOB: u16 = 1_000;
 const RETRIED_UNITS_MAX: usize = 5;
 
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
     /// Whose suite
     #[arg(long, value_enum, default_value_t = Family::Valkey)]
@@ -63,6 +64,9 @@ pub(crate) struct Options {
     /// default, one whose thousands no other run has taken
     #[arg(long, value_name = "PORT")]
     base_port: Option<u16>,
+    /// Prints only units that have something to tell
+    #[arg(long)]
+    quiet: bool,
     /// Only fetches and builds the family's programs
     #[arg(long)]
     prepare: bool,
@@ -83,6 +87,7 @@ impl Options {
             budget: Some(budget_seconds),
             only: Vec::new(),
             base_port: None,
+            quiet: true,
             prepare: false,
         }
     }
@@ -180,12 +185,22 @@ struct Report {
 }
 
 impl Report {
+    fn has_something_to_tell(&self) -> bool {
+        !self.is_good() || !self.obsolete_skips.is_empty() || !self.unknown_skips.is_empty()
+    }
+
     fn is_good(&self) -> bool {
         self.results.failed.is_empty() && self.results.abort.is_none()
     }
 }
 
 impl Suite<'_> {
+    fn print(&self, report: &Report) {
+        if !self.options.quiet || report.has_something_to_tell() {
+            print_report(report);
+        }
+    }
+
     fn family(&self) -> Family {
         self.options.family
     }
@@ -235,7 +250,7 @@ impl Suite<'_> {
                 }
                 let report =
                     self.run_unit(unit, &tree, number).map_err(|error| error.to_string())?;
-                print_report(&report);
+                self.print(&report);
                 reports.push(report);
             }
             Ok(reports)
@@ -266,7 +281,7 @@ impl Suite<'_> {
             fs::rename(&log, log.with_extension("first.log"))?;
             let tree = self.tree(0)?;
             let again = self.run_unit(&report.unit, &tree, 0)?;
-            print_report(&again);
+            self.print(&again);
             let first = std::mem::replace(report, again);
             report.flaky = only_first(&first.results, &report.results);
         }
