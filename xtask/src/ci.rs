@@ -79,7 +79,7 @@ const FUZZ_SECONDS: u64 = 30;
 /// Seconds of random commands that go to Valkey, too.
 const DIFF_SECONDS: u64 = 45;
 
-/// Set to `1` for a machine that can have no real servers: CI then goes without what needs them.
+/// Set to `1` for a machine that can have neither real servers nor valgrind: CI then goes without what needs them.
 const WITHOUT_PEERS: &str = "RUBINE_CI_WITHOUT_PEERS";
 
 pub(crate) fn run() -> Result<(), Failure> {
@@ -90,6 +90,11 @@ pub(crate) fn run() -> Result<(), Failure> {
     steps.quietly("clippy", cargo().args(clippy));
     let summary = steps.step("test", test::run_quietly).unwrap_or_default();
     steps.step("interleavings", test::run_interleavings);
+    if let Some(reason) = reason_for_no_valgrind() {
+        println!("ci: raw memory is not watched: {reason}");
+    } else {
+        steps.step("valgrind", test::run_under_valgrind);
+    }
     steps.step("e2e", || e2e::run(&e2e::Options::default()));
     steps.step("fuzz", || fuzz::run(&fuzz::Options::for_every_change(FUZZ_SECONDS)));
     if let Some(reason) = reason_for_no_peers() {
@@ -114,12 +119,19 @@ pub(crate) fn run() -> Result<(), Failure> {
 
 /// Why the machine cannot have real servers, if it cannot. Any other that does not get them fails.
 fn reason_for_no_peers() -> Option<&'static str> {
+    reason_to_go_without(peer::valkey_program("valkey-server").is_some())
+}
+
+fn reason_for_no_valgrind() -> Option<&'static str> {
+    reason_to_go_without(find_program("valgrind").is_some())
+}
+
+fn reason_to_go_without(is_there: bool) -> Option<&'static str> {
     let is_asked_for = std::env::var_os(WITHOUT_PEERS).is_some_and(|value| value == "1");
-    let are_there = peer::valkey_program("valkey-server").is_some();
     if is_asked_for {
         Some("RUBINE_CI_WITHOUT_PEERS is set")
-    } else if !are_there && find_program("apt-get").is_none() {
-        Some("there is no apt-get to fetch them with")
+    } else if !is_there && find_program("apt-get").is_none() {
+        Some("there is no apt-get to fetch it with")
     } else {
         None
     }
