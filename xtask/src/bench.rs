@@ -4,11 +4,13 @@
 mod algebra;
 mod asked;
 mod data;
+mod fragmentation;
 mod latency;
 mod load;
 mod memory;
 mod persistence;
 mod scaling;
+mod sweep;
 mod throughput;
 
 use std::path::PathBuf;
@@ -27,8 +29,8 @@ const CLIENT_CORE: &str = "1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Modes (throughput, algebra, memory, latency, scaling, persistence), or rows of them: set, zset-of-1m, latency/xrange-1m;
-    /// everything by default
+    /// Modes (throughput, algebra, memory, fragmentation, latency, scaling, persistence, sweep), or rows of them: set,
+    /// zset-of-1m, latency/xrange-1m; everything but sweep by default
     names: Vec<String>,
     /// Our server, instead of building it
     #[arg(long, value_name = "PATH")]
@@ -63,7 +65,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     pin_this_process()?;
     for mode in &MODES {
         let asked = Asked::of(mode.name, &options.names);
-        if (mode.rows)().iter().any(|row| asked.has(row)) {
+        let is_chosen = mode.name != SWEEP || !options.names.is_empty();
+        if is_chosen && (mode.rows)().iter().any(|row| asked.has(row)) {
             (mode.run)(&bench, &asked)?;
         }
     }
@@ -78,13 +81,18 @@ struct Mode {
     run: fn(&Bench, &Asked<'_>) -> Result<(), Failure>,
 }
 
-const MODES: [Mode; 6] = [
+/// Runs only if it is asked for: it looks at what other modes measure with care.
+const SWEEP: &str = "sweep";
+
+const MODES: [Mode; 8] = [
     Mode { name: "throughput", rows: throughput::rows, run: throughput::run },
     Mode { name: "algebra", rows: algebra::rows, run: algebra::run },
     Mode { name: "memory", rows: memory::rows, run: memory::run },
+    Mode { name: "fragmentation", rows: fragmentation::rows, run: fragmentation::run },
     Mode { name: "latency", rows: latency::rows, run: latency::run },
     Mode { name: "scaling", rows: scaling::rows, run: scaling::run },
     Mode { name: "persistence", rows: persistence::rows, run: persistence::run },
+    Mode { name: SWEEP, rows: sweep::rows, run: sweep::run },
 ];
 
 /// Refuses a name that stands for no row, before anything runs.
