@@ -405,6 +405,32 @@ impl Keyspace {
         self.len(db) == 0
     }
 
+    /// Takes a waiter whose wait was cancelled out of its queues. Does not wait: it stays where a shard is busy, passed by by
+    /// all, until somebody else comes to wait there or the key is changed.
+    pub fn abandon_wait(&self, waiter: &Waiter) {
+        for &index in &waiter.keys {
+            let key = Key::new(&waiter.args[index]);
+            if let Ok(mut locked) = self.try_lock(&ShardSet::of(key)) {
+                locked.shard_mut(key).waiters.remove(waiter.db, key.bytes(), waiter);
+            }
+        }
+    }
+
+    /// Takes a watch away from the keys that it is registered at. Does not wait: it stays where a shard is busy, and breaks
+    /// for nobody, until the key is changed or watched. It is not used again.
+    pub fn abandon_watch<'a>(
+        &self,
+        keys: impl Iterator<Item = (usize, &'a [u8])>,
+        watch: &Arc<Watch>,
+    ) {
+        watch.mark_over();
+        for (db, key) in keys {
+            if let Ok(mut locked) = self.try_lock(&ShardSet::of(Key::new(key))) {
+                locked.unwatch(db, key, watch);
+            }
+        }
+    }
+
     /// An image of all databases at one instant. Takes all locks for some microseconds.
     pub fn snapshot(&self) -> Snapshot {
         self.lock(&ShardSet::All).snapshot()

@@ -129,14 +129,19 @@ impl Shard {
     pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
         let was_due = self.is_due(db, key, now);
         let watchers = self.watches.get_or_add(db, key);
+        watchers.retain(|it| !it.watch.is_over());
         if !watchers.iter().any(|it| Arc::ptr_eq(&it.watch, watch)) {
             watchers.push(Watcher { watch: watch.clone(), was_due });
         }
     }
 
     pub(crate) fn unwatch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
+        self.forget_watchers(db, key, |it| Arc::ptr_eq(it, watch));
+    }
+
+    fn forget_watchers(&mut self, db: usize, key: &[u8], go: impl Fn(&Arc<Watch>) -> bool) {
         if let Some(watchers) = self.watches.get_mut(db, key) {
-            watchers.retain(|it| !Arc::ptr_eq(&it.watch, watch));
+            watchers.retain(|it| !go(&it.watch));
             if watchers.is_empty() {
                 self.watches.remove(db, key);
             }
@@ -204,5 +209,6 @@ impl Shard {
                 watcher.watch.mark_broken();
             }
         }
+        self.forget_watchers(db, key, |it| it.is_over());
     }
 }

@@ -158,6 +158,18 @@ impl Queue {
         self.groups[index].1.insert(waiter.place(), waiter.clone());
     }
 
+    /// Takes out those at the front whose wait was cancelled while their shard was busy.
+    fn purge(&mut self) {
+        for (_, group) in &mut self.groups {
+            while let Some(first) = group.first_entry()
+                && first.get().state() == WaiterState::Cancelled
+            {
+                first.remove();
+            }
+        }
+        self.groups.retain(|it| !it.1.is_empty());
+    }
+
     fn remove(&mut self, waiter: &Waiter) {
         for (_, group) in self.groups.iter_mut().filter(|it| it.0 == waiter.awaited) {
             group.remove(&waiter.place());
@@ -199,7 +211,9 @@ impl Waiters {
     }
 
     pub(crate) fn add(&mut self, db: usize, key: &[u8], waiter: &Arc<Waiter>) {
-        self.queues.get_or_add(db, key).add(waiter);
+        let queue = self.queues.get_or_add(db, key);
+        queue.purge();
+        queue.add(waiter);
     }
 
     pub(crate) fn remove(&mut self, db: usize, key: &[u8], waiter: &Waiter) {
@@ -237,6 +251,12 @@ impl Waiters {
     /// Takes `ready` off the list, unless the key has changed since.
     pub(crate) fn settle(&mut self, ready: &Ready) {
         self.ready.retain(|it| it != ready);
+        if let Some(queue) = self.queues.get_mut(ready.db, &ready.key) {
+            queue.purge();
+            if queue.groups.is_empty() {
+                self.queues.remove(ready.db, &ready.key);
+            }
+        }
     }
 
     /// Whether the hand-off is still due and the key has not changed since `ready` was looked up.

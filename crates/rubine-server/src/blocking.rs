@@ -105,7 +105,7 @@ impl Core {
     /// Takes a client whose wait has been cancelled off the queues. Returns what it waited for.
     pub(crate) fn leave_queues(&mut self, client: &mut Client) -> Option<Blocked> {
         let waiter = &client.blocked.as_ref()?.waiter;
-        self.server.keyspace.lock(&waiter.shards()).remove_waiter(waiter);
+        self.server.keyspace.abandon_wait(waiter);
         self.unblock(client)
     }
 

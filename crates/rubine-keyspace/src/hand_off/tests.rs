@@ -110,3 +110,27 @@ fn whoever_leaves_is_passed_by() {
     locked.remove_waiter(&waiters[1]);
     assert_eq!(locked.shards().map(crate::Shard::waited_key_count).sum::<usize>(), 0);
 }
+
+#[test]
+fn whoever_leaves_while_the_shard_is_busy_is_passed_by_and_forgotten() {
+    let (keyspace, _) = Keyspace::new();
+    let mut locked = keyspace.lock(&ShardSet::of(Key::new(KEY)));
+    let waiters = [1, 2].map(|client| wait(&mut locked, client, Type::String));
+    let watch = crate::Watch::new();
+    locked.watch(0, KEY, &watch, 1);
+    for waiter in &waiters {
+        assert!(waiter.cancel());
+        keyspace.abandon_wait(waiter);
+    }
+    keyspace.abandon_watch([(0, KEY)].into_iter(), &watch);
+    let count = |locked: &Locked<'_>| {
+        let of = |it: &crate::Shard| it.waited_key_count() + it.watched_key_count();
+        locked.shards().map(of).sum::<usize>()
+    };
+    assert_eq!(count(&locked), 2);
+    drop(locked);
+    let mut server = Giver::default();
+    store(&keyspace, &mut server);
+    assert_eq!(server.served, [0; 0]);
+    assert_eq!(count(&keyspace.lock(&ShardSet::All)), 0);
+}
