@@ -193,7 +193,7 @@ impl Keyspace {
         let age = self.next_age();
         let shards = SmallVec::from_slice(&[busy as u16]);
         self.shards[busy].stand(age, ticket, false);
-        self.tell_next(busy);
+        self.tell_next(&self.shards[busy]);
         Standing { ticket, age, shards, move_count: 0 }
     }
 
@@ -229,7 +229,7 @@ impl Keyspace {
         for shard in standing.shards() {
             self.shards[shard].stand(standing.age, standing.ticket, shard != busy);
         }
-        self.tell_next(busy);
+        self.tell_next(&self.shards[busy]);
     }
 
     /// Takes a request out of the queues: its client is gone, or has been refused. Its turn goes to the next.
@@ -243,7 +243,7 @@ impl Keyspace {
             let (stays, index) = (stays(*shard), usize::from(*shard));
             if !stays {
                 self.shards[index].leave(age);
-                self.tell_next(index);
+                self.tell_next(&self.shards[index]);
             }
             stays
         });
@@ -251,8 +251,8 @@ impl Keyspace {
 
     /// Tells whoever is the first to stand for a shard, if its lock is free. The caller holds no lock.
     #[cold]
-    pub(crate) fn tell_next(&self, shard: usize) {
-        if let Some(turn) = self.shards[shard].take_turn() {
+    pub(crate) fn tell_next(&self, lock: &ShardLock) {
+        if let Some(turn) = lock.take_turn() {
             self.teller().tell(turn.worker, &turn.clients);
         }
     }

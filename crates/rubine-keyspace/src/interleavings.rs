@@ -562,7 +562,7 @@ fn hand_offs_do_not_wait_for_busy_shards() {
             let served: Vec<_> = served.lock().expect("no panic").iter().map(|it| it.0).collect();
             assert_eq!(served, [1, 2]);
         },
-        ITERATION_COUNT,
+        ITERATION_COUNT / 4,
         DEPTH,
     );
 }

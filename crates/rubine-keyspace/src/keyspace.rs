@@ -236,13 +236,12 @@ impl Keyspace {
 
     #[inline]
     fn one_locked<'k>(&'k self, guard: Guard<'k>) -> Locked<'k> {
-        let release = Release { keyspace: self, shard: Some(guard.0) };
-        Locked { guards: Guards::One(guard), keyspace: self, _release: release }
+        let release = Release { keyspace: self, lock: &self.shards[usize::from(guard.0)] };
+        Locked { guards: Guards::One(OneGuard { guard, release }), keyspace: self }
     }
 
     fn several_locked<'k>(&'k self, guards: SmallVec<[Guard<'k>; 2]>) -> Locked<'k> {
-        let release = Release { keyspace: self, shard: None };
-        Locked { guards: Guards::Many(guards), keyspace: self, _release: release }
+        Locked { guards: Guards::Many(ManyGuards { guards, keyspace: self }), keyspace: self }
     }
 
     #[inline(never)]
@@ -290,9 +289,9 @@ impl Keyspace {
         let numbers: SmallVec<[u16; 8]> = guards.iter().map(|it| it.0).collect();
         drop(guards);
         fence_after_unlock();
-        for shard in numbers.into_iter().map(usize::from) {
-            if self.shards[shard].is_awaited() {
-                self.tell_next(shard);
+        for lock in numbers.into_iter().map(|it| &self.shards[usize::from(it)]) {
+            if lock.is_awaited() {
+                self.tell_next(lock);
             }
         }
     }
@@ -553,8 +552,53 @@ type Guard<'k> = (u16, MutexGuard<'k, Shard>);
 /// Guards, ascending by shard number. Most commands need one, and are spared the list.
 #[derive(Debug)]
 enum Guards<'k> {
-    One(Guard<'k>),
-    Many(SmallVec<[Guard<'k>; 2]>),
+    One(OneGuard<'k>),
+    Many(ManyGuards<'k>),
+}
+
+/// One lock that is held. Its fields are dropped in their order.
+#[derive(Debug)]
+struct OneGuard<'k> {
+    guard: Guard<'k>,
+    release: Release<'k>,
+}
+
+impl Drop for OneGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.guard.1.publish_counts(&self.release.keyspace.published);
+    }
+}
+
+/// Looks, when the lock of one shard was given back, whether anybody stands for it.
+#[derive(Debug)]
+struct Release<'k> {
+    keyspace: &'k Keyspace,
+    lock: &'k ShardLock,
+}
+
+impl Drop for Release<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        fence_after_unlock();
+        if self.lock.is_awaited() {
+            self.keyspace.tell_next(self.lock);
+        }
+    }
+}
+
+/// Several locks that are held.
+#[derive(Debug)]
+struct ManyGuards<'k> {
+    guards: SmallVec<[Guard<'k>; 2]>,
+    keyspace: &'k Keyspace,
+}
+
+impl Drop for ManyGuards<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.keyspace.give_back(std::mem::take(&mut self.guards));
+    }
 }
 
 impl<'k> Deref for Guards<'k> {
@@ -563,8 +607,8 @@ impl<'k> Deref for Guards<'k> {
     #[inline]
     fn deref(&self) -> &[Guard<'k>] {
         match self {
-            Self::One(guard) => std::slice::from_ref(guard),
-            Self::Many(guards) => guards,
+            Self::One(one) => std::slice::from_ref(&one.guard),
+            Self::Many(many) => &many.guards,
         }
     }
 }
@@ -573,8 +617,8 @@ impl DerefMut for Guards<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
-            Self::One(guard) => std::slice::from_mut(guard),
-            Self::Many(guards) => guards,
+            Self::One(one) => std::slice::from_mut(&mut one.guard),
+            Self::Many(many) => &mut many.guards,
         }
     }
 }
@@ -590,37 +634,6 @@ fn guard_index(guards: &[Guard<'_>], key: Key<'_>) -> usize {
 pub struct Locked<'k> {
     guards: Guards<'k>,
     pub(crate) keyspace: &'k Keyspace,
-    /// Last, so that it is dropped when the guard is gone.
-    _release: Release<'k>,
-}
-
-impl Drop for Locked<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        match &mut self.guards {
-            Guards::One((_, shard)) => shard.publish_counts(&self.keyspace.published),
-            Guards::Many(guards) => self.keyspace.give_back(std::mem::take(guards)),
-        }
-    }
-}
-
-/// Looks, when the lock of one shard was given back, whether anybody stands for it.
-#[derive(Debug)]
-struct Release<'k> {
-    keyspace: &'k Keyspace,
-    /// `None` where there are several guards, which look by themselves.
-    shard: Option<u16>,
-}
-
-impl Drop for Release<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        let Some(shard) = self.shard.map(usize::from) else { return };
-        fence_after_unlock();
-        if self.keyspace.shards[shard].is_awaited() {
-            self.keyspace.tell_next(shard);
-        }
-    }
 }
 
 impl Locked<'_> {
@@ -631,22 +644,22 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn shard(&self, key: Key<'_>) -> &Shard {
         match &self.guards {
-            Guards::One((number, shard)) => {
+            Guards::One(OneGuard { guard: (number, shard), .. }) => {
                 assert!(usize::from(*number) == key.shard(), "{NOT_COVERED}");
                 shard
             }
-            Guards::Many(guards) => &guards[guard_index(guards, key)].1,
+            Guards::Many(ManyGuards { guards, .. }) => &guards[guard_index(guards, key)].1,
         }
     }
 
     #[inline]
     pub(crate) fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
         match &mut self.guards {
-            Guards::One((number, shard)) => {
+            Guards::One(OneGuard { guard: (number, shard), .. }) => {
                 assert!(usize::from(*number) == key.shard(), "{NOT_COVERED}");
                 shard
             }
-            Guards::Many(guards) => {
+            Guards::Many(ManyGuards { guards, .. }) => {
                 let index = guard_index(guards, key);
                 &mut guards[index].1
             }
@@ -715,8 +728,8 @@ impl Locked<'_> {
             shard.waiters.has_ready().then_some(usize::from(*number))
         };
         match &self.guards {
-            Guards::One(guard) => due(guard),
-            Guards::Many(guards) => guards.iter().find_map(due),
+            Guards::One(one) => due(&one.guard),
+            Guards::Many(many) => many.guards.iter().find_map(due),
         }
     }
 

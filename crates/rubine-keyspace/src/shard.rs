@@ -94,10 +94,21 @@ impl Shard {
     /// Publishes how many keys the tables have, if that may have changed.
     #[inline]
     pub(crate) fn publish_counts(&mut self, counts: &PublishedCounts) {
-        if std::mem::take(&mut self.has_changed) {
-            for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
-                counts.set(self.number as usize, db, table.len(), table.volatile_len());
-            }
+        if !std::mem::take(&mut self.has_changed) {
+            return;
+        }
+        // Most servers use one database alone.
+        if let [table] = &*self.tables {
+            counts.set(self.number as usize, 0, table.len(), table.volatile_len());
+        } else {
+            self.publish_all(counts);
+        }
+    }
+
+    #[cold]
+    fn publish_all(&self, counts: &PublishedCounts) {
+        for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
+            counts.set(self.number as usize, db, table.len(), table.volatile_len());
         }
     }
 
