@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rubine_base::SharedBytes;
+use rubine_resp::command::{self, FRAME_BYTES_MAX, INTO_MEMORY, write_header};
 
 use crate::log::{COPIED_BYTES_MAX, Log};
 
@@ -17,9 +18,6 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 
 /// A unit of at least this size gives its buffer to the log rather than have it copied.
 const OWNED_BYTES_MIN: usize = 64 * 1024;
-
-/// What an argument has around it at most: `$`, the length and two ends of line.
-const FRAME_BYTES_MAX: usize = 1 + 20 + 2 + 2;
 
 /// The effects of one unit: what reaches the log in one piece, with nothing of others in between.
 pub struct Effects {
@@ -95,7 +93,7 @@ impl Effects {
     pub fn begin(&mut self, database: u32, argument_count: usize) -> CommandWriter<'_> {
         assert!(0 < argument_count, "a command has a name");
         self.count_command(database);
-        write_length(&mut self.bytes, b'*', argument_count);
+        write_header(b'*', argument_count as u64, &mut self.bytes).expect(INTO_MEMORY);
         CommandWriter { effects: self, argument_count_left: argument_count }
     }
 
@@ -167,9 +165,7 @@ impl CommandWriter<'_> {
         self.count_argument();
         let bytes = &mut self.effects.bytes;
         bytes.reserve(argument.len() + FRAME_BYTES_MAX);
-        write_length(bytes, b'$', argument.len());
-        bytes.extend_from_slice(argument);
-        bytes.extend_from_slice(b"\r\n");
+        command::write_argument(argument, bytes).expect(INTO_MEMORY);
         self
     }
 
@@ -184,7 +180,7 @@ impl CommandWriter<'_> {
         }
         self.count_argument();
         let effects = &mut *self.effects;
-        write_length(&mut effects.bytes, b'$', value.len());
+        write_header(b'$', value.len() as u64, &mut effects.bytes).expect(INTO_MEMORY);
         let place = effects.bytes.len();
         effects.shared.push(SharedPart { place, value: Arc::clone(value) });
         effects.bytes.extend_from_slice(b"\r\n");
@@ -205,29 +201,9 @@ impl Drop for CommandWriter<'_> {
 }
 
 pub(crate) fn write_select(bytes: &mut Vec<u8>, database: u32) {
-    bytes.extend_from_slice(b"*2\r\n$6\r\nSELECT\r\n");
-    let mut buf = itoa::Buffer::new();
-    let digits = buf.format(database);
-    write_length(bytes, b'$', digits.len());
-    bytes.extend_from_slice(digits.as_bytes());
-    bytes.extend_from_slice(b"\r\n");
-}
-
-/// Writes `kind`, the number and the end of the line. Nearly every number has one or two digits, and
-/// each kind of effect comes through here several times, so those are stored as one small array.
-fn write_length(bytes: &mut Vec<u8>, kind: u8, length: usize) {
-    match length {
-        0..10 => bytes.extend_from_slice(&[kind, b'0' + length as u8, b'\r', b'\n']),
-        10..100 => {
-            let (tens, ones) = (b'0' + length as u8 / 10, b'0' + length as u8 % 10);
-            bytes.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
-        }
-        _ => {
-            bytes.push(kind);
-            bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
-    }
+    let mut digits = itoa::Buffer::new();
+    let words: [&[u8]; 2] = [b"SELECT", digits.format(database).as_bytes()];
+    command::write_command(&words, bytes).expect(INTO_MEMORY);
 }
 
 fn push_range(small: &[u8], large: Option<&Bytes>, range: Range<usize>, log: &mut Log) {
