@@ -8,7 +8,8 @@ use bytes::Bytes;
 use rubine_base::SharedBytes;
 use rubine_resp::command::{self, FRAME_BYTES_MAX, INTO_MEMORY, write_header};
 
-use crate::log::{COPIED_BYTES_MAX, Log};
+use crate::audience::Side;
+use crate::log::{COPIED_BYTES_MAX, Log, write_select};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -115,14 +116,6 @@ impl Effects {
         self.is_transaction = false;
     }
 
-    pub(crate) fn first_database(&self) -> u32 {
-        self.first_database
-    }
-
-    pub(crate) fn last_database(&self) -> u32 {
-        self.last_database
-    }
-
     /// Takes the buffer out if copying it would keep others waiting. What is left can only be
     /// pushed, with what was taken, and cleared.
     pub(crate) fn take_large(&mut self) -> Option<Bytes> {
@@ -130,8 +123,28 @@ impl Effects {
         is_large.then(|| Bytes::from(std::mem::take(&mut self.bytes)))
     }
 
+    /// Appends the unit for both sides: `large` if the buffer was taken, else its own.
+    pub(crate) fn append_to(&mut self, large: Option<&Bytes>, log: &mut Log, second: u64) {
+        log.begin_unit(self.first_database, second);
+        self.push_to(large, log);
+        log.end_unit(self.last_database);
+    }
+
+    /// As [`Self::append_to`], for one side.
+    pub(crate) fn append_part_to(
+        &mut self,
+        side: Side,
+        large: Option<&Bytes>,
+        log: &mut Log,
+        second: u64,
+    ) {
+        let start = log.begin_part(side, self.first_database, second);
+        self.push_to(large, log);
+        log.end_part(side, self.last_database, start);
+    }
+
     /// Pushes the unit's bytes: `large` if the buffer was taken, else its own.
-    pub(crate) fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
+    fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
         let mut start = if self.is_transaction { 0 } else { MULTI.len() };
         for part in self.shared.drain(..) {
             push_range(&self.bytes, large, start..part.place, log);
@@ -200,12 +213,6 @@ impl Drop for CommandWriter<'_> {
     }
 }
 
-pub(crate) fn write_select(bytes: &mut Vec<u8>, database: u32) {
-    let mut digits = itoa::Buffer::new();
-    let words: [&[u8]; 2] = [b"SELECT", digits.format(database).as_bytes()];
-    command::write_command(&words, bytes).expect(INTO_MEMORY);
-}
-
 fn push_range(small: &[u8], large: Option<&Bytes>, range: Range<usize>, log: &mut Log) {
     match large {
         None => log.push(&small[range]),
@@ -244,7 +251,7 @@ mod tests {
         effects.command(12, &[b"DEL", b"i"]);
         effects.wrap_in_transaction();
         assert_eq!(effects.command_count(), 3);
-        assert_eq!((effects.first_database(), effects.last_database()), (0, 12));
+        assert_eq!((effects.first_database, effects.last_database), (0, 12));
         assert_eq!(
             text(&mut effects),
             "*1 $5 MULTI *3 $9 PEXPIREAT $1 k $3 -17 *2 $6 SELECT $2 12 \
