@@ -356,9 +356,7 @@ fn parse_short_bulks(
     limits: &Limits,
 ) -> Option<usize> {
     for _ in 0..count {
-        let (arg, end) = short_bulk(buf, at, limits)?;
-        args.push(arg);
-        at = end;
+        push_short_bulk(buf, &mut at, args, limits)?;
     }
     Some(at)
 }
@@ -373,38 +371,41 @@ fn parse_bulks(
 ) -> Result<Option<usize>, ProtocolError> {
     let mut at = progress.at;
     while 0 < progress.args_left {
-        let (arg, end) = match short_bulk(buf, at, limits) {
-            Some(bulk) => bulk,
-            None => match any_bulk(buf, at, limits)? {
-                Bulk::Whole(arg, end) => (arg, end),
+        if push_short_bulk(buf, &mut at, args, limits).is_none() {
+            match any_bulk(buf, at, limits)? {
+                Bulk::Whole(arg, end) => {
+                    args.push(arg);
+                    at = end;
+                }
                 Bulk::Incomplete { want } => {
                     progress.at = at;
                     return Ok(Some(want));
                 }
-            },
-        };
-        args.push(arg);
-        at = end;
+            }
+        }
         progress.args_left -= 1;
     }
     progress.at = at;
     Ok(None)
 }
 
-/// The argument at `at`, and where it ends, if it is short and has arrived as a whole.
-#[expect(
-    clippy::inline_always,
-    reason = "left to the compiler, a request takes four per cent more instructions"
-)]
-#[inline(always)]
-fn short_bulk(buf: &[u8], at: usize, limits: &Limits) -> Option<(ArgRange, usize)> {
-    let rest = buf.get(at..)?;
+/// Takes in the argument at `at` if it is short and has arrived as a whole.
+#[inline]
+fn push_short_bulk(
+    buf: &[u8],
+    at: &mut usize,
+    args: &mut Vec<ArgRange>,
+    limits: &Limits,
+) -> Option<()> {
+    let rest = buf.get(*at..)?;
     let (len, header_len) = small_length(rest, b'$')?;
     let end = header_len + len;
     if limits.bulk_bytes_max < len as i64 || rest.get(end..end + 2)? != LINE_END {
         return None;
     }
-    Some((ArgRange { start: at + header_len, len }, at + end + LINE_END.len()))
+    args.push(ArgRange { start: *at + header_len, len });
+    *at += end + LINE_END.len();
+    Some(())
 }
 
 enum Bulk {
