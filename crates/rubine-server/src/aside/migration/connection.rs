@@ -9,6 +9,7 @@ use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_commands::{CommandError, Parcel, Shipment, Target};
 use rubine_rdb::Version;
 use rubine_rdb::dump;
+use rubine_resp::command::{INTO_MEMORY, write_command};
 
 /// Bytes for which one timeout is given.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -200,12 +201,7 @@ impl Connection {
     }
 
     fn write(&mut self, command: &[&[u8]]) {
-        self.output.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
-        for argument in command {
-            self.output.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            self.output.extend_from_slice(argument);
-            self.output.extend_from_slice(b"\r\n");
-        }
+        write_command(command, &mut self.output).expect(INTO_MEMORY);
     }
 
     /// Sends what was written.
