@@ -4,11 +4,13 @@
 mod algebra;
 mod asked;
 mod data;
+mod fragmentation;
 mod latency;
 mod load;
 mod memory;
 mod persistence;
 mod scaling;
+mod sweep;
 mod throughput;
 
 use std::path::PathBuf;
@@ -17,8 +19,9 @@ use std::process::Command;
 use asked::{Asked, names, slug};
 use rubine_testing::server::{Server, ServerOptions};
 
+use crate::compat::{self, Family};
 use crate::process::{find_program, output};
-use crate::{Failure, build, compat, peer};
+use crate::{Failure, build, peer};
 
 /// Where the server runs, and where the load comes from.
 const SERVER_CORE: &str = "0";
@@ -26,8 +29,8 @@ const CLIENT_CORE: &str = "1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Modes (throughput, algebra, memory, latency, scaling, persistence), or rows of them: set, zset-of-1m, latency/xrange-1m;
-    /// everything by default
+    /// Modes (throughput, algebra, memory, fragmentation, latency, scaling, persistence, sweep), or rows of them: set,
+    /// zset-of-1m, latency/xrange-1m; everything but sweep by default
     names: Vec<String>,
     /// Our server, instead of building it
     #[arg(long, value_name = "PATH")]
@@ -62,7 +65,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     pin_this_process()?;
     for mode in &MODES {
         let asked = Asked::of(mode.name, &options.names);
-        if (mode.rows)().iter().any(|row| asked.has(row)) {
+        let is_chosen = mode.name != SWEEP || !options.names.is_empty();
+        if is_chosen && (mode.rows)().iter().any(|row| asked.has(row)) {
             (mode.run)(&bench, &asked)?;
         }
     }
@@ -77,13 +81,18 @@ struct Mode {
     run: fn(&Bench, &Asked<'_>) -> Result<(), Failure>,
 }
 
-const MODES: [Mode; 6] = [
+/// Runs only if it is asked for: it looks at what other modes measure with care.
+const SWEEP: &str = "sweep";
+
+const MODES: [Mode; 8] = [
     Mode { name: "throughput", rows: throughput::rows, run: throughput::run },
     Mode { name: "algebra", rows: algebra::rows, run: algebra::run },
     Mode { name: "memory", rows: memory::rows, run: memory::run },
+    Mode { name: "fragmentation", rows: fragmentation::rows, run: fragmentation::run },
     Mode { name: "latency", rows: latency::rows, run: latency::run },
     Mode { name: "scaling", rows: scaling::rows, run: scaling::run },
     Mode { name: "persistence", rows: persistence::rows, run: persistence::run },
+    Mode { name: SWEEP, rows: sweep::rows, run: sweep::run },
 ];
 
 /// Refuses a name that stands for no row, before anything runs.
@@ -164,14 +173,14 @@ fn peer_server(options: &Options) -> Result<PathBuf, Failure> {
     match options.peer.clone().or_else(|| peer::valkey_program("valkey-server")) {
         // Servers are started in folders of their own.
         Some(server) => Ok(std::path::absolute(server)?),
-        None => Ok(compat::prepare()?.join("src/valkey-server")),
+        None => Ok(compat::prepare(Family::Valkey)?.join("src/valkey-server")),
     }
 }
 
 fn benchmark_program() -> Result<PathBuf, Failure> {
     match peer::valkey_program("valkey-benchmark") {
         Some(program) => Ok(program),
-        None => Ok(compat::prepare()?.join("src/valkey-benchmark")),
+        None => Ok(compat::prepare(Family::Valkey)?.join("src/valkey-benchmark")),
     }
 }
 

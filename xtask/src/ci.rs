@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use crate::clock::Stopwatch;
-use crate::process::{cargo, output};
-use crate::{Failure, compat, diff, e2e, exchange, fuzz, oracle, test};
+use crate::compat::{self, Family};
+use crate::process::{cargo, find_program, output};
+use crate::{Failure, diff, e2e, exchange, fuzz, oracle, peer, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -78,31 +79,61 @@ const FUZZ_SECONDS: u64 = 30;
 /// Seconds of random commands that go to Valkey, too.
 const DIFF_SECONDS: u64 = 45;
 
+/// Set to `1` for a machine that can have neither real servers nor valgrind: CI then goes without what needs them.
+const WITHOUT_PEERS: &str = "RUBINE_CI_WITHOUT_PEERS";
+
 pub(crate) fn run() -> Result<(), Failure> {
+    let stopwatch = Stopwatch::start();
     let mut steps = Steps { failed: Vec::new() };
     steps.quietly("fmt", cargo().args(["fmt", "--all", "--", "--check"]));
     let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     steps.quietly("clippy", cargo().args(clippy));
     let summary = steps.step("test", test::run_quietly).unwrap_or_default();
     steps.step("interleavings", test::run_interleavings);
+    if let Some(reason) = reason_for_no_valgrind() {
+        println!("ci: raw memory is not watched: {reason}");
+    } else {
+        steps.step("valgrind", test::run_under_valgrind);
+    }
     steps.step("e2e", || e2e::run(&e2e::Options::default()));
     steps.step("fuzz", || fuzz::run(&fuzz::Options::for_every_change(FUZZ_SECONDS)));
-    if let Err(failure) = compat::prepare() {
-        // A machine without network or compiler can still run everything else.
-        println!("ci: not held against Valkey, which cannot be had here: {failure}");
-    } else {
+    if let Some(reason) = reason_for_no_peers() {
+        println!("ci: not held against real servers: {reason}");
+    } else if steps.step("build Valkey", || compat::prepare(Family::Valkey)).is_some() {
         steps.step("oracle", || oracle::run(&oracle::Options::default()));
         steps.step("exchange", || exchange::run(&exchange::Options::default()));
         steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
-        let options = compat::Options::for_units(COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
+        let options =
+            compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
         steps.step("compat", || compat::run(&options));
     }
     println!("{summary}");
+    println!("ci: {} s in all", stopwatch.elapsed().as_secs());
     let failed = steps.failed;
     if failed.is_empty() {
         Ok(())
     } else {
         Err(format!("ci: failed: {}", failed.join(", ")).into())
+    }
+}
+
+/// Why the machine cannot have real servers, if it cannot. Any other that does not get them fails.
+fn reason_for_no_peers() -> Option<&'static str> {
+    reason_to_go_without(peer::valkey_program("valkey-server").is_some())
+}
+
+fn reason_for_no_valgrind() -> Option<&'static str> {
+    reason_to_go_without(find_program("valgrind").is_some())
+}
+
+fn reason_to_go_without(is_there: bool) -> Option<&'static str> {
+    let is_asked_for = std::env::var_os(WITHOUT_PEERS).is_some_and(|value| value == "1");
+    if is_asked_for {
+        Some("RUBINE_CI_WITHOUT_PEERS is set")
+    } else if !is_there && find_program("apt-get").is_none() {
+        Some("there is no apt-get to fetch it with")
+    } else {
+        None
     }
 }
 

@@ -1,6 +1,8 @@
-//! `cargo xtask compat`: Valkey's own test suite with our server in place of its own, against a list of known gaps.
+//! `cargo xtask compat`: Valkey's own test suite, or Redis's, with our server in place of its own, against a list of known
+//! gaps.
 
 mod expression;
+mod family;
 mod skip;
 mod source;
 mod unit;
@@ -13,6 +15,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+pub(crate) use family::Family;
 use rubine_base::hash::HashSet;
 use skip::SkipList;
 pub(crate) use source::prepare;
@@ -21,7 +24,6 @@ use unit::{Results, Run};
 use crate::Failure;
 use crate::build;
 use crate::clock::Stopwatch;
-use crate::peer::run_directory;
 use crate::process::{find_program, output, root, run as run_program};
 
 const PORTS_PER_JOB: u16 = 1_000;
@@ -29,14 +31,12 @@ const PORTS_PER_JOB: u16 = 1_000;
 /// More units do not fail by accident.
 const RETRIED_UNITS_MAX: usize = 5;
 
-/// The programs that the suite calls besides the server.
-const TOOLS: [&str; 4] = ["valkey-cli", "valkey-benchmark", "valkey-check-rdb", "valkey-sentinel"];
-
-/// Programs that ours is under another name.
-const OWN_TOOLS: [&str; 1] = ["valkey-check-aof"];
-
 #[derive(clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Options {
+    /// Whose suite
+    #[arg(long, value_enum, default_value_t = Family::Valkey)]
+    family: Family,
     /// Units such as unit/type/string; all that are not skipped as a whole when none is given
     units: Vec<String>,
     /// Runs skipped tests too, and reports those that pass
@@ -64,15 +64,19 @@ pub(crate) struct Options {
     /// default, one whose thousands no other run has taken
     #[arg(long, value_name = "PORT")]
     base_port: Option<u16>,
-    /// Only fetches and builds Valkey's programs
+    /// Prints only units that have something to tell
+    #[arg(long)]
+    quiet: bool,
+    /// Only fetches and builds the family's programs
     #[arg(long)]
     prepare: bool,
 }
 
 impl Options {
     /// What CI runs: these units within this time.
-    pub(crate) fn for_units(units: &[&str], budget_seconds: u64) -> Self {
+    pub(crate) fn for_units(family: Family, units: &[&str], budget_seconds: u64) -> Self {
         Self {
+            family,
             units: units.iter().map(|&unit| unit.to_owned()).collect(),
             all: false,
             server: None,
@@ -83,18 +87,21 @@ impl Options {
             budget: Some(budget_seconds),
             only: Vec::new(),
             base_port: None,
+            quiet: true,
             prepare: false,
         }
     }
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let source = prepare()?;
+    let family = options.family;
+    let source = prepare(family)?;
     if options.prepare {
         println!("{}", source.display());
         return Ok(());
     }
-    let tclsh = ["tclsh9.0", "tclsh8.6", "tclsh8.5", "tclsh"]
+    let tclsh = family
+        .interpreters()
         .iter()
         .find_map(|name| find_program(name))
         .ok_or("the suite is written in Tcl: install it (`apt-get install tcl`)")?;
@@ -102,11 +109,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(server) => server.canonicalize()?,
         None => build::server("fast")?,
     };
-    let list = SkipList::parse(&fs::read_to_string(root().join("tests/compat/skip.txt"))?)?;
+    let list = family.skip_list();
+    let list = SkipList::parse(list, &fs::read_to_string(root().join(list))?)?;
     let suite = Suite {
         options,
         list,
-        programs: program_folder(&source, &server)?,
+        programs: program_folder(family, &source, &server)?,
         ports: Ports::take(options)?,
         source,
         tclsh,
@@ -116,7 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if options.retry {
         suite.retry(&mut reports)?;
     }
-    conclude(&reports)
+    conclude(family, &reports)
 }
 
 struct Suite<'a> {
@@ -177,12 +185,26 @@ struct Report {
 }
 
 impl Report {
+    fn has_something_to_tell(&self) -> bool {
+        !self.is_good() || !self.obsolete_skips.is_empty() || !self.unknown_skips.is_empty()
+    }
+
     fn is_good(&self) -> bool {
         self.results.failed.is_empty() && self.results.abort.is_none()
     }
 }
 
 impl Suite<'_> {
+    fn print(&self, report: &Report) {
+        if !self.options.quiet || report.has_something_to_tell() {
+            print_report(report);
+        }
+    }
+
+    fn family(&self) -> Family {
+        self.options.family
+    }
+
     fn units(&self) -> Result<Vec<String>, Failure> {
         let known = self.known_units()?;
         if let Some(unknown) = self.options.units.iter().find(|unit| !known.contains(unit)) {
@@ -198,7 +220,7 @@ impl Suite<'_> {
     fn known_units(&self) -> Result<Vec<String>, Failure> {
         let mut command = Command::new(&self.tclsh);
         command.args(["tests/test_helper.tcl", "--list-tests"]).current_dir(&self.source);
-        command.env("VALKEY_BIN_DIR", self.source.join("src"));
+        command.env(self.family().variable(), self.source.join("src"));
         let mut units: Vec<String> = output(&mut command)?.lines().map(str::to_owned).collect();
         // The longest first, as near as their text tells, so that none is left to run alone at the end.
         units.sort_by_key(|unit| {
@@ -228,7 +250,7 @@ impl Suite<'_> {
                 }
                 let report =
                     self.run_unit(unit, &tree, number).map_err(|error| error.to_string())?;
-                print_report(&report);
+                self.print(&report);
                 reports.push(report);
             }
             Ok(reports)
@@ -255,11 +277,11 @@ impl Suite<'_> {
         for report in reports.iter_mut().filter(|it| !it.is_good()) {
             println!("{} once more, alone:", report.unit);
             // The first log would be overwritten, and a failure that comes and goes is hard enough to find.
-            let log = log_of(&report.unit)?;
+            let log = log_of(self.family(), &report.unit)?;
             fs::rename(&log, log.with_extension("first.log"))?;
             let tree = self.tree(0)?;
             let again = self.run_unit(&report.unit, &tree, 0)?;
-            print_report(&again);
+            self.print(&again);
             let first = std::mem::replace(report, again);
             report.flaky = only_first(&first.results, &report.results);
         }
@@ -268,23 +290,26 @@ impl Suite<'_> {
 
     /// The suite keeps its servers' files in its own tree, so units that run side by side each need one.
     fn tree(&self, number: usize) -> Result<PathBuf, Failure> {
-        let tree = run_directory().join(format!("tree-{number}"));
+        let tree = self.family().run_folder(&format!("tree-{number}"));
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }
         fs::create_dir_all(&tree)?;
         for entry in fs::read_dir(&self.source)? {
             let entry = entry?;
-            if entry.file_name() != "tests" {
+            // Redis's suite finds its programs in its own tree, Valkey's where a variable says.
+            let is_replaced = ["tests", "src"].iter().any(|name| entry.file_name() == *name);
+            if !is_replaced {
                 symlink(entry.path(), tree.join(entry.file_name()))?;
             }
         }
+        symlink(&self.programs, tree.join("src"))?;
         run_program(Command::new("cp").arg("-r").arg(self.source.join("tests")).arg(&tree))?;
         Ok(tree)
     }
 
     fn run_unit(&self, unit: &str, tree: &Path, number: usize) -> Result<Report, Failure> {
-        let log = log_of(unit)?;
+        let log = log_of(self.family(), unit)?;
         let skipfile = log.with_extension("skip");
         fs::write(
             &skipfile,
@@ -292,6 +317,7 @@ impl Suite<'_> {
         )?;
         let port_offset = PORTS_PER_JOB * u16::try_from(number).expect("jobs are few");
         let results = Run {
+            family: self.family(),
             unit,
             tree,
             tclsh: &self.tclsh,
@@ -355,8 +381,8 @@ impl Suite<'_> {
 }
 
 /// Where a unit's output goes.
-fn log_of(unit: &str) -> Result<PathBuf, Failure> {
-    let logs = run_directory().join("logs");
+fn log_of(family: Family, unit: &str) -> Result<PathBuf, Failure> {
+    let logs = family.run_folder("logs");
     fs::create_dir_all(&logs)?;
     Ok(logs.join(format!("{}.log", unit.replace('/', "-"))))
 }
@@ -369,20 +395,20 @@ fn only_first(first: &Results, again: &Results) -> Vec<String> {
     tests.chain(abort).cloned().collect()
 }
 
-/// A folder whose `valkey-server` is the server under test, beside Valkey's own tools.
-fn program_folder(source: &Path, server: &Path) -> Result<PathBuf, Failure> {
-    let folder = run_directory().join("bin");
+/// A folder whose server is the one under test, beside the family's own tools.
+fn program_folder(family: Family, source: &Path, server: &Path) -> Result<PathBuf, Failure> {
+    let folder = family.run_folder("bin");
     if folder.exists() {
         fs::remove_dir_all(&folder)?;
     }
     fs::create_dir_all(&folder)?;
     // A copy, since a build during a long run would replace what a link points to.
-    fs::copy(server, folder.join("valkey-server"))?;
-    for tool in OWN_TOOLS {
-        symlink("valkey-server", folder.join(tool))?;
+    fs::copy(server, folder.join(family.server()))?;
+    for tool in family.own_tools() {
+        symlink(family.server(), folder.join(tool))?;
     }
-    for tool in TOOLS {
-        symlink(source.join("src").join(tool), folder.join(tool))?;
+    for tool in family.tools() {
+        symlink(source.join("src").join(&tool), folder.join(tool))?;
     }
     Ok(folder)
 }
@@ -413,7 +439,7 @@ fn print_report(report: &Report) {
     }
 }
 
-fn conclude(reports: &[Report]) -> Result<(), Failure> {
+fn conclude(family: Family, reports: &[Report]) -> Result<(), Failure> {
     let sum = |count: fn(&Report) -> usize| reports.iter().map(count).sum::<usize>();
     let failed = sum(|report| report.results.failed.len());
     let aborted = sum(|report| usize::from(report.results.abort.is_some()));
@@ -423,12 +449,13 @@ fn conclude(reports: &[Report]) -> Result<(), Failure> {
         println!("failed once, and passed alone: {unit} :: {test}");
     }
     println!(
-        "compat: {} units, {} passed, {failed} failed, {} skipped, {aborted} aborted, {} flaky; logs in {}",
+        "compat with {}: {} units, {} passed, {failed} failed, {} skipped, {aborted} aborted, {} flaky; logs in {}",
+        family.title(),
         reports.len(),
         sum(|report| report.results.passed.len()),
         sum(|report| report.results.skipped.len() + report.expected_failures),
         flaky().count(),
-        run_directory().join("logs").display()
+        family.run_folder("logs").display()
     );
     if failed + aborted == 0 {
         Ok(())

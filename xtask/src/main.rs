@@ -30,7 +30,7 @@ enum Command {
     /// Runs every test of the workspace
     Test(test::Options),
     /// Checks what a person would forget
-    Tidy,
+    Tidy(tidy::Options),
     /// Plays the transcripts against real servers
     Oracle(oracle::Options),
     /// Writes the reference of commands from their declarations
@@ -57,7 +57,7 @@ type Failure = Box<dyn std::error::Error>;
 fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Test(options) => test::run(&options),
-        Command::Tidy => tidy::run(),
+        Command::Tidy(options) => tidy::run(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Docs => docs::run(),
         Command::Compat(options) => compat::run(&options),

@@ -43,6 +43,22 @@ pub(crate) fn run_interleavings() -> Result<(), Failure> {
     output_of_both(&mut tests).map(drop)
 }
 
+/// Tests whose code reads and writes raw memory: those of tables, records and hints. A name stands for all that contain it.
+const RAW_MEMORY_TESTS: [&str; 3] = ["table::", "record::", "hints::"];
+
+/// Memory that is still there at the end is no error: what a table gives back waits for readers that may come no more, and
+/// pointers with tags hide what they point to.
+const VALGRIND: &str = r#"target."cfg(all())".runner = ["valgrind", "--quiet", "--error-exitcode=1", "--leak-check=no"]"#;
+
+/// Has valgrind watch the tests of raw memory.
+pub(crate) fn run_under_valgrind() -> Result<(), Failure> {
+    find_program("valgrind").ok_or("`valgrind` is needed: `apt-get install valgrind`")?;
+    let mut tests = cargo();
+    tests.args(["test", "--quiet", "--package", "rubine-structures", "--lib"]);
+    tests.args(["--config", VALGRIND, "--"]).args(RAW_MEMORY_TESTS);
+    output_of_both(&mut tests).map(drop)
+}
+
 fn tests() -> Command {
     let mut tests = cargo();
     if find_program("cargo-nextest").is_some() {

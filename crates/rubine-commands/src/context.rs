@@ -88,7 +88,7 @@ pub struct Wait {
     pub deadline: Option<i64>,
     /// What it answers then.
     pub on_timeout: Nothing,
-    /// Whether the command runs again whatever becomes of its keys, be it to fail. See [`crate::may_serve`].
+    /// Whether the command runs again whatever becomes of its keys, be it to fail. See [`crate::awaited`].
     pub ends_on_error: bool,
     /// Arguments that are others when the command runs again.
     pub rewritten: Vec<(usize, Box<[u8]>)>,

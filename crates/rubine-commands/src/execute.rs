@@ -1,12 +1,12 @@
 //! Running a command whose turn has come: which shards it needs, and what becomes of its reply on an error.
 //! Takes no lock: whoever calls has taken those that [`shards_of`] names.
 
-use rubine_keyspace::{Key, Locked, ShardSet, Waiter};
+use rubine_keyspace::{Awaited, Key, ShardSet};
 use rubine_structures::value::Type;
 
 use crate::args::Args;
 use crate::command::{Command, Group, Scope, Spec};
-use crate::context::Context;
+use crate::context::{Context, Wait};
 use crate::error::CommandResult;
 
 /// The shards that a command needs. `is_atomic` where it runs among others as one unit: then what walks from shard to
@@ -67,19 +67,13 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     Err(error)
 }
 
-/// Whether it is worth running the command of a waiter again: one of its keys holds what a command of `group` waits for.
-/// If not, it waits on; if so, an error of the command ends the wait as a result does. Thus a BLMOVE waits on when its
-/// source becomes a string, and fails when its destination has.
-pub fn may_serve(group: Group, waiter: &Waiter, locked: &Locked<'_>, now: i64) -> bool {
-    let awaited = match group {
-        Group::List => Type::List,
-        Group::SortedSet => Type::SortedSet,
-        Group::Stream => Type::Stream,
-        _ => return true,
-    };
-    let holds_awaited = |&index: &usize| {
-        let record = locked.find(waiter.db, Key::new(&waiter.args[index]), now);
-        record.is_some_and(|record| record.value().type_of() == awaited)
-    };
-    waiter.ends_on_error || waiter.keys.iter().any(holds_awaited)
+/// When it is worth running a command of `group` again that has to wait.
+pub fn awaited(group: Group, wait: &Wait) -> Awaited {
+    match group {
+        _ if wait.ends_on_error => Awaited::AnyChange,
+        Group::List => Awaited::Type(Type::List),
+        Group::SortedSet => Awaited::Type(Type::SortedSet),
+        Group::Stream => Awaited::Type(Type::Stream),
+        _ => Awaited::AnyChange,
+    }
 }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rubine_base::SharedBytes;
+use rubine_resp::command::{self, FRAME_BYTES_MAX, INTO_MEMORY, write_header};
 
-use crate::log::{COPIED_BYTES_MAX, Log};
+use crate::audience::Side;
+use crate::log::{COPIED_BYTES_MAX, Log, write_select};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
@@ -17,9 +19,6 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 
 /// A unit of at least this size gives its buffer to the log rather than have it copied.
 const OWNED_BYTES_MIN: usize = 64 * 1024;
-
-/// What an argument has around it at most: `$`, the length and two ends of line.
-const FRAME_BYTES_MAX: usize = 1 + 20 + 2 + 2;
 
 /// The effects of one unit: what reaches the log in one piece, with nothing of others in between.
 pub struct Effects {
@@ -95,7 +94,7 @@ impl Effects {
     pub fn begin(&mut self, database: u32, argument_count: usize) -> CommandWriter<'_> {
         assert!(0 < argument_count, "a command has a name");
         self.count_command(database);
-        write_length(&mut self.bytes, b'*', argument_count);
+        write_header(b'*', argument_count as u64, &mut self.bytes).expect(INTO_MEMORY);
         CommandWriter { effects: self, argument_count_left: argument_count }
     }
 
@@ -117,14 +116,6 @@ impl Effects {
         self.is_transaction = false;
     }
 
-    pub(crate) fn first_database(&self) -> u32 {
-        self.first_database
-    }
-
-    pub(crate) fn last_database(&self) -> u32 {
-        self.last_database
-    }
-
     /// Takes the buffer out if copying it would keep others waiting. What is left can only be
     /// pushed, with what was taken, and cleared.
     pub(crate) fn take_large(&mut self) -> Option<Bytes> {
@@ -132,8 +123,28 @@ impl Effects {
         is_large.then(|| Bytes::from(std::mem::take(&mut self.bytes)))
     }
 
+    /// Appends the unit for both sides: `large` if the buffer was taken, else its own.
+    pub(crate) fn append_to(&mut self, large: Option<&Bytes>, log: &mut Log, second: u64) {
+        log.begin_unit(self.first_database, second);
+        self.push_to(large, log);
+        log.end_unit(self.last_database);
+    }
+
+    /// As [`Self::append_to`], for one side.
+    pub(crate) fn append_part_to(
+        &mut self,
+        side: Side,
+        large: Option<&Bytes>,
+        log: &mut Log,
+        second: u64,
+    ) {
+        let start = log.begin_part(side, self.first_database, second);
+        self.push_to(large, log);
+        log.end_part(side, self.last_database, start);
+    }
+
     /// Pushes the unit's bytes: `large` if the buffer was taken, else its own.
-    pub(crate) fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
+    fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
         let mut start = if self.is_transaction { 0 } else { MULTI.len() };
         for part in self.shared.drain(..) {
             push_range(&self.bytes, large, start..part.place, log);
@@ -167,9 +178,7 @@ impl CommandWriter<'_> {
         self.count_argument();
         let bytes = &mut self.effects.bytes;
         bytes.reserve(argument.len() + FRAME_BYTES_MAX);
-        write_length(bytes, b'$', argument.len());
-        bytes.extend_from_slice(argument);
-        bytes.extend_from_slice(b"\r\n");
+        command::write_argument(argument, bytes).expect(INTO_MEMORY);
         self
     }
 
@@ -184,7 +193,7 @@ impl CommandWriter<'_> {
         }
         self.count_argument();
         let effects = &mut *self.effects;
-        write_length(&mut effects.bytes, b'$', value.len());
+        write_header(b'$', value.len() as u64, &mut effects.bytes).expect(INTO_MEMORY);
         let place = effects.bytes.len();
         effects.shared.push(SharedPart { place, value: Arc::clone(value) });
         effects.bytes.extend_from_slice(b"\r\n");
@@ -201,32 +210,6 @@ impl Drop for CommandWriter<'_> {
     fn drop(&mut self) {
         let is_complete = self.argument_count_left == 0;
         assert!(is_complete || std::thread::panicking(), "fewer arguments than were announced");
-    }
-}
-
-pub(crate) fn write_select(bytes: &mut Vec<u8>, database: u32) {
-    bytes.extend_from_slice(b"*2\r\n$6\r\nSELECT\r\n");
-    let mut buf = itoa::Buffer::new();
-    let digits = buf.format(database);
-    write_length(bytes, b'$', digits.len());
-    bytes.extend_from_slice(digits.as_bytes());
-    bytes.extend_from_slice(b"\r\n");
-}
-
-/// Writes `kind`, the number and the end of the line. Nearly every number has one or two digits, and
-/// each kind of effect comes through here several times, so those are stored as one small array.
-fn write_length(bytes: &mut Vec<u8>, kind: u8, length: usize) {
-    match length {
-        0..10 => bytes.extend_from_slice(&[kind, b'0' + length as u8, b'\r', b'\n']),
-        10..100 => {
-            let (tens, ones) = (b'0' + length as u8 / 10, b'0' + length as u8 % 10);
-            bytes.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
-        }
-        _ => {
-            bytes.push(kind);
-            bytes.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-            bytes.extend_from_slice(b"\r\n");
-        }
     }
 }
 
@@ -268,7 +251,7 @@ mod tests {
         effects.command(12, &[b"DEL", b"i"]);
         effects.wrap_in_transaction();
         assert_eq!(effects.command_count(), 3);
-        assert_eq!((effects.first_database(), effects.last_database()), (0, 12));
+        assert_eq!((effects.first_database, effects.last_database), (0, 12));
         assert_eq!(
             text(&mut effects),
             "*1 $5 MULTI *3 $9 PEXPIREAT $1 k $3 -17 *2 $6 SELECT $2 12 \

@@ -8,9 +8,12 @@ use std::task::Waker;
 use thiserror::Error;
 
 use crate::Offset;
+use rubine_resp::command::{INTO_MEMORY, write_command};
+
+use crate::audience::{Audience, Side};
 use crate::effects::Effects;
-use crate::log::{Hold, Log, ReaderEntry};
-use crate::reader::Reader;
+use crate::history::{History, HistoryId, Origin, Point, ReplicationOffset};
+use crate::log::Log;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 
 /// The one ordered log of what changed.
@@ -31,24 +34,17 @@ pub struct Journal {
     is_active: AtomicBool,
     /// `notify` has something to do once the log has reached this offset.
     attention_at: AtomicU64,
+    /// Somebody wants what is for replicas only.
+    is_followed: AtomicBool,
     reader_id_next: AtomicU64,
 }
 
-/// Where a reader begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With what is appended next. A SELECT will precede it.
-    End,
-    /// At an offset that the log still has.
-    At(Offset),
-}
-
-/// A reader asked to begin at an offset that the log does not have.
+/// A master's bytes do not follow what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the journal holds offsets {oldest} to {end}")]
-pub struct OutOfRange {
-    pub oldest: Offset,
-    pub end: Offset,
+#[error("a master's bytes begin at offset {}, where {} is due", at.0, expected.0)]
+pub struct Misplaced {
+    pub at: ReplicationOffset,
+    pub expected: ReplicationOffset,
 }
 
 /// For INFO.
@@ -80,6 +76,7 @@ impl Journal {
             end: AtomicU64::new(start),
             attention_at: AtomicU64::new(Offset::MAX),
             log: Mutex::new(Log::new(start, backlog_bytes_max)),
+            is_followed: AtomicBool::new(0 < backlog_bytes_max),
             reader_id_next: AtomicU64::new(0),
         })
     }
@@ -105,7 +102,7 @@ impl Journal {
         let end = {
             let mut log = self.log.lock();
             if log.is_wanted() {
-                log.append(effects, large.as_ref(), second);
+                effects.append_to(large.as_ref(), &mut log, second);
             }
             self.publish_end(&log)
         };
@@ -113,14 +110,117 @@ impl Journal {
         end
     }
 
-    /// Appends whole commands as they came from a master, so that offsets agree with the master's.
-    /// The caller says which database they leave selected.
-    pub fn append_verbatim(&self, bytes: &[u8], database_after: u32, second: u64) -> Offset {
+    /// Appends one unit that only one side gets, as [`Journal::append`] does. If that side reads nothing, it is dropped.
+    pub fn append_for(&self, side: Side, effects: &mut Effects, second: u64) -> Offset {
+        if effects.is_empty() {
+            return self.end();
+        }
+        let large = effects.take_large();
+        let end = {
+            let mut log = self.log.lock();
+            if log.is_wanted_by(side) {
+                effects.append_part_to(side, large.as_ref(), &mut log, second);
+            }
+            self.publish_end(&log)
+        };
+        effects.clear();
+        end
+    }
+
+    /// Appends a command for replicas only that applies to no database: PING, REPLCONF GETACK, PUBLISH. One load if there
+    /// are none and no backlog.
+    pub fn tell_replicas(&self, arguments: &[&[u8]], second: u64) -> Offset {
+        if !self.is_followed() {
+            return self.end();
+        }
+        let mut bytes = Vec::new();
+        write_command(arguments, &mut bytes).expect(INTO_MEMORY);
         let mut log = self.log.lock();
-        if log.is_wanted() && !bytes.is_empty() {
-            log.append_verbatim(bytes, database_after, second);
+        if log.is_wanted_by(Side::Replicas) {
+            log.append_told(&bytes, second);
         }
         self.publish_end(&log)
+    }
+
+    /// Appends whole commands as they came from a master, so that offsets agree with the master's, under the locks of what
+    /// they change. `at` is the master's offset of the first byte. The caller says which database they leave selected.
+    /// They count even if nobody wants them.
+    pub fn append_master(
+        &self,
+        at: ReplicationOffset,
+        bytes: &[u8],
+        audience: Audience,
+        database_after: u32,
+        second: u64,
+    ) -> Result<Offset, Misplaced> {
+        assert!(audience != Audience::Only(Side::Disk), "a master's bytes are its replicas'");
+        let (end, discarded) = {
+            let mut log = self.log.lock();
+            let expected = log.point().offset;
+            if at != expected {
+                return Err(Misplaced { at, expected });
+            }
+            if bytes.is_empty() {
+                return Ok(log.end());
+            }
+            if log.is_wanted() {
+                log.append_master(bytes, audience, database_after, second);
+                (self.publish_end(&log), Vec::new())
+            } else {
+                log.skip(bytes.len() as u64, database_after);
+                (self.publish_end(&log), std::mem::take(&mut log.kept.discarded))
+            }
+        };
+        drop(discarded);
+        Ok(end)
+    }
+
+    /// Whether what is for replicas only is wanted. One load.
+    pub fn is_followed(&self) -> bool {
+        self.is_followed.load(Relaxed)
+    }
+
+    /// The history and where it is now: what belongs together is of one moment.
+    pub fn point(&self) -> Point {
+        self.log.lock().point()
+    }
+
+    /// The replication offset at a position; `None` where it is not known any more, or not yet.
+    pub fn offset_at(&self, position: Offset) -> Option<ReplicationOffset> {
+        self.log.lock().offset_at(position)
+    }
+
+    /// The last position with a replication offset, which a replica that has acknowledged the offset has got to; `None`
+    /// where it is not known any more, or not yet.
+    pub fn position_of(&self, offset: ReplicationOffset) -> Option<Offset> {
+        self.log.lock().position_of(offset)
+    }
+
+    /// Goes on as a history of its own: the present one is valid up to here. For a promotion, with all shard locks held;
+    /// and for a replica whose master was promoted, where `origin` is that master. Readers go on.
+    pub fn begin_history(&self, id: HistoryId, origin: Origin) -> Point {
+        let mut log = self.log.lock();
+        log.part_history(id, origin);
+        log.point()
+    }
+
+    /// Takes over a master's history at `offset`: the data was replaced by a full sync. The caller holds all shard locks.
+    /// What was kept is dropped, so that nobody gets bytes of another history, and open readers find that they have lost
+    /// their place.
+    pub fn adopt_history(&self, id: HistoryId, offset: ReplicationOffset) {
+        self.resume_history(History::new(id), offset, Origin::Master);
+    }
+
+    /// Takes up the history that a dump or a log says the data belongs to, after it was loaded.
+    pub fn resume_history(&self, history: History, offset: ReplicationOffset, origin: Origin) {
+        let discarded = {
+            let mut log = self.log.lock();
+            log.replace_history(history, offset, origin);
+            self.publish(&log);
+            std::mem::take(&mut log.kept.discarded)
+        };
+        drop(discarded);
+        self.wake_all();
     }
 
     /// Wakes the readers that wait for what was appended, and frees what is no longer kept. Called at
@@ -154,41 +254,13 @@ impl Journal {
         }
     }
 
-    /// Opens a reader. See the type's notes on what it will see.
-    pub fn open_reader(self: &Arc<Self>, start: Start, hold: Hold) -> Result<Reader, OutOfRange> {
-        let mut log = self.log.lock();
-        let was_wanted = log.is_wanted();
-        if let Start::At(offset) = start {
-            let is_kept = was_wanted && log.oldest() <= offset && offset <= log.end();
-            if !is_kept {
-                let oldest = if was_wanted { log.oldest() } else { log.end() };
-                return Err(OutOfRange { oldest, end: log.end() });
-            }
-        }
-        if !was_wanted {
-            leave_gap(&mut log);
-        }
-        let (position, database) = match start {
-            Start::At(offset) => (offset, None),
-            Start::End => {
-                log.select_before_next();
-                (log.end(), log.selected_database())
-            }
-        };
-        let id = self.reader_id_next.fetch_add(1, Relaxed);
-        log.kept.readers.push(ReaderEntry { id, position, hold, is_cut: false, sleeper: None });
-        self.publish(&log);
-        drop(log);
-        Ok(Reader::new(Arc::clone(self), id, position, database))
-    }
-
     /// Sets how much is kept for replicas that come back. Zero gives the backlog up, and with it, if
     /// there is no reader, the journal's activity.
     pub fn set_backlog(&self, backlog_bytes_max: u64) {
         let discarded = {
             let mut log = self.log.lock();
             if !log.is_wanted() && 0 < backlog_bytes_max {
-                leave_gap(&mut log);
+                log.leave_gap();
             }
             log.set_backlog(backlog_bytes_max);
             give_up_if_unwanted(&mut log);
@@ -196,20 +268,6 @@ impl Journal {
             std::mem::take(&mut log.kept.discarded)
         };
         drop(discarded);
-    }
-
-    /// Begins another history at `start`: the dataset was replaced (a full sync, a loaded file). The
-    /// caller holds all shard locks. Open readers find that they have lost their place. A replica sets
-    /// its backlog first, so that its offsets are its master's.
-    pub fn restart(&self, start: Offset) {
-        let discarded = {
-            let mut log = self.log.lock();
-            log.restart(start);
-            self.publish(&log);
-            std::mem::take(&mut log.kept.discarded)
-        };
-        drop(discarded);
-        self.wake_all();
     }
 
     pub fn status(&self) -> JournalStatus {
@@ -228,6 +286,10 @@ impl Journal {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock()
+    }
+
+    pub(crate) fn next_reader_id(&self) -> u64 {
+        self.reader_id_next.fetch_add(1, Relaxed)
     }
 
     /// Drops a reader's entry. What only it held goes with the next trim.
@@ -250,6 +312,10 @@ impl Journal {
         if self.is_active.load(Relaxed) != is_wanted {
             self.is_active.store(is_wanted, Relaxed);
         }
+        let is_followed = log.is_wanted_by(Side::Replicas);
+        if self.is_followed.load(Relaxed) != is_followed {
+            self.is_followed.store(is_followed, Relaxed);
+        }
         let attention_at = if log.kept.discarded.is_empty() {
             let wake_offsets = log.kept.readers.iter().filter_map(|reader| reader.sleeper.as_ref());
             wake_offsets.map(|(wake_at, _)| *wake_at).min().unwrap_or(Offset::MAX)
@@ -270,11 +336,6 @@ impl Journal {
         }
         end
     }
-}
-
-fn leave_gap(log: &mut Log) {
-    let start = log.end() + 1;
-    log.restart(start);
 }
 
 fn give_up_if_unwanted(log: &mut Log) {

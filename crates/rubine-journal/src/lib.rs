@@ -9,7 +9,9 @@
 
 #![forbid(unsafe_code)]
 
+mod audience;
 mod effects;
+mod history;
 mod journal;
 mod log;
 mod progress;
@@ -17,11 +19,13 @@ mod reader;
 pub mod replay;
 mod sync;
 
+pub use audience::{Audience, Side};
 pub use effects::{CommandWriter, Effects};
-pub use journal::{Journal, JournalStatus, OutOfRange, Start};
+pub use history::{History, HistoryId, Origin, Point, Previous, ReplicationOffset};
+pub use journal::{Journal, JournalStatus, Misplaced};
 pub use log::{Hold, Slice};
 pub use progress::{Acknowledgements, Park, Progress};
-pub use reader::{Lost, Reader};
+pub use reader::{Lost, NotShared, OutOfRange, Reader, ReplicaStart, Start};
 
 /// A place in the log, counted in bytes since the history began.
 pub type Offset = u64;

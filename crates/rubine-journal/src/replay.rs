@@ -1,15 +1,17 @@
 //! Splits the log's bytes into commands again, for tests, for replaying them in-process and for
 //! readers that filter. Understands SELECT, because the journal writes it, and nothing else.
 
+use rubine_base::number::parse_u64;
+use rubine_resp::parser::{ArgRange, Limits, Parsed, Parser, Sender};
 use thiserror::Error;
 
 use crate::Offset;
 
-/// More arguments than any command of ours has: a count above it is damage.
-const ARGUMENT_COUNT_MAX: usize = 1 << 30;
+/// Whatever was appended is understood.
+const LIMITS: Limits = Limits { bulk_bytes_max: i64::MAX, sender: Sender::Primary };
 
-/// The shortest argument, `$0\r\n\r\n`. It bounds what a count can make us allocate.
-const ARGUMENT_BYTES_MIN: usize = 6;
+/// The longest line that announces a count: `*`, the number and the end of the line.
+const COUNT_LINE_BYTES_MAX: usize = 1 + 20 + 2;
 
 /// The bytes are not a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -33,11 +35,13 @@ pub struct Replay<'a> {
     bytes: &'a [u8],
     offset: Offset,
     database: u32,
+    parser: Parser,
+    ranges: Vec<ArgRange>,
 }
 
 impl<'a> Replay<'a> {
     pub fn new(bytes: &'a [u8], offset: Offset, database: u32) -> Self {
-        Self { bytes, offset, database }
+        Self { bytes, offset, database, parser: Parser::new(), ranges: Vec::new() }
     }
 
     /// The offset of the first byte that was not replayed.
@@ -57,85 +61,46 @@ impl<'a> Iterator for Replay<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let offset = self.offset;
-            let (arguments, rest, selected) = match parse_step(self.bytes) {
-                Ok(step) => step,
-                Err(Stop::Incomplete) => return None,
-                Err(Stop::Malformed) => {
-                    self.bytes = &[];
-                    return Some(Err(Malformed { offset }));
-                }
+            let Ok(arguments) = self.take_command() else {
+                self.bytes = &[];
+                return Some(Err(Malformed { offset }));
             };
-            self.offset += (self.bytes.len() - rest.len()) as u64;
-            self.bytes = rest;
-            match selected {
-                Some(database) => self.database = database,
-                None => return Some(Ok(Replayed { offset, database: self.database, arguments })),
+            let arguments = arguments?;
+            match arguments[..] {
+                [name, database] if name.eq_ignore_ascii_case(b"SELECT") => {
+                    let database = parse_u64(database).and_then(|it| u32::try_from(it).ok());
+                    let Some(database) = database else {
+                        (self.bytes, self.offset) = (&[], offset);
+                        return Some(Err(Malformed { offset }));
+                    };
+                    self.database = database;
+                }
+                _ => return Some(Ok(Replayed { offset, database: self.database, arguments })),
             }
         }
     }
 }
 
-enum Stop {
-    Incomplete,
-    Malformed,
-}
-
-/// Parses a command and, if it is a SELECT, its database.
-#[expect(clippy::type_complexity, reason = "command, rest and database, for one caller")]
-fn parse_step(bytes: &[u8]) -> Result<(Vec<&[u8]>, &[u8], Option<u32>), Stop> {
-    let (arguments, rest) = parse_command(bytes)?;
-    let selected = match arguments[..] {
-        [name, database] if name.eq_ignore_ascii_case(b"SELECT") => {
-            let database = parse_digits(database).and_then(|number| u32::try_from(number).ok());
-            Some(database.ok_or(Stop::Malformed)?)
+impl<'a> Replay<'a> {
+    /// The next command, or `None` if it is not complete. An error says that it is none.
+    fn take_command(&mut self) -> Result<Option<Vec<&'a [u8]>>, ()> {
+        self.ranges.clear();
+        match self.parser.parse_command(self.bytes, &mut self.ranges, &LIMITS) {
+            Ok(Parsed::Request { consumed, .. }) => {
+                let (bytes, rest) = self.bytes.split_at(consumed);
+                self.bytes = rest;
+                self.offset += consumed as u64;
+                Ok(Some(self.ranges.iter().map(|it| it.of(bytes)).collect()))
+            }
+            // The parser waits for the end of a line for long; no number is as long.
+            Ok(Parsed::Incomplete { .. }) => {
+                let head = &self.bytes[..self.bytes.len().min(COUNT_LINE_BYTES_MAX)];
+                let may_end = head.len() < COUNT_LINE_BYTES_MAX || head.contains(&b'\n');
+                may_end.then_some(None).ok_or(())
+            }
+            Ok(Parsed::Empty { .. }) | Err(_) => Err(()),
         }
-        _ => None,
-    };
-    Ok((arguments, rest, selected))
-}
-
-fn parse_command(bytes: &[u8]) -> Result<(Vec<&[u8]>, &[u8]), Stop> {
-    let (count, mut rest) = parse_length(bytes, b'*')?;
-    if count == 0 || ARGUMENT_COUNT_MAX < count {
-        return Err(Stop::Malformed);
     }
-    let mut arguments = Vec::with_capacity(count.min(rest.len() / ARGUMENT_BYTES_MIN));
-    for _ in 0..count {
-        let (length, after) = parse_length(rest, b'$')?;
-        let (argument, after) = after.split_at_checked(length).ok_or(Stop::Incomplete)?;
-        arguments.push(argument);
-        rest = match after {
-            [b'\r', b'\n', rest @ ..] => rest,
-            [] | [b'\r'] => return Err(Stop::Incomplete),
-            _ => return Err(Stop::Malformed),
-        };
-    }
-    Ok((arguments, rest))
-}
-
-/// Parses a line of `kind` and a number.
-fn parse_length(bytes: &[u8], kind: u8) -> Result<(usize, &[u8]), Stop> {
-    /// `kind`, the longest number, `\r`.
-    const LINE_BYTES_MAX: usize = 1 + 20 + 1;
-
-    let (&first, rest) = bytes.split_first().ok_or(Stop::Incomplete)?;
-    if first != kind {
-        return Err(Stop::Malformed);
-    }
-    let head = &rest[..rest.len().min(LINE_BYTES_MAX)];
-    let Some(line_end) = head.iter().position(|&byte| byte == b'\n') else {
-        let may_continue = rest.len() < LINE_BYTES_MAX;
-        return Err(if may_continue { Stop::Incomplete } else { Stop::Malformed });
-    };
-    let digits = head[..line_end].strip_suffix(b"\r").ok_or(Stop::Malformed)?;
-    let length = parse_digits(digits).ok_or(Stop::Malformed)?;
-    Ok((length, &rest[line_end + 1..]))
-}
-
-fn parse_digits(digits: &[u8]) -> Option<usize> {
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    let text = std::str::from_utf8(digits).ok()?;
-    is_number.then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(all(test, not(shuttle)))]
@@ -173,7 +138,8 @@ mod tests {
         check("*1 $1 abc", "100 malformed; then 100");
         check("*99999999999999999999 ", "100 malformed; then 100");
         check("*1000000000000000000000000", "100 malformed; then 100");
-        check("*1000000 $18446744073709551615 a", "; then 100");
+        check("*1000000 $9223372036854775807 a", "; then 100");
+        check("*1000000 $18446744073709551615 a", "100 malformed; then 100");
         check("*2 $6 SELECT $1 x ", "100 malformed; then 100");
     }
 

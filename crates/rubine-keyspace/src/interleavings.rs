@@ -5,12 +5,13 @@
 use std::sync::Arc;
 
 use rubine_base::random::Random;
-use rubine_structures::value::Value;
+use rubine_structures::value::{Type, Value};
 use shuttle::thread;
 
 use crate::{
-    Access, AccessPolicy, Changes, DueKeys, Key, Keyspace, Locked, ShardSet, View, ViewOptions,
-    Waiter, WaiterState,
+    Access, AccessPolicy, Awaited, Changes, DueKeys, Key, Keyspace, Locked, OwedHandOffs, Serve,
+    ShardSet, Standing, Tell, Ticket, View, ViewOptions, Waiter, WaiterState, complete_hand_offs,
+    lock_in_turn,
 };
 
 const ITERATION_COUNT: usize = 20_000;
@@ -115,13 +116,13 @@ fn locks_are_taken_without_deadlock_and_images_are_of_one_instant() {
 /// What the waiters of a test were given: client and element, in the order of serving.
 type Served = Arc<shuttle::sync::Mutex<Vec<(u64, u8)>>>;
 
-/// Takes the locks of a command when no hand-off is due, as the server does.
+/// Takes the locks of a command when no hand-off is due, as a thread does that may wait.
 fn lock<'k>(keyspace: &'k Keyspace, set: &ShardSet, served: &Served) -> Locked<'k> {
     loop {
         let locked = keyspace.lock(set);
         let Some(shard) = locked.pending_hand_off() else { return locked };
         drop(locked);
-        complete(keyspace, vec![shard], served);
+        complete_hand_offs(keyspace, vec![shard], &mut Popper(served));
     }
 }
 
@@ -129,53 +130,30 @@ fn lock<'k>(keyspace: &'k Keyspace, set: &ShardSet, served: &Served) -> Locked<'
 fn unlock(keyspace: &Keyspace, locked: Locked<'_>, served: &Served) {
     let pending = locked.pending_hand_offs();
     drop(locked);
-    complete(keyspace, pending, served);
+    complete_hand_offs(keyspace, pending, &mut Popper(served));
 }
 
-/// Completes hand-offs by the rules of `blocking.rs` in the server.
-fn complete(keyspace: &Keyspace, shards: Vec<usize>, served: &Served) {
-    complete_before(keyspace, shards, served, true);
-}
+/// Serves clients that wait for an element.
+struct Popper<'a>(&'a Served);
 
-fn complete_before(keyspace: &Keyspace, shards: Vec<usize>, served: &Served, yields: bool) {
-    let mut shards = std::collections::VecDeque::from(shards);
-    while let Some(shard) = shards.pop_front() {
-        let set = ShardSet::of_shard(shard);
-        loop {
-            let locked = keyspace.lock(&set);
-            let Some((ready, waiters)) = locked.next_hand_off() else { break };
-            drop(locked);
-            for waiter in waiters {
-                let names: Vec<_> = waiter.keys.iter().map(|&it| text(&waiter.args[it])).collect();
-                let mut locked = keyspace.lock(&set_of(&names));
-                // What is due elsewhere comes first, once: two that wait for each other's keys would never get on.
-                while locked.is_current(&ready) && yields {
-                    let mut others = locked.pending_hand_offs();
-                    others.retain(|it| *it != shard);
-                    if others.is_empty() {
-                        break;
-                    }
-                    drop(locked);
-                    complete_before(keyspace, others, served, false);
-                    locked = keyspace.lock(&set_of(&names));
-                }
-                if !locked.is_current(&ready) {
-                    break;
-                }
-                let _serving = waiter.start_serving();
-                if waiter.state() != WaiterState::Waiting {
-                    continue;
-                }
-                let found = with_view(&mut locked, |view| pop(view, &names));
-                if let Some(element) = found {
-                    assert!(waiter.end(WaiterState::Served), "nobody else ends it meanwhile");
-                    locked.remove_waiter(&waiter);
-                    served.lock().expect("no panic").push((waiter.client, element));
-                }
-                shards.extend(locked.pending_hand_offs().into_iter().filter(|it| *it != shard));
-            }
-            keyspace.lock(&set).settle_hand_off(&ready);
-        }
+impl Serve for Popper<'_> {
+    type Reply = u8;
+
+    fn now(&self) -> i64 {
+        1
+    }
+
+    fn shards_of(&self, waiter: &Waiter) -> ShardSet {
+        waiter.shards()
+    }
+
+    fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<u8> {
+        let names: Vec<_> = waiter.args.iter().map(|it| text(it)).collect();
+        with_view(locked, |view| pop(view, &names))
+    }
+
+    fn answer(&mut self, waiter: &Waiter, element: u8, _: &Locked<'_>) {
+        self.0.lock().expect("no panic").push((waiter.client, element));
     }
 }
 
@@ -206,7 +184,8 @@ fn push(keyspace: &Keyspace, name: &str, element: u8, served: &Served) {
 /// Lets a client take an element or wait for one.
 fn pop_or_wait(keyspace: &Keyspace, client: u64, names: &[&str], served: &Served) -> Arc<Waiter> {
     let args = names.iter().map(|it| Box::from(it.as_bytes())).collect();
-    let waiter = Waiter::new(client, 0, 0, args, (0..names.len()).collect(), false, 2);
+    let awaited = Awaited::Type(Type::String);
+    let waiter = Waiter::new(client, 0, 0, args, (0..names.len()).collect(), awaited, 2);
     let mut locked = lock(keyspace, &set_of(names), served);
     match with_view(&mut locked, |view| pop(view, names)) {
         Some(element) => {
@@ -338,4 +317,283 @@ fn who_waits_for_two_keys_comes_in_turn_at_both() {
         ITERATION_COUNT,
         DEPTH,
     );
+}
+
+/// What every client of a test hears of its turns.
+type Bells = Arc<Vec<shuttle::sync::Mutex<shuttle::sync::mpsc::Sender<()>>>>;
+
+/// Rings the client's bell: each is a worker of its own.
+struct Ring(Bells);
+
+impl Tell for Ring {
+    fn tell(&self, _: usize, clients: &[u64]) {
+        for &client in clients {
+            // Whoever is gone hears nothing.
+            let _ = self.0[client as usize].lock().expect("no panic").send(());
+        }
+    }
+}
+
+/// A keyspace for clients that stand for busy shards, with what each hears.
+fn keyspace_with_bells<const N: usize>()
+-> (Arc<Keyspace>, [Option<shuttle::sync::mpsc::Receiver<()>>; N]) {
+    let (bells, receivers): (Vec<_>, Vec<_>) =
+        (0..N).map(|_| shuttle::sync::mpsc::channel()).unzip();
+    let bells = Arc::new(bells.into_iter().map(shuttle::sync::Mutex::new).collect());
+    let keyspace = Arc::new(Keyspace::telling(Box::new(Ring(bells))).0);
+    let receivers: Vec<_> = receivers.into_iter().map(Some).collect();
+    (keyspace, receivers.try_into().expect("there is one for each"))
+}
+
+fn ticket(client: u64) -> Ticket {
+    Ticket { worker: client as usize, client }
+}
+
+/// Goes on when the bell rings until the locks are there.
+fn wait_for_turn<'k>(
+    keyspace: &'k Keyspace,
+    set: &ShardSet,
+    mut standing: Standing,
+    bell: &shuttle::sync::mpsc::Receiver<()>,
+) -> Locked<'k> {
+    loop {
+        bell.recv().expect("the keyspace rings it");
+        if let Some(locked) = keyspace.resume(set, &mut standing) {
+            return locked;
+        }
+    }
+}
+
+/// Takes locks as a worker does for a request.
+fn lock_or_stand<'k>(
+    keyspace: &'k Keyspace,
+    set: &ShardSet,
+    client: u64,
+    bell: &shuttle::sync::mpsc::Receiver<()>,
+) -> Locked<'k> {
+    match keyspace.try_lock(set) {
+        Ok(locked) => locked,
+        Err(busy) => wait_for_turn(keyspace, set, keyspace.stand(ticket(client), busy), bell),
+    }
+}
+
+/// Requests for one shard, for several and for all, beside one that may wait: each has its turn, and no wake-up is lost.
+#[test]
+fn all_that_stand_for_busy_shards_go_on() {
+    shuttle::check_pct(
+        || {
+            let (keyspace, mut bells) = keyspace_with_bells::<4>();
+            let [name, other]: [String; 2] = names();
+            let sets =
+                [set_of(&[&name]), set_of(&[&other, &name]), ShardSet::All, set_of(&[&other])];
+            let mut threads: Vec<_> = sets
+                .into_iter()
+                .zip(&mut bells)
+                .enumerate()
+                .map(|(client, (set, bell))| {
+                    let keyspace = Arc::clone(&keyspace);
+                    let bell = bell.take().expect("each has its own");
+                    thread::spawn(move || {
+                        drop(lock_or_stand(&keyspace, &set, client as u64, &bell));
+                    })
+                })
+                .collect();
+            let patient = Arc::clone(&keyspace);
+            threads.push(thread::spawn(move || drop(patient.lock(&set_of(&[&name])))));
+            threads.into_iter().for_each(|it| it.join().expect("it ends"));
+            let is_free = keyspace.try_lock(&ShardSet::All).is_ok();
+            assert!(is_free, "nobody stands any more");
+        },
+        ITERATION_COUNT,
+        DEPTH,
+    );
+}
+
+/// Two stand for a shard while it is held; a third comes when it may be free already. They have it in this order.
+#[test]
+fn those_who_stand_come_in_their_order() {
+    shuttle::check_pct(
+        || {
+            let (keyspace, mut bells) = keyspace_with_bells::<3>();
+            let [name, other]: [String; 2] = names();
+            let order = Arc::new(shuttle::sync::Mutex::new(Vec::new()));
+            let held = keyspace.lock(&set_of(&[&name]));
+            // The first needs more than the one that is busy.
+            let sets = [set_of(&[&name, &other]), set_of(&[&name]), set_of(&[&name])];
+            let standing = [0, 1].map(|client| {
+                let busy = keyspace.try_lock(&sets[client]).expect_err("it is held");
+                keyspace.stand(ticket(client as u64), busy)
+            });
+            let mut standing = standing.map(Some).into_iter().flatten();
+            let threads = [0, 1, 2].map(|client| {
+                let (keyspace, order) = (Arc::clone(&keyspace), Arc::clone(&order));
+                let bell = bells[client].take().expect("each has its own");
+                let (set, standing) = (sets[client].clone(), standing.next());
+                thread::spawn(move || {
+                    let locked = match standing {
+                        Some(standing) => wait_for_turn(&keyspace, &set, standing, &bell),
+                        None => lock_or_stand(&keyspace, &set, client as u64, &bell),
+                    };
+                    order.lock().expect("no panic").push(client);
+                    drop(locked);
+                })
+            });
+            drop(held);
+            threads.into_iter().for_each(|it| it.join().expect("it ends"));
+            assert_eq!(*order.lock().expect("no panic"), [0, 1, 2]);
+        },
+        ITERATION_COUNT,
+        DEPTH,
+    );
+}
+
+/// Whoever goes away, told or not, hands his turn on.
+#[test]
+fn withdrawn_tickets_hand_on() {
+    shuttle::check_pct(
+        || {
+            let (keyspace, mut bells) = keyspace_with_bells::<2>();
+            let [name]: [String; 1] = names();
+            let set = set_of(&[&name]);
+            let held = keyspace.lock(&set);
+            let leaves = keyspace.stand(ticket(0), set.each().next().expect("one").into());
+            let leaver = {
+                let keyspace = Arc::clone(&keyspace);
+                thread::spawn(move || keyspace.withdraw(leaves))
+            };
+            let stays = {
+                let keyspace = Arc::clone(&keyspace);
+                let bell = bells[1].take().expect("each has its own");
+                thread::spawn(move || drop(lock_or_stand(&keyspace, &set, 1, &bell)))
+            };
+            drop(held);
+            leaver.join().expect("it ends");
+            stays.join().expect("it ends");
+        },
+        ITERATION_COUNT,
+        DEPTH,
+    );
+}
+
+/// Somebody who may wait takes the lock after the front was told: its turn comes again.
+#[test]
+fn a_turn_that_came_to_nothing_comes_again() {
+    shuttle::check_pct(
+        || {
+            let (keyspace, mut bells) = keyspace_with_bells::<1>();
+            let [name]: [String; 1] = names();
+            let set = set_of(&[&name]);
+            let held = keyspace.lock(&set);
+            let standing = keyspace.stand(ticket(0), Key::new(name.as_bytes()).shard());
+            let patient = {
+                let (keyspace, set) = (Arc::clone(&keyspace), set.clone());
+                thread::spawn(move || drop(keyspace.lock(&set)))
+            };
+            let stands = {
+                let keyspace = Arc::clone(&keyspace);
+                let bell = bells[0].take().expect("there is one");
+                thread::spawn(move || drop(wait_for_turn(&keyspace, &set, standing, &bell)))
+            };
+            drop(held);
+            patient.join().expect("it ends");
+            stands.join().expect("it ends");
+        },
+        ITERATION_COUNT,
+        DEPTH,
+    );
+}
+
+/// Requests for several shards meet one busy shard after the other, and keep their places in the end: all go on.
+#[test]
+fn requests_that_move_go_on() {
+    shuttle::check_pct(
+        || {
+            let (keyspace, mut bells) = keyspace_with_bells::<4>();
+            let [first, second, third]: [String; 3] = names();
+            let [one, two, three] = [&first, &second, &third].map(|it| set_of(&[it]));
+            let held = [&one, &two, &three].map(|it| keyspace.lock(it));
+            let sets = [ShardSet::All, set_of(&[&first, &second, &third]), one, two];
+            let mut threads: Vec<_> = sets
+                .into_iter()
+                .zip(&mut bells)
+                .enumerate()
+                .map(|(client, (set, bell))| {
+                    let keyspace = Arc::clone(&keyspace);
+                    let bell = bell.take().expect("each has its own");
+                    thread::spawn(move || {
+                        drop(lock_or_stand(&keyspace, &set, client as u64, &bell));
+                    })
+                })
+                .collect();
+            let patient = Arc::clone(&keyspace);
+            threads.push(thread::spawn(move || drop(patient.lock(&three))));
+            held.into_iter().for_each(drop);
+            threads.into_iter().for_each(|it| it.join().expect("it ends"));
+            assert!(keyspace.try_lock(&ShardSet::All).is_ok(), "nobody stands any more");
+        },
+        ITERATION_COUNT,
+        DEPTH + 2,
+    );
+}
+
+/// Two workers push to keys for which others wait, while somebody holds one of the shards for long: they hold no lock
+/// meanwhile, and everybody is served in the end, in turn.
+#[test]
+fn hand_offs_do_not_wait_for_busy_shards() {
+    shuttle::check_pct(
+        || {
+            let (keyspace, mut bells) = keyspace_with_bells::<2>();
+            let served = Served::default();
+            let [name, other]: [String; 2] = names();
+            pop_or_wait(&keyspace, 1, &[&name, &other], &served);
+            pop_or_wait(&keyspace, 2, &[&name], &served);
+            pop_or_wait(&keyspace, 3, &[&name, &other], &served);
+            let patient = {
+                let (keyspace, other) = (Arc::clone(&keyspace), other.clone());
+                thread::spawn(move || drop(keyspace.lock(&set_of(&[&other]))))
+            };
+            let pushers = [(0, name.clone()), (1, name)].map(|(client, name)| {
+                let (keyspace, served) = (Arc::clone(&keyspace), Arc::clone(&served));
+                let bell = bells[client].take().expect("each has its own");
+                thread::spawn(move || push_in_turn(&keyspace, client as u64, &name, &served, &bell))
+            });
+            pushers.into_iter().for_each(|it| it.join().expect("it ends"));
+            patient.join().expect("it ends");
+            let served: Vec<_> = served.lock().expect("no panic").iter().map(|it| it.0).collect();
+            assert_eq!(served, [1, 2]);
+        },
+        ITERATION_COUNT / 4,
+        DEPTH,
+    );
+}
+
+/// Pushes an element as a worker does, which waits for nothing but the bell.
+fn push_in_turn(
+    keyspace: &Keyspace,
+    client: u64,
+    name: &str,
+    served: &Served,
+    bell: &shuttle::sync::mpsc::Receiver<()>,
+) {
+    let (set, mut standing) = (set_of(&[name]), None);
+    let mut server = Popper(served);
+    let mut locked = loop {
+        match lock_in_turn(keyspace, &set, ticket(client), &mut standing, &mut server) {
+            Some(locked) => break locked,
+            None => bell.recv().expect("the keyspace rings it"),
+        }
+    };
+    with_view(&mut locked, |view| {
+        let mut bytes = read(view, name);
+        bytes.push(b'a');
+        write(view, name, &bytes);
+    });
+    let pending = locked.pending_hand_offs();
+    drop(locked);
+    let mut owed = OwedHandOffs::default();
+    let mut is_done = owed.complete(keyspace, pending, ticket(client), &mut server);
+    while !is_done {
+        bell.recv().expect("the keyspace rings it");
+        is_done = owed.complete(keyspace, Vec::new(), ticket(client), &mut server);
+    }
 }

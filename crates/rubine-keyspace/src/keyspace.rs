@@ -1,5 +1,6 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,20 +11,17 @@ use rubine_structures::table::{Hint, Hints, Reading, Table, prefetch_whole};
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
+use crate::busy::{ShardLock, Tell};
+use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::key::{Key, Place, SHARD_COUNT};
 use crate::shard::{HINTED_DBS, Shard, hint_number};
 use crate::snapshot::Snapshot;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{MutexGuard, fence_after_unlock};
 use crate::waiters::{Ready, Waiter};
 use crate::watch::Watch;
 
 /// A record or value whose release takes more allocations than this goes to the background thread.
 const DROP_COST_MAX: usize = 64;
-
-/// One shard and its lock, on cache lines of their own.
-#[derive(Debug)]
-#[repr(align(128))]
-struct ShardLock(Mutex<Shard>);
 
 /// What is freed on the background thread.
 #[derive(Debug)]
@@ -84,12 +82,32 @@ impl Drop for Discarded {
     }
 }
 
+/// Whom to tell that a busy shard is free.
+struct Teller(Box<dyn Tell>);
+
+impl fmt::Debug for Teller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Teller")
+    }
+}
+
+/// For whoever lets no request stand for a shard.
+struct Nobody;
+
+impl Tell for Nobody {
+    fn tell(&self, _: usize, _: &[u64]) {}
+}
+
 /// All data of a server.
 #[derive(Debug)]
 pub struct Keyspace {
-    shards: Box<[ShardLock]>,
+    pub(crate) shards: Box<[ShardLock]>,
+    teller: Teller,
+    /// The number of the last who came to wait: a request for a busy shard, or a client for a key.
+    last_age: AtomicU64,
     /// Where to prefetch, for whoever has not locked yet.
     hints: Hints,
+    published: PublishedCounts,
     garbage: mpsc::Sender<Discarded>,
     counts: Arc<GarbageCounts>,
 }
@@ -166,6 +184,17 @@ impl ShardSet {
         }
     }
 
+    /// Whether a shard is in the set.
+    pub fn contains(&self, shard: u16) -> bool {
+        *self == Self::All || self.listed().binary_search(&shard).is_ok()
+    }
+
+    /// Visits all shards, ascending.
+    pub(crate) fn each(&self) -> impl Iterator<Item = u16> {
+        let all = if *self == Self::All { 0..SHARD_COUNT as u16 } else { 0..0 };
+        all.chain(self.listed().iter().copied())
+    }
+
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Some(shards) if shards.is_empty())
     }
@@ -177,38 +206,111 @@ impl ShardSet {
 
 impl Keyspace {
     /// An empty keyspace, and the queue that a background thread empties: dropping what it receives frees memory.
+    /// Requests cannot stand for busy shards: nobody would be told.
     pub fn new() -> (Self, mpsc::Receiver<Discarded>) {
+        Self::telling(Box::new(Nobody))
+    }
+
+    /// As [`Self::new`], with whom to tell that requests which stand for a busy shard may go on.
+    pub fn telling(teller: Box<dyn Tell>) -> (Self, mpsc::Receiver<Discarded>) {
         let (garbage, receiver) = mpsc::channel();
         let hints = Hints::new(SHARD_COUNT * HINTED_DBS);
         let shards = (0..SHARD_COUNT)
-            .map(|number| ShardLock(Mutex::new(Shard::new(number, hints.clone()))))
+            .map(|number| ShardLock::new(Shard::new(number, hints.clone())))
             .collect();
-        (Self { shards, hints, garbage, counts: Arc::default() }, receiver)
+        let (last_age, counts) = Default::default();
+        let (teller, published) = (Teller(teller), PublishedCounts::new());
+        (Self { shards, teller, last_age, hints, published, garbage, counts }, receiver)
     }
 
-    /// Takes the locks of `set`, ascending. The caller holds no other.
+    /// Takes the locks of `set`, ascending, and waits for each as long as it takes. The caller holds no other.
+    ///
+    /// For threads that may wait. A worker has [`Self::try_lock`].
     #[inline]
     pub fn lock(&self, set: &ShardSet) -> Locked<'_> {
         match set {
-            ShardSet::One(shard) => {
-                Locked { guards: Guards::One(self.guard(*shard)), keyspace: self }
-            }
+            ShardSet::One(shard) => self.one_locked(self.guard(*shard)),
             _ => self.lock_several(set),
         }
     }
 
+    #[inline]
+    fn one_locked<'k>(&'k self, guard: Guard<'k>) -> Locked<'k> {
+        let release = Release { keyspace: self, lock: &self.shards[usize::from(guard.0)] };
+        Locked { guards: Guards::One(OneGuard { guard, release }), keyspace: self }
+    }
+
+    fn several_locked<'k>(&'k self, guards: SmallVec<[Guard<'k>; 2]>) -> Locked<'k> {
+        Locked { guards: Guards::Many(ManyGuards { guards, keyspace: self }), keyspace: self }
+    }
+
     #[inline(never)]
     fn lock_several(&self, set: &ShardSet) -> Locked<'_> {
-        let guards = match set {
-            ShardSet::All => (0..SHARD_COUNT as u16).map(|shard| self.guard(shard)).collect(),
-            set => set.listed().iter().map(|shard| self.guard(*shard)).collect(),
-        };
-        Locked { guards: Guards::Many(guards), keyspace: self }
+        let guards = set.each().map(|shard| self.guard(shard)).collect();
+        self.several_locked(guards)
     }
 
     #[inline]
     fn guard(&self, shard: u16) -> Guard<'_> {
-        (shard, self.shards[usize::from(shard)].0.lock())
+        (shard, self.shards[usize::from(shard)].shard.lock())
+    }
+
+    /// Takes the locks of `set`, ascending, each within a bound, and past those that are younger than `age`.
+    #[inline]
+    pub(crate) fn lock_as(&self, set: &ShardSet, age: u64) -> Result<Locked<'_>, usize> {
+        match set {
+            ShardSet::One(shard) => {
+                let guard = self.shards[usize::from(*shard)].lock_within_bound(age);
+                let guard = guard.ok_or(usize::from(*shard))?;
+                Ok(self.one_locked((*shard, guard)))
+            }
+            _ => self.lock_several_as(set, age),
+        }
+    }
+
+    #[inline(never)]
+    fn lock_several_as(&self, set: &ShardSet, age: u64) -> Result<Locked<'_>, usize> {
+        let mut guards = SmallVec::new();
+        for shard in set.each() {
+            if let Some(guard) = self.shards[usize::from(shard)].lock_within_bound(age) {
+                guards.push((shard, guard));
+                continue;
+            }
+            drop(self.several_locked(guards));
+            return Err(usize::from(shard));
+        }
+        Ok(self.several_locked(guards))
+    }
+
+    /// Gives several locks back, and looks then whether anybody stands for them.
+    #[inline(never)]
+    fn give_back(&self, mut guards: SmallVec<[Guard<'_>; 2]>) {
+        guards.iter_mut().for_each(|(_, shard)| shard.publish_counts(&self.published));
+        let numbers: SmallVec<[u16; 8]> = guards.iter().map(|it| it.0).collect();
+        drop(guards);
+        fence_after_unlock();
+        for lock in numbers.into_iter().map(|it| &self.shards[usize::from(it)]) {
+            if lock.is_awaited() {
+                self.tell_next(lock);
+            }
+        }
+    }
+
+    /// Takes the lock of a shard if it is free now and nobody stands for it.
+    #[inline]
+    fn lock_if_free(&self, shard: usize) -> Option<Locked<'_>> {
+        let lock = &self.shards[shard];
+        let guard = if lock.is_awaited() { None } else { lock.shard.try_lock() }?;
+        Some(self.one_locked((shard as u16, guard)))
+    }
+
+    pub(crate) fn teller(&self) -> &dyn Tell {
+        &*self.teller.0
+    }
+
+    /// A number that is higher than all before.
+    pub(crate) fn next_age(&self) -> u64 {
+        self.last_age.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Where a key lies, or would, by which it can be prefetched without any lock.
@@ -240,30 +342,92 @@ impl Keyspace {
     /// Asks the processor to fetch what looking up `members` of the collection at `key` will read, if that is large.
     /// Takes the lock of its shard if that is free: a hint is not worth waiting for.
     pub fn prefetch_members(&self, db: usize, key: Key<'_>, members: &[&[u8]]) {
-        let Some(shard) = self.shards[key.shard()].0.try_lock() else { return };
-        let record = shard.table(db).and_then(|it| it.find(key.table_hash(), key.bytes()));
+        let Some(locked) = self.lock_if_free(key.shard()) else { return };
+        let table = locked.shard(key).table(db);
+        let record = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
         if let Some(record) = record {
             record.value().prefetch(members);
         }
     }
 
-    /// Looks at one shard after the other, each under its own lock.
+    /// Looks at one shard after the other, each under its own lock, which it waits for.
     pub fn for_each_shard(&self, mut look: impl FnMut(usize, &Shard)) {
-        for (index, lock) in self.shards.iter().enumerate() {
-            look(index, &lock.0.lock());
+        for index in 0..SHARD_COUNT {
+            let locked = self.lock(&ShardSet::of_shard(index));
+            locked.shards().for_each(|shard| look(index, shard));
         }
     }
 
-    /// Number of keys in a database, shard by shard.
+    /// Looks at one shard after the other, each under its own lock, and passes those by that are busy. Returns how many
+    /// these were.
+    pub fn for_each_free_shard(&self, mut look: impl FnMut(usize, &Shard)) -> usize {
+        let mut passed_count = 0;
+        for index in 0..SHARD_COUNT {
+            match self.try_lock(&ShardSet::of_shard(index)) {
+                Ok(locked) => locked.shards().for_each(|shard| look(index, shard)),
+                Err(_) => passed_count += 1,
+            }
+        }
+        passed_count
+    }
+
+    /// As [`Self::for_each_shard`], for walks that need each shard and must not wait: ends with the number of the first that
+    /// is busy, for which the request is to stand before it walks again.
+    pub fn try_each_shard(&self, mut look: impl FnMut(usize, &Shard)) -> Result<(), usize> {
+        for index in 0..SHARD_COUNT {
+            let locked = self.try_lock(&ShardSet::of_shard(index))?;
+            locked.shards().for_each(|shard| look(index, shard));
+        }
+        Ok(())
+    }
+
+    /// Number of keys in a database. Takes no lock where the database is one of the first 16.
     pub fn len(&self, db: usize) -> usize {
-        let mut len = 0;
-        self.for_each_shard(|_, shard| len += shard.len(db));
-        len
+        self.key_counts(db).0
+    }
+
+    /// Number of keys in a database, and of those of them that have a deadline. As [`Self::len`].
+    pub fn key_counts(&self, db: usize) -> (usize, usize) {
+        if db < COUNTED_DBS {
+            return self.published.sum(db);
+        }
+        let mut counts = (0, 0);
+        self.for_each_shard(|_, shard| {
+            counts.0 += shard.len(db);
+            counts.1 += shard.table(db).map_or(0, Table::volatile_len);
+        });
+        counts
     }
 
     /// Whether a database has no keys.
     pub fn is_empty(&self, db: usize) -> bool {
         self.len(db) == 0
+    }
+
+    /// Takes a waiter whose wait was cancelled out of its queues. Does not wait: it stays where a shard is busy, passed by by
+    /// all, until somebody else comes to wait there or the key is changed.
+    pub fn abandon_wait(&self, waiter: &Waiter) {
+        for &index in &waiter.keys {
+            let key = Key::new(&waiter.args[index]);
+            if let Ok(mut locked) = self.try_lock(&ShardSet::of(key)) {
+                locked.shard_mut(key).waiters.remove(waiter.db, key.bytes(), waiter);
+            }
+        }
+    }
+
+    /// Takes a watch away from the keys that it is registered at. Does not wait: it stays where a shard is busy, and breaks
+    /// for nobody, until the key is changed or watched. It is not used again.
+    pub fn abandon_watch<'a>(
+        &self,
+        keys: impl Iterator<Item = (usize, &'a [u8])>,
+        watch: &Arc<Watch>,
+    ) {
+        watch.mark_over();
+        for (db, key) in keys {
+            if let Ok(mut locked) = self.try_lock(&ShardSet::of(Key::new(key))) {
+                locked.unwatch(db, key, watch);
+            }
+        }
     }
 
     /// An image of all databases at one instant. Takes all locks for some microseconds.
@@ -300,7 +464,8 @@ impl Keyspace {
         replaces: bool,
         mut refused: impl FnMut(usize, Record),
     ) {
-        let mut shard = self.shards[shard].0.lock();
+        let mut locked = self.lock(&ShardSet::of_shard(shard));
+        let shard = locked.shards_mut().next().expect("one shard was locked");
         for (db, hash, record) in records {
             let table = shard.table_mut(db);
             if table.find(hash, record.as_ref().key()).is_some() {
@@ -387,8 +552,53 @@ type Guard<'k> = (u16, MutexGuard<'k, Shard>);
 /// Guards, ascending by shard number. Most commands need one, and are spared the list.
 #[derive(Debug)]
 enum Guards<'k> {
-    One(Guard<'k>),
-    Many(SmallVec<[Guard<'k>; 2]>),
+    One(OneGuard<'k>),
+    Many(ManyGuards<'k>),
+}
+
+/// One lock that is held. Its fields are dropped in their order.
+#[derive(Debug)]
+struct OneGuard<'k> {
+    guard: Guard<'k>,
+    release: Release<'k>,
+}
+
+impl Drop for OneGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.guard.1.publish_counts(&self.release.keyspace.published);
+    }
+}
+
+/// Looks, when the lock of one shard was given back, whether anybody stands for it.
+#[derive(Debug)]
+struct Release<'k> {
+    keyspace: &'k Keyspace,
+    lock: &'k ShardLock,
+}
+
+impl Drop for Release<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        fence_after_unlock();
+        if self.lock.is_awaited() {
+            self.keyspace.tell_next(self.lock);
+        }
+    }
+}
+
+/// Several locks that are held.
+#[derive(Debug)]
+struct ManyGuards<'k> {
+    guards: SmallVec<[Guard<'k>; 2]>,
+    keyspace: &'k Keyspace,
+}
+
+impl Drop for ManyGuards<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.keyspace.give_back(std::mem::take(&mut self.guards));
+    }
 }
 
 impl<'k> Deref for Guards<'k> {
@@ -397,8 +607,8 @@ impl<'k> Deref for Guards<'k> {
     #[inline]
     fn deref(&self) -> &[Guard<'k>] {
         match self {
-            Self::One(guard) => std::slice::from_ref(guard),
-            Self::Many(guards) => guards,
+            Self::One(one) => std::slice::from_ref(&one.guard),
+            Self::Many(many) => &many.guards,
         }
     }
 }
@@ -407,8 +617,8 @@ impl DerefMut for Guards<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
-            Self::One(guard) => std::slice::from_mut(guard),
-            Self::Many(guards) => guards,
+            Self::One(one) => std::slice::from_mut(&mut one.guard),
+            Self::Many(many) => &mut many.guards,
         }
     }
 }
@@ -434,22 +644,22 @@ impl Locked<'_> {
     #[inline]
     pub(crate) fn shard(&self, key: Key<'_>) -> &Shard {
         match &self.guards {
-            Guards::One((number, shard)) => {
+            Guards::One(OneGuard { guard: (number, shard), .. }) => {
                 assert!(usize::from(*number) == key.shard(), "{NOT_COVERED}");
                 shard
             }
-            Guards::Many(guards) => &guards[guard_index(guards, key)].1,
+            Guards::Many(ManyGuards { guards, .. }) => &guards[guard_index(guards, key)].1,
         }
     }
 
     #[inline]
     pub(crate) fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
         match &mut self.guards {
-            Guards::One((number, shard)) => {
+            Guards::One(OneGuard { guard: (number, shard), .. }) => {
                 assert!(usize::from(*number) == key.shard(), "{NOT_COVERED}");
                 shard
             }
-            Guards::Many(guards) => {
+            Guards::Many(ManyGuards { guards, .. }) => {
                 let index = guard_index(guards, key);
                 &mut guards[index].1
             }
@@ -518,33 +728,37 @@ impl Locked<'_> {
             shard.waiters.has_ready().then_some(usize::from(*number))
         };
         match &self.guards {
-            Guards::One(guard) => due(guard),
-            Guards::Many(guards) => guards.iter().find_map(due),
+            Guards::One(one) => due(&one.guard),
+            Guards::Many(many) => many.guards.iter().find_map(due),
         }
     }
 
-    /// The first key of a locked shard on which a hand-off is due, with its waiters in order.
-    pub fn next_hand_off(&self) -> Option<(Ready, Vec<Arc<Waiter>>)> {
-        self.shards().find_map(|shard| {
-            let ready = shard.waiters.first_ready()?;
-            let waiters = shard.waiters.waiting_on(ready.db, &ready.key);
-            Some((ready, waiters))
-        })
+    /// The first key of a locked shard on which a hand-off is due.
+    pub(crate) fn first_hand_off(&self) -> Option<Ready> {
+        self.shards().find_map(|shard| shard.waiters.first_ready())
+    }
+
+    /// The first waiter behind `place` of a key on which a hand-off is due, for whom there may be something there.
+    pub(crate) fn next_waiter(&self, ready: &Ready, place: u64, now: i64) -> Option<Arc<Waiter>> {
+        let key = Key::new(&ready.key);
+        let found = self.find(ready.db, key, now).map(|it| it.value().type_of());
+        self.shard(key).waiters.next(ready, place, found)
     }
 
     /// Whether a hand-off is still due as it was looked up. If the key has changed since, its first waiter may be one
     /// that could not be served before.
-    pub fn is_current(&self, ready: &Ready) -> bool {
+    pub(crate) fn is_current(&self, ready: &Ready) -> bool {
         self.shard(Key::new(&ready.key)).waiters.is_current(ready)
     }
 
     /// The hand-off is complete: no waiter of the key can be served, unless the key has changed since.
-    pub fn settle_hand_off(&mut self, ready: &Ready) {
+    pub(crate) fn settle_hand_off(&mut self, ready: &Ready) {
         self.shard_mut(Key::new(&ready.key)).waiters.settle(ready);
     }
 
     /// Lets a waiter queue up at all of its keys.
     pub fn add_waiter(&mut self, waiter: &Arc<Waiter>) {
+        waiter.set_place(self.keyspace.next_age());
         for &index in &waiter.keys {
             let key = &waiter.args[index];
             self.shard_mut(Key::new(key)).waiters.add(waiter.db, key, waiter);
@@ -552,7 +766,7 @@ impl Locked<'_> {
     }
 
     /// Takes a waiter out of all of its queues.
-    pub fn remove_waiter(&mut self, waiter: &Arc<Waiter>) {
+    pub fn remove_waiter(&mut self, waiter: &Waiter) {
         for &index in &waiter.keys {
             let key = &waiter.args[index];
             self.shard_mut(Key::new(key)).waiters.remove(waiter.db, key, waiter);

@@ -7,8 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod busy;
+mod counts;
+mod db_map;
 mod eviction;
 mod expiry;
+mod hand_off;
 #[cfg(all(test, shuttle))]
 mod interleavings;
 mod key;
@@ -22,14 +26,16 @@ mod waiters;
 mod watch;
 
 pub use self::access::{Access, AccessPolicy};
+pub use self::busy::{Standing, Tell, Ticket};
 pub use self::eviction::{Candidate, EvictionOrder, EvictionRule};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
+pub use self::hand_off::{OwedHandOffs, Serve, complete_hand_offs, lock_in_turn};
 pub use self::key::{Key, Place, SHARD_COUNT, ScanCursor};
 pub use self::keyspace::{Discarded, Garbage, GarbageCounts, Keyspace, Locked, ShardSet};
 pub use self::shard::Shard;
 pub use self::snapshot::Snapshot;
 pub use self::survey::Survey;
 pub use self::view::{Changes, DueKeys, View, ViewOptions};
-pub use self::waiters::{Ready, Waiter, WaiterState};
+pub use self::waiters::{Awaited, Waiter, WaiterState};
 pub use self::watch::Watch;
 pub use rubine_structures::table::{Hint, Reading};

@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use rubine_base::hash::HashMap;
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::{Hints, Table};
 use smallvec::SmallVec;
 
+use crate::counts::{COUNTED_DBS, PublishedCounts};
+use crate::db_map::DbMap;
 use crate::key::{SHARD_COUNT, table_hash};
 use crate::waiters::Waiters;
 use crate::watch::Watch;
-
-/// A key and its database.
-type DbKey = (usize, Box<[u8]>);
 
 /// A client that watches a key.
 #[derive(Debug)]
@@ -37,21 +35,23 @@ pub struct Shard {
     /// By database number; grows when a database is first written. Most servers use the first alone, which then is no
     /// further away than the lock.
     tables: SmallVec<[Table; 1]>,
-    number: usize,
+    number: u32,
+    /// Somebody may have changed a table since its counts were published.
+    has_changed: bool,
     hints: Hints,
-    watches: HashMap<DbKey, Vec<Watcher>>,
+    watches: DbMap<Vec<Watcher>>,
     pub(crate) waiters: Waiters,
 }
 
 impl Shard {
     pub(crate) fn new(number: usize, hints: Hints) -> Self {
-        let (tables, watches, waiters) = Default::default();
-        Self { tables, number, hints, watches, waiters }
+        let (tables, has_changed, watches, waiters) = Default::default();
+        Self { tables, number: number as u32, has_changed, hints, watches, waiters }
     }
 
     fn new_table(&self, db: usize) -> Table {
         if db < HINTED_DBS {
-            Table::with_hints(table_hash, self.hints.clone(), hint_number(self.number, db))
+            Table::with_hints(table_hash, self.hints.clone(), hint_number(self.number as usize, db))
         } else {
             Table::new(table_hash)
         }
@@ -65,6 +65,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn table_mut(&mut self, db: usize) -> &mut Table {
+        self.has_changed = true;
         while self.tables.len() <= db {
             let table = self.new_table(self.tables.len());
             self.tables.push(table);
@@ -78,6 +79,7 @@ impl Shard {
 
     /// Empties a database and hands out what was there.
     pub(crate) fn take_table(&mut self, db: usize) -> Option<Table> {
+        self.has_changed = true;
         let table = self.tables.get_mut(db).filter(|table| !table.is_empty())?;
         Some(table.take())
     }
@@ -86,6 +88,27 @@ impl Shard {
         self.table_mut(first.max(second));
         if let Ok([one, other]) = self.tables.get_disjoint_mut([first, second]) {
             one.swap(other);
+        }
+    }
+
+    /// Publishes how many keys the tables have, if that may have changed.
+    #[inline]
+    pub(crate) fn publish_counts(&mut self, counts: &PublishedCounts) {
+        if !std::mem::take(&mut self.has_changed) {
+            return;
+        }
+        // Most servers use one database alone.
+        if let [table] = &*self.tables {
+            counts.set(self.number as usize, 0, table.len(), table.volatile_len());
+        } else {
+            self.publish_all(counts);
+        }
+    }
+
+    #[cold]
+    fn publish_all(&self, counts: &PublishedCounts) {
+        for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
+            counts.set(self.number as usize, db, table.len(), table.volatile_len());
         }
     }
 
@@ -116,25 +139,29 @@ impl Shard {
 
     pub(crate) fn watch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) {
         let was_due = self.is_due(db, key, now);
-        let watchers = self.watches.entry((db, key.into())).or_default();
+        let watchers = self.watches.get_or_add(db, key);
+        watchers.retain(|it| !it.watch.is_over());
         if !watchers.iter().any(|it| Arc::ptr_eq(&it.watch, watch)) {
             watchers.push(Watcher { watch: watch.clone(), was_due });
         }
     }
 
     pub(crate) fn unwatch(&mut self, db: usize, key: &[u8], watch: &Arc<Watch>) {
-        let id = (db, Box::from(key));
-        if let Some(watchers) = self.watches.get_mut(&id) {
-            watchers.retain(|it| !Arc::ptr_eq(&it.watch, watch));
+        self.forget_watchers(db, key, |it| Arc::ptr_eq(it, watch));
+    }
+
+    fn forget_watchers(&mut self, db: usize, key: &[u8], go: impl Fn(&Arc<Watch>) -> bool) {
+        if let Some(watchers) = self.watches.get_mut(db, key) {
+            watchers.retain(|it| !go(&it.watch));
             if watchers.is_empty() {
-                self.watches.remove(&id);
+                self.watches.remove(db, key);
             }
         }
     }
 
     /// Whether the key has fallen due since `watch` began.
     pub(crate) fn fell_due(&self, db: usize, key: &[u8], watch: &Arc<Watch>, now: i64) -> bool {
-        let watchers = self.watches.get(&(db, Box::from(key))).into_iter().flatten();
+        let watchers = self.watches.get(db, key).into_iter().flatten();
         let was_due = watchers.filter(|it| Arc::ptr_eq(&it.watch, watch)).any(|it| it.was_due);
         !was_due && self.is_due(db, key, now)
     }
@@ -168,7 +195,7 @@ impl Shard {
             for key in self.watched_keys(db) {
                 let is_touched = [first, second].into_iter().any(|db| self.is_alive(db, &key, now));
                 let will_be_due = self.is_due(other, &key, now);
-                for watcher in self.watches.get_mut(&(db, key)).into_iter().flatten() {
+                for watcher in self.watches.get_mut(db, &key).into_iter().flatten() {
                     if is_touched {
                         watcher.watch.mark_broken();
                     } else {
@@ -180,18 +207,19 @@ impl Shard {
     }
 
     pub(crate) fn watched_keys(&self, db: usize) -> Vec<Box<[u8]>> {
-        self.watches.keys().filter(|it| it.0 == db).map(|it| it.1.clone()).collect()
+        self.watches.keys(db).map(Box::from).collect()
     }
 
     #[cold]
     fn break_watches(&mut self, db: usize, key: &[u8]) {
         let exists = self.table(db).is_some_and(|it| it.find(table_hash(key), key).is_some());
-        for watcher in self.watches.get_mut(&(db, Box::from(key))).into_iter().flatten() {
+        for watcher in self.watches.get_mut(db, key).into_iter().flatten() {
             // That a key goes which was due already is no change.
             let is_no_change = std::mem::take(&mut watcher.was_due) && !exists;
             if !is_no_change {
                 watcher.watch.mark_broken();
             }
         }
+        self.forget_watchers(db, key, |it| it.is_over());
     }
 }

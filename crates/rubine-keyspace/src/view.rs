@@ -287,8 +287,11 @@ impl<'a, 'k> View<'a, 'k> {
         self.locked.covers(key)
     }
 
-    /// Number of keys in the database, shard by shard.
+    /// Number of keys in the database, under all locks or none.
     pub fn len(&self) -> usize {
+        if self.locked.is_empty() {
+            return self.locked.keyspace.len(self.db);
+        }
         let mut len = 0;
         self.for_each_shard(|shard| len += shard.len(self.db));
         len
@@ -301,6 +304,9 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Number of keys that have a deadline.
     pub fn volatile_len(&self) -> usize {
+        if self.locked.is_empty() {
+            return self.locked.keyspace.key_counts(self.db).1;
+        }
         let mut len = 0;
         self.for_each_shard(|shard| len += shard.table(self.db).map_or(0, Table::volatile_len));
         len
@@ -367,21 +373,19 @@ impl<'a, 'k> View<'a, 'k> {
         const SAMPLES: usize = 16;
         // With so many keys a shard, none has twice the mean: keys are spread by hash.
         const EVEN_LEN_MIN: usize = 64;
+        // About every other try succeeds, unless somebody empties the database meanwhile.
+        const TRIES_MAX: usize = 128;
         let mut random = self.split_random();
         let len_of = |view: &Self, index: usize| view.with_shard(index, |it| it.len(view.db));
         let any_shard = |random: &mut Random| random.below(SHARD_COUNT as u64) as usize;
         let sampled: usize = (0..SAMPLES).map(|_| len_of(self, any_shard(&mut random))).sum();
         if EVEN_LEN_MIN * SAMPLES <= sampled {
             let bound = sampled / SAMPLES * 2;
-            loop {
+            for _ in 0..TRIES_MAX {
                 let index = any_shard(&mut random);
                 let rank = random.below(bound as u64) as usize;
                 if rank < len_of(self, index) {
                     return Some(index);
-                }
-                if len_of(self, index) == 0 {
-                    // Somebody empties the database meanwhile.
-                    break;
                 }
             }
         }

@@ -9,6 +9,8 @@ use crate::sync::AtomicBool;
 #[derive(Debug, Default)]
 pub struct Watch {
     broken: AtomicBool,
+    /// Its client wants to know no more.
+    is_over: AtomicBool,
 }
 
 impl Watch {
@@ -19,6 +21,14 @@ impl Watch {
     /// Whether a watched key was changed. Meaningful while the shards of all watched keys are locked.
     pub fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn mark_over(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
     }
 
     pub fn mark_broken(&self) {

@@ -230,8 +230,8 @@ impl<R: Read> LogReader<R> {
     /// Parses the command at `at`. Its arguments are counted from the beginning of the unit.
     fn command(&mut self, at: usize) -> Result<Parsed, LogError> {
         let first_arg = self.args.len();
-        let bytes = &mut self.buffer[self.start + at..];
-        let parsed = self.parser.parse(bytes, &mut self.args, &LIMITS);
+        let bytes = &self.buffer[self.start + at..];
+        let parsed = self.parser.parse_command(bytes, &mut self.args, &LIMITS);
         let parsed = parsed.map_err(|error| self.malformed(at, What::Protocol(error)))?;
         if let Parsed::Request { arg_count, .. } = parsed {
             self.args[first_arg..].iter_mut().for_each(|it| it.start += at);

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use rubine_base::number::DoubleText;
+use rubine_resp::command::{write_argument, write_command, write_header};
 use rubine_structures::record::RecordRef;
 use rubine_structures::stream::{Direction, Group, Producers, Stream, StreamId};
 use rubine_structures::value::ValueRef;
@@ -151,7 +152,7 @@ fn write_elements<const PARTS: usize, A: AsRef<[u8]>>(
     let mut elements = elements.peekable();
     while elements.peek().is_some() {
         batch.extend(elements.by_ref().take(ELEMENTS_PER_COMMAND));
-        write_length(b'*', 2 + batch.len() * PARTS, out)?;
+        write_header(b'*', (2 + batch.len() * PARTS) as u64, out)?;
         write_argument(name, out)?;
         write_argument(key, out)?;
         for part in batch.drain(..).flatten() {
@@ -159,24 +160,6 @@ fn write_elements<const PARTS: usize, A: AsRef<[u8]>>(
         }
     }
     Ok(())
-}
-
-/// Writes one command.
-pub fn write_command(arguments: &[&[u8]], out: &mut impl Write) -> io::Result<()> {
-    write_length(b'*', arguments.len(), out)?;
-    arguments.iter().try_for_each(|it| write_argument(it, out))
-}
-
-fn write_argument(argument: &[u8], out: &mut impl Write) -> io::Result<()> {
-    write_length(b'$', argument.len(), out)?;
-    out.write_all(argument)?;
-    out.write_all(b"\r\n")
-}
-
-fn write_length(kind: u8, length: usize, out: &mut impl Write) -> io::Result<()> {
-    out.write_all(&[kind])?;
-    out.write_all(itoa::Buffer::new().format(length).as_bytes())?;
-    out.write_all(b"\r\n")
 }
 
 #[cfg(test)]

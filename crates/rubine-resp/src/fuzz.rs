@@ -14,6 +14,19 @@ pub fn fuzz_request(data: &[u8]) {
     let limits = Limits { bulk_bytes_max: 1024 * 1024, sender };
     let cuts: Vec<usize> = (0..bytes.len()).step_by(usize::from(piece).max(1)).collect();
     assert_eq!(parse_all(bytes, &cuts, &limits), parse_all(bytes, &[], &limits));
+    check_command(bytes, &limits);
+}
+
+/// Who takes only arrays reads them as who takes anything, and takes nothing else.
+fn check_command(bytes: &[u8], limits: &Limits) {
+    let (mut args, mut expected_args) = (Vec::new(), Vec::new());
+    let parsed = Parser::new().parse_command(bytes, &mut args, limits);
+    if bytes.first().is_none_or(|first| *first == b'*') {
+        let expected = Parser::new().parse(&mut bytes.to_vec(), &mut expected_args, limits);
+        assert_eq!((parsed, args), (expected, expected_args));
+    } else {
+        assert_eq!((parsed, args), (Err(ProtocolError::MultibulkLength), expected_args));
+    }
 }
 
 /// Decodes arbitrary bytes as replies: a value that is found lies within the bytes.

@@ -210,6 +210,29 @@ impl Parser {
         self.parse_any(buf, args, limits)
     }
 
+    /// As [`Self::parse`], where nothing but commands as arrays of bulk strings is expected: in a log, or from a master.
+    pub fn parse_command(
+        &mut self,
+        buf: &[u8],
+        args: &mut Vec<ArgRange>,
+        limits: &Limits,
+    ) -> Result<Parsed, ProtocolError> {
+        if self.resume.is_some() {
+            return self.go_on(buf, args, limits);
+        }
+        let args_before = args.len();
+        if let Some((consumed, repeats)) = self.parse_short(buf, args, limits) {
+            return Ok(Parsed::Request { consumed, arg_count: args.len() - args_before, repeats });
+        }
+        args.truncate(args_before);
+        self.head = Head::default();
+        match buf.first() {
+            Some(b'*') => self.parse_array(buf, args, limits),
+            Some(_) => Err(ProtocolError::MultibulkLength),
+            None => Ok(Parsed::Incomplete { want: WANT_MIN }),
+        }
+    }
+
     /// Parses what nearly every request is: an array of short arguments that has arrived as a whole, from somebody known.
     /// Returns its length, and whether it has the head of the one before. `None` says that it must be read with more
     /// care, whatever was appended to `args`.
@@ -225,7 +248,8 @@ impl Parser {
         }
         if self.head.is_at_start_of(buf) {
             args.push(self.head.name);
-            let end = parse_short_bulks(buf, self.head.len, self.head.arg_count - 1, args, limits)?;
+            let args_left = self.head.arg_count - 1;
+            let end = parse_short_bulks(buf, self.head.len, args_left, args, limits)?;
             return Some((end, true));
         }
         let (arg_count, at) = small_length(buf, b'*').filter(|it| it.0 != 0)?;
@@ -332,14 +356,7 @@ fn parse_short_bulks(
     limits: &Limits,
 ) -> Option<usize> {
     for _ in 0..count {
-        let rest = buf.get(at..)?;
-        let (len, header_len) = small_length(rest, b'$')?;
-        let end = header_len + len;
-        if limits.bulk_bytes_max < len as i64 || rest.get(end..end + 2)? != LINE_END {
-            return None;
-        }
-        args.push(ArgRange { start: at + header_len, len });
-        at += end + LINE_END.len();
+        push_short_bulk(buf, &mut at, args, limits)?;
     }
     Some(at)
 }
@@ -352,42 +369,69 @@ fn parse_bulks(
     args: &mut Vec<ArgRange>,
     limits: &Limits,
 ) -> Result<Option<usize>, ProtocolError> {
-    let (small_max, mut at) = (small_bulk_max(limits), progress.at);
+    let mut at = progress.at;
     while 0 < progress.args_left {
-        let rest = buf.get(at..).unwrap_or_default();
-        let (len, header_len) = match small_length(rest, b'$') {
-            Some((len, header_len)) if len <= small_max => (len, header_len),
-            _ => {
-                let Some(length) = read_length(rest, limits)? else {
+        if push_short_bulk(buf, &mut at, args, limits).is_none() {
+            match any_bulk(buf, at, limits)? {
+                Bulk::Whole(arg, end) => {
+                    args.push(arg);
+                    at = end;
+                }
+                Bulk::Incomplete { want } => {
                     progress.at = at;
-                    return Ok(Some(WANT_MIN));
-                };
-                length
-            }
-        };
-        let start = at + header_len;
-        let end = start.saturating_add(len);
-        match buf.get(end..end.saturating_add(LINE_END.len())) {
-            Some(b"\r\n") => {}
-            Some(_) => return Err(ProtocolError::LineEnd),
-            None => {
-                progress.at = at;
-                let missing = end.saturating_add(LINE_END.len()) - buf.len();
-                return Ok(Some(missing.min(buf.len().max(WANT_TRUSTED))));
+                    return Ok(Some(want));
+                }
             }
         }
-        args.push(ArgRange { start, len });
-        at = end + LINE_END.len();
         progress.args_left -= 1;
     }
     progress.at = at;
     Ok(None)
 }
 
-/// Up to this length no limit needs a look.
+/// Takes in the argument at `at` if it is short and has arrived as a whole.
 #[inline]
-fn small_bulk_max(limits: &Limits) -> usize {
-    limits.bulk_bytes_max.clamp(0, STRANGER_BULK_BYTES_MAX) as usize
+fn push_short_bulk(
+    buf: &[u8],
+    at: &mut usize,
+    args: &mut Vec<ArgRange>,
+    limits: &Limits,
+) -> Option<()> {
+    let rest = buf.get(*at..)?;
+    let (len, header_len) = small_length(rest, b'$')?;
+    let end = header_len + len;
+    if limits.bulk_bytes_max < len as i64 || rest.get(end..end + 2)? != LINE_END {
+        return None;
+    }
+    args.push(ArgRange { start: *at + header_len, len });
+    *at += end + LINE_END.len();
+    Some(())
+}
+
+enum Bulk {
+    /// An argument and where it ends.
+    Whole(ArgRange, usize),
+    Incomplete {
+        want: usize,
+    },
+}
+
+/// The argument at `at`, whatever it is.
+fn any_bulk(buf: &[u8], at: usize, limits: &Limits) -> Result<Bulk, ProtocolError> {
+    let rest = buf.get(at..).unwrap_or_default();
+    let Some((len, header_len)) = read_length(rest, limits)? else {
+        return Ok(Bulk::Incomplete { want: WANT_MIN });
+    };
+    let start = at + header_len;
+    let end = start.saturating_add(len);
+    match buf.get(end..end.saturating_add(LINE_END.len())) {
+        Some(b"\r\n") => Ok(Bulk::Whole(ArgRange { start, len }, end + LINE_END.len())),
+        Some(_) => Err(ProtocolError::LineEnd),
+        None => {
+            let missing = end.saturating_add(LINE_END.len()) - buf.len();
+            Ok(Bulk::Incomplete { want: missing.min(buf.len().max(WANT_TRUSTED)) })
+        }
+    }
 }
 
 /// Reads `marker` and one to four digits, the form of nearly every line; returns the number and the line's length.

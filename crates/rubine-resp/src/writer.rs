@@ -18,6 +18,16 @@ pub enum Protocol {
     Resp3,
 }
 
+impl Protocol {
+    /// The protocol's number.
+    pub fn version(self) -> i64 {
+        match self {
+            Self::Resp2 => 2,
+            Self::Resp3 => 3,
+        }
+    }
+}
+
 /// A reply that is produced while its client reads it, from handles to values that no longer change.
 pub trait Stream: Send {
     /// Writes the next part of the reply, about `budget_bytes` or less. May write nothing and be called again on a

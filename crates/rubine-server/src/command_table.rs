@@ -2,13 +2,7 @@
 //! Never runs one.
 
 use rubine_base::hash::HashMap;
-use rubine_commands::{Acl, Args, Command, FAMILIES, Group, Spec};
-
-use crate::commands::help;
-use crate::session::{SERVER_FAMILIES, ServerCommand, SessionHandler};
-
-/// What every container offers that has no HELP of its own.
-static HELP: ServerCommand = help::HELP;
+use rubine_commands::{Acl, Args, Command, CommandError, FAMILIES, Group, Spec, shown};
 
 /// Longer names are no commands.
 const NAME_LEN_MAX: usize = 32;
@@ -17,7 +11,8 @@ const NAME_LEN_MAX: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Run {
     Data(&'static Command),
-    Session(SessionHandler),
+    /// One of the server's own, by the number of its handler.
+    Server(usize),
     /// It is only a name in front of subcommands.
     Container,
 }
@@ -60,12 +55,18 @@ impl Entry {
     pub(crate) fn acl(&self) -> Acl {
         match self.run {
             Run::Container if !self.spec.counts_as_one => Acl::SLOW,
-            Run::Container | Run::Data(_) | Run::Session(_) => self.spec.acl(self.group),
+            Run::Container | Run::Data(_) | Run::Server(_) => self.spec.acl(self.group),
         }
     }
 
     pub(crate) fn is_container(&self) -> bool {
         !self.subcommands.is_empty()
+    }
+
+    /// Whether there is something to run: not where a container stands alone, or before a name that is none of its own.
+    #[inline]
+    pub(crate) fn is_runnable(&self, args: Args<'_>) -> bool {
+        !self.is_container() || (args.len() == 1 && self.spec.takes(1))
     }
 }
 
@@ -78,25 +79,36 @@ pub(crate) struct CommandTable {
 }
 
 impl CommandTable {
-    /// The table with `renamed` commands: pairs of old name and new name, where an empty new name removes.
-    /// Lives as long as the process.
-    pub(crate) fn new(renamed: &[(Vec<u8>, Vec<u8>)]) -> Result<Self, String> {
+    /// The table of the data commands and of `families`, the server's own, with `renamed` commands: pairs of old name and
+    /// new name, where an empty new name removes. `help` is what every container offers that has no HELP of its own.
+    /// Returns the handlers of the server's own commands, too. All live as long as the process.
+    pub(crate) fn new<H: Copy>(
+        families: impl IntoIterator<Item = (Group, &'static [Command<H>])>,
+        help: &'static Command<H>,
+        renamed: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(Self, Vec<H>), String> {
         let mut builder = Builder::default();
         for family in FAMILIES {
             for command in family.commands {
-                builder.add(family.group, command, |it| Run::Data(it));
+                builder.add(family.group, command, &mut |it| Run::Data(it));
             }
         }
-        for family in SERVER_FAMILIES {
-            for command in family.commands {
-                builder.add(family.group, command, |it| Run::Session(it.run));
+        let mut handlers = Vec::new();
+        let mut number = |it: &'static Command<H>| {
+            handlers.push(it.run);
+            Run::Server(handlers.len() - 1)
+        };
+        for (group, commands) in families {
+            for command in commands {
+                builder.add(group, command, &mut number);
             }
         }
-        let mut table = builder.finish();
+        let help = (&help.spec, number(help));
+        let mut table = builder.finish(help);
         for (old, new) in renamed {
             table.rename(old, new)?;
         }
-        Ok(table)
+        Ok((table, handlers))
     }
 
     /// The command of that name, in any case.
@@ -159,27 +171,27 @@ impl Builder {
         &mut self,
         group: Group,
         command: &'static Command<H>,
-        run: impl Fn(&'static Command<H>) -> Run,
+        run: &mut impl FnMut(&'static Command<H>) -> Run,
     ) {
-        let subcommands = command.subcommands.iter().map(|it| (&it.spec, run(it)));
+        let subcommands: Vec<_> =
+            command.subcommands.iter().map(|it| (&it.spec, run(it))).collect();
         let present = self.drafts.iter_mut().find(|it| it.spec.name == command.spec.name);
         if let Some(draft) = present {
             return draft.subcommands.extend(subcommands);
         }
-        let subcommands: Vec<_> = subcommands.collect();
         // One that takes no arguments, as COMMAND does, is a command by itself, too.
         let runs = subcommands.is_empty() || command.spec.takes(1);
         let run = if runs { run(command) } else { Run::Container };
         self.drafts.push(Draft { spec: &command.spec, group, run, subcommands });
     }
 
-    fn finish(self) -> CommandTable {
+    fn finish(self, help: (&'static Spec, Run)) -> CommandTable {
         let mut table = CommandTable { by_name: HashMap::default(), all: Vec::new() };
         for draft in self.drafts {
             let name = draft.spec.name.to_ascii_lowercase();
             let mut drafts = draft.subcommands;
-            if !drafts.is_empty() && !drafts.iter().any(|it| it.0.name == HELP.spec.name) {
-                drafts.push((&HELP.spec, Run::Session(HELP.run)));
+            if !drafts.is_empty() && !drafts.iter().any(|it| it.0.name == help.0.name) {
+                drafts.push(help);
             }
             let mut subcommands = Vec::new();
             let counts_as_one = draft.spec.counts_as_one;
@@ -221,4 +233,30 @@ impl Builder {
         }
         table
     }
+}
+
+pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    let cut = |text: &[u8], room: usize| shown(&text[..text.len().min(room)]).into_owned();
+    let mut arguments = String::new();
+    for argument in args.from(1) {
+        if SHOWN_MAX <= arguments.len() {
+            break;
+        }
+        let room = SHOWN_MAX - arguments.len();
+        arguments.extend(["'", &cut(argument, room), "' "]);
+    }
+    let name = cut(args.at(0), SHOWN_MAX);
+    CommandError::Other(
+        format!("ERR unknown command '{name}', with args beginning with: {arguments}").into(),
+    )
+}
+
+pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    let name = args.at(1);
+    let name = shown(&name[..name.len().min(SHOWN_MAX)]);
+    CommandError::Other(
+        format!("ERR unknown subcommand '{name}'. Try {} HELP.", entry.spec.name).into(),
+    )
 }

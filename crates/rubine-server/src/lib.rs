@@ -1,39 +1,38 @@
 //! The server: threads, sockets, files, the real clock. Lets no handler lock a shard itself.
+//!
+//! Its modules form layers, from the ground up; `ARCHITECTURE.md` draws them.
 
-mod admission;
-mod affinity;
-mod batch;
-mod blocking;
-mod client;
-mod client_eviction;
+#![forbid(unsafe_code)]
+
+mod settings;
+mod stats;
+
 mod command_table;
-mod commands;
-mod compute;
-mod crash;
-mod cron;
-mod dispatch;
-mod eviction;
-mod gates;
-mod latency;
-mod limits;
-pub mod logging;
+pub mod process;
+
+mod client;
+
 mod mailbox;
-mod migration;
-mod oom_score;
 mod pacing;
 mod pause;
-mod persistence;
-mod process_title;
+mod publication;
+
+mod aside;
 mod pubsub;
-mod reconfigure;
+
 mod server;
-mod session;
-mod settings;
-mod shutdown;
-pub mod startup;
-mod stats;
-mod supervision;
-pub mod tools;
-mod transaction;
-mod watchdog;
+
+mod persistence;
+
+mod core;
+
+mod dispatch;
+
+mod control;
+
 mod worker;
+
+mod commands;
+
+pub mod startup;
+pub mod tools;

@@ -10,7 +10,7 @@ use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
-use crate::pubsub::Publication;
+use crate::publication::Publication;
 use rubine_net::socket::Socket;
 
 /// A worker's incoming messages.
@@ -34,6 +34,8 @@ pub(crate) enum Message {
     Computed { client: u64, task: Task },
     /// What a client's command sends to another server has been sent, or not.
     Shipped { client: u64, shipment: Box<Shipment> },
+    /// It is the turn of these clients' requests at a shard that was busy.
+    ShardFree { clients: Box<[u64]> },
     /// A message to clients that listen.
     Published(Arc<Publication>),
     /// A pause of all clients is over or was changed.

@@ -2,12 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use rubine_commands::Flags;
-
-use crate::client::Client;
-use crate::command_table::Entry;
-use crate::transaction::runs_any;
-
 /// What a pause puts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -80,23 +74,11 @@ impl Pause {
     pub(crate) fn stops_writes(&self, now: i64) -> bool {
         self.in_force(now).is_some()
     }
-
-    /// Whether a request has to wait.
-    #[inline]
-    pub(crate) fn holds(&self, now: i64, entry: &Entry, client: &Client) -> bool {
-        let Some((is_total, _)) = self.in_force(now) else { return false };
-        is_total || may_change_data(entry, client)
-    }
 }
 
 fn in_force(state: i64, now: i64) -> Option<(bool, i64)> {
     let until = state / 2;
     (now < until).then_some((state % 2 == 1, until))
-}
-
-/// Whether a command writes, or might, or runs queued ones that do.
-pub(crate) fn may_change_data(entry: &Entry, client: &Client) -> bool {
-    runs_any(entry, client, Flags::WRITE | Flags::MAY_REPLICATE)
 }
 
 #[cfg(test)]

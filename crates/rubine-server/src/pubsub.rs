@@ -1,12 +1,11 @@
 //! Publish and subscribe: who listens to what, and the way of a message to them. Never writes to a client: the worker
-//! that owns one does, in `delivery`.
+//! that owns one does.
 //!
 //! The registry says how many clients of which worker listen to a channel; each worker knows its own clients by name
 //! (`local`). A message goes, while its channel's section is locked, to the mailbox of every worker that has listeners.
 //! So all clients see the messages of one channel in one order, and whoever publishes to another channel waits for
 //! nobody.
 
-mod delivery;
 mod local;
 mod patterns;
 
@@ -16,36 +15,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use rubine_base::hash::HashMap;
 use rubine_base::{glob, hash};
-use rubine_commands::{Effects, Event, EventClass};
 
 use self::patterns::Patterns;
+use crate::client::subscriptions::ChannelKind;
 use crate::mailbox::{Mailbox, Message};
-use crate::server::Server;
+use crate::publication::Publication;
 
-pub(crate) use self::delivery::deliver;
-pub(crate) use self::local::{LocalSubscribers, Subscriptions};
+pub(crate) use self::local::LocalSubscribers;
 
 /// Locks among which channels are spread.
 const SECTION_COUNT: usize = 64;
-
-/// What a client subscribes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Channel,
-    /// All channels that it matches.
-    Pattern,
-    /// A channel of one shard of a cluster. Patterns do not see it.
-    ShardChannel,
-}
-
-impl Kind {
-    pub(crate) const COUNT: usize = 3;
-    pub(crate) const ALL: [Self; Self::COUNT] = [Self::Channel, Self::Pattern, Self::ShardChannel];
-
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
-}
 
 /// Who listens, of all workers.
 #[derive(Debug)]
@@ -81,18 +60,6 @@ struct Listeners {
     by_name: HashMap<Box<[u8]>, Counts>,
 }
 
-/// One message, on its way to the workers.
-#[derive(Debug)]
-pub(crate) struct Publication {
-    kind: Kind,
-    channel: Box<[u8]>,
-    payload: Box<[u8]>,
-    version: u64,
-    /// The patterns that match, and the version of all patterns.
-    patterns: Vec<Arc<[u8]>>,
-    patterns_version: u64,
-}
-
 impl Default for Registry {
     fn default() -> Self {
         Self {
@@ -111,23 +78,23 @@ impl Registry {
     }
 
     /// How many names of a kind somebody listens to.
-    pub(crate) fn len(&self, kind: Kind) -> usize {
+    pub(crate) fn len(&self, kind: ChannelKind) -> usize {
         match kind {
-            Kind::Channel => self.channels.len(),
-            Kind::Pattern => self.patterns.len(),
-            Kind::ShardChannel => self.shard_channels.len(),
+            ChannelKind::Channel => self.channels.len(),
+            ChannelKind::Pattern => self.patterns.len(),
+            ChannelKind::ShardChannel => self.shard_channels.len(),
         }
     }
 
     /// Adds a client of `worker`; returns the version from which on messages are for it.
-    fn add(&self, kind: Kind, name: &[u8], worker: usize) -> u64 {
+    pub(crate) fn add(&self, kind: ChannelKind, name: &[u8], worker: usize) -> u64 {
         match self.directory(kind) {
             Some(directory) => directory.add(name, worker),
             None => self.patterns.add(name, worker),
         }
     }
 
-    fn remove(&self, kind: Kind, name: &[u8], worker: usize) {
+    pub(crate) fn remove(&self, kind: ChannelKind, name: &[u8], worker: usize) {
         match self.directory(kind) {
             Some(directory) => directory.remove(name, worker),
             None => self.patterns.remove(name, worker),
@@ -135,14 +102,14 @@ impl Registry {
     }
 
     /// How many clients listen to exactly this channel.
-    pub(crate) fn listener_count(&self, kind: Kind, name: &[u8]) -> usize {
+    pub(crate) fn listener_count(&self, kind: ChannelKind, name: &[u8]) -> usize {
         let Some(directory) = self.directory(kind) else { return 0 };
         let listeners = directory.section(name).listeners.lock();
         listeners.by_name.get(name).map_or(0, total)
     }
 
     /// The channels that somebody listens to and `pattern` matches.
-    pub(crate) fn names(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
+    pub(crate) fn names(&self, kind: ChannelKind, pattern: Option<&[u8]>) -> Vec<Box<[u8]>> {
         let Some(directory) = self.directory(kind) else { return Vec::new() };
         let is_wanted = |name: &[u8]| {
             pattern.is_none_or(|pattern| glob::matches(pattern, name, glob::Case::Sensitive))
@@ -159,12 +126,12 @@ impl Registry {
     pub(crate) fn publish(
         &self,
         workers: &[Mailbox],
-        kind: Kind,
+        kind: ChannelKind,
         channel: &[u8],
         payload: &[u8],
     ) -> usize {
         let directory = self.directory(kind).expect("nobody publishes to a pattern");
-        let has_patterns = kind == Kind::Channel && 0 < self.patterns.len();
+        let has_patterns = kind == ChannelKind::Channel && 0 < self.patterns.len();
         if directory.len() == 0 && !has_patterns {
             return 0;
         }
@@ -198,11 +165,11 @@ impl Registry {
         receivers.count
     }
 
-    fn directory(&self, kind: Kind) -> Option<&Directory> {
+    fn directory(&self, kind: ChannelKind) -> Option<&Directory> {
         match kind {
-            Kind::Channel => Some(&self.channels),
-            Kind::ShardChannel => Some(&self.shard_channels),
-            Kind::Pattern => None,
+            ChannelKind::Channel => Some(&self.channels),
+            ChannelKind::ShardChannel => Some(&self.shard_channels),
+            ChannelKind::Pattern => None,
         }
     }
 }
@@ -280,24 +247,5 @@ fn count_out(counts: &mut Counts, worker: usize) {
     counts[index].1 -= 1;
     if counts[index].1 == 0 {
         counts.swap_remove(index);
-    }
-}
-
-/// Tells what has happened to keys to those who listen, while the shards of the keys are still locked: events of one
-/// key come in the order of its changes.
-#[cold]
-pub(crate) fn publish_events(server: &Server, effects: &mut Effects) {
-    let listened = effects.listened.unwrap_or(EventClass::empty());
-    for (Event { name, .. }, db, key) in effects.events.drain(..) {
-        let publish = |channel: &[u8], payload: &[u8]| {
-            server.pubsub.publish(&server.workers, Kind::Channel, channel, payload);
-        };
-        if listened.contains(EventClass::KEYSPACE) {
-            let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
-            publish(&channel, name.as_bytes());
-        }
-        if listened.contains(EventClass::KEYEVENT) {
-            publish(format!("__keyevent@{db}__:{name}").as_bytes(), &key);
-        }
     }
 }

@@ -1,30 +1,38 @@
 //! What all workers share. Every part is safe to use from any thread.
 
+mod ending;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rubine_base::hash::HashMap;
-use rubine_commands::CommandError;
+use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
-
-use crate::client::ClientInfo;
-use crate::command_table::CommandTable;
-use crate::logging::Logger;
-use crate::mailbox::{Mailbox, Message};
-use crate::pause::Pause;
-use crate::settings::Settings;
-use crate::shutdown::Shutdown;
-use crate::stats::WorkerStats;
-use rubine_config::ConfigStore;
 use rubine_net::listener::Listening;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
-/// Error codes beyond this many are not counted apart: a client could make them up.
-const ERROR_CODES_MAX: usize = 128;
+pub(crate) use self::ending::{Asker, Ending};
+use crate::aside::compute::Queue;
+use crate::aside::migration::Migrations;
+use crate::client::ClientInfo;
+use crate::client::moving::MovingKeys;
+use crate::client::registry::Clients;
+use crate::client::resting::Resting;
+use crate::command_table::CommandTable;
+use crate::mailbox::{Mailbox, Message};
+use crate::pause::Pause;
+use crate::process::logging::Logger;
+use crate::process::oom_score::OomScore;
+use crate::process::watchdog::Watchdog;
+use crate::pubsub::Registry;
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+use crate::stats::errors::ErrorStats;
+use crate::stats::gauges::Gauges;
+use crate::stats::memory::OverLimit;
 
 /// A running server.
 pub(crate) struct Server {
@@ -38,17 +46,19 @@ pub(crate) struct Server {
     pub(crate) settings_version: AtomicU64,
     pub(crate) commands: CommandTable,
     pub(crate) clients: Clients,
-    pub(crate) workers: Vec<Mailbox>,
+    pub(crate) workers: Arc<[Mailbox]>,
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) errors: ErrorStats,
-    pub(crate) resting: crate::limits::Resting,
+    pub(crate) resting: Resting,
     /// Held by the worker that evicts clients, so that no two of them choose for the same need.
     pub(crate) client_eviction: Mutex<()>,
     /// Who listens to what.
-    pub(crate) pubsub: crate::pubsub::Registry,
+    pub(crate) pubsub: Registry,
     pub(crate) pause: Pause,
-    pub(crate) computations: crate::compute::Queue,
-    pub(crate) migrations: crate::migration::Migrations,
+    pub(crate) computations: Arc<Queue>,
+    pub(crate) migrations: Arc<Migrations>,
+    /// Keys that move to other servers now.
+    pub(crate) moving: Arc<MovingKeys>,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
     /// 40 hexadecimal digits that no other run has.
@@ -66,7 +76,7 @@ pub(crate) struct Server {
     /// Memory in use when the server was ready.
     pub(crate) startup_memory: AtomicUsize,
     pub(crate) last_peak_at: AtomicI64,
-    pub(crate) gauges: crate::cron::Gauges,
+    pub(crate) gauges: Gauges,
     /// Names the history of the data: 40 hexadecimal digits.
     pub(crate) replication_id: ArcSwap<String>,
     /// Nothing happens by the clock: `DEBUG PAUSE-CRON`.
@@ -75,9 +85,9 @@ pub(crate) struct Server {
     pub(crate) freed_before: AtomicU64,
     pub(crate) over_memory_limit: OverLimit,
     pub(crate) persistence: Persistence,
-    pub(crate) shutdown: Shutdown,
-    pub(crate) oom_score: crate::oom_score::OomScore,
-    pub(crate) watchdog: crate::watchdog::Watchdog,
+    pub(crate) shutdown: Ending,
+    pub(crate) oom_score: OomScore,
+    pub(crate) watchdog: Watchdog,
 }
 
 impl Server {
@@ -100,7 +110,7 @@ impl Server {
 
     /// Lets every worker make a turn.
     pub(crate) fn wake_all(&self) {
-        for worker in &self.workers {
+        for worker in self.workers.iter() {
             worker.send(Message::Wake);
         }
     }
@@ -149,118 +159,5 @@ impl Server {
     /// A counter of all workers, added up.
     pub(crate) fn total(&self, counter: impl Fn(&WorkerStats) -> u64) -> u64 {
         self.stats.iter().map(counter).sum()
-    }
-}
-
-/// The time that memory was above its limit.
-#[derive(Debug, Default)]
-pub(crate) struct OverLimit {
-    /// Unix milliseconds; 0 while it is not.
-    since: AtomicI64,
-    total_ms: AtomicI64,
-}
-
-impl OverLimit {
-    /// Notes whether memory is above its limit.
-    pub(crate) fn note(&self, is_over: bool, now: i64) {
-        if is_over {
-            let _ = self.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-        } else if self.since.load(Ordering::Relaxed) != 0 {
-            let since = self.since.swap(0, Ordering::Relaxed);
-            if since != 0 {
-                self.total_ms.fetch_add((now - since).max(0), Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// How long it has been so now.
-    pub(crate) fn current_ms(&self, now: i64) -> i64 {
-        let since = self.since.load(Ordering::Relaxed);
-        if since == 0 { 0 } else { (now - since).max(0) }
-    }
-
-    /// How long it was so altogether.
-    pub(crate) fn total_ms(&self, now: i64) -> i64 {
-        self.total_ms.load(Ordering::Relaxed) + self.current_ms(now)
-    }
-
-    fn reset(&self) {
-        self.total_ms.store(0, Ordering::Relaxed);
-        self.since.store(0, Ordering::Relaxed);
-    }
-}
-
-/// The connected clients.
-#[derive(Debug, Default)]
-pub(crate) struct Clients {
-    next_id: AtomicU64,
-    connected: Mutex<HashMap<u64, Arc<ClientInfo>>>,
-    count: AtomicUsize,
-}
-
-impl Clients {
-    /// A number that no client has had.
-    pub(crate) fn new_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    pub(crate) fn add(&self, info: Arc<ClientInfo>) {
-        let mut connected = self.connected.lock();
-        connected.insert(info.id, info);
-        self.count.store(connected.len(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn remove(&self, id: u64) {
-        let mut connected = self.connected.lock();
-        connected.remove(&id);
-        self.count.store(connected.len(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self, id: u64) -> Option<Arc<ClientInfo>> {
-        self.connected.lock().get(&id).cloned()
-    }
-
-    /// All clients, by number.
-    pub(crate) fn list(&self) -> Vec<Arc<ClientInfo>> {
-        let mut clients: Vec<_> = self.connected.lock().values().cloned().collect();
-        clients.sort_by_key(|it| it.id);
-        clients
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-}
-
-/// How often each error code was replied.
-#[derive(Debug, Default)]
-pub(crate) struct ErrorStats {
-    counts: Mutex<HashMap<String, u64>>,
-}
-
-impl ErrorStats {
-    /// Counts an error reply by its code.
-    #[cold]
-    pub(crate) fn count(&self, error: &CommandError) {
-        let text = error.to_string();
-        let code = text.split(' ').next().unwrap_or("ERR");
-        let mut counts = self.counts.lock();
-        if let Some(count) = counts.get_mut(code) {
-            *count += 1;
-        } else if counts.len() < ERROR_CODES_MAX {
-            counts.insert(code.to_owned(), 1);
-        }
-    }
-
-    /// The counts, by code.
-    pub(crate) fn list(&self) -> Vec<(String, u64)> {
-        let mut counts: Vec<_> =
-            self.counts.lock().iter().map(|(code, count)| (code.clone(), *count)).collect();
-        counts.sort();
-        counts
-    }
-
-    pub(crate) fn clear(&self) {
-        self.counts.lock().clear();
     }
 }

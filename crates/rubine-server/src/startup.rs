@@ -1,5 +1,7 @@
 //! From the command line to a running server, and to its end.
 
+mod crash;
+
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,21 +11,23 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
-use rubine_keyspace::{Discarded, Keyspace};
+use rubine_keyspace::{Discarded, Keyspace, Tell};
 
-use crate::affinity;
-use crate::command_table::CommandTable;
-use crate::dispatch::Core;
-use crate::logging;
-use crate::mailbox::Mailbox;
-use crate::oom_score;
+use crate::client::moving::MovingKeys;
+use crate::commands;
+use crate::control::shutdown;
+use crate::core::{Core, SessionHandler};
+use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::remove_due;
-use crate::process_title;
+use crate::process::affinity;
+use crate::process::identity::{new_run_id, version_line};
+use crate::process::logging;
+use crate::process::oom_score;
+use crate::process::process_title;
+use crate::process::supervision;
 use crate::server::Server;
 use crate::settings::Settings;
-use crate::shutdown::{self, Shutdown};
 use crate::stats::WorkerStats;
-use crate::supervision;
 use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
@@ -31,17 +35,6 @@ use rubine_net::listener;
 use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
-
-/// The version of Redis that clients take this server for: they choose by it what they may use.
-pub(crate) const REDIS_VERSION: &str = "8.0.6";
-
-/// The name and version line of `--version`.
-pub fn version_line() -> String {
-    format!(
-        "Rubine server v={} sha=00000000:0 malloc=jemalloc bits=64 build=release",
-        env!("CARGO_PKG_VERSION")
-    )
-}
 
 const HELP: &str = "\
 Usage: rubine-server [/path/to/rubine.conf] [options] [-]
@@ -145,34 +138,34 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     tune(&config)?;
     fit_maxclients(&mut config);
     let listeners = listener::open_all(&config)?;
-    let (server, polls) = build(config, source, Some(logger), listeners)?;
-    let storage = server.storage();
-    crate::crash::install(server);
+    let (server, handlers, polls) = build(config, source, Some(logger), listeners)?;
+    crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
     process_title::show(&config, server.config.source());
     install_signals(server)?;
     tracing::info!("Server initialized");
-    crate::compute::start(server)?;
-    log_load::load_keys(storage)?;
+    let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
+    crate::aside::compute::start(&server.computations, &server.workers, pin)?;
+    log_load::load_keys(server.storage())?;
     // Clients can connect while data is loaded, and are told so.
     let is_log = config.appendonly;
     load::announce(
-        storage,
+        server.storage(),
         if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
     );
-    let workers = start_workers(server, polls)?;
+    let workers = start_workers(server, handlers, polls)?;
     if config.appendonly {
-        log_load::load_at_start(storage)?;
+        log_load::load_at_start(server.storage())?;
     } else {
-        load::at_startup(storage)?;
+        load::at_startup(server.storage())?;
     }
     remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
-    let aof_writer = log_writer::start(storage)?;
+    let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.oom_score.apply(&config);
-    server.watchdog.set(server, config.watchdog_period);
+    server.watchdog.set(&server.stats, &server.commands, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     supervision::say_ready(config.supervised);
     for worker in workers {
@@ -278,20 +271,11 @@ fn build(
     source: ConfigSource,
     logger: Option<Arc<logging::Logger>>,
     listeners: Vec<listener::Listener>,
-) -> Result<(&'static Server, Vec<Poll>), String> {
+) -> Result<(&'static Server, &'static [SessionHandler], Vec<Poll>), String> {
     let cores = affinity::processor_count(config.server_cpulist.as_deref());
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
     config.workers = worker_count as u16;
-    let commands = CommandTable::new(&config.renamed_commands)?;
-    let (keyspace, garbage) = Keyspace::new();
-    let bio_cpulist = config.bio_cpulist.clone();
-    std::thread::Builder::new()
-        .name("free".to_owned())
-        .spawn(move || {
-            affinity::pin(bio_cpulist.as_deref());
-            garbage.into_iter().for_each(drop::<Discarded>);
-        })
-        .map_err(|error| format!("Can't start a thread: {error}"))?;
+    let (commands, handlers) = commands::command_table(&config.renamed_commands)?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
     for _ in 0..worker_count {
@@ -305,6 +289,16 @@ fn build(
     let listening = registry
         .and_then(|registry| listener::Listening::new(registry, listeners))
         .map_err(|error| format!("Can't watch a listening socket: {error}"))?;
+    let workers: Arc<[Mailbox]> = workers.into();
+    let (keyspace, garbage) = Keyspace::telling(Box::new(TellWorkers(Arc::clone(&workers))));
+    let bio_cpulist = config.bio_cpulist.clone();
+    std::thread::Builder::new()
+        .name("free".to_owned())
+        .spawn(move || {
+            affinity::pin(bio_cpulist.as_deref());
+            garbage.into_iter().for_each(drop::<Discarded>);
+        })
+        .map_err(|error| format!("Can't start a thread: {error}"))?;
     let now = unix_millis();
     let server = Server {
         keyspace,
@@ -314,15 +308,16 @@ fn build(
         settings_version: AtomicU64::new(0),
         stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
-        clients: crate::server::Clients::default(),
+        clients: crate::client::registry::Clients::default(),
+        moving: Arc::new(MovingKeys::new(tell_of_free_keys(&workers))),
         workers,
-        errors: crate::server::ErrorStats::default(),
-        resting: crate::limits::Resting::default(),
+        errors: crate::stats::errors::ErrorStats::default(),
+        resting: crate::client::resting::Resting::default(),
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
-        computations: crate::compute::Queue::default(),
-        migrations: crate::migration::Migrations::default(),
+        computations: Arc::default(),
+        migrations: Arc::default(),
         warned_of_http_at: AtomicI64::new(0),
         run_id: new_run_id(),
         started_at: now,
@@ -333,39 +328,45 @@ fn build(
         peak_memory: AtomicUsize::new(0),
         startup_memory: AtomicUsize::new(allocator::used_memory()),
         last_peak_at: AtomicI64::new(now / 1000),
-        gauges: crate::cron::Gauges::default(),
+        gauges: crate::stats::gauges::Gauges::default(),
         replication_id: ArcSwap::from_pointee(new_run_id()),
         is_cron_paused: AtomicBool::new(false),
         freed_before: AtomicU64::new(0),
-        over_memory_limit: crate::server::OverLimit::default(),
+        over_memory_limit: crate::stats::memory::OverLimit::default(),
         persistence: Persistence::new(now),
-        shutdown: Shutdown::default(),
-        oom_score: crate::oom_score::OomScore::default(),
-        watchdog: crate::watchdog::Watchdog::default(),
+        shutdown: crate::server::Ending::default(),
+        oom_score: crate::process::oom_score::OomScore::default(),
+        watchdog: crate::process::watchdog::Watchdog::default(),
         logger,
         config: ConfigStore::new(config, source),
     };
-    Ok((Box::leak(Box::new(server)), polls))
+    Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }
 
-/// 40 hexadecimal digits.
-pub(crate) fn new_run_id() -> String {
-    use rubine_base::random::{Random, seed_from_os};
-    let mut random = Random::with_seed(seed_from_os());
-    let mut bytes = [0; 20];
-    random.fill(&mut bytes);
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')).collect()
+/// Tells workers whose turn it is at a shard that was busy.
+struct TellWorkers(Arc<[Mailbox]>);
+
+impl Tell for TellWorkers {
+    fn tell(&self, worker: usize, clients: &[u64]) {
+        self.0[worker].send(Message::ShardFree { clients: clients.into() });
+    }
+}
+
+/// Has workers look again at requests that wait for keys which moved.
+fn tell_of_free_keys(workers: &Arc<[Mailbox]>) -> impl Fn() + Send + Sync + 'static {
+    let workers = Arc::clone(workers);
+    move || workers.iter().for_each(|it| it.send(Message::PauseChanged))
 }
 
 fn start_workers(
     server: &'static Server,
+    handlers: &'static [SessionHandler],
     polls: Vec<Poll>,
 ) -> Result<Vec<std::thread::JoinHandle<()>>, String> {
     ticks::per_microsecond();
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
-        let core = Core::new(server, index);
+        let core = Core::new(server, handlers, index);
         let mut worker = Worker::new(core, poll);
         let thread = std::thread::Builder::new()
             .name(format!("worker {index}"))

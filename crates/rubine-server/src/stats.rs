@@ -1,9 +1,14 @@
 //! Counters that INFO adds up. Each worker writes its own, on cache lines of its own; nobody waits for anybody.
 
+pub(crate) mod errors;
+pub(crate) mod gauges;
+pub(crate) mod histogram;
+pub(crate) mod memory;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::latency::Histogram;
+use self::histogram::Histogram;
 
 /// A counter that one thread writes and others read.
 #[derive(Debug, Default)]

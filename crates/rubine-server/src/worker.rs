@@ -4,6 +4,13 @@
 //! batch of requests, fetch what their keys and members lead to (`batch.rs`), run the commands in order, and write to the
 //! connections once their requests are done.
 
+mod admission;
+mod batch;
+mod cron;
+mod delivery;
+mod limits;
+mod schedule;
+
 use std::io::{self, IoSlice};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,13 +24,17 @@ use rubine_keyspace::Place;
 use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
 
-use crate::batch::{Batch, Request, Run};
+use self::batch::{Batch, Request, Run};
+use self::cron::Cron;
+use self::schedule::schedule;
+use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
-use crate::cron::Cron;
-use crate::dispatch::{Core, Flow};
+use crate::core::Core;
+use crate::core::hand_offs::WORKER_ITSELF;
+use crate::dispatch::Flow;
 use crate::mailbox::Message;
 use crate::pacing::Pacing;
-use crate::pubsub::{self, Publication};
+use crate::publication::Publication;
 use rubine_net::listener::FIRST_LISTENER;
 use rubine_system::{process, ticks};
 
@@ -198,11 +209,11 @@ impl Worker {
             let Some(client) = self.clients.get_mut(token.0).and_then(Option::as_mut) else {
                 continue;
             };
-            client.is_read_closed |= event.is_read_closed() || event.is_error();
-            client.is_readable |= event.is_readable() || client.is_read_closed;
-            client.is_writable |= event.is_writable() || event.is_error();
+            client.input.is_read_closed |= event.is_read_closed() || event.is_error();
+            client.input.is_readable |= event.is_readable() || client.input.is_read_closed;
+            client.sending.is_writable |= event.is_writable() || event.is_error();
             if event.is_readable() {
-                self.pacing.note_arrival(&mut client.arrival_window);
+                self.pacing.note_arrival(&mut client.traffic.arrival_window);
             }
             schedule(&mut self.scheduled, client, token.0);
         }
@@ -231,8 +242,7 @@ impl Worker {
             let worker = self.next_turn;
             // Whoever connects after a CONFIG SET was answered is treated by it.
             let config = server.config.load();
-            let Some((socket, info)) =
-                crate::admission::admit(&mut self.core, &config, accepted, worker)
+            let Some((socket, info)) = admission::admit(&mut self.core, &config, accepted, worker)
             else {
                 continue;
             };
@@ -283,6 +293,7 @@ impl Worker {
                 Message::Kill { client } => self.kill(client),
                 Message::Computed { client, task } => self.computed(client, task),
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
+                Message::ShardFree { clients } => self.take_turns(&clients),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
@@ -305,8 +316,8 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
-        client.written_offset = written.unwrap_or(client.written_offset);
-        client.durable_offset = client.durable_offset.max(seen);
+        client.disk.written_offset = written.unwrap_or(client.disk.written_offset);
+        client.disk.durable_offset = client.disk.durable_offset.max(seen);
         client.deliver(output);
         schedule(&mut self.scheduled, client, slot);
     }
@@ -327,8 +338,8 @@ impl Worker {
             self.core.server.computations.discard(task);
             return;
         };
-        client.flags -= ClientFlags::COMPUTING;
-        client.computed = Some(task);
+        self.core.resume(client);
+        client.brought = Some(Brought::Computed(task));
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -340,14 +351,33 @@ impl Worker {
             self.core.server.computations.discard(shipment);
             return;
         };
-        client.flags -= ClientFlags::COMPUTING;
-        client.shipped = Some(shipment);
+        let hold = match self.core.resume(client) {
+            Some(Reason::Shipping(hold)) => hold,
+            _ => None,
+        };
+        client.brought = Some(Brought::Shipped(shipment, hold));
         schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// The turn of clients at a shard has come: their requests run again.
+    fn take_turns(&mut self, ids: &[u64]) {
+        for &id in ids {
+            if id == WORKER_ITSELF {
+                self.core.complete_hand_offs(Vec::new());
+                continue;
+            }
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            if matches!(client.suspension(), Some(Reason::BusyShard)) {
+                self.core.resume(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
     }
 
     fn deliver_published(&mut self, publication: &Publication) {
         let Self { core, clients, slot_of, scheduled, .. } = self;
-        pubsub::deliver(core, clients, slot_of, scheduled, publication);
+        delivery::deliver(core, clients, slot_of, scheduled, publication);
     }
 
     fn kill(&mut self, id: u64) {
@@ -383,7 +413,7 @@ impl Worker {
             self.core.unsynced.pop_first();
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
-                client.is_unsynced = false;
+                client.disk.is_unsynced = false;
                 self.core.answer_synced(client, reached);
                 schedule(&mut self.scheduled, client, slot);
             }
@@ -395,7 +425,7 @@ impl Worker {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
-        if self.core.is_throttled || self.core.server.migrations.holds_any() {
+        if self.core.is_throttled || self.core.server.moving.has_any() {
             return unix_millis() + THROTTLE_MS;
         }
         self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
@@ -406,8 +436,8 @@ impl Worker {
         let is_over =
             || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.
-        let is_held = self.core.server.migrations.holds_any()
-            && self.core.now < self.resumed_at + THROTTLE_MS;
+        let is_held =
+            self.core.server.moving.has_any() && self.core.now < self.resumed_at + THROTTLE_MS;
         if !self.core.paused.is_empty() && !is_held && is_over() {
             self.resumed_at = self.core.now;
             self.resume_paused();
@@ -419,8 +449,9 @@ impl Worker {
         for id in std::mem::take(&mut self.core.paused) {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             let Some(client) = &mut self.clients[slot] else { continue };
-            client.flags -= ClientFlags::PAUSED;
-            self.core.count_blocked(-1);
+            if matches!(client.suspension(), Some(Reason::Paused)) {
+                self.core.resume(client);
+            }
             schedule(&mut self.scheduled, client, slot);
         }
     }
@@ -455,17 +486,17 @@ impl Worker {
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
             client.is_scheduled = false;
-            client.turn_requests = 0;
+            client.input.turn_requests = 0;
             if client.info.is_killed.load(Ordering::Acquire) {
                 client.flags |= ClientFlags::CLOSE_NOW;
             }
-            if client.is_readable && client.has_room_for_requests() {
-                if client.query.capacity() == 0 {
-                    client.query = self.spare_buffers.pop().unwrap_or_default();
+            if client.input.is_readable && client.has_room_for_requests() {
+                if client.input.query.capacity() == 0 {
+                    client.input.query = self.spare_buffers.pop().unwrap_or_default();
                 }
-                let before = client.query.capacity();
+                let before = client.input.query.capacity();
                 read(&self.core, client);
-                if before.max(USUAL_QUERY_BYTES_MAX) < client.query.capacity() {
+                if before.max(USUAL_QUERY_BYTES_MAX) < client.input.query.capacity() {
                     client.publish_output();
                     self.core.count_client(client);
                     has_grown = true;
@@ -485,8 +516,8 @@ impl Worker {
             if room == 0 {
                 break;
             }
-            if client.postponed.is_some() && !client.is_held() {
-                self.core.retry_postponed(client);
+            if client.suspended.is_some() && !client.is_held() {
+                self.core.run_again(client);
             }
             let first = self.batch.requests.len();
             parse(&mut self.core, client, room, &mut self.batch);
@@ -504,7 +535,7 @@ impl Worker {
         self.turn_requests += requests.len();
         for Run { client: slot, requests: run } in runs.drain(..) {
             let Some(client) = &mut self.clients[slot] else { continue };
-            let query = std::mem::take(&mut client.query);
+            let query = std::mem::take(&mut client.input.query);
             let mut output = std::mem::take(&mut client.output);
             let mut reply = Reply::new(&mut output, client.protocol);
             let is_killed = client.info.is_killed.load(Ordering::Acquire);
@@ -518,13 +549,13 @@ impl Worker {
                     break;
                 }
                 let view = request.args(&query, args);
-                client.query_start = request.span.end;
+                client.input.query_start = request.span.end;
                 flow = self.core.execute(client, &mut reply, request.entry, view);
                 reply.set_protocol(client.protocol);
             }
             client.output = output;
-            client.query = query;
-            if client.query_start == client.query.len() {
+            client.input.query = query;
+            if client.input.query_start == client.input.query.len() {
                 // Whoever has a reply shall find in CLIENT LIST and INFO what it was about.
                 client.publish();
                 self.answered.push(slot);
@@ -548,8 +579,9 @@ impl Worker {
             let Some(client) = &mut self.clients[slot] else { continue };
             compact(client, &mut self.spare_buffers);
             client.publish();
-            client.reply_peak = client.reply_peak.max(client.output.buffered_bytes());
-            crate::limits::enforce(&mut self.core, client);
+            client.sending.reply_peak =
+                client.sending.reply_peak.max(client.output.buffered_bytes());
+            limits::enforce(&mut self.core, client);
             let is_open =
                 !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
             client.publish_output();
@@ -563,9 +595,11 @@ impl Worker {
                 continue;
             }
             let Some(client) = &mut self.clients[slot] else { continue };
-            let may_run = client.may_parse && !client.is_held() && !client.is_stalled();
-            let has_requests = may_run || (client.is_readable && client.has_room_for_requests());
-            let has_output = client.is_writable && !client.output.is_empty() && !client.is_unsynced;
+            let may_run = client.input.may_parse && !client.is_held() && !client.is_stalled();
+            let has_requests =
+                may_run || (client.input.is_readable && client.has_room_for_requests());
+            let has_output =
+                client.sending.is_writable && !client.output.is_empty() && !client.disk.is_unsynced;
             if has_requests || has_output {
                 schedule(&mut self.scheduled, client, slot);
             }
@@ -575,10 +609,8 @@ impl Worker {
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
         self.core.uncount_client(&mut client);
-        self.core.abandon_wait(&mut client);
-        self.core.abandon_computing(&mut client);
-        self.core.abandon_shipping(&mut client);
-        crate::transaction::unwatch_all(&mut self.core, &mut client);
+        self.core.abandon(&mut client);
+        self.core.unwatch_all(&mut client);
         self.core.unsubscribe_all(&mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
@@ -602,36 +634,28 @@ impl Worker {
     }
 }
 
-/// Puts a client on the list of those with something to do.
-pub(crate) fn schedule(scheduled: &mut Vec<usize>, client: &mut Client, slot: usize) {
-    if !client.is_scheduled {
-        client.is_scheduled = true;
-        scheduled.push(slot);
-    }
-}
-
 /// Reads once. Notes the end of the stream as a wish to be closed.
 fn read(core: &Core, client: &mut Client) {
-    let room = client.query.capacity() - client.query.len();
-    if room < client.read_want.max(READ_BYTES / 4) {
+    let room = client.input.query.capacity() - client.input.query.len();
+    if room < client.input.read_want.max(READ_BYTES / 4) {
         // Not twice the size, which would count against the client's memory; enough, still, that copying is rare.
-        let grown = client.query.len() / 4;
-        client.query.reserve_exact(client.read_want.max(READ_BYTES).max(grown));
+        let grown = client.input.query.len() / 4;
+        client.input.query.reserve_exact(client.input.read_want.max(READ_BYTES).max(grown));
     }
-    let room = client.query.capacity() - client.query.len();
+    let room = client.input.query.capacity() - client.input.query.len();
     core.stats().reads_processed.add(1);
-    match client.socket.read_into(&mut client.query) {
+    match client.socket.read_into(&mut client.input.query) {
         Ok(0) => client.flags |= ClientFlags::CLOSE_NOW,
         Ok(count) => {
             // A full buffer may have left something behind; a short read has not, but for the end of the stream.
-            client.is_readable = count == room || client.is_read_closed;
-            client.may_parse = true;
-            client.query_peak = client.query_peak.max(client.query.len());
-            client.last_interaction = core.now;
-            client.net_input += count as u64;
+            client.input.is_readable = count == room || client.input.is_read_closed;
+            client.input.may_parse = true;
+            client.input.query_peak = client.input.query_peak.max(client.input.query.len());
+            client.traffic.last_interaction = core.now;
+            client.traffic.net_input += count as u64;
             core.stats().input_bytes.add(count as u64);
         }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.is_readable = false,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.input.is_readable = false,
         Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
         Err(_) => client.flags |= ClientFlags::CLOSE_NOW,
     }
@@ -643,34 +667,35 @@ fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &mut Batch) {
         return;
     }
     let limits = core.settings.parser_limits(client.is_authenticated);
-    let mut start = client.query_start;
+    let mut start = client.input.query_start;
     for parsed_count in 0..room {
-        if !client.may_parse || TURN_REQUESTS_MAX <= client.turn_requests {
+        if !client.input.may_parse || TURN_REQUESTS_MAX <= client.input.turn_requests {
             return;
         }
-        if start == client.query.len() {
-            client.may_parse = client.query_start < start;
+        if start == client.input.query.len() {
+            client.input.may_parse = client.input.query_start < start;
             return;
         }
         // An inline request is unquoted in place, so it cannot be parsed twice: it has to be run at once.
-        let is_inline = client.query[start] != b'*';
+        let is_inline = client.input.query[start] != b'*';
         // And what a client may send changes when it authenticates.
         if (is_inline || !client.is_authenticated) && 0 < parsed_count {
             return;
         }
         let first_arg = batch.args.len();
-        match client.parser.parse(&mut client.query[start..], &mut batch.args, &limits) {
+        match client.input.parser.parse(&mut client.input.query[start..], &mut batch.args, &limits)
+        {
             Ok(Parsed::Request { consumed, repeats, .. }) => {
                 let span = start..start + consumed;
                 let args = first_arg..batch.args.len();
-                let view = Args::new(&client.query[span.clone()], &batch.args[args.clone()]);
+                let view = Args::new(&client.input.query[span.clone()], &batch.args[args.clone()]);
                 if !repeats {
-                    client.named = core.server.commands.find(view.at(0));
+                    client.input.named = core.server.commands.find(view.at(0));
                 }
-                let entry = client.named.map(|it| it.asked_for(view));
+                let entry = client.input.named.map(|it| it.asked_for(view));
                 start = span.end;
                 batch.requests.push(Request { span, args, entry, key: (0, Place::default()) });
-                client.turn_requests += 1;
+                client.input.turn_requests += 1;
                 if is_inline || !client.is_authenticated {
                     return;
                 }
@@ -678,13 +703,13 @@ fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &mut Batch) {
             Ok(Parsed::Empty { consumed }) => {
                 start += consumed;
                 if parsed_count == 0 {
-                    client.query_start = start;
+                    client.input.query_start = start;
                 }
             }
             Ok(Parsed::Incomplete { want }) => {
                 if parsed_count == 0 {
-                    client.may_parse = false;
-                    client.read_want = want;
+                    client.input.may_parse = false;
+                    client.input.read_want = want;
                 }
                 return;
             }
@@ -700,25 +725,25 @@ fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &mut Batch) {
 
 /// Drops what was executed from the query buffer, and the buffer itself when nothing is left.
 fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
-    if client.query_start == client.query.len() {
-        client.query.clear();
-        client.query_start = 0;
-        client.may_parse = false;
-        if client.keeps_query && client.query.capacity() <= KEPT_QUERY_BYTES_MAX {
+    if client.input.query_start == client.input.query.len() {
+        client.input.query.clear();
+        client.input.query_start = 0;
+        client.input.may_parse = false;
+        if client.input.keeps_query && client.input.query.capacity() <= KEPT_QUERY_BYTES_MAX {
             return;
         }
-        client.keeps_query = false;
-        let buffer = std::mem::take(&mut client.query);
+        client.input.keeps_query = false;
+        let buffer = std::mem::take(&mut client.input.query);
         let is_usual = 0 < buffer.capacity() && buffer.capacity() <= USUAL_QUERY_BYTES_MAX;
         if is_usual && spare_buffers.len() < SPARE_BUFFERS_MAX {
             spare_buffers.push(buffer);
         }
         return;
     }
-    client.keeps_query = true;
-    if 0 < client.query_start {
-        client.query.drain(..client.query_start);
-        client.query_start = 0;
+    client.input.keeps_query = true;
+    if 0 < client.input.query_start {
+        client.input.query.drain(..client.input.query_start);
+        client.input.query_start = 0;
     }
 }
 
@@ -738,7 +763,7 @@ fn send(core: &mut Core, client: &mut Client) -> bool {
         return true;
     }
     let mut sent = 0;
-    while client.is_writable && !client.output.is_empty() {
+    while client.sending.is_writable && !client.output.is_empty() {
         if TURN_OUTPUT_BYTES_MAX <= sent {
             break;
         }
@@ -753,17 +778,19 @@ fn send(core: &mut Core, client: &mut Client) -> bool {
         core.stats().writes_processed.add(1);
         // Whoever reads the reply may look this number up at once.
         let offered: usize = slices[..count].iter().map(|it| it.len()).sum();
-        let total = client.net_output + offered as u64;
+        let total = client.traffic.net_output + offered as u64;
         client.info.net_output.store(total, Ordering::Relaxed);
         match client.socket.write_vectored(&slices[..count]) {
             Ok(written) => {
                 client.output.advance(written);
-                client.last_interaction = core.now;
-                client.net_output += written as u64;
+                client.traffic.last_interaction = core.now;
+                client.traffic.net_output += written as u64;
                 core.stats().output_bytes.add(written as u64);
                 sent += written;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.is_writable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                client.sending.is_writable = false
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,
         }

@@ -12,8 +12,9 @@ use rubine_journal::{Hold, Reader, Start};
 use rubine_keyspace::{ScanCursor, ShardSet, Snapshot};
 use rubine_persistence::encryption::Encrypting;
 use rubine_persistence::manifest::{BaseFormat, LogFile};
-use rubine_persistence::rewrite::{write_command, write_record, write_select};
+use rubine_persistence::rewrite::{write_record, write_select};
 use rubine_persistence::timestamp::Marks;
+use rubine_resp::command::write_command;
 
 use crate::aof::Phase;
 use crate::aof::directory::Directory;

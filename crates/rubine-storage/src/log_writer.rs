@@ -329,6 +329,8 @@ impl Writer {
             return Ok(());
         };
         if self.pending.is_empty() {
+            // What only replicas get is passed over, and counts as written.
+            self.written = reader.position();
             return Ok(());
         }
         self.writing_at = monotonic_nanos();

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rubine_base::hash::HashMap;
-use rubine_commands::{Command, FAMILIES, Flags, Group, Nothing, Wait, may_serve};
-use rubine_keyspace::{Waiter, WaiterState};
+use rubine_commands::{Args, Command, FAMILIES, Flags, Group, Nothing, Wait, awaited, shards_of};
+use rubine_keyspace::{Locked, Serve, ShardSet, Waiter, WaiterState, complete_hand_offs};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use self::settings::Settings;
-use self::store::{Call, Store};
+use self::store::{Call, KeyContent, Store};
 use crate::client::Received;
 use crate::target::{ClientIndex, Identity, Target, Version};
 use crate::transcript::Transcript;
@@ -107,7 +107,7 @@ impl InProcess {
             self.reply(client, |reply| reply.simple("OK"));
             return;
         }
-        let Some(&(_, container)) = self.commands.get(&*name) else {
+        let Some(&(group, container)) = self.commands.get(&*name) else {
             self.reply(client, |reply| {
                 reply.error(&format!("ERR unknown command '{}'", name.to_lowercase()));
             });
@@ -127,10 +127,11 @@ impl InProcess {
         let (db, protocol) = (session.db, session.protocol);
         let call = Call { command, args, db, protocol, may_wait: true, is_replay: false };
         let outcome = self.store.run(&call, self.now, &self.settings);
-        self.check_keys(&call);
+        let content = self.store.content_of_keys(&call);
+        self.check_keys(&call, &content);
         self.clients[client].sent.extend_from_slice(&outcome.reply);
         if let Some(wait) = outcome.wait {
-            self.park(client, args, wait);
+            self.park(client, group, args, wait);
         }
         self.hand_off();
     }
@@ -172,59 +173,28 @@ impl InProcess {
         store::drain(&mut output, &mut session.sent);
     }
 
-    fn park(&mut self, client: ClientIndex, args: &[Vec<u8>], wait: Wait) {
+    fn park(&mut self, client: ClientIndex, group: Group, args: &[Vec<u8>], wait: Wait) {
+        let awaited = awaited(group, &wait);
         let Session { db, protocol, .. } = self.clients[client];
         let mut args: Vec<_> = args.iter().map(|it| it.clone().into_boxed_slice()).collect();
         let version = if protocol == Protocol::Resp3 { 3 } else { 2 };
-        let Wait { keys, deadline, on_timeout, ends_on_error, rewritten, .. } = wait;
+        let Wait { keys, deadline, on_timeout, rewritten, .. } = wait;
         for (index, argument) in rewritten {
             args[index] = argument;
         }
-        let waiter = Waiter::new(client as u64, 0, db, args, keys, ends_on_error, version);
+        let waiter = Waiter::new(client as u64, 0, db, args, keys, awaited, version);
         self.store.lock_all().add_waiter(&waiter);
         self.waiting.push(Waiting { waiter, deadline, on_timeout });
     }
 
     /// Lets waiters have what became available, first come first served, until nothing changes any more.
     fn hand_off(&mut self) {
-        loop {
-            let Some((ready, waiters)) = self.store.lock_all().next_hand_off() else { return };
-            for waiter in waiters {
-                self.serve(&waiter);
-            }
-            self.store.lock_all().settle_hand_off(&ready);
-        }
+        let pending = self.store.lock_all().pending_hand_offs();
+        complete_hand_offs(&self.store.keyspace(), pending, self);
     }
 
-    fn serve(&mut self, waiter: &Arc<Waiter>) {
-        let args: Vec<Vec<u8>> = waiter.args.iter().map(|it| it.to_vec()).collect();
-        let name = String::from_utf8_lossy(&args[0]).to_uppercase();
-        let (group, command) = self.commands[&*name];
-        let command = subcommand(command, &args);
-        if !may_serve(group, waiter, &self.store.lock_all(), self.now) {
-            return;
-        }
-        let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
-        let call = Call {
-            command,
-            args: &args,
-            db: waiter.db,
-            protocol,
-            may_wait: true,
-            is_replay: false,
-        };
-        let outcome = self.store.run(&call, self.now, &self.settings);
-        self.check_keys(&call);
-        if outcome.wait.is_some() || !waiter.end(WaiterState::Served) {
-            return;
-        }
-        self.clients[waiter.client as usize].sent.extend_from_slice(&outcome.reply);
-        self.forget(waiter);
-    }
-
-    fn forget(&mut self, waiter: &Arc<Waiter>) {
-        self.store.lock_all().remove_waiter(waiter);
-        self.waiting.retain(|it| !Arc::ptr_eq(&it.waiter, waiter));
+    fn forget(&mut self, waiter: &Waiter) {
+        self.waiting.retain(|it| !std::ptr::eq(Arc::as_ptr(&it.waiter), waiter));
     }
 
     /// Lets the wait end that is the first to do so until `now`.
@@ -235,14 +205,15 @@ impl InProcess {
         self.now = self.now.max(first.deadline.unwrap_or(now));
         assert!(waiter.end(WaiterState::Cancelled), "whoever was served waits no longer");
         self.reply(waiter.client as usize, |reply| on_timeout.write(reply));
+        self.store.lock_all().remove_waiter(&waiter);
         self.forget(&waiter);
         true
     }
 
     /// Compares the keys of a command that has just run with what the journal makes of them.
-    fn check_keys(&mut self, call: &Call<'_>) {
+    fn check_keys(&mut self, call: &Call<'_>, ours: &[KeyContent]) {
         self.replay_journal();
-        let (ours, theirs) = (self.store.content_of_keys(call), self.replica.content_of_keys(call));
+        let theirs = self.replica.content_of_keys(call);
         assert!(
             ours == theirs,
             "the keys of {}: {}\nwhat the journal makes of them: {}",
@@ -273,6 +244,12 @@ impl InProcess {
             let outcome = self.replica.run(&call, self.now, &self.settings);
             assert_eq!(outcome.result, Ok(()), "the journal has {}", store::shown(&args));
         }
+    }
+
+    /// The command that is named by arguments, which are known to name one.
+    fn command(&self, args: &[Vec<u8>]) -> &'static Command {
+        let name = String::from_utf8_lossy(&args[0]).to_uppercase();
+        subcommand(self.commands[&*name].1, args)
     }
 
     /// Compares all keys with what the journal makes of them.
@@ -316,6 +293,41 @@ fn subcommand(command: &'static Command, args: &[Vec<u8>]) -> &'static Command {
         command.subcommands.iter().find(|it| name.eq_ignore_ascii_case(it.spec.name.as_bytes()))
     });
     found.unwrap_or(command)
+}
+
+impl Serve for InProcess {
+    type Reply = Vec<u8>;
+
+    fn now(&self) -> i64 {
+        self.now
+    }
+
+    fn shards_of(&self, waiter: &Waiter) -> ShardSet {
+        let args: Vec<Vec<u8>> = waiter.args.iter().map(|it| it.to_vec()).collect();
+        let (buffer, ranges) = store::laid_out(&args);
+        shards_of(&self.command(&args).spec, Args::new(&buffer, &ranges), true)
+    }
+
+    fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<Vec<u8>> {
+        let args: Vec<Vec<u8>> = waiter.args.iter().map(|it| it.to_vec()).collect();
+        let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
+        let call = Call {
+            command: self.command(&args),
+            args: &args,
+            db: waiter.db,
+            protocol,
+            may_wait: true,
+            is_replay: false,
+        };
+        let outcome = self.store.run_locked(&call, locked, self.now, &self.settings);
+        self.check_keys(&call, &store::content_in(locked, &call));
+        outcome.wait.is_none().then_some(outcome.reply)
+    }
+
+    fn answer(&mut self, waiter: &Waiter, reply: Vec<u8>, _: &Locked<'_>) {
+        self.clients[waiter.client as usize].sent.extend_from_slice(&reply);
+        self.forget(waiter);
+    }
 }
 
 impl Target for InProcess {

@@ -176,10 +176,16 @@ fn probe(
     Ok(waits)
 }
 
-fn print_row(name: &str, contender: &Contender, mut waits: Vec<Duration>, p99_max: Duration) {
+/// The wait that one of a hundred exceeds, and the longest.
+pub(super) fn quantiles(waits: &mut [Duration]) -> (Duration, Duration) {
     waits.sort();
-    let p99 = waits[(waits.len() - 1) * 99 / 100];
-    let max = waits[waits.len() - 1];
+    let last = waits.len().saturating_sub(1);
+    let at = |index: usize| waits.get(index).copied().unwrap_or_default();
+    (at(last * 99 / 100), at(last))
+}
+
+fn print_row(name: &str, contender: &Contender, mut waits: Vec<Duration>, p99_max: Duration) {
+    let (p99, max) = quantiles(&mut waits);
     let [p99_ms, max_ms] = [p99, max].map(|wait| wait.as_secs_f64() * 1e3);
     let is_met = p99 <= p99_max && max <= WAIT_MAX;
     let verdict = if contender.own_directives { verdict(is_met) } else { "" };

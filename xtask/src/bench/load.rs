@@ -1,4 +1,4 @@
-//! Fills servers through pipelines and watches processes. Knows nothing of what is measured.
+//! Fills servers, loads them and watches their processes. Knows nothing of what is measured.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 use std::time::Duration;
 
+use rubine_testing::client::Client;
 use rubine_testing::server::Server;
 use rubine_testing::value::encode_request;
 
@@ -62,24 +63,37 @@ pub(crate) fn fill(
     Ok(())
 }
 
-/// Requests per second that fifty clients of valkey-benchmark on their own core reach, with values of 64 bytes and as many
-/// random keys as a run has. `words` are those of the request, or `-t` and a test of its own.
-pub(crate) fn rate(
-    bench: &Bench,
-    server: &Server,
-    requests: u64,
-    pipeline: u32,
-    words: &[&str],
-) -> Result<f64, Failure> {
-    const RANDOM_KEYS: u64 = 1_000_000;
+/// What valkey-benchmark sends.
+pub(crate) struct Load<'a> {
+    /// Those of the request, or `-t` and a test of its own.
+    pub(crate) words: &'a [&'a str],
+    pub(crate) requests: u64,
+    pub(crate) pipeline: u32,
+    pub(crate) clients: u32,
+    /// Bytes of `__data__`.
+    pub(crate) value_size: u32,
+    /// `__rand_int__` is below it.
+    pub(crate) keys: u64,
+}
+
+impl<'a> Load<'a> {
+    /// From fifty clients, with values of 64 bytes and a million random keys.
+    pub(crate) fn new(words: &'a [&'a str], requests: u64, pipeline: u32) -> Self {
+        Self { words, requests, pipeline, clients: 50, value_size: 64, keys: 1_000_000 }
+    }
+}
+
+/// Requests per second that valkey-benchmark reaches on the clients' core. In a quick run, with a tenth of the keys.
+pub(crate) fn rate(bench: &Bench, server: &Server, load: &Load<'_>) -> Result<f64, Failure> {
     let mut command = Command::new("taskset");
     command
         .args(["--cpu-list", CLIENT_CORE])
         .arg(&bench.benchmark)
         .args(["-h", "127.0.0.1", "-p", &server.address().port().to_string(), "--csv"])
-        .args(["-c", "50", "-d", "64", "-r", &bench.scaled(RANDOM_KEYS).to_string()])
-        .args(["-n", &requests.to_string(), "-P", &pipeline.to_string()])
-        .args(words);
+        .args(["-c", &load.clients.to_string(), "-d", &load.value_size.to_string()])
+        .args(["-r", &bench.scaled(load.keys).to_string()])
+        .args(["-n", &load.requests.to_string(), "-P", &load.pipeline.to_string()])
+        .args(load.words);
     let printed = output(&mut command)?;
     requests_per_second(&printed)
         .ok_or_else(|| format!("valkey-benchmark printed no rate:\n{printed}").into())
@@ -123,6 +137,26 @@ impl ProcessorTime {
         let mut next = || Some(Duration::from_millis(10 * ticks.next()?.ok()?));
         Some(Self { user: next()?, system: next()? })
     }
+}
+
+/// A number that INFO tells.
+pub(crate) fn info_number(client: &mut Client, field: &str) -> Result<u64, Failure> {
+    let text = client.call(&["INFO"])?.as_text().ok_or("INFO is text")?;
+    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    Ok(value.ok_or_else(|| format!("INFO has no {field}"))?.trim().parse()?)
+}
+
+/// Bytes of memory that a process takes by itself.
+pub(crate) fn resident_bytes(pid: u32) -> Result<u64, Failure> {
+    memory_field(&format!("/proc/{pid}/status"), "VmRSS:")
+}
+
+/// A line of the system's, which counts in kilobytes.
+pub(crate) fn memory_field(path: &str, name: &str) -> Result<u64, Failure> {
+    let text = fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let kilobytes = line.and_then(|it| it.trim().split(' ').next()?.parse::<u64>().ok());
+    Ok(kilobytes.ok_or_else(|| format!("no {name} in {path}"))? * 1024)
 }
 
 /// The middle one; the lower of the two middle ones of an even count.

@@ -18,11 +18,12 @@ struct Row {
     run: fn(&Bench) -> Result<(), Failure>,
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row { name: "save and load", run: |bench| saving::run(bench, &saving::STRINGS) },
     Row { name: "save and load all types", run: |bench| saving::run(bench, &saving::ALL_TYPES) },
     Row { name: "fsync always", run: logging::always },
     Row { name: "fsync everysec", run: logging::every_second },
+    Row { name: "load a log", run: logging::load },
     Row { name: "check tools", run: tools::run },
 ];
 

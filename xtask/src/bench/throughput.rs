@@ -8,10 +8,10 @@ use std::time::Duration;
 use rubine_testing::server::Server;
 
 use super::asked::Asked;
-use super::load::{ProcessorTime, fill, median, rate};
+use super::load::{Load, ProcessorTime, fill, median, rate};
 use super::{Bench, verdict};
 use crate::Failure;
-use table::{TESTS, Test};
+pub(super) use table::{TESTS, Test};
 
 /// Keys that exist before anything is measured, and as many counters.
 const KEYS: u64 = 1_000_000;
@@ -20,10 +20,10 @@ const KEYS: u64 = 1_000_000;
 const SETTLE: Duration = Duration::from_millis(200);
 
 /// One run of one server.
-struct Sample {
-    requests_per_second: f64,
+pub(super) struct Sample {
+    pub(super) requests_per_second: f64,
     user_ns: f64,
-    total_ns: f64,
+    pub(super) total_ns: f64,
 }
 
 pub(super) fn rows() -> Vec<&'static str> {
@@ -37,7 +37,7 @@ pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
     }
     let servers = start(bench)?;
     println!(
-        "{:<13} {:>3}  {:>10} {:>10} {:>6}  {:>8} {:>8} {:>6}  {:>8} {:>8} {:>6}",
+        "{:<17} {:>3}  {:>10} {:>10} {:>6}  {:>8} {:>8} {:>6}  {:>8} {:>8} {:>6}",
         "test",
         "P",
         "ours/s",
@@ -51,7 +51,7 @@ pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
         "ratio"
     );
     for &pipeline in &bench.pipelines {
-        for test in &tests {
+        for test in tests.iter().filter(|test| test.is_for(pipeline)) {
             let samples = measure(bench, &servers, test, pipeline)?;
             print_row(test, pipeline, &samples);
         }
@@ -59,7 +59,8 @@ pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start(bench: &Bench) -> Result<Vec<Server>, Failure> {
+/// Both servers, with the keys that tests use.
+pub(super) fn start(bench: &Bench) -> Result<Vec<Server>, Failure> {
     let value = "x".repeat(64);
     let mut servers = Vec::new();
     for contender in &bench.contenders {
@@ -91,33 +92,40 @@ fn measure(
     let mut samples = [Vec::new(), Vec::new()];
     for _ in 0..bench.rounds() {
         for (server, samples) in servers.iter().zip(&mut samples) {
-            if let Some(prepare) = test.prepare {
-                prepare(server.address(), requests)?;
-            }
             samples.push(sample(bench, server, test, pipeline, requests)?);
-            if let Some(key) = test.key {
-                server.client().call(&["DEL", key])?;
-                std::thread::sleep(SETTLE);
-            }
         }
     }
     Ok(samples)
 }
 
-fn sample(
+/// One run of a test, from the preparation to the clearing away.
+pub(super) fn sample(
     bench: &Bench,
     server: &Server,
     test: &Test,
     pipeline: u32,
     requests: u64,
 ) -> Result<Sample, Failure> {
-    let start = ProcessorTime::of(server.pid())?;
+    if let Some(prepare) = test.prepare {
+        prepare(server.address(), requests)?;
+    }
     let words: Vec<_> = match test.line {
         Some(line) => line.split(' ').collect(),
         None => vec!["-t", test.name],
     };
-    let requests_per_second = rate(bench, server, requests, pipeline, &words)?;
+    let load = Load {
+        clients: test.clients,
+        value_size: test.value_size,
+        keys: test.keys,
+        ..Load::new(&words, requests, pipeline)
+    };
+    let start = ProcessorTime::of(server.pid())?;
+    let requests_per_second = rate(bench, server, &load)?;
     let used = ProcessorTime::of(server.pid())?.since(start);
+    if let Some(key) = test.key {
+        server.client().call(&["DEL", key])?;
+        std::thread::sleep(SETTLE);
+    }
     let per_request = |seconds: f64| seconds * 1e9 / requests as f64;
     Ok(Sample {
         requests_per_second,
@@ -134,15 +142,17 @@ fn print_row(test: &Test, pipeline: u32, samples: &[Vec<Sample>; 2]) {
     let [ours_user, peer_user] = medians(|sample| sample.user_ns);
     let [ours_total, peer_total] = medians(|sample| sample.total_ns);
     let [throughput, user] = [ours_rate / peer_rate, ours_user / peer_user];
+    let total = ours_total / peer_total;
     print!(
-        "{:<13} {pipeline:>3}  {ours_rate:>10.0} {peer_rate:>10.0} {throughput:>6.2}  \
+        "{:<17} {pipeline:>3}  {ours_rate:>10.0} {peer_rate:>10.0} {throughput:>6.2}  \
          {ours_user:>8.0} {peer_user:>8.0} {user:>6.2}  \
-         {ours_total:>8.0} {peer_total:>8.0} {:>6.2}",
+         {ours_total:>8.0} {peer_total:>8.0} {total:>6.2}",
         test.name,
-        ours_total / peer_total,
     );
     match test.target(pipeline) {
-        Some(target) => println!("  {} ({target})", verdict(target.is_met(throughput, user))),
+        Some(target) => {
+            println!("  {} ({target})", verdict(target.is_met(throughput, user, total)));
+        }
         None => println!(),
     }
 }

@@ -1,8 +1,8 @@
-//! The skip list: what of Valkey's suite is not expected to pass, with a reason a line. Runs nothing.
+//! The skip list: what of a family's suite is not expected to pass, with a reason a line. Runs nothing.
 
 use rubine_testing::glob;
 
-/// `tests/compat/skip.txt`.
+/// `tests/compat/skip.txt`, or the other family's.
 #[derive(Debug, Default)]
 pub(crate) struct SkipList {
     entries: Vec<Entry>,
@@ -25,14 +25,14 @@ const ABORT: &str = "abort:";
 impl SkipList {
     /// Reads lines of the form `"unit" : reason`, `"unit :: test or /regex/" : reason`, `"unit :: tag:name" : reason`
     /// and `"unit :: abort:text" : reason`.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, String> {
         let mut entries = Vec::new();
         for (idx, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let entry = Entry::parse(line).ok_or_else(|| {
-                format!("skip.txt:{}: expected `\"unit :: test\" : reason`", idx + 1)
+                format!("{name}:{}: expected `\"unit :: test\" : reason`", idx + 1)
             })?;
             entries.push(entry);
         }
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn units_and_tests() {
-        let list = SkipList::parse(TEXT).expect("well formed");
+        let list = SkipList::parse("skip.txt", TEXT).expect("well formed");
         assert_eq!(list.unit_reason("unit/moduleapi/hooks"), Some("no module API"));
         assert_eq!(list.unit_reason("unit/other"), None);
         assert_eq!(list.skipfile("unit/other"), "a : \"b\" test\n/^SORT.*\n");
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_reason_is_required() {
         for line in ["\"unit/a\"", "\"unit/a\" : ", "unit/a : b", "\"\" : b"] {
-            SkipList::parse(line).expect_err(line);
+            SkipList::parse("skip.txt", line).expect_err(line);
         }
     }
 }

@@ -1,11 +1,12 @@
-//! Valkey's source package, from Debian's newest suite into the cache, and its programs built there once, as Debian builds
-//! them where its allocator can be had: with the one that Valkey brings along, small allocations round up to less.
+//! A family's source package, from Debian's newest suite into the cache, and its programs built there once, as Debian builds
+//! them where its allocator can be had: with the one that the source brings along, small allocations round up to less.
 //! Never touches the machine's own package state: apt works on lists and caches of our own.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::Family;
 use crate::Failure;
 use crate::peer::cache_directory;
 use crate::process::{find_program, output, run};
@@ -18,28 +19,27 @@ const ALLOCATOR_HEADER: &str = "/usr/include/jemalloc/jemalloc.h";
 /// Patches under this name say where a package's files are installed.
 const PACKAGING_PATCHES: &str = "debian-packaging/";
 
-/// The folder of Valkey's source with its programs built in `src/`: the one that `VALKEY_BIN_DIR` lies in, else the
-/// cache's, where what is missing is fetched and built.
-pub(crate) fn prepare() -> Result<PathBuf, Failure> {
-    let chosen = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);
+/// The folder of the family's source with its programs built in `src/`: the one that `VALKEY_BIN_DIR` or `REDIS_BIN_DIR`
+/// lies in, else the cache's, where what is missing is fetched and built.
+pub(crate) fn prepare(family: Family) -> Result<PathBuf, Failure> {
+    let chosen = std::env::var_os(family.variable()).map(PathBuf::from);
     let built_elsewhere =
         chosen.as_deref().and_then(Path::parent).filter(|source| source.join("runtest").is_file());
     if let Some(source) = built_elsewhere {
         return Ok(source.to_owned());
     }
-    let source = cache_directory().join("valkey");
+    let source = family.source();
     if !source.join("runtest").is_file() {
-        fetch(&source)?;
+        fetch(family, &source)?;
     }
-    // The last program that the build links.
-    if !source.join("src/valkey-benchmark").is_file() {
-        build(&source)?;
+    if !family.is_built(&source) {
+        build(family, &source)?;
     }
     Ok(source)
 }
 
-fn fetch(source: &Path) -> Result<(), Failure> {
-    require(&["apt-get", "tar", "patch"], "fetch Valkey's source package")?;
+fn fetch(family: Family, source: &Path) -> Result<(), Failure> {
+    require(&["apt-get", "tar", "patch"], "fetch a source package")?;
     let apt = cache_directory().join("apt");
     let downloads = cache_directory().join("download");
     for folder in ["lists/partial", "cache/archives/partial", "state"] {
@@ -54,26 +54,29 @@ fn fetch(source: &Path) -> Result<(), Failure> {
         command.env("APT_CONFIG", apt.join("apt.conf")).current_dir(&downloads);
         command
     };
-    eprintln!("fetching Valkey's source from Debian {SUITE}");
+    eprintln!("fetching {}'s source from Debian {SUITE}", family.title());
     output(apt_get().arg("update"))?;
-    output(apt_get().args(["source", "--download-only", "valkey"]))?;
+    output(apt_get().args(["source", "--download-only", family.name()]))?;
 
     // Unpacked under another name first, so that a broken run leaves nothing that looks complete.
     let unpacked = source.with_extension("new");
     fs::remove_dir_all(&unpacked).or_else(ignore_missing)?;
     fs::create_dir_all(&unpacked)?;
-    unpack(&downloaded(&downloads, ".orig.tar.")?, 1, &unpacked)?;
-    unpack(&downloaded(&downloads, ".debian.tar.")?, 0, &unpacked)?;
+    unpack(&downloaded(&downloads, family, ".orig.tar.")?, 1, &unpacked)?;
+    unpack(&downloaded(&downloads, family, ".debian.tar.")?, 0, &unpacked)?;
     apply_patches(&unpacked)?;
     fs::rename(&unpacked, source)?;
     Ok(())
 }
 
-/// The newest file with this in its name.
-fn downloaded(downloads: &Path, part: &str) -> Result<PathBuf, Failure> {
-    let paths = fs::read_dir(downloads)?.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let newest = paths.filter(|path| path.to_string_lossy().contains(part)).max();
-    newest.ok_or_else(|| format!("apt-get fetched no file *{part}*").into())
+/// The family's newest file with this in its name.
+fn downloaded(downloads: &Path, family: Family, part: &str) -> Result<PathBuf, Failure> {
+    let names =
+        fs::read_dir(downloads)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let start = format!("{}_", family.name());
+    let newest = names.filter(|name| name.starts_with(&start) && name.contains(part)).max();
+    let name = newest.ok_or_else(|| format!("apt-get fetched no file {start}*{part}*"))?;
+    Ok(downloads.join(name))
 }
 
 /// Unpacks without the first folders of each path.
@@ -98,18 +101,19 @@ fn patches_in(series: &str) -> impl Iterator<Item = &str> {
     names.filter(|name| !name.starts_with('#') && !name.starts_with(PACKAGING_PATCHES))
 }
 
-fn build(source: &Path) -> Result<(), Failure> {
-    require(&["make", "cc"], "build Valkey's programs")?;
+fn build(family: Family, source: &Path) -> Result<(), Failure> {
+    let title = family.title();
+    require(&["make", "cc"], &format!("build {title}'s programs"))?;
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let log_path = cache_directory().join("build.log");
-    eprintln!("building Valkey's programs, once; log in {}", log_path.display());
+    let log_path = cache_directory().join(format!("build-{}.log", family.name()));
+    eprintln!("building {title}'s programs, once; log in {}", log_path.display());
     let log = File::create(&log_path)?;
     let mut make = Command::new("make");
     make.arg(format!("-j{jobs}")).current_dir(source).stdout(log.try_clone()?).stderr(log);
     if Path::new(ALLOCATOR_HEADER).is_file() {
         make.args(["USE_JEMALLOC=yes", "USE_SYSTEM_JEMALLOC=yes"]);
     } else {
-        eprintln!("with the allocator that Valkey brings along; Debian's needs `libjemalloc-dev`");
+        eprintln!("with the allocator that {title} brings along; Debian's needs `libjemalloc-dev`");
     }
     run(&mut make)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::Family;
 use crate::Failure;
 use crate::clock::Stopwatch;
 
@@ -17,16 +18,20 @@ const START_SCRIPT: &str = "fconfigure stdout -buffering line\nsource tests/test
 /// How many lines of a failure's message are kept.
 const MESSAGE_LINES_MAX: usize = 6;
 
+/// What a suite that ran to its end prints before it sums up.
+const END: &str = "\n                   The End\n";
+
 /// What the suite says when it looks for a server that it has already given up.
 const STUMBLE: &str = "key \"pid\" not known in dictionary";
 
 /// How to run it.
 pub(crate) struct Run<'a> {
+    pub(crate) family: Family,
     pub(crate) unit: &'a str,
     /// A copy of the suite's tree that no other run uses at this time.
     pub(crate) tree: &'a Path,
     pub(crate) tclsh: &'a Path,
-    /// Where `valkey-server` and its relatives are.
+    /// Where the server and its relatives are.
     pub(crate) programs: &'a Path,
     pub(crate) log: &'a Path,
     pub(crate) skipfile: &'a Path,
@@ -65,7 +70,8 @@ impl Run<'_> {
         let stopwatch = Stopwatch::start();
         let mut child = Command::new(self.tclsh)
             .arg("start.tcl")
-            .args(["--single", self.unit, "--clients", "1", "--durable", "--skip-leaks"])
+            .args(["--single", self.unit, "--clients", "1", "--durable"])
+            .args(self.family.arguments())
             .args(["--baseport", &self.port_first.to_string()])
             .args(["--portcount", &self.port_count.to_string()])
             .args(["--timeout", &self.limit.as_secs().to_string()])
@@ -74,7 +80,7 @@ impl Run<'_> {
             .arg("--skipfile")
             .arg(self.skipfile)
             .current_dir(self.tree)
-            .env("VALKEY_BIN_DIR", self.programs)
+            .env(self.family.variable(), self.programs)
             .env("TERM", "dumb")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -102,7 +108,7 @@ impl Run<'_> {
         if status.is_none() {
             results.abort =
                 Some(format!("time limit of {} s; last passed: {last}", self.limit.as_secs()));
-        } else if results.abort.is_none() && !printed.contains("Test Summary:") {
+        } else if results.abort.is_none() && !printed.contains(END) {
             results.abort = Some(format!("ended without a summary; last passed: {last}"));
         }
         Ok(results)
@@ -113,7 +119,7 @@ impl Run<'_> {
 pub(crate) fn parse(printed: &str) -> Results {
     let mut results = Results::default();
     // The list of failures at the end repeats what was printed before.
-    let printed = printed.split("\nTest Summary:").next().unwrap_or_default();
+    let printed = printed.split(END).next().unwrap_or_default();
     let mut lines = printed.lines().peekable();
     while let Some(line) = lines.next() {
         let Some((status, text)) = line.strip_prefix('[').and_then(|rest| rest.split_once("]: "))

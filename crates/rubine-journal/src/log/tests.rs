@@ -5,6 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::effects::Effects;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -50,7 +51,14 @@ impl Model {
 const HOLDS: [Hold; 3] = [Hold::Everything, Hold::UpTo(300_000), Hold::UpTo(0)];
 
 fn entry(id: usize) -> ReaderEntry {
-    ReaderEntry { id: id as u64, position: 0, hold: HOLDS[id], is_cut: false, sleeper: None }
+    ReaderEntry {
+        id: id as u64,
+        side: Side::Disk,
+        position: 0,
+        hold: HOLDS[id],
+        is_cut: false,
+        sleeper: None,
+    }
 }
 
 fn read(log: &mut Log, model: &Model, reader: usize, window: u64, bytes_max: usize) {
@@ -61,7 +69,7 @@ fn read(log: &mut Log, model: &Model, reader: usize, window: u64, bytes_max: usi
         return;
     }
     let mut slices = Vec::new();
-    let end = log.read(start, start.saturating_add(window), bytes_max, &mut slices);
+    let end = log.read(Side::Disk, start, start.saturating_add(window), bytes_max, &mut slices);
     let mut position = start;
     for slice in &slices {
         assert_eq!(slice.offset, position);
@@ -132,7 +140,7 @@ fn frequent_readers_do_not_fragment_the_log() {
     let mut position = 0;
     for _ in 0..20_000 {
         log.push(b"*1\r\n$4\r\nPING\r\n");
-        position = log.read(position, Offset::MAX, usize::MAX, &mut Vec::new());
+        position = log.read(Side::Disk, position, Offset::MAX, usize::MAX, &mut Vec::new());
     }
     assert!(
         log.kept.pieces.len() <= 20_000 * 14 / COPIED_BYTES_MAX + 1,
@@ -148,12 +156,12 @@ fn seconds_change_between_units_and_survive_trimming() {
     let value = Arc::new(vec![b'v'; CHUNK_BYTES]);
     for second in [10, 10, 9, 12] {
         effects.begin(0, 2).argument(b"ECHO").shared(&value);
-        log.append(&mut effects, None, second);
+        effects.append_to(None, &mut log, second);
         effects.clear();
     }
     assert_eq!(log.kept.marks.len(), 1, "the seconds of what has gone are forgotten");
     let mut slices = Vec::new();
-    log.read(log.oldest(), Offset::MAX, usize::MAX, &mut slices);
+    log.read(Side::Disk, log.oldest(), Offset::MAX, usize::MAX, &mut slices);
     assert!(!slices.is_empty() && slices.iter().all(|slice| slice.second == 12));
 }
 
@@ -166,7 +174,7 @@ fn remembered_seconds_are_bounded() {
     }
     assert_eq!(log.kept.marks.len(), MARKS_MAX);
     let mut slices = Vec::new();
-    log.read(0, Offset::MAX, 7, &mut slices);
+    log.read(Side::Disk, 0, Offset::MAX, 7, &mut slices);
     let seconds: Vec<_> = slices.iter().map(|slice| (slice.offset, slice.second)).collect();
     assert_eq!(seconds, [(0, 0), (5, 6), (6, 7)]);
 }

@@ -5,6 +5,7 @@ use rubine_base::number::DoubleText;
 
 use super::output::{Mark, Output};
 use super::{Protocol, SHARED_BYTES_MIN, Stream};
+use crate::command::{self, INTO_MEMORY};
 
 /// Longest header: a type byte, twenty digits and the line end.
 const HEADER_BYTES_MAX: usize = 24;
@@ -304,14 +305,5 @@ const PLACEHOLDER: &[u8; 4] = b"*0\r\n";
 
 #[inline]
 fn write_header(bytes: &mut Vec<u8>, kind: u8, number: u64) {
-    let digit = |value: u64| b'0' + value as u8;
-    if number < 10 {
-        bytes.extend_from_slice(&[kind, digit(number), b'\r', b'\n']);
-    } else if number < 100 {
-        bytes.extend_from_slice(&[kind, digit(number / 10), digit(number % 10), b'\r', b'\n']);
-    } else {
-        bytes.push(kind);
-        bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-        bytes.extend_from_slice(LINE_END);
-    }
+    command::write_header(kind, number, bytes).expect(INTO_MEMORY);
 }

@@ -14,9 +14,8 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
 use crate::client::ClientFlags;
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 
-pub(crate) use list::{FIXED_OUTPUT_BYTES, add_line};
 pub(crate) use mode::COMMANDS as CLUSTER_COMMANDS;
 pub(crate) use wait::COMMANDS as WAIT_COMMANDS;
 

@@ -2,7 +2,7 @@
 
 use rubine_commands::{Args, CommandError, CommandResult, Flags};
 
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 
 /// The subcommand that every container has.
 pub(crate) const HELP: ServerCommand = ServerCommand::declare("HELP", help)

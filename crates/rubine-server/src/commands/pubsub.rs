@@ -3,9 +3,9 @@
 
 use rubine_commands::{Acl, CommandResult, Flags};
 
+use crate::client::subscriptions::ChannelKind;
 use crate::commands::help::{self, wrong_form};
-use crate::pubsub::Kind;
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[
     PSUBSCRIBE,
@@ -41,7 +41,7 @@ const SUBSCRIBE: ServerCommand = ServerCommand::declare("SUBSCRIBE", subscribe)
     .flag(LISTENING.union(Flags::SENTINEL));
 
 fn subscribe(session: &mut Session<'_>) -> CommandResult {
-    begin(session, Kind::Channel, b"subscribe")
+    begin(session, ChannelKind::Channel, b"subscribe")
 }
 
 const PSUBSCRIBE: ServerCommand = ServerCommand::declare("PSUBSCRIBE", psubscribe)
@@ -53,7 +53,7 @@ const PSUBSCRIBE: ServerCommand = ServerCommand::declare("PSUBSCRIBE", psubscrib
     .flag(LISTENING.union(Flags::SENTINEL));
 
 fn psubscribe(session: &mut Session<'_>) -> CommandResult {
-    begin(session, Kind::Pattern, b"psubscribe")
+    begin(session, ChannelKind::Pattern, b"psubscribe")
 }
 
 const SSUBSCRIBE: ServerCommand = ServerCommand::declare("SSUBSCRIBE", ssubscribe)
@@ -66,11 +66,11 @@ const SSUBSCRIBE: ServerCommand = ServerCommand::declare("SSUBSCRIBE", ssubscrib
     .flag(LISTENING);
 
 fn ssubscribe(session: &mut Session<'_>) -> CommandResult {
-    begin(session, Kind::ShardChannel, b"ssubscribe")
+    begin(session, ChannelKind::ShardChannel, b"ssubscribe")
 }
 
 /// Listens to the names in the arguments.
-fn begin(session: &mut Session<'_>, kind: Kind, word: &[u8]) -> CommandResult {
+fn begin(session: &mut Session<'_>, kind: ChannelKind, word: &[u8]) -> CommandResult {
     for name in session.args.from(1) {
         session.core.subscribe(session.client, kind, name);
         tell(session, kind, word, Some(name));
@@ -87,7 +87,7 @@ const UNSUBSCRIBE: ServerCommand = ServerCommand::declare("UNSUBSCRIBE", unsubsc
     .flag(LISTENING.union(Flags::SENTINEL));
 
 fn unsubscribe(session: &mut Session<'_>) -> CommandResult {
-    end(session, Kind::Channel, b"unsubscribe")
+    end(session, ChannelKind::Channel, b"unsubscribe")
 }
 
 const PUNSUBSCRIBE: ServerCommand = ServerCommand::declare("PUNSUBSCRIBE", punsubscribe)
@@ -99,7 +99,7 @@ const PUNSUBSCRIBE: ServerCommand = ServerCommand::declare("PUNSUBSCRIBE", punsu
     .flag(LISTENING.union(Flags::SENTINEL));
 
 fn punsubscribe(session: &mut Session<'_>) -> CommandResult {
-    end(session, Kind::Pattern, b"punsubscribe")
+    end(session, ChannelKind::Pattern, b"punsubscribe")
 }
 
 const SUNSUBSCRIBE: ServerCommand = ServerCommand::declare("SUNSUBSCRIBE", sunsubscribe)
@@ -112,11 +112,11 @@ const SUNSUBSCRIBE: ServerCommand = ServerCommand::declare("SUNSUBSCRIBE", sunsu
     .flag(LISTENING);
 
 fn sunsubscribe(session: &mut Session<'_>) -> CommandResult {
-    end(session, Kind::ShardChannel, b"sunsubscribe")
+    end(session, ChannelKind::ShardChannel, b"sunsubscribe")
 }
 
 /// Ceases to listen to the names in the arguments, or to all.
-fn end(session: &mut Session<'_>, kind: Kind, word: &[u8]) -> CommandResult {
+fn end(session: &mut Session<'_>, kind: ChannelKind, word: &[u8]) -> CommandResult {
     if 1 < session.args.len() {
         for name in session.args.from(1) {
             session.core.unsubscribe(session.client, kind, name);
@@ -136,14 +136,16 @@ fn end(session: &mut Session<'_>, kind: Kind, word: &[u8]) -> CommandResult {
 }
 
 /// Tells what was done, and how many names the client listens to now: shard channels are counted on their own.
-fn tell(session: &mut Session<'_>, kind: Kind, word: &[u8], name: Option<&[u8]>) {
+fn tell(session: &mut Session<'_>, kind: ChannelKind, word: &[u8], name: Option<&[u8]>) {
     let Session { client, reply, .. } = session;
     let count = |kind| client.subscriptions.as_ref().map_or(0, |it| it.len(kind));
     let count = match kind {
-        Kind::Channel | Kind::Pattern => count(Kind::Channel) + count(Kind::Pattern),
-        Kind::ShardChannel => count(Kind::ShardChannel),
+        ChannelKind::Channel | ChannelKind::Pattern => {
+            count(ChannelKind::Channel) + count(ChannelKind::Pattern)
+        }
+        ChannelKind::ShardChannel => count(ChannelKind::ShardChannel),
     };
-    client.keeps_output = true;
+    client.sending.keeps_output = true;
     reply.push(3);
     reply.bulk(word);
     match name {
@@ -162,7 +164,7 @@ const PUBLISH: ServerCommand = ServerCommand::declare("PUBLISH", publish)
     .flag(PUBLISHING.union(Flags::SENTINEL));
 
 fn publish(session: &mut Session<'_>) -> CommandResult {
-    send(session, Kind::Channel)
+    send(session, ChannelKind::Channel)
 }
 
 const SPUBLISH: ServerCommand = ServerCommand::declare("SPUBLISH", spublish)
@@ -177,10 +179,10 @@ const SPUBLISH: ServerCommand = ServerCommand::declare("SPUBLISH", spublish)
     .flag(PUBLISHING);
 
 fn spublish(session: &mut Session<'_>) -> CommandResult {
-    send(session, Kind::ShardChannel)
+    send(session, ChannelKind::ShardChannel)
 }
 
-fn send(session: &mut Session<'_>, kind: Kind) -> CommandResult {
+fn send(session: &mut Session<'_>, kind: ChannelKind) -> CommandResult {
     let server = session.core.server;
     let (channel, payload) = (session.args.at(1), session.args.at(2));
     let receivers = server.pubsub.publish(&server.workers, kind, channel, payload);
@@ -208,7 +210,7 @@ const CHANNELS: ServerCommand = ServerCommand::declare("CHANNELS", channels)
     .flag(ASKING);
 
 fn channels(session: &mut Session<'_>) -> CommandResult {
-    list(session, Kind::Channel)
+    list(session, ChannelKind::Channel)
 }
 
 const SHARDCHANNELS: ServerCommand = ServerCommand::declare("SHARDCHANNELS", shardchannels)
@@ -220,10 +222,10 @@ const SHARDCHANNELS: ServerCommand = ServerCommand::declare("SHARDCHANNELS", sha
     .flag(ASKING);
 
 fn shardchannels(session: &mut Session<'_>) -> CommandResult {
-    list(session, Kind::ShardChannel)
+    list(session, ChannelKind::ShardChannel)
 }
 
-fn list(session: &mut Session<'_>, kind: Kind) -> CommandResult {
+fn list(session: &mut Session<'_>, kind: ChannelKind) -> CommandResult {
     if 3 < session.args.len() {
         return Err(wrong_form(session.args, "PUBSUB"));
     }
@@ -241,7 +243,7 @@ const NUMPAT: ServerCommand = ServerCommand::declare("NUMPAT", numpat)
     .flag(ASKING);
 
 fn numpat(session: &mut Session<'_>) -> CommandResult {
-    session.reply.integer(session.core.server.pubsub.len(Kind::Pattern) as i64);
+    session.reply.integer(session.core.server.pubsub.len(ChannelKind::Pattern) as i64);
     Ok(())
 }
 
@@ -254,7 +256,7 @@ const NUMSUB: ServerCommand = ServerCommand::declare("NUMSUB", numsub)
     .flag(ASKING);
 
 fn numsub(session: &mut Session<'_>) -> CommandResult {
-    count(session, Kind::Channel)
+    count(session, ChannelKind::Channel)
 }
 
 const SHARDNUMSUB: ServerCommand = ServerCommand::declare("SHARDNUMSUB", shardnumsub)
@@ -266,10 +268,10 @@ const SHARDNUMSUB: ServerCommand = ServerCommand::declare("SHARDNUMSUB", shardnu
     .flag(ASKING);
 
 fn shardnumsub(session: &mut Session<'_>) -> CommandResult {
-    count(session, Kind::ShardChannel)
+    count(session, ChannelKind::ShardChannel)
 }
 
-fn count(session: &mut Session<'_>, kind: Kind) -> CommandResult {
+fn count(session: &mut Session<'_>, kind: ChannelKind) -> CommandResult {
     session.reply.array((session.args.len() - 2) * 2);
     for name in session.args.from(2) {
         session.reply.bulk(name);

@@ -12,9 +12,9 @@ mod persistence;
 mod process;
 
 pub(crate) use info::crash_report as crash_info;
-use rubine_commands::CommandResult;
+use rubine_commands::{CommandResult, Flags};
 
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session, SessionHandler};
 
 /// All of them, in order of name.
 pub(crate) const COMMANDS: &[ServerCommand] = &[
@@ -36,4 +36,15 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
 /// The handler of a name that only stands in front of subcommands: dispatch refuses it before.
 pub(super) fn never_runs(_: &mut Session<'_>) -> CommandResult {
     unreachable!("containers are refused before")
+}
+
+/// A form of DEBUG, which may do harm.
+pub(super) const fn form(name: &'static str, run: SessionHandler) -> ServerCommand {
+    ServerCommand::declare(name, run).complexity("O(1)").arity(2).flag(
+        Flags::ADMIN
+            .union(Flags::NOSCRIPT)
+            .union(Flags::LOADING)
+            .union(Flags::STALE)
+            .union(Flags::PROTECTED),
+    )
 }

@@ -7,11 +7,11 @@ use rubine_keyspace::AccessPolicy;
 use rubine_storage::{Apply, Host, Storage};
 
 use super::replay::Replayer;
-use crate::affinity;
 use crate::mailbox::Message;
+use crate::process::affinity;
+use crate::process::identity::REDIS_VERSION;
 use crate::server::Server;
 use crate::settings::Settings;
-use crate::startup::REDIS_VERSION;
 use crate::stats::{Counter, WorkerStats};
 
 impl Server {

@@ -44,7 +44,7 @@ fn ask_workers(server: &'static Server, message: impl Fn(Sender<()>) -> Message)
     /// Workers that end leave their messages unread.
     const LOOK_FOR_THE_END: Duration = Duration::from_millis(50);
     let (sender, answers) = channel();
-    for worker in &server.workers {
+    for worker in server.workers.iter() {
         worker.send(message(sender.clone()));
     }
     drop(sender);

@@ -6,13 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_i64;
-use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, Context, Effects, Scope, shards_of,
+    Args, ClientFacts, Command, CommandError, Occasion, Runner, Scope, shards_of,
 };
-use rubine_keyspace::{
-    Access, Changes, DueKeys, Key, Keyspace, Locked, Place, ShardSet, View, ViewOptions,
-};
+use rubine_keyspace::{Changes, DueKeys, Key, Keyspace, Locked, Place, ShardSet, ViewOptions};
 use rubine_persistence::log::Unit;
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -20,8 +17,7 @@ use rubine_storage::Apply;
 use rubine_storage::lanes::Lanes;
 use rubine_storage::lanes::run::{Incoming, Run as RunUnits};
 
-use crate::command_table::{Entry, Run};
-use crate::dispatch::{unknown_command, unknown_subcommand};
+use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -183,27 +179,15 @@ impl Replayer {
 struct Replay {
     settings: Arc<Settings>,
     now: i64,
-    effects: Effects,
-    changes: Changes,
-    random: Random,
-    access_random: Random,
+    runner: Runner,
     output: Output,
     failures: Arc<AtomicU64>,
 }
 
 impl Replay {
     fn new(settings: Arc<Settings>, failures: Arc<AtomicU64>) -> Self {
-        let seed = rubine_base::random::seed_from_os();
-        Self {
-            settings,
-            now: 0,
-            effects: Effects::default(),
-            changes: Changes::default(),
-            random: Random::with_seed(seed),
-            access_random: Random::with_seed(seed.wrapping_add(1)),
-            output: Output::new(),
-            failures,
-        }
+        let runner = Runner::new(rubine_base::random::seed_from_os());
+        Self { settings, now: 0, runner, output: Output::new(), failures }
     }
 
     /// A command that fails is told of: it did so before.
@@ -218,11 +202,11 @@ impl Replay {
         if KEPT_OUTPUT_BYTES_MAX < self.output.buffered_bytes() {
             self.output = Output::new();
         }
-        self.effects.events.clear();
-        self.effects.wait = None;
+        self.runner.effects.events.clear();
+        self.runner.effects.wait = None;
         // What was sent in another life is not sent again: its removal follows.
-        self.effects.shipment = None;
-        self.changes = Changes::default();
+        self.runner.effects.shipment = None;
+        self.runner.changes = Changes::default();
     }
 }
 
@@ -241,28 +225,23 @@ impl RunUnits for Replay {
     fn run(&mut self, known: Known, bytes: &[u8], args: &[ArgRange], locked: &mut Locked<'_>) {
         let Known { command, db, key: (index, place) } = known;
         let args = Args::new(bytes, args).with_place(index, place);
-        let access = Access::new(self.settings.access, self.now);
-        let options = ViewOptions { notes_access: true, due_keys: DueKeys::Shown };
-        let random = &mut self.access_random;
-        let keys = View::new(locked, db, self.now, access, options, random, &mut self.changes);
         let protocol = Protocol::Resp2;
-        let start = self.output.mark();
-        let mut context = Context {
-            args,
-            keys,
-            reply: Reply::new(&mut self.output, protocol),
-            effects: &mut self.effects,
+        let occasion = Occasion {
+            db,
+            now: self.now,
             limits: &self.settings.limits,
-            random: &mut self.random,
+            access: self.settings.access,
+            view: ViewOptions { notes_access: true, due_keys: DueKeys::Shown },
             client: ClientFacts {
                 protocol,
                 may_wait: false,
                 steps_at_once_max: u64::MAX,
                 is_trusted: true,
             },
-            now: self.now,
         };
-        let result = rubine_commands::run(command, &mut context);
+        let start = self.output.mark();
+        let mut reply = Reply::new(&mut self.output, protocol);
+        let result = self.runner.run(command, &occasion, &mut reply, args, locked);
         self.output.truncate_to(start);
         if let Err(error) = result {
             self.note_failure(command, &error);

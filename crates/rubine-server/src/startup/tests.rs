@@ -48,8 +48,9 @@ fn start() -> (&'static Server, SocketAddr) {
     let (config, source) = Config::from_args(&args).expect("the arguments are right");
 
     let listeners = listener::open_all(&config).expect("the port is free");
-    let (server, polls) = build(config, source, None, listeners).expect("it can be built");
-    start_workers(server, polls).expect("threads can be started");
+    let (server, handlers, polls) =
+        build(config, source, None, listeners).expect("it can be built");
+    start_workers(server, handlers, polls).expect("threads can be started");
     (server, SocketAddr::from(([127, 0, 0, 1], port)))
 }
 

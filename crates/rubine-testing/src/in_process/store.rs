@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandResult, Context, Effects, EventClass, Flags, Wait, run,
+    Args, ClientFacts, Command, CommandResult, Effects, EventClass, Flags, Occasion, Runner, Wait,
     shards_of,
 };
 use rubine_journal::replay::Replay;
 use rubine_journal::{Effects as JournalEffects, Hold, Journal, Reader, Start};
 use rubine_keyspace::{
-    Access, Changes, Due, DueKeys, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet,
-    Snapshot, View, ViewOptions, remove_due,
+    Changes, Due, DueKeys, ExpiryCycle, Key, Keyspace, Locked, ScanCursor, ShardSet, Snapshot,
+    ViewOptions, remove_due,
 };
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -27,7 +27,7 @@ const PUMP_BYTES: usize = 512;
 
 /// A keyspace and what happened to it.
 pub(super) struct Store {
-    keyspace: Keyspace,
+    keyspace: Arc<Keyspace>,
     journal: Arc<Journal>,
     reader: Reader,
     /// The database that the next command of the journal applies to.
@@ -62,7 +62,7 @@ pub(super) type StoreContent = BTreeMap<(usize, String), (Option<i64>, Content)>
 
 impl Store {
     pub(super) fn new() -> Self {
-        let (keyspace, _) = Keyspace::new();
+        let keyspace = Arc::new(Keyspace::new().0);
         let journal = Journal::new(0, u64::MAX);
         let reader = journal.open_reader(Start::At(0), Hold::Everything);
         let reader = reader.expect("a new journal begins at its start");
@@ -73,84 +73,89 @@ impl Store {
         self.keyspace.lock(&ShardSet::All)
     }
 
+    pub(super) fn keyspace(&self) -> Arc<Keyspace> {
+        Arc::clone(&self.keyspace)
+    }
+
     /// Runs a command.
     ///
     /// # Panics
     /// If it breaks a rule that binds all commands.
     pub(super) fn run(&mut self, call: &Call<'_>, now: i64, settings: &Settings) -> Outcome {
+        let keyspace = self.keyspace();
         let (buffer, ranges) = laid_out(call.args);
         let args = Args::new(&buffer, &ranges);
-        let spec = &call.command.spec;
-        let before = self.content_of_keys(call);
-
-        let mut output = Output::new();
-        let mut effects = Effects {
-            is_journalled: true,
-            listened: Some(EventClass::all()),
-            ..Effects::default()
-        };
-        let mut changes = Changes::default();
-        let seed = self.random.next_u64();
+        let mut unit = Unit::new(self.content_of_keys(call), &mut self.random);
+        // Whatever may be computed without the locks is.
+        unit.steps_at_once_max = if call.may_wait { 0 } else { u64::MAX };
         let (locked, result) = loop {
-            let mut locked = self.keyspace.lock(&shards_of(spec, args, false));
-            let mut random = Random::with_seed(seed);
-            let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
-            let options = ViewOptions { notes_access: true, due_keys };
-            let access = Access::new(settings.access, now);
-            let own_random = &mut self.random;
-            // Whatever may be computed without the locks is.
-            let steps_at_once_max = if call.may_wait { 0 } else { u64::MAX };
-            let is_trusted = call.is_replay;
-            let mut cx = Context {
-                args,
-                keys: View::new(
-                    &mut locked,
-                    call.db,
-                    now,
-                    access,
-                    options,
-                    own_random,
-                    &mut changes,
-                ),
-                reply: Reply::new(&mut output, call.protocol),
-                effects: &mut effects,
-                limits: &settings.limits,
-                random: &mut random,
-                client: ClientFacts {
-                    protocol: call.protocol,
-                    may_wait: call.may_wait,
-                    is_trusted,
-                    steps_at_once_max,
-                },
-                now,
-            };
-            let result = run(call.command, &mut cx);
-            let Some(mut task) = effects.task.take() else { break (locked, result) };
-            let is_clean = result.is_ok() && output.is_empty() && changes.dirty == 0;
+            let mut locked = keyspace.lock(&shards_of(&call.command.spec, args, false));
+            let result = self.attempt(call, args, &mut unit, &mut locked, now, settings);
+            let Some(mut task) = unit.runner.effects.task.take() else { break (locked, result) };
+            let is_clean =
+                result.is_ok() && unit.output.is_empty() && unit.runner.changes.dirty == 0;
             assert!(is_clean, "{} did something and then asked for time", shown(call.args));
             drop(locked);
             task.run();
-            effects.computed = Some(task);
+            unit.runner.effects.computed = Some(task);
         };
-        let command = || shown(call.args);
-        check_effects(call, &result, &changes, &effects);
-        effects.journal.wrap_in_transaction();
-        self.journal.append(&mut effects.journal, (now / 1000) as u64);
+        self.append(call, &mut unit, &result, now);
         drop(locked);
-        self.remove_found_due(&changes.found_due, now);
+        self.remove_found_due(&unit.runner.changes.found_due, now);
+        unit.outcome(call, &self.content_of_keys(call), result)
+    }
 
-        let mut reply = Vec::new();
-        drain(&mut output, &mut reply);
-        let is_one = match value::decode(&reply) {
-            Ok(Some((_, used))) => used == reply.len(),
-            _ => false,
+    /// As [`Self::run`], under locks that somebody else has taken.
+    pub(super) fn run_locked(
+        &mut self,
+        call: &Call<'_>,
+        locked: &mut Locked<'_>,
+        now: i64,
+        settings: &Settings,
+    ) -> Outcome {
+        let (buffer, ranges) = laid_out(call.args);
+        let mut unit = Unit::new(content_in(locked, call), &mut self.random);
+        let args = Args::new(&buffer, &ranges);
+        let result = self.attempt(call, args, &mut unit, locked, now, settings);
+        assert!(unit.runner.effects.task.is_none(), "{} asked for time it has", shown(call.args));
+        self.append(call, &mut unit, &result, now);
+        unit.outcome(call, &content_in(locked, call), result)
+    }
+
+    fn attempt(
+        &self,
+        call: &Call<'_>,
+        args: Args<'_>,
+        unit: &mut Unit,
+        locked: &mut Locked<'_>,
+        now: i64,
+        settings: &Settings,
+    ) -> CommandResult {
+        let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
+        let occasion = Occasion {
+            db: call.db,
+            now,
+            limits: &settings.limits,
+            access: settings.access,
+            view: ViewOptions { notes_access: true, due_keys },
+            client: ClientFacts {
+                protocol: call.protocol,
+                may_wait: call.may_wait,
+                is_trusted: call.is_replay,
+                steps_at_once_max: unit.steps_at_once_max,
+            },
         };
-        let is_due = if effects.wait.is_some() { reply.is_empty() } else { is_one };
-        assert!(is_due, "{} is not one reply to {}", text(&reply), command());
-        let after = self.content_of_keys(call);
-        let was_changed = before != after && changes.expired_count == 0;
-        assert!(!was_changed || 0 < changes.dirty, "{} changed a key unnoticed", command());
-        Outcome { reply, wait: effects.wait, result }
+        // A command that runs again makes the same choices.
+        unit.runner.random = Random::with_seed(unit.seed);
+        let mut reply = Reply::new(&mut unit.output, call.protocol);
+        unit.runner.run(call.command, &occasion, &mut reply, args, locked)
+    }
+
+    /// Writes to the journal what a command did, while its locks are held.
+    fn append(&mut self, call: &Call<'_>, unit: &mut Unit, result: &CommandResult, now: i64) {
+        check_effects(call, result, &unit.runner.changes, &unit.runner.effects);
+        unit.runner.effects.journal.wrap_in_transaction();
+        self.journal.append(&mut unit.runner.effects.journal, (now / 1000) as u64);
     }
 
     /// Removes whatever is due.
@@ -206,18 +211,58 @@ impl Store {
 
     /// What the keys of a command hold, due or not.
     pub(super) fn content_of_keys(&self, call: &Call<'_>) -> Vec<KeyContent> {
-        let (buffer, ranges) = laid_out(call.args);
-        let args = Args::new(&buffer, &ranges);
-        let mut content = Vec::new();
-        call.command.spec.for_each_key(args, |index| {
-            let key = Key::new(args.at(index));
-            let locked = self.keyspace.lock(&ShardSet::of(key));
-            let shard = locked.shards().next().expect("one shard was locked");
-            let table = shard.table(call.db);
-            let record = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
-            content.push(record.map(|it| (it.deadline(), Content::of(it.value()))));
-        });
-        content
+        content_in(&self.lock_all(), call)
+    }
+}
+
+/// As [`Store::content_of_keys`], under locks that cover the keys.
+pub(super) fn content_in(locked: &Locked<'_>, call: &Call<'_>) -> Vec<KeyContent> {
+    let (buffer, ranges) = laid_out(call.args);
+    let args = Args::new(&buffer, &ranges);
+    let mut content = Vec::new();
+    call.command.spec.for_each_key(args, |index| {
+        let record = locked.find(call.db, Key::new(args.at(index)), i64::MIN);
+        content.push(record.map(|it| (it.deadline(), Content::of(it.value()))));
+    });
+    content
+}
+
+/// What one run of a command does, over all its attempts.
+struct Unit {
+    output: Output,
+    runner: Runner,
+    seed: u64,
+    steps_at_once_max: u64,
+    /// What its keys held before.
+    before: Vec<KeyContent>,
+}
+
+impl Unit {
+    fn new(before: Vec<KeyContent>, random: &mut Random) -> Self {
+        let mut runner = Runner::new(random.next_u64());
+        runner.effects.is_journalled = true;
+        runner.effects.listened = Some(EventClass::all());
+        let seed = random.next_u64();
+        Self { output: Output::new(), runner, seed, steps_at_once_max: u64::MAX, before }
+    }
+
+    fn outcome(mut self, call: &Call<'_>, after: &[KeyContent], result: CommandResult) -> Outcome {
+        let mut reply = Vec::new();
+        drain(&mut self.output, &mut reply);
+        let is_one = match value::decode(&reply) {
+            Ok(Some((_, used))) => used == reply.len(),
+            _ => false,
+        };
+        let command = || shown(call.args);
+        let is_due = if self.runner.effects.wait.is_some() { reply.is_empty() } else { is_one };
+        assert!(is_due, "{} is not one reply to {}", text(&reply), command());
+        let was_changed = self.before != after && self.runner.changes.expired_count == 0;
+        assert!(
+            !was_changed || 0 < self.runner.changes.dirty,
+            "{} changed a key unnoticed",
+            command()
+        );
+        Outcome { reply, wait: self.runner.effects.wait, result }
     }
 }
 
@@ -259,7 +304,7 @@ fn add_content_of(snapshot: &Snapshot, db: usize, now: i64, content: &mut StoreC
 }
 
 /// Arguments one after the other, and where they lie.
-fn laid_out(args: &[Vec<u8>]) -> (Vec<u8>, Vec<ArgRange>) {
+pub(super) fn laid_out(args: &[Vec<u8>]) -> (Vec<u8>, Vec<ArgRange>) {
     let mut start = 0;
     let ranges = args
         .iter()

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rubine_testing::client::Client;
 use rubine_testing::server::Server;
 
 use super::start;
 use crate::Failure;
 use crate::bench::data::{member, score, words};
-use crate::bench::latency::probe_during;
-use crate::bench::load::fill;
+use crate::bench::latency::{probe_during, quantiles};
+use crate::bench::load::{fill, info_number, memory_field, resident_bytes};
 use crate::bench::{Bench, Contender, verdict};
 use crate::clock::Stopwatch;
 
@@ -129,29 +128,29 @@ fn measure(
     fill(server.address(), 0..keys, data.request)?;
     server.client().call(&["SET", "probe", "value"])?;
     let mut load = writers(&bench.benchmark, &server, keys)?;
-    let quiet = probe_during(server.address(), &["GET", "probe"], || {
+    let mut quiet = probe_during(server.address(), &["GET", "probe"], || {
         std::thread::sleep(QUIET);
         Ok(())
     })?;
     let (pid, mut client) = (server.pid(), server.client());
     let before = resident_bytes(pid)?;
-    let commands_before = info(&mut client, "total_commands_processed")?;
+    let commands_before = info_number(&mut client, "total_commands_processed")?;
     let mut peak = before;
     let mut save = Duration::ZERO;
-    let waits = probe_during(server.address(), &["GET", "probe"], || {
+    let mut waits = probe_during(server.address(), &["GET", "probe"], || {
         let stopwatch = Stopwatch::start();
         client.run("BGSAVE")?;
         loop {
             std::thread::sleep(Duration::from_millis(20));
             peak = peak.max(resident_of_family(pid)?);
-            if info(&mut client, "rdb_bgsave_in_progress")? == 0 {
+            if info_number(&mut client, "rdb_bgsave_in_progress")? == 0 {
                 break;
             }
         }
         save = stopwatch.elapsed();
         Ok(())
     })?;
-    let commands = info(&mut client, "total_commands_processed")? - commands_before;
+    let commands = info_number(&mut client, "total_commands_processed")? - commands_before;
     // Ends with the load, which has no end of its own.
     let _ = load.kill();
     let _ = load.wait();
@@ -162,8 +161,8 @@ fn measure(
     }
     let file = server.directory().join("dump.rdb");
     let load = time_load(&mut server, &file)?;
-    let (p99, max) = quantiles(waits);
-    let (quiet_p99, _) = quantiles(quiet);
+    let (p99, max) = quantiles(&mut waits);
+    let (quiet_p99, _) = quantiles(&mut quiet);
     let overwritten = commands * (64 + 16 + 16);
     Ok(Outcome { save, quiet_p99, p99, max, before, peak, overwritten, load })
 }
@@ -189,27 +188,9 @@ fn time_load(server: &mut Server, file: &PathBuf) -> Result<Duration, Failure> {
     Ok(stopwatch.elapsed())
 }
 
-fn info(client: &mut Client, field: &str) -> Result<u64, Failure> {
-    let text = client.call(&["INFO"])?.as_text().ok_or("INFO is text")?;
-    let value = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    Ok(value.ok_or_else(|| format!("INFO has no {field}"))?.trim().parse()?)
-}
-
-/// Bytes of memory that a process takes by itself.
-fn resident_bytes(pid: u32) -> Result<u64, Failure> {
-    field_of(&format!("/proc/{pid}/status"), "VmRSS:")
-}
-
 /// As `resident_bytes`, but what processes share is divided among them. Looking costs the process itself some time.
 fn proportional_bytes(pid: u32) -> Result<u64, Failure> {
-    field_of(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
-}
-
-fn field_of(path: &str, name: &str) -> Result<u64, Failure> {
-    let text = fs::read_to_string(path)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let kilobytes = line.and_then(|it| it.trim().split(' ').next()?.parse::<u64>().ok());
-    Ok(kilobytes.ok_or_else(|| format!("no {name} in {path}"))? * 1024)
+    memory_field(&format!("/proc/{pid}/smaps_rollup"), "Pss:")
 }
 
 /// The memory of a process and of those that it has forked.
@@ -225,13 +206,6 @@ fn resident_of_family(pid: u32) -> Result<u64, Failure> {
         sum += child.parse().ok().and_then(|it| proportional_bytes(it).ok()).unwrap_or(0);
     }
     Ok(sum)
-}
-
-fn quantiles(mut waits: Vec<Duration>) -> (Duration, Duration) {
-    waits.sort();
-    let last = waits.len().saturating_sub(1);
-    let at = |index: usize| waits.get(index).copied().unwrap_or_default();
-    (at(last * 99 / 100), at(last))
 }
 
 fn print_outcome(contender: &Contender, outcome: &Outcome) {

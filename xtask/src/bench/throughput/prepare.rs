@@ -9,6 +9,10 @@ use crate::bench::load::fill;
 /// Fills a key of the server at the address, which so many requests will use.
 pub(super) type Prepare = fn(address: SocketAddr, requests: u64) -> Result<(), Failure>;
 
+/// Keys of large values: their sum fits into memory with room to spare, and not into the processor's caches.
+pub(super) const KEYS_16_KB: u64 = 4_000;
+pub(super) const KEYS_256_KB: u64 = 250;
+
 /// Elements of what ranges are taken from, of 64 bytes each.
 const RANGE_ELEMENTS: u64 = 10_000;
 
@@ -27,6 +31,20 @@ pub(super) fn sorted_set(address: SocketAddr, _: u64) -> Result<(), Failure> {
     fill(address, 0..RANGE_ELEMENTS, |number| {
         words(&["ZADD", "zset", &score(number).to_string(), &format!("{number:064}")])
     })
+}
+
+pub(super) fn values_of_16_kb(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    large_values(address, KEYS_16_KB, 16 * 1024)
+}
+
+pub(super) fn values_of_256_kb(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    large_values(address, KEYS_256_KB, 256 * 1024)
+}
+
+/// Strings under the names that requests with random numbers ask for.
+fn large_values(address: SocketAddr, keys: u64, size: usize) -> Result<(), Failure> {
+    let value = "x".repeat(size);
+    fill(address, 0..keys, |number| words(&["SET", &format!("large:{number:012}"), &value]))
 }
 
 /// Not less in a quick run: that it is large is what is measured.

@@ -6,13 +6,11 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
 use super::client::check_name;
+use crate::client::info::DEFAULT_USER;
 use crate::client::{Client, ClientFlags, ReplyMode};
-use crate::dispatch::{Core, protocol_number};
-use crate::session::{ServerCommand, Session};
-use crate::startup::REDIS_VERSION;
-
-/// The only user there is.
-pub(super) const DEFAULT_USER: &[u8] = b"default";
+use crate::core::Core;
+use crate::core::{ServerCommand, Session};
+use crate::process::identity::REDIS_VERSION;
 
 /// The flags of what a stranger may do.
 pub(super) const FLAGS: Flags = Flags::NOSCRIPT
@@ -141,7 +139,7 @@ fn introduce(session: &mut Session<'_>) {
     reply.bulk(b"version");
     reply.bulk(REDIS_VERSION.as_bytes());
     reply.bulk(b"proto");
-    reply.integer(i64::from(protocol_number(client.protocol)));
+    reply.integer(client.protocol.version());
     reply.bulk(b"id");
     reply.integer(client.id as i64);
     reply.bulk(b"mode");
@@ -166,11 +164,11 @@ pub(super) const RESET: ServerCommand = ServerCommand::declare("RESET", reset)
 fn reset(session: &mut Session<'_>) -> CommandResult {
     let Session { client, core, reply, .. } = session;
     client.transaction = None;
-    crate::transaction::unwatch_all(core, client);
+    core.unwatch_all(client);
     core.unsubscribe_all(client);
     client.db = 0;
     client.protocol = Protocol::Resp2;
-    client.reply_mode = ReplyMode::On;
+    client.sending.reply_mode = ReplyMode::On;
     client.is_authenticated = !core.settings.requires_password;
     client.flags -= ClientFlags::NO_TOUCH
         | ClientFlags::NO_EVICT

@@ -6,7 +6,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use super::{list, pause};
 use crate::client::{ClientFlags, ReplyMode};
 use crate::commands::help::HELP;
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 
 pub(super) const CLIENT: ServerCommand = ServerCommand::container(
     "CLIENT",
@@ -215,13 +215,13 @@ const REPLY: ServerCommand = ServerCommand::declare("REPLY", reply)
 fn reply(session: &mut Session<'_>) -> CommandResult {
     let mode = session.args.at(2);
     if mode.eq_ignore_ascii_case(b"ON") {
-        session.client.reply_mode = ReplyMode::On;
+        session.client.sending.reply_mode = ReplyMode::On;
         session.reply.ok();
     } else if mode.eq_ignore_ascii_case(b"OFF") {
-        session.client.reply_mode = ReplyMode::Off;
+        session.client.sending.reply_mode = ReplyMode::Off;
     } else if mode.eq_ignore_ascii_case(b"SKIP") {
-        if session.client.reply_mode != ReplyMode::Off {
-            session.client.reply_mode = ReplyMode::SkipNext;
+        if session.client.sending.reply_mode != ReplyMode::Off {
+            session.client.sending.reply_mode = ReplyMode::SkipNext;
         }
     } else {
         return Err(CommandError::Syntax);

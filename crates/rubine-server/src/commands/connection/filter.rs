@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, CommandError};
 
-use super::auth::DEFAULT_USER;
-use super::list::{flag_letters, has_flag};
+use crate::client::info::DEFAULT_USER;
+use crate::client::line::{flag_letters, has_flag};
 use crate::client::{ClientFlags, ClientInfo};
 
 /// The letters that CLIENT LIST may show as flags.

@@ -4,7 +4,7 @@
 use rubine_commands::{Acl, CommandResult, Flags};
 
 use crate::client::ClientFlags;
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[READONLY, READWRITE];
 

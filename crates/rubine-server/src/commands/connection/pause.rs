@@ -3,9 +3,9 @@
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
+use crate::core::{ServerCommand, Session};
 use crate::mailbox::Message;
 use crate::pause::Kind;
-use crate::session::{ServerCommand, Session};
 
 const FLAGS: Flags = Flags::ADMIN
     .union(Flags::NOSCRIPT)

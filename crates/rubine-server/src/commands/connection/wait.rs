@@ -5,9 +5,9 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
 use super::pause::timeout_ms;
-use crate::client::TimeoutReply;
-use crate::persistence::NO_LOG;
-use crate::session::{ServerCommand, Session};
+use crate::client::suspension::TimeoutReply;
+use crate::core::durability::NO_LOG;
+use crate::core::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[WAIT, WAITAOF];
 
@@ -58,7 +58,8 @@ fn waitaof(session: &mut Session<'_>) -> CommandResult {
     if local != 0 && !aof.is_enabled() {
         return Err(CommandError::text(NO_LOG));
     }
-    let is_synced = aof.is_enabled() && session.client.written_offset <= aof.synced().reached();
+    let is_synced =
+        aof.is_enabled() && session.client.disk.written_offset <= aof.synced().reached();
     let has_all = replicas == 0 && (local == 0 || is_synced);
     let may_wait = session.locked.is_none();
     if has_all || !may_wait {

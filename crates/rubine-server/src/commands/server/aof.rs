@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
+use crate::core::{ServerCommand, Session};
 use crate::persistence::load::wait_for_running_commands;
-use crate::session::{ServerCommand, Session};
-use crate::shutdown::Asker;
+use crate::server::Asker;
 use rubine_storage::{Trouble, load, log_load};
 
 pub(super) const BGREWRITEAOF: ServerCommand = ServerCommand::declare("BGREWRITEAOF", bgrewriteaof)
@@ -32,11 +32,10 @@ fn bgrewriteaof(session: &mut Session<'_>) -> CommandResult {
     Ok(())
 }
 
-pub(super) const AOF_FLUSH_SLEEP: ServerCommand =
-    super::debug::form("AOF-FLUSH-SLEEP", aof_flush_sleep)
-        .summary("Lets each write to the append-only file wait for some microseconds.")
-        .syntax("microseconds")
-        .arity(3);
+pub(super) const AOF_FLUSH_SLEEP: ServerCommand = super::form("AOF-FLUSH-SLEEP", aof_flush_sleep)
+    .summary("Lets each write to the append-only file wait for some microseconds.")
+    .syntax("microseconds")
+    .arity(3);
 
 fn aof_flush_sleep(session: &mut Session<'_>) -> CommandResult {
     let micros = parse_i64(session.args.at(2)).and_then(|it| u64::try_from(it).ok()).unwrap_or(0);
@@ -45,7 +44,7 @@ fn aof_flush_sleep(session: &mut Session<'_>) -> CommandResult {
     Ok(())
 }
 
-pub(super) const LOADAOF: ServerCommand = super::debug::form("LOADAOF", loadaof)
+pub(super) const LOADAOF: ServerCommand = super::form("LOADAOF", loadaof)
     .summary("Drops all keys and makes them anew from the append-only file.")
     .flag(Flags::NO_MULTI);
 
@@ -62,7 +61,7 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
         wait_for_running_commands(server);
         let outcome = log_load::reload(server.storage());
         server.persistence.set_trouble(Trouble::LOADING, false);
-        asker.answer(server, |reply| match outcome {
+        asker.answer(&server.workers, |reply| match outcome {
             Ok(()) => {
                 tracing::warn!("Append Only File loaded by DEBUG LOADAOF");
                 reply.ok();
@@ -75,7 +74,7 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
     };
     if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(run) {
         tracing::warn!("DEBUG LOADAOF: no thread can be started: {error}");
-        asker.answer(server, |reply| reply.error(FAILED));
+        asker.answer(&server.workers, |reply| reply.error(FAILED));
     }
     Ok(())
 }

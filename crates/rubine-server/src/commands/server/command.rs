@@ -10,7 +10,7 @@ use rubine_base::glob::{self, Case};
 use rubine_commands::{Acl, Args, CommandError, CommandResult, Flags, KeyAccess};
 
 use crate::command_table::{CommandTable, Entry};
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 
 pub(super) const COMMAND: ServerCommand = ServerCommand::container(
     "COMMAND",
@@ -27,7 +27,7 @@ pub(super) const COMMAND: ServerCommand = ServerCommand::container(
 
 const FLAGS: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::SENTINEL);
 
-const fn subcommand(name: &'static str, run: crate::session::SessionHandler) -> ServerCommand {
+const fn subcommand(name: &'static str, run: crate::core::SessionHandler) -> ServerCommand {
     ServerCommand::declare(name, run)
         .since("2.8.13")
         .complexity("O(N) with N the number of commands.")

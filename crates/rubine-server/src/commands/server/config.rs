@@ -2,8 +2,8 @@
 
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::reconfigure;
-use crate::session::{ServerCommand, Session};
+use crate::control::reconfigure;
+use crate::core::{ServerCommand, Session};
 use rubine_config::{RewriteScope, SetError, Setter};
 
 pub(super) const CONFIG: ServerCommand =

@@ -7,11 +7,12 @@ use rubine_base::number::{parse_f64, parse_i64};
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
-use crate::limits::Resting;
+use super::form;
+use crate::client::resting::Resting;
+use crate::core::{ServerCommand, Session};
 use crate::persistence::load::start_reload;
-use crate::session::{ServerCommand, Session};
+use crate::server::Asker;
 use crate::settings::Settings;
-use crate::shutdown::Asker;
 use rubine_config::{RewriteScope, parse_memory};
 use rubine_storage::load::Reload;
 
@@ -42,16 +43,6 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     ],
 );
 
-pub(super) const fn form(name: &'static str, run: crate::session::SessionHandler) -> ServerCommand {
-    ServerCommand::declare(name, run).complexity("O(1)").arity(2).flag(
-        Flags::ADMIN
-            .union(Flags::NOSCRIPT)
-            .union(Flags::LOADING)
-            .union(Flags::STALE)
-            .union(Flags::PROTECTED),
-    )
-}
-
 const ASSERT: ServerCommand =
     form("ASSERT", crash).summary("Ends the server as a broken invariant would.");
 const PANIC: ServerCommand =
@@ -68,7 +59,7 @@ const CHANGE_REPL_ID: ServerCommand = form("CHANGE-REPL-ID", change_repl_id)
     .summary("Gives the history of the data another name, so that no replica can go on with it.");
 
 fn change_repl_id(session: &mut Session<'_>) -> CommandResult {
-    session.core.server.replication_id.store(crate::startup::new_run_id().into());
+    session.core.server.replication_id.store(crate::process::identity::new_run_id().into());
     session.reply.ok();
     Ok(())
 }
@@ -238,7 +229,7 @@ fn reload(session: &mut Session<'_>) -> CommandResult {
         protocol: session.client.protocol,
     };
     let on_end = move |outcome: Result<(), &'static str>| {
-        asker.answer(server, |reply| match outcome {
+        asker.answer(&server.workers, |reply| match outcome {
             Ok(()) => reply.ok(),
             Err(text) => reply.error(text),
         });
@@ -246,7 +237,7 @@ fn reload(session: &mut Session<'_>) -> CommandResult {
     session.core.block_until_answered(session.client);
     if let Err(error) = start_reload(server, reload, on_end) {
         tracing::warn!("DEBUG RELOAD: no thread can be started: {error}");
-        asker.answer(server, |reply| reply.error("ERR"));
+        asker.answer(&server.workers, |reply| reply.error("ERR"));
     }
     Ok(())
 }

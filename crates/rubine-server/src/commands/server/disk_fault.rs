@@ -4,12 +4,12 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult};
 use rustix::io::Errno;
 
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 use rubine_storage::disk::{Plan, Step};
 
 const ERRORS: [(&str, Errno); 2] = [("ENOSPC", Errno::NOSPC), ("EIO", Errno::IO)];
 
-pub(super) const DISK_FAULT: ServerCommand = super::debug::form("DISK-FAULT", disk_fault)
+pub(super) const DISK_FAULT: ServerCommand = super::form("DISK-FAULT", disk_fault)
     .summary(
         "Lets steps of writing dump files and the log fail, after some that do not. Returns how many have failed since \
          the last call.",

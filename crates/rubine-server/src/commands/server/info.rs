@@ -11,8 +11,8 @@ mod text;
 use rubine_commands::{CommandResult, Flags};
 use rubine_keyspace::Locked;
 
+use crate::core::{ServerCommand, Session};
 use crate::server::Server;
-use crate::session::{ServerCommand, Session};
 use text::Text;
 
 pub(super) use memory::{MemoryFacts, ratio};

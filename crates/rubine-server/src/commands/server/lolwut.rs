@@ -3,8 +3,8 @@
 use rubine_base::random::Random;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::session::{ServerCommand, Session};
-use crate::startup::REDIS_VERSION;
+use crate::core::{ServerCommand, Session};
+use crate::process::identity::REDIS_VERSION;
 
 pub(super) const LOLWUT: ServerCommand = ServerCommand::declare("LOLWUT", lolwut)
     .summary("Shows a stone and the version of the server.")
@@ -20,7 +20,7 @@ fn lolwut(session: &mut Session<'_>) -> CommandResult {
         let version = session.args.get(2).ok_or(CommandError::Syntax)?;
         rubine_base::number::parse_i64(version).ok_or(CommandError::NotInteger)?;
     }
-    let mut text = stone(&mut session.core.random);
+    let mut text = stone(&mut session.core.runner.random);
     let own = env!("CARGO_PKG_VERSION");
     let versions = format!("\nA ruby. Rubine ver. {own}, for clients Redis ver. {REDIS_VERSION}\n");
     text.push_str(&versions);

@@ -4,7 +4,7 @@
 use rubine_commands::{CommandError, CommandResult, Flags};
 
 use super::info::{MemoryFacts, Shards, Source, ratio};
-use crate::session::{ServerCommand, Session};
+use crate::core::{ServerCommand, Session};
 use rubine_system::allocator;
 
 pub(super) const MEMORY: ServerCommand =

@@ -2,8 +2,8 @@
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
-use crate::session::{ServerCommand, Session};
-use crate::shutdown::Asker;
+use crate::core::{ServerCommand, Session};
+use crate::server::Asker;
 use rubine_storage::dumps;
 use rubine_storage::saves::{Kind, Outcome, Start};
 
@@ -34,11 +34,11 @@ pub(super) const SAVE: ServerCommand = ServerCommand::declare("SAVE", save)
 
 fn save(session: &mut Session<'_>) -> CommandResult {
     let core = &mut *session.core;
-    let server = core.server;
     let asker =
         Asker { worker: core.index, client: session.client.id, protocol: session.client.protocol };
+    let server = core.server;
     let on_end = move |outcome| {
-        asker.answer(server, |reply| match outcome {
+        asker.answer(&server.workers, |reply| match outcome {
             Outcome::Saved => reply.ok(),
             Outcome::Failed | Outcome::Cancelled => reply.error("ERR"),
         });

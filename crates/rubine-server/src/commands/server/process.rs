@@ -2,8 +2,8 @@
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
-use crate::session::{ServerCommand, Session};
-use crate::shutdown::Asker;
+use crate::core::{ServerCommand, Session};
+use crate::server::Asker;
 use rubine_config::ShutdownOptions;
 
 pub(super) const TIME: ServerCommand = ServerCommand::declare("TIME", time)
@@ -87,7 +87,7 @@ fn shutdown(session: &mut Session<'_>) -> CommandResult {
     }
     let server = session.core.server;
     if aborts {
-        if !server.shutdown.abort(server) {
+        if !server.shutdown.abort(|| server.persistence.saves.cancel_any()) {
             return Err(CommandError::text("ERR No shutdown in progress."));
         }
         session.reply.ok();
@@ -103,6 +103,6 @@ fn shutdown(session: &mut Session<'_>) -> CommandResult {
         protocol: session.client.protocol,
     };
     session.core.block_until_answered(session.client);
-    crate::shutdown::begin(server, options, Some(asker));
+    crate::control::shutdown::begin(server, options, Some(asker));
     Ok(())
 }

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::describe::CATEGORIES;
-use crate::command_table::{CommandTable, Entry};
+use crate::command_table::Entry;
+use crate::commands;
 
 /// Set to anything, it has the pages written.
 const UPDATE: &str = "RUBINE_UPDATE_DOCS";
@@ -44,7 +45,7 @@ fn the_reference_is_fresh() {
 
 /// The pages by file name: one for each group, and a list of them all.
 fn pages() -> BTreeMap<String, String> {
-    let table = CommandTable::new(&[]).expect("nothing is renamed");
+    let (table, _) = commands::command_table(&[]).expect("nothing is renamed");
     let mut groups: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in table.top_level() {
         groups.entry(entry.group.name()).or_default().push(entry);

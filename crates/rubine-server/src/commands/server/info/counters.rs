@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
-use crate::latency::percentile;
-use crate::pubsub::Kind;
+use crate::client::subscriptions::ChannelKind;
+use crate::stats::histogram::percentile;
 use crate::stats::{CommandStats, WorkerStats};
 use rubine_system::ticks;
 
@@ -33,9 +33,9 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
     keys(source, text);
     let pubsub = &source.server.pubsub;
-    text.field("pubsub_channels", pubsub.len(Kind::Channel));
-    text.field("pubsub_patterns", pubsub.len(Kind::Pattern));
-    text.field("pubsubshard_channels", pubsub.len(Kind::ShardChannel));
+    text.field("pubsub_channels", pubsub.len(ChannelKind::Channel));
+    text.field("pubsub_patterns", pubsub.len(ChannelKind::Pattern));
+    text.field("pubsubshard_channels", pubsub.len(ChannelKind::ShardChannel));
     text.zeros(&["latest_fork_usec", "total_forks"]);
     text.field("migrate_cached_sockets", server.migrations.kept_connections());
     text.zeros(&[

@@ -3,7 +3,7 @@
 use rubine_keyspace::{SHARD_COUNT, Survey};
 
 use super::{Source, Text};
-use crate::startup::REDIS_VERSION;
+use crate::process::identity::REDIS_VERSION;
 use rubine_config::Supervised;
 use rubine_system::process::{self, CpuTime, Whose};
 use rubine_system::ticks;

@@ -1,0 +1,155 @@
+//! What others may know of a client: written by its worker, read by CLIENT LIST and whoever limits clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use bitflags::bitflags;
+use parking_lot::Mutex;
+use rubine_keyspace::Waiter;
+
+use super::subscriptions::ChannelKind;
+
+bitflags! {
+    /// What kind of client it is and what it has asked for.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct ClientFlags: u32 {
+        /// Its commands leave the LRU and LFU bits alone.
+        const NO_TOUCH = 1 << 0;
+        /// It is not evicted when clients take too much memory.
+        const NO_EVICT = 1 << 1;
+        const UNIX_SOCKET = 1 << 2;
+        /// It can be told by a redirection that data moved: `CLIENT CAPA redirect`.
+        const CAPA_REDIRECT = 1 << 3;
+        const READONLY = 1 << 4;
+        /// It said `CLIENT IMPORT-SOURCE ON`.
+        const IMPORT_SOURCE = 1 << 5;
+        const MULTI = 1 << 6;
+        /// A watched key has changed.
+        const DIRTY_WATCH = 1 << 7;
+        const BLOCKED = 1 << 8;
+        /// The connection ends when its replies are sent.
+        const CLOSE_AFTER_REPLY = 1 << 9;
+        /// The connection ends at once.
+        const CLOSE_NOW = 1 << 10;
+        /// It listens to channels or patterns.
+        const PUBSUB = 1 << 11;
+    }
+}
+
+/// What others may know of a client. Written by its worker, read by CLIENT LIST.
+#[derive(Debug)]
+pub(crate) struct ClientInfo {
+    pub(crate) id: u64,
+    pub(crate) worker: usize,
+    pub(crate) address: String,
+    pub(crate) local_address: String,
+    pub(crate) fd: i32,
+    /// Whether the client comes from this machine.
+    pub(crate) is_local: bool,
+    /// Unix milliseconds.
+    pub(crate) connected_at: i64,
+    pub(crate) names: Mutex<ClientNames>,
+    pub(crate) last_interaction: AtomicI64,
+    pub(crate) db: AtomicUsize,
+    pub(crate) flags: AtomicU32,
+    pub(crate) protocol: AtomicU32,
+    /// Number of queued commands, -1 outside a transaction.
+    pub(crate) multi: AtomicI64,
+    /// Bytes of the queued commands.
+    pub(crate) multi_bytes: AtomicUsize,
+    pub(crate) watching: AtomicUsize,
+    /// Names that it listens to, of each kind.
+    pub(crate) subscriptions: [AtomicUsize; ChannelKind::COUNT],
+    pub(crate) last_command: AtomicUsize,
+    pub(crate) query_len: AtomicUsize,
+    pub(crate) query_free: AtomicUsize,
+    /// Bytes of the arguments of the command that looks at this.
+    pub(crate) argument_bytes: AtomicUsize,
+    pub(crate) output_bytes: AtomicUsize,
+    pub(crate) pinned_bytes: AtomicUsize,
+    /// Memory of the reply buffers, and the most that they have held lately.
+    pub(crate) reply_buffer_bytes: AtomicUsize,
+    pub(crate) reply_peak_bytes: AtomicUsize,
+    /// All memory of the client.
+    pub(crate) total_bytes: AtomicUsize,
+    pub(crate) net_input: AtomicU64,
+    pub(crate) net_output: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    /// It was killed; its worker may not know yet.
+    pub(crate) is_killed: AtomicBool,
+    /// Its connection is closed.
+    pub(crate) is_closed: AtomicBool,
+    /// What it waits for.
+    pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
+}
+
+/// What a client calls itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ClientNames {
+    pub(crate) name: Vec<u8>,
+    pub(crate) library_name: Vec<u8>,
+    pub(crate) library_version: Vec<u8>,
+    pub(crate) user: Vec<u8>,
+}
+
+/// No command has run yet.
+pub(crate) const NO_COMMAND: usize = usize::MAX;
+
+impl ClientInfo {
+    pub(crate) fn new(
+        id: u64,
+        worker: usize,
+        addresses: (String, String),
+        fd: i32,
+        is_local: bool,
+        now: i64,
+    ) -> Self {
+        let names = ClientNames { user: b"default".to_vec(), ..ClientNames::default() };
+        Self {
+            id,
+            worker,
+            address: addresses.0,
+            local_address: addresses.1,
+            fd,
+            is_local,
+            connected_at: now,
+            names: Mutex::new(names),
+            last_interaction: AtomicI64::new(now),
+            db: AtomicUsize::new(0),
+            flags: AtomicU32::new(0),
+            protocol: AtomicU32::new(2),
+            multi: AtomicI64::new(-1),
+            multi_bytes: AtomicUsize::new(0),
+            watching: AtomicUsize::new(0),
+            subscriptions: Default::default(),
+            last_command: AtomicUsize::new(NO_COMMAND),
+            query_len: AtomicUsize::new(0),
+            query_free: AtomicUsize::new(0),
+            argument_bytes: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            pinned_bytes: AtomicUsize::new(0),
+            reply_buffer_bytes: AtomicUsize::new(0),
+            reply_peak_bytes: AtomicUsize::new(0),
+            total_bytes: AtomicUsize::new(0),
+            net_input: AtomicU64::new(0),
+            net_output: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+            is_killed: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            waiter: Mutex::new(None),
+        }
+    }
+
+    /// The flags as they were last published.
+    pub(crate) fn flags(&self) -> ClientFlags {
+        ClientFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Ends the client's wait; returns whether it was waiting. Its worker has to be told.
+    pub(crate) fn cancel_wait(&self) -> bool {
+        self.waiter.lock().as_ref().is_some_and(|it| it.cancel())
+    }
+}
+
+/// The only user there is.
+pub(crate) const DEFAULT_USER: &[u8] = b"default";

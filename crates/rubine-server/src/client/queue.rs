@@ -1,0 +1,72 @@
+//! What a client has queued between MULTI and EXEC. Never runs it.
+
+use rubine_commands::{Args, Flags};
+
+use super::request::OwnedArgs;
+use crate::command_table::Entry;
+
+/// The commands that a client has queued.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    queued: Vec<(&'static Entry, OwnedArgs)>,
+    /// Flags that any of them has, and those that all have.
+    any_flags: Flags,
+    all_flags: Flags,
+    byte_count: usize,
+    /// One of them was refused: EXEC will refuse all.
+    is_spoiled: bool,
+}
+
+impl Default for Transaction {
+    fn default() -> Self {
+        Self {
+            queued: Vec::new(),
+            any_flags: Flags::empty(),
+            all_flags: Flags::all(),
+            byte_count: 0,
+            is_spoiled: false,
+        }
+    }
+}
+
+impl Transaction {
+    pub(crate) fn len(&self) -> usize {
+        self.queued.len()
+    }
+
+    /// The queued commands, in the order in which they came.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = (&'static Entry, Args<'_>)> {
+        self.queued.iter().map(|(entry, args)| (*entry, args.as_args()))
+    }
+
+    pub(crate) fn push(&mut self, entry: &'static Entry, args: Args<'_>) {
+        self.any_flags |= entry.spec.flags;
+        self.all_flags &= entry.spec.flags;
+        let args = OwnedArgs::of(args);
+        self.byte_count += args.byte_count();
+        self.queued.push((entry, args));
+    }
+
+    pub(crate) fn spoil(&mut self) {
+        self.is_spoiled = true;
+    }
+
+    pub(crate) fn is_spoiled(&self) -> bool {
+        self.is_spoiled
+    }
+
+    /// The bytes of all queued arguments.
+    pub(crate) fn byte_count(&self) -> usize {
+        self.byte_count
+    }
+
+    /// Whether any queued command has any of `flags`.
+    pub(crate) fn has_any(&self, flags: Flags) -> bool {
+        self.any_flags.intersects(flags)
+    }
+
+    /// Whether all queued commands have all of `flags`.
+    pub(crate) fn have_all(&self, flags: Flags) -> bool {
+        self.all_flags.contains(flags)
+    }
+}

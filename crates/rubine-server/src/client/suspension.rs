@@ -1,0 +1,92 @@
+//! A request that cannot go on now, and what it is put off for. There is one at most of each client, since its requests
+//! run one after the other.
+
+use std::sync::Arc;
+
+use rubine_commands::{Nothing, Shipment, Task};
+use rubine_keyspace::Waiter;
+use rubine_resp::writer::Reply;
+
+use super::moving::Hold;
+use super::request::OwnedArgs;
+
+/// A request that is put off.
+#[derive(Debug)]
+pub(crate) struct Suspended {
+    /// What is to run when it goes on; nothing where whoever ends the wait runs it, or answers it.
+    pub(crate) request: Option<OwnedArgs>,
+    pub(crate) reason: Reason,
+}
+
+/// Why a request cannot go on.
+#[derive(Debug)]
+pub(crate) enum Reason {
+    /// For a pause, a log that is far behind, or a key that another client moves: until none of them holds it.
+    Paused,
+    /// Until what it needs is computed.
+    Computing,
+    /// Until its keys have been sent to another server.
+    Shipping(Option<Hold>),
+    /// Until it is its turn at a shard that somebody has held for long.
+    BusyShard,
+    /// Until one of its keys is changed, the disk or others have what it wrote, or its time is over.
+    Waiting(Blocked),
+    /// It may go on.
+    Over,
+}
+
+impl Reason {
+    /// Whether INFO and CLIENT LIST count the client as blocked: who computes is not.
+    pub(crate) fn counts_as_blocked(&self) -> bool {
+        matches!(self, Self::Paused | Self::BusyShard | Self::Waiting(_))
+    }
+}
+
+/// What has been done for a request elsewhere, for when it runs again.
+#[derive(Debug)]
+pub(crate) enum Brought {
+    Computed(Task),
+    /// What has become of the keys that it sends away, and its hold on them.
+    Shipped(Box<Shipment>, Option<Hold>),
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub(crate) struct Blocked {
+    /// Decides how the wait ends. It stands in the queues of its keys, if it has any.
+    pub(crate) waiter: Arc<Waiter>,
+    /// When it gives up, Unix milliseconds.
+    pub(crate) deadline: Option<i64>,
+    pub(crate) on_timeout: TimeoutReply,
+    /// When its command runs again though no key was changed, and after how many milliseconds once more.
+    pub(crate) retry: Option<(i64, i64)>,
+}
+
+/// What a client is told when its time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimeoutReply {
+    Nothing(Nothing),
+    /// A number: WAIT's count of replicas.
+    Integer(i64),
+    /// WAITAOF's two numbers: whether the disk here has what the client wrote, and how many replicas' disks.
+    Durable {
+        local: i64,
+        /// How many of them it waits for.
+        replicas: i64,
+    },
+}
+
+impl TimeoutReply {
+    pub(crate) fn write(self, reply: &mut Reply<'_>) {
+        match self {
+            Self::Nothing(nothing) => nothing.write(reply),
+            Self::Integer(number) => reply.integer(number),
+            Self::Durable { local, .. } => {
+                reply.array(2);
+                reply.integer(local);
+                // There are no replicas.
+                reply.integer(0);
+            }
+        }
+    }
+}

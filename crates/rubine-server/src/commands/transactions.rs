@@ -1,0 +1,127 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH. EXEC takes the locks of all queued commands at once, so the transaction is
+//! atomic and isolated.
+
+use rubine_commands::{CommandError, CommandResult, Flags, shards_of};
+
+use crate::client::ClientFlags;
+use crate::client::queue::Transaction;
+use crate::core::{ServerCommand, Session};
+
+pub(crate) const COMMANDS: &[ServerCommand] = &[DISCARD, EXEC, MULTI, UNWATCH, WATCH];
+
+/// The flags that all commands of this group share.
+const ALWAYS: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST);
+
+const MULTI: ServerCommand = ServerCommand::declare("MULTI", multi)
+    .summary("Starts to queue commands, which EXEC then runs as one.")
+    .since("1.2.0")
+    .complexity("O(1)")
+    .arity(1)
+    .flag(ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY).union(Flags::NEVER_QUEUED));
+
+fn multi(session: &mut Session<'_>) -> CommandResult {
+    session.client.transaction = Some(Transaction::default());
+    session.reply.ok();
+    Ok(())
+}
+
+const DISCARD: ServerCommand = ServerCommand::declare("DISCARD", discard)
+    .summary("Drops the queued commands and the watches.")
+    .since("2.0.0")
+    .complexity("O(N) with N the number of queued commands.")
+    .arity(1)
+    .flag(ALWAYS.union(Flags::ALLOW_BUSY).union(Flags::NEVER_QUEUED));
+
+fn discard(session: &mut Session<'_>) -> CommandResult {
+    if session.client.transaction.take().is_none() {
+        return Err(CommandError::text("ERR DISCARD without MULTI"));
+    }
+    session.core.unwatch_all(session.client);
+    session.reply.ok();
+    Ok(())
+}
+
+const WATCH: ServerCommand = ServerCommand::declare("WATCH", watch)
+    .summary("Lets the next EXEC fail if one of the keys is changed before it.")
+    .syntax("key [key ...]")
+    .since("2.2.0")
+    .complexity("O(1) for every key.")
+    .arity(-2)
+    .flag(ALWAYS.union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY).union(Flags::NEVER_QUEUED))
+    .key_range(1, -1, 1, "RO");
+
+fn watch(session: &mut Session<'_>) -> CommandResult {
+    if session.client.watches.is_broken() {
+        // What comes cannot make it whole again.
+        session.reply.ok();
+        return Ok(());
+    }
+    let shards = shards_of(session.entry.spec, session.args, false);
+    let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
+    let Session { args, client, core, .. } = session;
+    for key in args.from(1) {
+        client.watches.add(client.db, key, &mut locked, core.now);
+    }
+    session.reply.ok();
+    Ok(())
+}
+
+const UNWATCH: ServerCommand = ServerCommand::declare("UNWATCH", unwatch)
+    .summary("Forgets all watched keys.")
+    .since("2.2.0")
+    .complexity("O(1)")
+    .arity(1)
+    .flag(ALWAYS.union(Flags::ALLOW_BUSY));
+
+fn unwatch(session: &mut Session<'_>) -> CommandResult {
+    // Inside a transaction the watches have been decided on already.
+    if session.locked.is_none() {
+        session.core.unwatch_all(session.client);
+    }
+    session.reply.ok();
+    Ok(())
+}
+
+const EXEC: ServerCommand = ServerCommand::declare("EXEC", exec)
+    .summary("Runs the queued commands as one, unless a watched key was changed.")
+    .since("1.2.0")
+    .complexity("Depends on the queued commands.")
+    .arity(1)
+    .flag(Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::SKIP_COMMANDLOG))
+    .flag(Flags::NEVER_QUEUED.union(Flags::RUNS_QUEUE));
+
+fn exec(session: &mut Session<'_>) -> CommandResult {
+    let Some(transaction) = &session.client.transaction else {
+        return Err(CommandError::text("ERR EXEC without MULTI"));
+    };
+    if transaction.is_spoiled() {
+        session.client.transaction = None;
+        session.core.unwatch_all(session.client);
+        return Err(CommandError::text(
+            "EXECABORT Transaction discarded because of previous errors.",
+        ));
+    }
+    let mut shards = session.client.watches.shards();
+    for (entry, args) in transaction.commands() {
+        shards.add_all(&shards_of(entry.spec, args, true));
+    }
+    let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
+    let Session { core, client, reply, .. } = session;
+    let transaction = client.transaction.take().unwrap_or_default();
+    let is_broken = client.watches.is_broken() || client.watches.have_fallen_due(&locked, core.now);
+    client.watches.clear(&mut locked);
+    if is_broken {
+        reply.null_array();
+        return Ok(());
+    }
+    reply.array(transaction.len());
+    core.begin_unit();
+    for (entry, args) in transaction.commands() {
+        if client.flags.contains(ClientFlags::CLOSE_NOW) {
+            break;
+        }
+        core.call_locked(client, reply, entry, args, &mut locked);
+    }
+    core.end_client_unit(client, locked);
+    Ok(())
+}

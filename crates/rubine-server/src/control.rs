@@ -1,0 +1,4 @@
+//! What changes the running server as a whole: new settings, and its end.
+
+pub(crate) mod reconfigure;
+pub(crate) mod shutdown;

@@ -1,0 +1,139 @@
+//! The end of the server, in order: writes are held back, what is to be saved is saved, and only then do the workers
+//! end. If saving fails, the server goes on. Runs on a thread of its own, so that reads go on being served.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rubine_base::clock::unix_millis;
+
+use crate::mailbox::Message;
+use crate::persistence::load::wait_for_running_commands;
+
+use crate::server::{Asker, Server};
+use rubine_config::ShutdownOptions;
+use rubine_storage::disk::Disk;
+use rubine_storage::dump_file::Directory;
+use rubine_storage::saves::{self, Kind, Outcome, Start};
+use rubine_storage::{dumps, log_load};
+
+/// What a client is told when the server does not end.
+const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+
+/// How often it is looked whether a save is over that cannot be ended, and for how long in all: 30 s.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOKS_MAX: usize = 6_000;
+
+/// Begins the end that a signal has asked for.
+pub(crate) fn begin_asked(server: &'static Server) {
+    if let Some(options) = server.shutdown.take_asked() {
+        begin(server, options, None);
+    }
+}
+
+/// Begins the end, unless it has begun; `asker` gets a reply only if it fails.
+pub(crate) fn begin(server: &'static Server, options: ShutdownOptions, asker: Option<Asker>) {
+    let Some(is_aborted) = server.shutdown.begin(asker) else { return };
+    let run = move || {
+        if !finish(server, options, &is_aborted) {
+            give_up(server);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("shutdown".to_owned()).spawn(run) {
+        tracing::warn!("Can't shut down in order: no thread can be started: {error}");
+        give_up(server);
+    }
+}
+
+/// Returns false if the server has to go on.
+fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &AtomicBool) -> bool {
+    let config = server.config.load();
+    let is_forced = options.contains(ShutdownOptions::FORCE);
+    // What is not complete must not take the place of what is.
+    let may_save = !server.persistence.is_loading();
+    let is_wanted = options.contains(ShutdownOptions::SAVE)
+        || (!config.save.is_empty() && !options.contains(ShutdownOptions::NOSAVE));
+    if server.persistence.saves.cancel_background() {
+        tracing::warn!("There is a background save going on. It ends without a file.");
+    }
+    if server.aof.waits_for_base() && may_save {
+        if !is_forced {
+            tracing::warn!("Writing initial AOF, can't exit.");
+            return false;
+        }
+        tracing::warn!("Writing initial AOF. Exit anyway.");
+    }
+    if may_save && is_wanted {
+        // The file shall have all that anybody was told is written.
+        server.pause.hold_for_shutdown(true);
+        wait_for_running_commands(server);
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        let is_saved = save(server);
+        if is_aborted.load(Ordering::Acquire) {
+            return false;
+        }
+        if !is_saved && is_forced {
+            tracing::warn!("Error trying to save the DB. Exit anyway.");
+        } else if !is_saved {
+            tracing::warn!("Error trying to save the DB, can't exit.");
+            return false;
+        }
+    }
+    if may_save && server.aof.is_enabled() {
+        server.pause.hold_for_shutdown(true);
+        wait_for_running_commands(server);
+        if let Err(reason) = log_load::write_all(server.storage()) {
+            if !is_forced {
+                tracing::warn!("Error writing the append-only file, can't exit: {reason}");
+                return false;
+            }
+            tracing::warn!("Error writing the append-only file: {reason}. Exit anyway.");
+        }
+    }
+    if is_aborted.load(Ordering::Acquire) {
+        return false;
+    }
+    crate::process::supervision::say_stopping(config.supervised);
+    server.shut_down();
+    true
+}
+
+/// Saves, after whatever save goes on has been ended.
+fn save(server: &'static Server) -> bool {
+    server.persistence.saves.cancel_any();
+    for _ in 0..LOOKS_MAX {
+        let (sender, ended) = channel();
+        let on_end = move |outcome| {
+            // Whoever waits is there until it is told.
+            let _ = sender.send(outcome);
+        };
+        match dumps::start(server.storage(), Kind::Foreground, unix_millis(), Box::new(on_end)) {
+            Start::Started => return ended.recv() == Ok(Outcome::Saved),
+            // One that is just being given its name cannot be ended any more.
+            Start::Saving => std::thread::sleep(LOOK),
+            Start::Rewriting | Start::Failed => return false,
+        }
+    }
+    false
+}
+
+/// The server goes on: writes may, too, and whoever asked for the end is told.
+fn give_up(server: &'static Server) {
+    tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
+    server.pause.hold_for_shutdown(false);
+    for asker in server.shutdown.give_up() {
+        asker.answer(&server.workers, |reply| reply.error(FAILED));
+    }
+    for worker in server.workers.iter() {
+        worker.send(Message::PauseChanged);
+    }
+}
+
+/// Ends the process at once, without anything left behind that nobody would look for.
+pub(crate) fn end_at_once() -> ! {
+    tracing::warn!("You insist... exiting now.");
+    if let Ok(directory) = Directory::current(&Disk::default()) {
+        directory.remove(&saves::foreground_name());
+    }
+    std::process::exit(1);
+}

@@ -1,0 +1,145 @@
+//! What a worker runs commands with, and what the handlers of the server's own commands see of it. Knows no event loop.
+
+pub(crate) mod after_run;
+pub(crate) mod client_memory;
+pub(crate) mod due;
+pub(crate) mod durability;
+pub(crate) mod eviction;
+pub(crate) mod hand_offs;
+pub(crate) mod subscribing;
+pub(crate) mod suspending;
+pub(crate) mod unit;
+pub(crate) mod waiting;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rubine_commands::{Args, Command, CommandResult, Group, Runner};
+use rubine_journal::Offset;
+use rubine_keyspace::{Locked, OwedHandOffs};
+use rubine_resp::writer::Reply;
+use rubine_system::ticks;
+
+use crate::client::Client;
+use crate::command_table::Entry;
+use crate::pacing::Window;
+use crate::pubsub::LocalSubscribers;
+use crate::server::Server;
+use crate::settings::Settings;
+use crate::stats::WorkerStats;
+
+/// What a worker needs to run commands: everything but its clients and its event loop.
+pub(crate) struct Core {
+    pub(crate) server: &'static Server,
+    /// The worker's number.
+    pub(crate) index: usize,
+    stats: &'static WorkerStats,
+    /// The handlers of the server's own commands, by their numbers.
+    pub(crate) handlers: &'static [SessionHandler],
+    pub(crate) settings: Arc<Settings>,
+    /// Unix milliseconds, read once a turn.
+    pub(crate) now: i64,
+    /// Runs data commands, and holds what they have done until it is carried out.
+    pub(crate) runner: Runner,
+    /// When clients give up waiting: moment and client.
+    pub(crate) deadlines: BTreeSet<(i64, u64)>,
+    /// Clients whose requests wait until a pause is over, in the order of their coming.
+    pub(crate) paused: Vec<u64>,
+    /// Clients of this worker that listen to channels and patterns.
+    pub(crate) subscribers: LocalSubscribers,
+    /// Candidates for eviction.
+    pub(crate) eviction_pool: eviction::Pool,
+    /// Eviction was not done when its time was over.
+    pub(crate) must_evict_more: bool,
+    /// Memory is used up, evicting did not help, and the command would add to it.
+    pub(crate) is_out_of_memory: bool,
+    /// When clients were last looked after, Unix milliseconds.
+    pub(crate) looked_after_at: i64,
+    /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
+    pub(crate) unsynced: BTreeSet<(Offset, u64)>,
+    /// How many clients have had to wait for the disk.
+    pub(crate) disk_waits: Window,
+    /// The offset at which this worker is woken because the disk has got there.
+    pub(crate) parked_at: Option<Offset>,
+    /// The append-only file is far behind: commands that write have to wait.
+    pub(crate) is_throttled: bool,
+    /// When the last command ended, in ticks.
+    ticks: u64,
+    /// Hand-offs that this worker has to complete when busy shards are free.
+    owed_hand_offs: OwedHandOffs,
+    /// How long has been waited for locks since then, in ticks.
+    lock_ticks: u64,
+}
+
+/// The handler of a server command.
+pub(crate) type SessionHandler = for<'a> fn(&mut Session<'a>) -> CommandResult;
+
+/// The declaration of a server command.
+pub(crate) type ServerCommand = Command<SessionHandler>;
+
+/// The server commands of one group.
+pub(crate) struct ServerFamily {
+    pub(crate) group: Group,
+    pub(crate) commands: &'static [ServerCommand],
+}
+
+/// What a handler of the server's own commands works with: the client, the server, the worker it runs on. It has no keys.
+pub(crate) struct Session<'a> {
+    pub(crate) args: Args<'a>,
+    pub(crate) reply: Reply<'a>,
+    pub(crate) client: &'a mut Client,
+    pub(crate) core: &'a mut Core,
+    /// The command that runs.
+    pub(crate) entry: &'static Entry,
+    /// The shards that are locked around it, inside a transaction.
+    pub(crate) locked: Option<&'a mut Locked<'static>>,
+}
+
+impl Core {
+    pub(crate) fn new(
+        server: &'static Server,
+        handlers: &'static [SessionHandler],
+        index: usize,
+    ) -> Self {
+        let seed = rubine_base::random::seed_from_os();
+        Self {
+            server,
+            index,
+            stats: &server.stats[index],
+            handlers,
+            settings: server.settings.load_full(),
+            now: rubine_base::clock::unix_millis(),
+            runner: Runner::new(seed),
+            deadlines: BTreeSet::new(),
+            paused: Vec::new(),
+            subscribers: LocalSubscribers::default(),
+            eviction_pool: eviction::Pool::default(),
+            must_evict_more: false,
+            is_out_of_memory: false,
+            looked_after_at: 0,
+            unsynced: BTreeSet::new(),
+            disk_waits: Window::new(ticks::now()),
+            parked_at: None,
+            is_throttled: false,
+            ticks: ticks::now(),
+            owed_hand_offs: OwedHandOffs::default(),
+            lock_ticks: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn stats(&self) -> &'static WorkerStats {
+        self.stats
+    }
+
+    /// Starts to measure: what follows is the time of commands.
+    pub(crate) fn start_clock(&mut self) {
+        self.ticks = ticks::now();
+        self.lock_ticks = 0;
+    }
+
+    /// When the last command ended, in ticks.
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks
+    }
+}

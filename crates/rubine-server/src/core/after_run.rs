@@ -1,0 +1,75 @@
+//! What happens after every command, wherever it came from: it is counted, with its time and its outcome.
+
+use rubine_commands::{Args, CommandError, CommandResult};
+use rubine_resp::writer::{Mark, Reply};
+use rubine_system::ticks;
+
+use super::Core;
+use crate::client::Client;
+use crate::command_table::Entry;
+use crate::stats::histogram::Histogram;
+
+/// A command that has run to its end, or has begun to wait.
+pub(crate) struct Ran<'a, 'r> {
+    pub(crate) entry: &'static Entry,
+    pub(crate) client: &'a mut Client,
+    #[expect(dead_code, reason = "for what shows requests: it has one place to come to")]
+    pub(crate) args: Args<'a>,
+    /// What it replied begins at `reply_start`.
+    pub(crate) reply: &'a Reply<'r>,
+    pub(crate) reply_start: Mark,
+    pub(crate) result: CommandResult,
+}
+
+impl Core {
+    /// Counts a command, with the time that it took since the last one ended, less what it waited for locks.
+    #[inline]
+    pub(crate) fn after_run(&mut self, ran: Ran<'_, '_>) {
+        let now = ticks::now();
+        let spent_ticks = now.wrapping_sub(self.ticks).saturating_sub(self.lock_ticks);
+        self.ticks = now;
+        self.lock_ticks = 0;
+        let stats = &self.stats().commands[ran.entry.number];
+        stats.calls.add(1);
+        stats.ticks.add(spent_ticks);
+        if self.settings.tracks_latency {
+            stats.latency.get_or_init(Histogram::default).record(spent_ticks);
+        }
+        // Who waits has not run to the end.
+        ran.client.traffic.commands += u64::from(ran.client.suspended.is_none());
+        if let Err(error) = ran.result {
+            self.count_failure(ran.entry, error);
+        }
+    }
+
+    /// Counts the failure of a command that is counted itself.
+    #[cold]
+    #[expect(clippy::needless_pass_by_value, reason = "nobody but this has to drop it")]
+    pub(crate) fn count_failure(&mut self, entry: &'static Entry, error: CommandError) {
+        self.stats().commands[entry.number].failed_calls.add(1);
+        self.count_error(&error);
+    }
+
+    /// Counts an error that a command was answered with before or instead of running.
+    pub(crate) fn count_rejection(&mut self, entry: &'static Entry, error: &CommandError) {
+        self.stats().commands[entry.number].rejected_calls.add(1);
+        self.count_error(error);
+    }
+
+    pub(crate) fn count_error(&mut self, error: &CommandError) {
+        self.stats().error_replies.add(1);
+        self.server.errors.count(error);
+    }
+
+    /// Adds up what the commands of a turn did.
+    pub(crate) fn flush_counts(&mut self) {
+        let changes = std::mem::take(&mut self.runner.changes);
+        let stats = self.stats();
+        stats.timed_waits.set(self.deadlines.len() as u64);
+        stats.keyspace_hits.add(changes.hits);
+        stats.keyspace_misses.add(changes.misses);
+        stats.expired_keys.add(changes.expired_count);
+        stats.expired_fields.add(changes.expired_fields);
+        self.runner.changes.expired = changes.expired;
+    }
+}

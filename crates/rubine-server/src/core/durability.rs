@@ -1,0 +1,107 @@
+//! Clients that wait for the disk: those whose replies are held back, and those who sent WAITAOF. Never sends anything.
+
+use std::sync::atomic::Ordering;
+
+use rubine_commands::CommandError;
+use rubine_journal::{Offset, Park};
+use rubine_resp::writer::{Output, Reply};
+
+use super::Core;
+use crate::client::Client;
+use crate::client::suspension::TimeoutReply;
+use rubine_storage::Host as _;
+use rubine_system::ticks;
+
+impl Core {
+    /// Whether a client's output has to stay until the disk has what it tells of. If so, the client is looked after again
+    /// when that is so.
+    #[inline]
+    pub(crate) fn holds_back(&mut self, client: &mut Client) -> bool {
+        if client.disk.durable_offset <= self.server.aof.synced().reached() {
+            return false;
+        }
+        if !client.disk.is_unsynced {
+            client.disk.is_unsynced = true;
+            self.disk_waits.count(&mut client.disk.wait_window);
+            self.unsynced.insert((client.disk.durable_offset, client.id));
+        }
+        true
+    }
+
+    /// Sees to it that this worker is woken when the disk has got to where the first of its clients waits. Returns whether
+    /// it has already.
+    pub(crate) fn park_unsynced(&mut self) -> bool {
+        self.publish_unsynced();
+        let Some(&(offset, _)) = self.unsynced.first() else { return false };
+        if self.parked_at.is_some_and(|at| at <= offset) {
+            return false;
+        }
+        let (synced, token) = (self.server.aof.synced(), self.index as u64);
+        synced.cancel(token);
+        match synced.park(offset, token) {
+            Park::Parked => {
+                self.parked_at = Some(offset);
+                false
+            }
+            Park::Satisfied | Park::Full => true,
+        }
+    }
+
+    /// Tells the writer of the log how many clients wait for it, and how many different ones have lately.
+    fn publish_unsynced(&mut self) {
+        if !self.settings.waits_for_disk {
+            return;
+        }
+        let ended = self.disk_waits.end(ticks::now());
+        let stats = self.stats();
+        stats.waiting_for_disk.set(self.unsynced.len() as u64);
+        if let Some(counted) = ended {
+            stats.waited_for_disk.set(counted.clients);
+        }
+        let aof = &self.server.aof;
+        if aof.gathers.load(Ordering::Relaxed) && !self.server.lacks_waiters() {
+            aof.gathers.store(false, Ordering::Relaxed);
+            aof.wake_writer();
+        }
+    }
+
+    /// Lets a client wait until the disk has what it wrote.
+    pub(crate) fn wait_for_own_writes(
+        &mut self,
+        client: &mut Client,
+        deadline: Option<i64>,
+        replicas: i64,
+    ) {
+        self.block_without_keys(client, deadline, TimeoutReply::Durable { local: 0, replicas });
+        self.unsynced.insert((client.disk.written_offset, client.id));
+    }
+
+    /// Answers a client that sent WAITAOF, if the disk has what it asked for.
+    pub(crate) fn answer_synced(&mut self, client: &mut Client, reached: Offset) {
+        let (written, id) = (client.disk.written_offset, client.id);
+        let Some(blocked) = client.blocked_mut() else { return };
+        let TimeoutReply::Durable { local, replicas } = &mut blocked.on_timeout else { return };
+        if reached < written {
+            self.unsynced.insert((written, id));
+            return;
+        }
+        let is_closed = !self.server.aof.is_enabled();
+        *local = 1;
+        if 0 < *replicas && !is_closed {
+            return;
+        }
+        let Some(blocked) = self.stop_waiting(client) else { return };
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, client.protocol);
+        if is_closed {
+            reply.error(&CommandError::text(NO_LOG).to_string());
+        } else {
+            blocked.on_timeout.write(&mut reply);
+        }
+        client.deliver(output);
+    }
+}
+
+/// The reply to WAITAOF where there is no log.
+pub(crate) const NO_LOG: &str =
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";

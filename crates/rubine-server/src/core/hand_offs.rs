@@ -1,0 +1,192 @@
+//! Locks taken and given back around a unit of work, and hand-offs to clients that wait, in the order of their coming.
+//!
+//! A hand-off is completed by whoever next has to do with the shard, before anything else runs there. No worker waits for
+//! a shard that somebody holds for long: the request stands in the shard's queue, and the worker serves others.
+
+use rubine_commands::{Args, shards_of};
+use rubine_journal::Offset;
+use rubine_keyspace::{Locked, Serve, ShardSet, Ticket, Waiter, lock_in_turn};
+use rubine_resp::parser::ArgRange;
+use rubine_resp::writer::{Output, Protocol, Reply};
+use rubine_system::ticks;
+
+use super::due::tell_due;
+use super::unit::Role;
+use super::{Core, Session};
+use crate::client::suspension::Reason;
+use crate::client::{Client, ClientFlags};
+use crate::command_table::Run;
+use crate::mailbox::Message;
+use rubine_storage::dumps;
+
+/// Who is told, in place of a client, that a worker can complete hand-offs that it owes.
+pub(crate) const WORKER_ITSELF: u64 = 0;
+
+impl Session<'_> {
+    /// Takes the locks of `shards` when no hand-off is due on any of them. `None` if one of them is busy: then the command
+    /// is suspended, and has to end without a reply.
+    pub(crate) fn lock(&mut self, shards: &ShardSet) -> Option<Locked<'static>> {
+        let locked = self.core.lock(self.client, shards);
+        if locked.is_none() {
+            self.core.suspend(self.client, Some(self.args), Reason::BusyShard);
+        }
+        locked
+    }
+}
+
+impl Core {
+    /// Takes the locks of `shards` for a client's request, when no hand-off is due on any of them. `None` if one of them is
+    /// busy: then the request is to be suspended, and stands in the order of its coming.
+    #[inline]
+    pub(crate) fn lock(
+        &mut self,
+        client: &mut Client,
+        shards: &ShardSet,
+    ) -> Option<Locked<'static>> {
+        if client.standing.is_none()
+            && let Ok(locked) = self.server.keyspace.try_lock(shards)
+            && locked.pending_hand_off().is_none()
+        {
+            return Some(locked);
+        }
+        self.lock_in_turn(client, shards)
+    }
+
+    #[cold]
+    fn lock_in_turn(&mut self, client: &mut Client, shards: &ShardSet) -> Option<Locked<'static>> {
+        let start = ticks::now();
+        let ticket = Ticket { worker: self.index, client: client.id };
+        let keyspace = &self.server.keyspace;
+        let locked = lock_in_turn(keyspace, shards, ticket, &mut client.standing, self);
+        self.lock_ticks += ticks::now().wrapping_sub(start);
+        locked
+    }
+
+    /// Completes hand-offs that are due on `shards`, and those that follow from them. Where a shard is busy, this worker is
+    /// told when it can go on.
+    #[cold]
+    pub(crate) fn complete_hand_offs(&mut self, shards: Vec<usize>) {
+        let mut owed = std::mem::take(&mut self.owed_hand_offs);
+        let ticket = Ticket { worker: self.index, client: WORKER_ITSELF };
+        owed.complete(&self.server.keyspace, shards, ticket, self);
+        self.owed_hand_offs = owed;
+    }
+}
+
+/// A waiter's command is run by whoever comes; its client gets the reply by mail.
+impl Serve for Core {
+    type Reply = (Output, Option<Offset>);
+
+    fn now(&self) -> i64 {
+        self.now
+    }
+
+    fn shards_of(&self, waiter: &Waiter) -> ShardSet {
+        let Some(entry) = self.server.commands.find(&waiter.args[0]) else {
+            return ShardSet::default();
+        };
+        let (bytes, ranges) = flatten(&waiter.args);
+        shards_of(entry.spec, Args::new(&bytes, &ranges), true)
+    }
+
+    fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<Self::Reply> {
+        let entry = self.server.commands.find(&waiter.args[0])?;
+        let Run::Data(command) = entry.run else { return None };
+        let (bytes, ranges) = flatten(&waiter.args);
+        let args = Args::new(&bytes, &ranges);
+        let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, protocol);
+        self.begin_unit();
+        let (db, role) = (waiter.db, Role::HandOff);
+        let none = ClientFlags::empty();
+        let result = self.run_data(command, db, none, role, &mut reply, args, locked);
+        let waits_on = self.runner.effects.wait.take().is_some();
+        if let Err(error) = result {
+            self.count_failure(entry, error);
+        }
+        let written = self.write_journal(locked);
+        (!waits_on).then_some((output, written))
+    }
+
+    fn answer(&mut self, waiter: &Waiter, (output, written): Self::Reply, locked: &Locked<'_>) {
+        let server = self.server;
+        let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
+        let message = Message::Served { client: waiter.client, output, written, seen };
+        server.workers[waiter.worker].send(message);
+    }
+}
+
+impl Core {
+    /// Ends the unit of work of a client: its effects go to the journal while the locks are held, and the client waits for
+    /// the disk as it is asked to.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
+    pub(crate) fn end_client_unit(&mut self, client: &mut Client, locked: Locked<'static>) {
+        if let Some(end) = self.write_journal(&locked) {
+            client.disk.written_offset = end;
+        }
+        if self.settings.waits_for_disk {
+            let aof = &self.server.aof;
+            // Who has walked from shard to shard may have seen anything.
+            let seen = if locked.is_empty() { aof.seen_by_walk() } else { aof.seen_by(&locked) };
+            client.disk.durable_offset = client.disk.durable_offset.max(seen);
+        }
+        self.give_back(locked);
+    }
+
+    /// Ends a unit of work: its effects go to the journal while the locks are held, then the locks are given back and
+    /// whoever waited for what was changed is served.
+    #[inline]
+    pub(crate) fn end_unit(&mut self, locked: Locked<'static>) {
+        self.write_journal(&locked);
+        self.give_back(locked);
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "as above")]
+    fn give_back(&mut self, locked: Locked<'static>) {
+        let is_done = locked.pending_hand_off().is_none()
+            && self.runner.changes.found_due.is_empty()
+            && !self.runner.changes.was_flushed;
+        if !is_done {
+            self.give_back_and_settle(locked);
+        }
+    }
+
+    #[cold]
+    fn give_back_and_settle(&mut self, locked: Locked<'static>) {
+        let pending = locked.pending_hand_offs();
+        drop(locked);
+        if std::mem::take(&mut self.runner.changes.was_flushed) {
+            dumps::note_flush(self.server.storage(), self.now);
+        }
+        if !pending.is_empty() {
+            // What was handed in may have fallen due while the unit ran.
+            self.now = rubine_base::clock::unix_millis();
+        }
+        self.complete_hand_offs(pending);
+        self.remove_found_due();
+    }
+
+    /// Removes the due keys that a walk has met, which held no locks that would have let it.
+    #[cold]
+    fn remove_found_due(&mut self) {
+        let found = std::mem::take(&mut self.runner.changes.found_due);
+        let (server, stats, now) = (self.server, self.stats(), self.now);
+        let effects = &mut self.runner.effects;
+        let is_stopped = || server.pause.stops_writes(now);
+        rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
+            tell_due(server, stats, effects, now, &due);
+        });
+    }
+}
+
+fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
+    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+    for argument in args {
+        ranges.push(ArgRange { start: bytes.len(), len: argument.len() });
+        bytes.extend_from_slice(argument);
+    }
+    (bytes, ranges)
+}

@@ -1,0 +1,183 @@
+//! Clients that wait: for keys, for the disk, for time to pass. Queues them, and ends their waits.
+
+use std::sync::Arc;
+
+use rubine_commands::{Args, CommandError, Nothing, Wait, awaited};
+use rubine_keyspace::{Awaited, Locked, Waiter, WaiterState};
+use rubine_resp::writer::{Output, Protocol, Reply};
+
+use super::Core;
+use crate::client::Client;
+use crate::client::suspension::{Blocked, Reason, TimeoutReply};
+
+impl Core {
+    /// Lets a client wait as its command asked for, while the locks under which it found nothing are still held.
+    pub(crate) fn start_waiting(
+        &mut self,
+        client: &mut Client,
+        args: Args<'_>,
+        wait: Wait,
+        locked: &mut Locked<'_>,
+    ) {
+        let mut owned: Vec<Box<[u8]>> = args.from(0).map(Box::from).collect();
+        let entry = self.server.commands.find(args.at(0));
+        let awaited = entry.map_or(Awaited::AnyChange, |it| awaited(it.group, &wait));
+        for (index, argument) in wait.rewritten {
+            owned[index] = argument;
+        }
+        let protocol = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
+        let waiter =
+            Waiter::new(client.id, self.index, client.db, owned, wait.keys, awaited, protocol);
+        locked.add_waiter(&waiter);
+        self.block(client, waiter, wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
+        if let Some(interval) = wait.retry_after {
+            self.schedule_retry(client, interval);
+        }
+    }
+
+    /// Lets a client wait for its deadline, or for CLIENT UNBLOCK.
+    pub(crate) fn block_without_keys(
+        &mut self,
+        client: &mut Client,
+        deadline: Option<i64>,
+        on_timeout: TimeoutReply,
+    ) {
+        let waiter = self.waiter_without_keys(client);
+        self.block(client, waiter, deadline, on_timeout);
+    }
+
+    /// Lets a client wait until a thread of the server sends it a reply. Nobody else can end the wait.
+    pub(crate) fn block_until_answered(&mut self, client: &mut Client) {
+        let waiter = self.waiter_without_keys(client);
+        waiter.end(WaiterState::Served);
+        self.block(client, waiter, None, TimeoutReply::Nothing(Nothing::Null));
+    }
+
+    fn waiter_without_keys(&self, client: &Client) -> Arc<Waiter> {
+        let (args, keys) = (Vec::new(), Vec::new());
+        let awaited = Awaited::AnyChange;
+        Waiter::new(client.id, self.index, client.db, args, keys, awaited, 2)
+    }
+
+    fn block(
+        &mut self,
+        client: &mut Client,
+        waiter: Arc<Waiter>,
+        deadline: Option<i64>,
+        on_timeout: TimeoutReply,
+    ) {
+        *client.info.waiter.lock() = Some(Arc::clone(&waiter));
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, client.id));
+        }
+        let blocked = Blocked { waiter, deadline, on_timeout, retry: None };
+        self.suspend(client, None, Reason::Waiting(blocked));
+    }
+
+    /// Counts clients that begin or cease to wait, for keys or for the end of a pause.
+    pub(crate) fn count_blocked(&mut self, change: i64) {
+        let waiting = &self.stats().blocked_clients;
+        waiting.set(waiting.get().saturating_add_signed(change));
+    }
+
+    /// Ends a client's wait, unless its command has run already and the reply is on its way. Returns what it
+    /// waited for.
+    pub(crate) fn stop_waiting(&mut self, client: &mut Client) -> Option<Blocked> {
+        let was_waiting = client.blocked()?.waiter.cancel();
+        if was_waiting { self.leave_queues(client) } else { None }
+    }
+
+    /// Takes a client whose wait has been cancelled off the queues. Returns what it waited for.
+    pub(crate) fn leave_queues(&mut self, client: &mut Client) -> Option<Blocked> {
+        let waiter = &client.blocked()?.waiter;
+        self.server.keyspace.abandon_wait(waiter);
+        self.unblock(client)
+    }
+
+    /// Ends the wait of a client that goes away, whatever has become of it.
+    pub(crate) fn abandon_wait(&mut self, client: &mut Client) {
+        if let Some(blocked) = client.blocked() {
+            blocked.waiter.cancel();
+            self.leave_queues(client);
+        }
+    }
+
+    /// Forgets all that a client watches.
+    pub(crate) fn unwatch_all(&mut self, client: &mut Client) {
+        client.watches.abandon(&self.server.keyspace);
+    }
+
+    /// Something is due for a client that waits: the end of its wait, or another run of its command.
+    pub(crate) fn end_or_retry(&mut self, client: &mut Client) {
+        let Some(blocked) = client.blocked() else { return };
+        let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.now);
+        match blocked.retry {
+            Some((at, interval)) if !is_over && at <= self.now => {
+                // A shard that is busy is looked at the next time.
+                if let Ok(mut locked) = self.server.keyspace.try_lock(&blocked.waiter.shards()) {
+                    locked.make_ready(&blocked.waiter);
+                    let shards = locked.pending_hand_offs();
+                    drop(locked);
+                    self.complete_hand_offs(shards);
+                }
+                self.schedule_retry(client, interval);
+            }
+            _ => self.give_up(client),
+        }
+    }
+
+    fn schedule_retry(&mut self, client: &mut Client, interval: i64) {
+        let at = self.now.saturating_add(interval);
+        if let Some(blocked) = client.blocked_mut() {
+            blocked.retry = Some((at, interval));
+            self.deadlines.insert((at, client.id));
+        }
+    }
+
+    /// Ends a client's wait with the reply that it would get when its time is over, or with an error.
+    pub(crate) fn give_up(&mut self, client: &mut Client) {
+        if let Some(blocked) = self.stop_waiting(client) {
+            answer(client, |reply| blocked.on_timeout.write(reply));
+        }
+    }
+
+    /// Answers a client whose wait was cancelled by CLIENT UNBLOCK.
+    pub(crate) fn answer_unblocked(&mut self, client: &mut Client, with_error: bool) {
+        let is_cancelled = |it: &Blocked| it.waiter.state() == WaiterState::Cancelled;
+        if !client.blocked().is_some_and(is_cancelled) {
+            return;
+        }
+        let Some(blocked) = self.leave_queues(client) else { return };
+        if with_error {
+            let error = CommandError::text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            if let Some(entry) = self.server.commands.all().get(client.traffic.last_command) {
+                self.count_rejection(entry, &error);
+            }
+            answer(client, |reply| reply.error(&error.to_string()));
+        } else {
+            answer(client, |reply| blocked.on_timeout.write(reply));
+        }
+    }
+
+    /// Takes the mark of waiting off a client whose wait has ended.
+    pub(crate) fn unblock(&mut self, client: &mut Client) -> Option<Blocked> {
+        client.blocked()?;
+        let Some(Reason::Waiting(blocked)) = self.resume(client) else { return None };
+        client.suspended = None;
+        if let Some(deadline) = blocked.deadline {
+            self.deadlines.remove(&(deadline, client.id));
+        }
+        if let Some((at, _)) = blocked.retry {
+            self.deadlines.remove(&(at, client.id));
+        }
+        *client.info.waiter.lock() = None;
+        Some(blocked)
+    }
+}
+
+/// Gives a client the reply to the command that has waited.
+fn answer(client: &mut Client, write: impl FnOnce(&mut Reply<'_>)) {
+    let mut output = Output::new();
+    write(&mut Reply::new(&mut output, client.protocol));
+    client.deliver(output);
+}

@@ -1,0 +1,64 @@
+//! The reasons to put a request off before it runs. Never refuses one, and never changes anything.
+
+use rubine_commands::{Args, Flags};
+
+use super::{Request, is_queued};
+use crate::client::Client;
+use crate::command_table::Entry;
+use crate::core::Core;
+
+type Delay = fn(Request<'_>) -> bool;
+
+/// Every reason, in order.
+const DELAYS: &[Delay] = &[log_is_behind, is_paused, keys_move];
+
+/// Whether there is anything that any reason looks for, which is rare: one look in place of one for each of them.
+#[inline]
+pub(super) fn may_hold(core: &Core) -> bool {
+    core.is_throttled
+        || core.server.pause.in_force(core.now).is_some()
+        || core.server.moving.has_contested()
+}
+
+/// Whether a request has to wait.
+#[cold]
+pub(super) fn hold(request: Request<'_>) -> bool {
+    DELAYS.iter().any(|delay| delay(request))
+}
+
+/// Whether a command writes, or might, or runs queued ones that do.
+pub(crate) fn may_change_data(entry: &Entry, client: &Client) -> bool {
+    client.runs_any(entry, Flags::WRITE | Flags::MAY_REPLICATE)
+}
+
+/// The append-only file is so far behind that no more may be written now.
+fn log_is_behind(request: Request<'_>) -> bool {
+    request.core.is_throttled && may_change_data(request.entry, request.client)
+}
+
+/// Clients are paused, or those that write.
+fn is_paused(request: Request<'_>) -> bool {
+    let Request { core, client, entry, .. } = request;
+    let in_force = core.server.pause.in_force(core.now);
+    in_force.is_some_and(|(is_total, _)| is_total || may_change_data(entry, client))
+}
+
+/// It would change a key that nobody may change now but the client that moves it.
+fn keys_move(request: Request<'_>) -> bool {
+    let Request { core, client, entry, args } = request;
+    let moving = &core.server.moving;
+    let may_be_held =
+        moving.has_contested() && !client.moves_keys() && may_change_data(entry, client);
+    if !may_be_held || is_queued(client, entry) {
+        return false;
+    }
+    moving.holds_one_of(|look| {
+        let mut look_at = |entry: &Entry, args: Args<'_>| {
+            entry.spec.for_each_key(args, |index| look(args.at(index)));
+        };
+        look_at(entry, args);
+        if let Some(queue) = client.queue_of(entry) {
+            queue.commands().for_each(|(entry, args)| look_at(entry, args));
+        }
+    })
+}

@@ -1,0 +1,165 @@
+//! The refusals that stand before every command, in one order: it decides which error a client sees.
+//! Never changes anything.
+
+use rubine_commands::{CommandError, Flags};
+use rubine_resp::writer::Protocol;
+
+use super::Request;
+use crate::client::{Client, ClientFlags};
+use crate::command_table::Entry;
+use crate::core::Core;
+use rubine_storage::Trouble;
+
+type Gate = fn(Request<'_>) -> Result<(), CommandError>;
+
+/// Every gate, in order.
+const GATES: &[Gate] = &[
+    authenticated,
+    arity,
+    protected,
+    not_in_multi,
+    has_memory,
+    can_be_saved,
+    log_is_writable,
+    not_in_subscribe_mode,
+    not_loading,
+];
+
+/// The error that a request is refused with, if any.
+#[cold]
+pub(super) fn check(request: Request<'_>) -> Result<(), CommandError> {
+    GATES.iter().try_for_each(|gate| gate(request))
+}
+
+/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them.
+#[inline]
+pub(super) fn are_open(core: &Core, client: &Client, entry: &Entry, arg_count: usize) -> bool {
+    client.is_authenticated
+        && entry.spec.takes(arg_count)
+        && !entry.spec.flags.contains(Flags::PROTECTED)
+        && client.transaction.is_none()
+        && !core.is_out_of_memory
+        && !core.server.aof.has_error()
+        && !client.flags.contains(ClientFlags::PUBSUB)
+        && core.server.persistence.troubles().is_empty()
+}
+
+/// The number of arguments is one that the command takes.
+fn arity(request: Request<'_>) -> Result<(), CommandError> {
+    if request.entry.spec.takes(request.args.len()) {
+        return Ok(());
+    }
+    Err(CommandError::Arity(request.entry.full_name.clone()))
+}
+
+/// The client has told the password, or none is asked for.
+fn authenticated(request: Request<'_>) -> Result<(), CommandError> {
+    let flags = request.entry.spec.flags;
+    if request.client.is_authenticated || flags.contains(Flags::NO_AUTH) {
+        return Ok(());
+    }
+    Err(not_authenticated())
+}
+
+pub(super) fn not_authenticated() -> CommandError {
+    CommandError::text("NOAUTH Authentication required.")
+}
+
+/// A command that could do harm is allowed by the configuration.
+fn protected(request: Request<'_>) -> Result<(), CommandError> {
+    let flags = request.entry.spec.flags;
+    if !flags.contains(Flags::PROTECTED) {
+        return Ok(());
+    }
+    let config = request.core.server.config.load();
+    if config.enable_debug_command.allows(request.client.info.is_local) {
+        return Ok(());
+    }
+    Err(CommandError::text(
+        "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it from a \
+         local connection, otherwise you need to set this option in the configuration file, and then restart the \
+         server.",
+    ))
+}
+
+/// The command may be queued, if the client is queueing.
+fn not_in_multi(request: Request<'_>) -> Result<(), CommandError> {
+    let is_barred =
+        request.client.transaction.is_some() && request.entry.spec.flags.contains(Flags::NO_MULTI);
+    if !is_barred {
+        return Ok(());
+    }
+    let name = &request.entry.full_name;
+    let text = format!("ERR Command '{name}' not allowed inside a transaction");
+    Err(CommandError::Other(text.into()))
+}
+
+/// There is room for what the command may add.
+fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    if core.is_out_of_memory && core.settings.maxmemory != 0 {
+        return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
+    }
+    Ok(())
+}
+
+/// The client can tell replies from messages: in RESP2, whoever listens may not ask.
+fn not_in_subscribe_mode(request: Request<'_>) -> Result<(), CommandError> {
+    let Request { client, entry, .. } = request;
+    let listens = client.flags.contains(ClientFlags::PUBSUB) && client.protocol == Protocol::Resp2;
+    if !listens || entry.spec.flags.contains(Flags::WHILE_SUBSCRIBED) {
+        return Ok(());
+    }
+    let text = format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context",
+        entry.full_name
+    );
+    Err(CommandError::Other(text.into()))
+}
+
+/// What the command writes can be kept.
+fn log_is_writable(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    let Some(reason) = core.server.aof.error() else { return Ok(()) };
+    if !depends_on_disk(request) {
+        return Ok(());
+    }
+    let text = format!("MISCONF Errors writing to the AOF file: {reason}");
+    Err(CommandError::Other(text.into()))
+}
+
+/// What a command writes can be expected to reach the disk.
+fn can_be_saved(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    let has_failed = || core.server.persistence.troubles().contains(Trouble::SAVE_FAILED);
+    if !core.settings.stops_writes_on_failed_save || !has_failed() {
+        return Ok(());
+    }
+    if !depends_on_disk(request) {
+        return Ok(());
+    }
+    Err(CommandError::text(
+        "MISCONF Rubine is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+         may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+         snapshotting fails (stop-writes-on-bgsave-error option). Please check the Rubine logs for details about the RDB \
+         error.",
+    ))
+}
+
+/// The data is complete, or the command does not care.
+fn not_loading(request: Request<'_>) -> Result<(), CommandError> {
+    if !request.core.server.persistence.is_loading() {
+        return Ok(());
+    }
+    if request.client.runs_only(request.entry, Flags::LOADING) {
+        return Ok(());
+    }
+    Err(CommandError::text("LOADING Rubine is loading the dataset in memory"))
+}
+
+/// Whether a command writes, or asks for somebody who wants to know whether writes are taken.
+fn depends_on_disk(request: Request<'_>) -> bool {
+    request.entry.spec.flags.contains(Flags::ASKS_FOR_HEALTH)
+        || request.client.runs_any(request.entry, Flags::WRITE)
+}

@@ -1,0 +1,22 @@
+//! Who this server says it is: the versions that it tells, and the names of its runs.
+
+/// The version of Redis that clients take this server for: they choose by it what they may use.
+pub(crate) const REDIS_VERSION: &str = "8.0.6";
+
+/// The name and version line of `--version`. Tools take the major version of Redis from the `v=`.
+pub(crate) fn version_line() -> String {
+    format!(
+        "Rubine server v={REDIS_VERSION} rubine={} sha=00000000:0 malloc=jemalloc bits=64 build=release",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+/// 40 hexadecimal digits.
+pub(crate) fn new_run_id() -> String {
+    use rubine_base::random::{Random, seed_from_os};
+    let mut random = Random::with_seed(seed_from_os());
+    let mut bytes = [0; 20];
+    random.fill(&mut bytes);
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')).collect()
+}

@@ -1,0 +1,104 @@
+//! Who has asked for the end of the server, and how far it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rubine_config::ShutdownOptions;
+use rubine_resp::writer::{Output, Protocol, Reply};
+
+use crate::mailbox::{Mailbox, Message};
+
+/// A client that waits for the outcome.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker {
+    pub(crate) worker: usize,
+    pub(crate) client: u64,
+    pub(crate) protocol: Protocol,
+}
+
+impl Asker {
+    /// Ends the client's wait with a reply.
+    pub(crate) fn answer(self, workers: &[Mailbox], write: impl FnOnce(&mut Reply<'_>)) {
+        let mut output = Output::new();
+        write(&mut Reply::new(&mut output, self.protocol));
+        let message = Message::Served { client: self.client, output, written: None, seen: 0 };
+        workers[self.worker].send(message);
+    }
+}
+
+/// Who has asked for the end, and how far it is.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    /// Looked at by the clock without the lock.
+    is_asked: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By a signal that the clock has not seen yet.
+    asked: Option<ShutdownOptions>,
+    /// The end that goes on, if one does: set to true by whoever wants it not to come.
+    going_on: Option<Arc<AtomicBool>>,
+    askers: Vec<Asker>,
+}
+
+impl Ending {
+    /// A signal asks for the end. Returns whether the end was asked for before.
+    pub(crate) fn ask(&self, options: ShutdownOptions) -> bool {
+        let mut state = self.state.lock();
+        let is_repeated = state.asked.is_some() || state.going_on.is_some();
+        if !is_repeated {
+            state.asked = Some(options);
+            self.is_asked.store(true, Ordering::Release);
+        }
+        is_repeated
+    }
+
+    /// Whether a signal asks for the end.
+    #[inline]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_asked(&self) -> Option<ShutdownOptions> {
+        let asked = self.state.lock().asked.take();
+        self.is_asked.store(false, Ordering::Release);
+        asked
+    }
+
+    /// Lets the end not come; `cancel_save` ends what goes on for it. Returns false if it was not to come.
+    pub(crate) fn abort(&self, cancel_save: impl FnOnce() -> bool) -> bool {
+        let mut state = self.state.lock();
+        let was_asked = state.asked.take().is_some();
+        self.is_asked.store(false, Ordering::Release);
+        if let Some(is_aborted) = &state.going_on {
+            is_aborted.store(true, Ordering::Release);
+            drop(state);
+            cancel_save();
+        } else if !was_asked {
+            return false;
+        }
+        tracing::info!("Shutdown manually aborted.");
+        true
+    }
+
+    /// Notes that the end begins, and who wants to know what comes of it. Returns what will be true if it is not to come,
+    /// or nothing where it has begun already.
+    pub(crate) fn begin(&self, asker: Option<Asker>) -> Option<Arc<AtomicBool>> {
+        let mut state = self.state.lock();
+        state.askers.extend(asker);
+        if state.going_on.is_some() {
+            return None;
+        }
+        Some(Arc::clone(state.going_on.insert(Arc::default())))
+    }
+
+    /// Notes that the end does not come. Returns who wanted to know.
+    pub(crate) fn give_up(&self) -> Vec<Asker> {
+        let mut state = self.state.lock();
+        state.going_on = None;
+        std::mem::take(&mut state.askers)
+    }
+}

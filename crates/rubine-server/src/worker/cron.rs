@@ -1,0 +1,243 @@
+//! What happens by the clock: expiry of keys nobody asks for, idle clients, limits on output, the gauges of INFO.
+//! Never sleeps.
+
+use std::sync::atomic::Ordering;
+
+use rubine_keyspace::ExpiryCycle;
+
+use super::schedule::schedule;
+use crate::client::{Client, ClientFlags};
+use crate::core::Core;
+use crate::core::due::tell_due;
+use rubine_storage::dumps;
+use rubine_system::process::{self, Whose};
+use rubine_system::{allocator, ticks};
+
+/// How often the clock's work is done.
+const PERIOD_MS: i64 = 100;
+/// Part of a worker's time that expiry may take while much is due, in percent, for each unit of effort.
+const EXPIRY_SHARE_PERCENT: f64 = 25.0;
+/// Time that expiry takes in a period when little is due.
+const EXPIRY_QUIET_US: f64 = 500.0;
+/// One turn's part of expiry, so that clients are served in between.
+const EXPIRY_SLICE_US: f64 = 500.0;
+/// Time that it takes after keys were loaded, before clients are served.
+const EXPIRY_LOADED_US: f64 = 25_000.0;
+/// Above this part of due keys among those looked at, expiry works harder.
+const EXPIRY_STALE_MAX: f64 = 0.02;
+
+/// The clock's work of one worker.
+pub(crate) struct Cron {
+    next_at: i64,
+    expiry: ExpiryCycle,
+    /// Time that expiry may still take in this period, in microseconds.
+    expiry_budget_us: f64,
+    /// Keys removed and steps made since the budget was last worked out.
+    removed: usize,
+    examined: usize,
+    is_behind: bool,
+    sampled: Sample,
+    /// Where looking after clients has come to.
+    next_client: usize,
+}
+
+/// What a walk of expiry did.
+struct Walk {
+    spent_us: f64,
+    /// It came round.
+    was_round: bool,
+}
+
+/// Totals at a moment, from which rates are made.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sample {
+    at: i64,
+    commands: u64,
+    input_bytes: u64,
+    output_bytes: u64,
+    turns: u64,
+    busy_ticks: u64,
+}
+
+impl Cron {
+    pub(crate) fn new(core: &Core) -> Self {
+        Self {
+            next_at: core.now,
+            expiry: ExpiryCycle::new(core.index, core.server.workers.len()),
+            expiry_budget_us: 0.0,
+            removed: 0,
+            examined: 0,
+            is_behind: false,
+            sampled: Sample::default(),
+            next_client: 0,
+        }
+    }
+
+    /// How long nothing is due.
+    pub(crate) fn sleep_ms(&self) -> i64 {
+        if self.is_behind && 0.0 < self.expiry_budget_us { 0 } else { PERIOD_MS }
+    }
+
+    /// Does what is due that needs no client.
+    pub(crate) fn run(&mut self, core: &mut Core) {
+        if core.server.is_cron_paused.load(Ordering::Relaxed) {
+            return;
+        }
+        if core.index == 0 && core.server.shutdown.is_asked() {
+            crate::control::shutdown::begin_asked(core.server);
+        }
+        if self.next_at <= core.now {
+            self.next_at = core.now + PERIOD_MS;
+            self.start_period(core);
+        }
+        if 0.0 < self.expiry_budget_us {
+            self.expire(core);
+        }
+        if core.must_evict_more {
+            core.make_room();
+        }
+    }
+
+    fn start_period(&mut self, core: &mut Core) {
+        let stale = self.removed as f64 / self.examined.max(1) as f64;
+        self.is_behind = EXPIRY_STALE_MAX < stale;
+        self.expiry_budget_us = if self.is_behind {
+            PERIOD_MS as f64 * 1000.0 * EXPIRY_SHARE_PERCENT / 100.0
+        } else {
+            EXPIRY_QUIET_US
+        };
+        (self.removed, self.examined) = (0, 0);
+        let stats = core.stats();
+        if self.is_behind {
+            stats.expiry_cap_reached.add(1);
+        }
+        let time = process::cpu_time(Whose::Thread);
+        stats.user_us.set(time.user_us);
+        stats.system_us.set(time.system_us);
+        if core.index == 0 {
+            let share = (stale * 10_000.0) as u64;
+            core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
+            self.sample(core);
+            dumps::look(core.server.storage(), core.now);
+        }
+    }
+
+    /// Removes what fell due before the keys were loaded, while no client is served yet: a round of the walk, unless
+    /// that takes too long.
+    pub(crate) fn remove_loaded_due(&mut self, core: &mut Core) {
+        if !core.settings.import_mode {
+            self.walk(core, EXPIRY_LOADED_US);
+        }
+    }
+
+    /// One slice of expiry.
+    fn expire(&mut self, core: &mut Core) {
+        let server = core.server;
+        let is_stopped = !server.expires_actively.load(Ordering::Relaxed)
+            || core.settings.import_mode
+            || server.pause.stops_writes(core.now)
+            || server.persistence.is_loading();
+        if is_stopped {
+            self.expiry_budget_us = 0.0;
+            return;
+        }
+        let Walk { spent_us, was_round } =
+            self.walk(core, EXPIRY_SLICE_US.min(self.expiry_budget_us));
+        self.expiry_budget_us =
+            if was_round && self.removed == 0 { 0.0 } else { self.expiry_budget_us - spent_us };
+    }
+
+    /// Removes what is due for so many microseconds, or until it has been everywhere.
+    fn walk(&mut self, core: &mut Core, limit_us: f64) -> Walk {
+        let server = core.server;
+        let per_us = ticks::per_microsecond();
+        let start = ticks::now();
+        let limit = (limit_us * per_us) as u64;
+        core.begin_unit();
+        let mut was_round = false;
+        loop {
+            let now = core.now;
+            let stats = core.stats();
+            let effects = &mut core.runner.effects;
+            let is_stopped = || server.pause.stops_writes(now);
+            let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
+                tell_due(server, stats, effects, now, &due);
+            });
+            self.removed += step.removed_count;
+            self.examined += step.examined_count;
+            let is_over = limit <= ticks::now().wrapping_sub(start);
+            // One round in a period is enough where nothing was found.
+            let is_idle = step.is_round && std::mem::replace(&mut was_round, true);
+            if is_over || is_idle {
+                break;
+            }
+        }
+        let spent_ticks = ticks::now().wrapping_sub(start);
+        core.stats().expiry_ticks.add(spent_ticks);
+        Walk { spent_us: spent_ticks as f64 / per_us, was_round }
+    }
+
+    /// Works out the rates that INFO shows.
+    fn sample(&mut self, core: &Core) {
+        const SPAN_MS: i64 = 1000;
+        let server = core.server;
+        let used = allocator::used_memory();
+        if server.peak_memory.fetch_max(used, Ordering::Relaxed) < used {
+            server.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
+        }
+        if core.now - self.sampled.at < SPAN_MS {
+            return;
+        }
+        server.migrations.close_idle();
+        let sample = Sample {
+            at: core.now,
+            commands: server.commands_processed(),
+            input_bytes: server.total(|it| it.input_bytes.get()),
+            output_bytes: server.total(|it| it.output_bytes.get()),
+            turns: server.total(|it| it.loop_turns.get()),
+            busy_ticks: server.total(|it| it.busy_ticks.get()),
+        };
+        let elapsed = (sample.at - self.sampled.at).max(1) as u64;
+        let rate = |now: u64, before: u64| now.saturating_sub(before) * 1000 / elapsed;
+        let gauges = &server.gauges;
+        let commands = rate(sample.commands, self.sampled.commands);
+        gauges.operations_per_second.store(commands, Ordering::Relaxed);
+        let input = rate(sample.input_bytes, self.sampled.input_bytes);
+        gauges.input_bytes_per_second.store(input, Ordering::Relaxed);
+        let output = rate(sample.output_bytes, self.sampled.output_bytes);
+        gauges.output_bytes_per_second.store(output, Ordering::Relaxed);
+        gauges.turns_per_second.store(rate(sample.turns, self.sampled.turns), Ordering::Relaxed);
+        let turns = sample.turns.saturating_sub(self.sampled.turns).max(1);
+        let busy = sample.busy_ticks.saturating_sub(self.sampled.busy_ticks) as f64;
+        let turn_us = busy / ticks::per_microsecond() / turns as f64;
+        gauges.turn_duration_us.store(turn_us as u64, Ordering::Relaxed);
+        self.sampled = sample;
+    }
+
+    /// Looks after a part of the clients, so that each has its turn once a second.
+    pub(crate) fn look_after(
+        &mut self,
+        core: &mut Core,
+        clients: &mut [Option<Box<Client>>],
+        scheduled: &mut Vec<usize>,
+    ) {
+        /// So few clients all have their turn in each period.
+        const CLIENTS_MIN: usize = 32;
+        let is_paused = core.server.is_cron_paused.load(Ordering::Relaxed);
+        let is_due = core.looked_after_at + PERIOD_MS <= core.now;
+        if is_paused || !is_due || clients.is_empty() {
+            return;
+        }
+        core.looked_after_at = core.now;
+        let periods = (1000 / PERIOD_MS) as usize;
+        let count = clients.len().div_ceil(periods).max(CLIENTS_MIN).min(clients.len());
+        for _ in 0..count {
+            self.next_client = (self.next_client + 1) % clients.len();
+            let Some(client) = &mut clients[self.next_client] else { continue };
+            crate::worker::limits::look_after(core, client);
+            if client.flags.contains(ClientFlags::CLOSE_NOW) {
+                schedule(scheduled, client, self.next_client);
+            }
+        }
+    }
+}
