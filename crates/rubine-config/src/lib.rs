@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 mod checks;
-mod directive;
 mod include;
 mod load;
 mod rewrite;
@@ -17,11 +16,11 @@ mod template;
 mod tests;
 mod values;
 
-pub use directive::{Directive, Rule, Support, Traits, closest, find, names};
 pub use load::{ConfigError, ConfigLine, ConfigSource};
 pub use rewrite::{RewriteError, RewriteScope};
-pub use setting::parse_memory;
+pub use setting::{Rule, parse_memory};
 pub use store::{ConfigStore, Refusal, SetError, Setter};
+pub use table::directive::{Directive, Support, Traits, closest, find, names};
 pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
 pub use values::path_of;

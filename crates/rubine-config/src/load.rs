@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rubine_base::quote::{split_args, write_repr};
 
-use super::directive::{Traits, closest, find};
 use super::setting::utf8;
 use super::table::Config;
+use super::table::directive::{Traits, closest, find};
 use super::values::reason;
 
 /// Files that include each other in a circle stop here.

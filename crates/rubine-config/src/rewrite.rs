@@ -8,8 +8,8 @@ use std::path::Path;
 use rubine_base::hash::HashMap;
 use rubine_base::quote::split_args;
 
-use super::directive::{Directive, Traits, find};
 use super::load::why_foreign;
+use super::table::directive::{Directive, Traits, find};
 use super::table::{Config, DIRECTIVES};
 use super::values::reason;
 

@@ -4,10 +4,23 @@
 use rubine_base::number::parse_i64;
 use rubine_base::quote::quote_repr;
 
-use super::directive::Rule;
+/// How numbers in a directive's text are read and printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Not a number: the type alone decides.
+    Plain,
+    /// A decimal integer.
+    Number { min: i128, max: i128 },
+    /// Bytes, with an optional unit: `1k` is 1000, `1kb` is 1024.
+    Memory { min: i128, max: i128 },
+    /// Bytes with an optional unit, or a negative integer with a meaning of its own.
+    SignedMemory { min: i128, max: i128 },
+    /// An octal integer: permissions.
+    Octal { min: i128, max: i128 },
+}
 
 /// A field of the configuration.
-pub(super) trait Setting {
+pub(crate) trait Setting {
     /// Takes a new value. The error is the text that CONFIG SET answers.
     fn assign(&mut self, arguments: &[&[u8]], rule: Rule) -> Result<(), String>;
 

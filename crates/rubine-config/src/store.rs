@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rubine_base::glob::{Case, matches};
 
-use super::directive::{Directive, Traits, find};
 use super::load::ConfigSource;
+use super::table::directive::{Directive, Traits, find};
 use super::table::{Config, DIRECTIVES};
 
 /// The configuration in force and where it came from.

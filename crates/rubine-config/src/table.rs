@@ -1,8 +1,10 @@
 //! The table of all directives, each declared once: field, type, default, name, and what differs from
 //! a plain directive that takes effect. The `Config` struct is made of the same rows.
 
+pub(crate) mod directive;
+
+use self::directive::{Directive, Traits};
 use super::checks;
-use super::directive::{Directive, Traits};
 use super::values::{
     AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,

@@ -7,8 +7,7 @@ use rubine_base::number::{parse_f64, parse_i64};
 use rubine_base::quote::quote_repr;
 use rubine_rdb::version::{Version, VersionCheck};
 
-use super::directive::Rule;
-use super::setting::{Setting, choose, format_memory, named_enum, only, parse_memory, utf8};
+use super::setting::{Rule, Setting, choose, format_memory, named_enum, only, parse_memory, utf8};
 
 named_enum! {
     /// What a full memory does to a write.

@@ -1,9 +1,9 @@
 //! Requests that wait for a busy shard beside its lock, in the order of their coming, while their worker serves others.
 //! Never blocks a thread.
 //!
-//! A worker takes locks with a bound ([`Keyspace::try_lock`]). Past it, the request gets a [`Standing`]: its ticket stands
+//! A worker takes locks with a bound ([`crate::Keyspace::try_lock`]). Past it, the request gets a [`Standing`]: its ticket stands
 //! in the queue of the shard that was busy, and nothing is held. When a lock is given back, the keyspace tells the worker
-//! of the front ticket through [`Tell`], and the worker tries again ([`Keyspace::resume`]).
+//! of the front ticket through [`Tell`], and the worker tries again ([`crate::Keyspace::resume`]).
 //!
 //! Order is by age: each ticket has a number, and whoever comes back passes where no older ticket stands. A newcomer is
 //! younger than all. So the oldest ticket of all waits for nobody but those who hold locks, and they end.
@@ -18,7 +18,6 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use crate::keyspace::{Keyspace, Locked, ShardSet};
 use crate::shard::Shard;
 use crate::sync::{AtomicU32, Mutex, MutexGuard, fence_after_store, pause};
 
@@ -28,7 +27,7 @@ const SPINS_MAX: usize = if cfg!(shuttle) { 1 } else { 600 };
 const RUN_LEN_MAX: usize = 64;
 /// How often a request moves from one shard's queue to another's. After that it keeps its places, so that those who come
 /// later stay behind it: a request for many shards would meet another busy one for ever.
-const MOVES_MAX: u32 = if cfg!(shuttle) { 1 } else { 8 };
+pub(crate) const MOVES_MAX: u32 = if cfg!(shuttle) { 1 } else { 8 };
 
 /// The age of whoever comes before all that stand: a client that waits for a key came before them.
 pub(crate) const OLDEST: u64 = 0;
@@ -46,23 +45,23 @@ pub struct Ticket {
 
 /// Brings workers the news that requests of theirs may go on.
 pub trait Tell: Send + Sync {
-    /// The turn of these clients has come, in this order; each tries again by [`Keyspace::resume`]. They may hear it twice,
+    /// The turn of these clients has come, in this order; each tries again by [`crate::Keyspace::resume`]. They may hear it twice,
     /// or when they do not stand any more. No lock of a shard is held.
     fn tell(&self, worker: usize, clients: &[u64]);
 }
 
 /// A request's place in the queues of busy shards.
 ///
-/// It ends by [`Keyspace::resume`] with the locks, or by [`Keyspace::withdraw`]: whoever drops it otherwise leaves a ticket
+/// It ends by [`crate::Keyspace::resume`] with the locks, or by [`crate::Keyspace::withdraw`]: whoever drops it otherwise leaves a ticket
 /// behind that all later ones wait for.
 #[derive(Debug)]
 #[must_use = "a ticket that is never resumed nor withdrawn stops all that stand behind it"]
 pub struct Standing {
-    ticket: Ticket,
-    age: u64,
+    pub(crate) ticket: Ticket,
+    pub(crate) age: u64,
     /// Where the ticket stands: where it was in vain last, and behind [`MOVES_MAX`] also before.
-    shards: SmallVec<[u16; 2]>,
-    move_count: u32,
+    pub(crate) shards: SmallVec<[u16; 2]>,
+    pub(crate) move_count: u32,
 }
 
 impl Standing {
@@ -138,7 +137,7 @@ impl ShardLock {
     }
 
     /// Puts a ticket in its place, or leaves it there. Its worker is to be told, unless that only keeps the place.
-    fn stand(&self, age: u64, ticket: Ticket, is_told: bool) {
+    pub(crate) fn stand(&self, age: u64, ticket: Ticket, is_told: bool) {
         let mut places = self.places.lock();
         match places.binary_search_by_key(&age, |it| it.age) {
             Ok(index) => places[index].is_told = is_told,
@@ -147,7 +146,7 @@ impl ShardLock {
         self.count.store(places.len() as u32, Ordering::Relaxed);
     }
 
-    fn leave(&self, age: u64) {
+    pub(crate) fn leave(&self, age: u64) {
         let mut places = self.places.lock();
         if let Ok(index) = places.binary_search_by_key(&age, |it| it.age) {
             places.remove(index);
@@ -156,7 +155,7 @@ impl ShardLock {
     }
 
     /// Whose turn it is, now that the lock is free, and has not been told: some tickets of one worker.
-    fn take_turn(&self) -> Option<Turn> {
+    pub(crate) fn take_turn(&self) -> Option<Turn> {
         let mut places = self.places.lock();
         fence_after_store();
         let front = places.front().filter(|it| !it.is_told)?;
@@ -173,90 +172,8 @@ impl ShardLock {
     }
 }
 
-struct Turn {
-    worker: usize,
-    clients: SmallVec<[u64; 8]>,
+/// Whose turn it is.
+pub(crate) struct Turn {
+    pub(crate) worker: usize,
+    pub(crate) clients: SmallVec<[u64; 8]>,
 }
-
-impl Keyspace {
-    /// Takes the locks of `set`, ascending, if each is to be had within some tens of microseconds and nobody stands
-    /// for it; else holds none and returns the number of the busy shard. The caller holds no other.
-    ///
-    /// For requests that can be suspended, with [`Self::stand`], and for walks that may pass a shard by.
-    #[inline]
-    pub fn try_lock(&self, set: &ShardSet) -> Result<Locked<'_>, usize> {
-        self.lock_as(set, NEWCOMER)
-    }
-
-    /// Lets a request stand in the queue of a shard that was busy. Its worker is told when it may try again.
-    pub fn stand(&self, ticket: Ticket, busy: usize) -> Standing {
-        let age = self.next_age();
-        let shards = SmallVec::from_slice(&[busy as u16]);
-        self.shards[busy].stand(age, ticket, false);
-        self.tell_next(&self.shards[busy]);
-        Standing { ticket, age, shards, move_count: 0 }
-    }
-
-    /// Tries again to take the locks of `set`: past those that are younger. If that fails, the request stands in the queue of
-    /// the shard that was busy now.
-    pub fn resume(&self, set: &ShardSet, standing: &mut Standing) -> Option<Locked<'_>> {
-        // A request may stand for a shard that it does not need itself: what comes before it does.
-        self.leave_unless(standing, |shard| set.contains(shard));
-        match self.lock_as(set, standing.age) {
-            Ok(locked) => {
-                // All of them are held: whoever is next is told when they are given back.
-                for shard in std::mem::take(&mut standing.shards) {
-                    self.shards[usize::from(shard)].leave(standing.age);
-                }
-                Some(locked)
-            }
-            Err(busy) => {
-                self.stand_again(standing, busy);
-                None
-            }
-        }
-    }
-
-    /// A request that came back, and had its locks, cannot go on for another shard: it stands there, as old as it is.
-    pub fn stand_again(&self, standing: &mut Standing, busy: usize) {
-        if !standing.shards.contains(&(busy as u16)) {
-            standing.move_count += 1;
-            if standing.move_count <= MOVES_MAX {
-                self.leave_unless(standing, |_| false);
-            }
-            standing.shards.push(busy as u16);
-        }
-        for shard in standing.shards() {
-            self.shards[shard].stand(standing.age, standing.ticket, shard != busy);
-        }
-        self.tell_next(&self.shards[busy]);
-    }
-
-    /// Takes a request out of the queues: its client is gone, or has been refused. Its turn goes to the next.
-    pub fn withdraw(&self, mut standing: Standing) {
-        self.leave_unless(&mut standing, |_| false);
-    }
-
-    fn leave_unless(&self, standing: &mut Standing, stays: impl Fn(u16) -> bool) {
-        let age = standing.age;
-        standing.shards.retain(|shard| {
-            let (stays, index) = (stays(*shard), usize::from(*shard));
-            if !stays {
-                self.shards[index].leave(age);
-                self.tell_next(&self.shards[index]);
-            }
-            stays
-        });
-    }
-
-    /// Tells whoever is the first to stand for a shard, if its lock is free. The caller holds no lock.
-    #[cold]
-    pub(crate) fn tell_next(&self, lock: &ShardLock) {
-        if let Some(turn) = lock.take_turn() {
-            self.teller().tell(turn.worker, &turn.clients);
-        }
-    }
-}
-
-#[cfg(all(test, not(shuttle)))]
-mod tests;

@@ -4,8 +4,9 @@
 use rubine_structures::record::{RecordRef, ValueMut};
 
 use crate::key::{Key, SHARD_COUNT};
-use crate::keyspace::{Keyspace, ShardSet};
+use crate::keyspace::Keyspace;
 use crate::shard::Shard;
+use crate::shard_set::ShardSet;
 
 /// Fields that one step removes from one hash.
 const FIELDS_PER_STEP_MAX: usize = 256;

@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 
 use crate::busy::{OLDEST, Standing, Ticket};
-use crate::keyspace::{Keyspace, Locked, ShardSet};
+use crate::keyspace::{Keyspace, Locked};
+use crate::shard_set::ShardSet;
 use crate::waiters::{Ready, Waiter, WaiterState};
 
 /// Whoever can run the command of a waiter.

@@ -7,8 +7,9 @@ use rubine_structures::value::Value;
 
 use crate::access::Access;
 use crate::key::{Key, SHARD_COUNT, ScanCursor};
-use crate::keyspace::{Locked, ShardSet};
+use crate::keyspace::Locked;
 use crate::shard::Shard;
+use crate::shard_set::ShardSet;
 use crate::snapshot::Snapshot;
 
 /// What happened to keys while a command ran.

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::db_map::DbMap;
 use crate::key::Key;
-use crate::keyspace::ShardSet;
+use crate::shard_set::ShardSet;
 use crate::sync::{AtomicU8, Mutex, MutexGuard};
 
 /// What has become of a waiter.

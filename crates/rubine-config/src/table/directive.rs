@@ -3,8 +3,8 @@
 use rubine_base::hash::HashMap;
 use std::sync::LazyLock;
 
-use super::setting::Setting;
-use super::table::{Config, DIRECTIVES};
+use super::{Config, DIRECTIVES};
+use crate::setting::{Rule, Setting};
 
 /// One directive, declared once, in the table.
 #[derive(Debug)]
@@ -19,28 +19,13 @@ pub struct Directive {
     pub traits: Traits,
     /// Whether setting it does something.
     pub support: Support,
-    pub(super) check: Option<Check>,
-    pub(super) read: fn(&Config) -> &dyn Setting,
-    pub(super) write: fn(&mut Config) -> &mut dyn Setting,
+    pub(crate) check: Option<Check>,
+    pub(crate) read: fn(&Config) -> &dyn Setting,
+    pub(crate) write: fn(&mut Config) -> &mut dyn Setting,
 }
 
 /// A condition beyond the type, with the text of its refusal.
 type Check = fn(&str) -> Result<(), &'static str>;
-
-/// How numbers in a directive's text are read and printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// Not a number: the type alone decides.
-    Plain,
-    /// A decimal integer.
-    Number { min: i128, max: i128 },
-    /// Bytes, with an optional unit: `1k` is 1000, `1kb` is 1024.
-    Memory { min: i128, max: i128 },
-    /// Bytes with an optional unit, or a negative integer with a meaning of its own.
-    SignedMemory { min: i128, max: i128 },
-    /// An octal integer: permissions.
-    Octal { min: i128, max: i128 },
-}
 
 /// Whether setting a directive does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +66,7 @@ bitflags::bitflags! {
 }
 
 impl Directive {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         name: &'static str,
         read: fn(&Config) -> &dyn Setting,
         write: fn(&mut Config) -> &mut dyn Setting,
@@ -98,63 +83,63 @@ impl Directive {
         }
     }
 
-    pub(super) const fn alias(mut self, alias: &'static str) -> Self {
+    pub(crate) const fn alias(mut self, alias: &'static str) -> Self {
         self.alias = Some(alias);
         self
     }
 
-    pub(super) const fn number(mut self, min: i128, max: i128) -> Self {
+    pub(crate) const fn number(mut self, min: i128, max: i128) -> Self {
         self.rule = Rule::Number { min, max };
         self
     }
 
-    pub(super) const fn memory(mut self, min: i128, max: i128) -> Self {
+    pub(crate) const fn memory(mut self, min: i128, max: i128) -> Self {
         self.rule = Rule::Memory { min, max };
         self
     }
 
-    pub(super) const fn signed_memory(mut self, min: i128, max: i128) -> Self {
+    pub(crate) const fn signed_memory(mut self, min: i128, max: i128) -> Self {
         self.rule = Rule::SignedMemory { min, max };
         self
     }
 
-    pub(super) const fn octal(mut self, min: i128, max: i128) -> Self {
+    pub(crate) const fn octal(mut self, min: i128, max: i128) -> Self {
         self.rule = Rule::Octal { min, max };
         self
     }
 
-    pub(super) const fn checked(mut self, check: Check) -> Self {
+    pub(crate) const fn checked(mut self, check: Check) -> Self {
         self.check = Some(check);
         self
     }
 
-    pub(super) const fn is(mut self, traits: Traits) -> Self {
+    pub(crate) const fn is(mut self, traits: Traits) -> Self {
         self.traits = self.traits.union(traits);
         self
     }
 
-    pub(super) const fn immutable(self) -> Self {
+    pub(crate) const fn immutable(self) -> Self {
         self.is(Traits::IMMUTABLE)
     }
 
-    pub(super) const fn hidden(self) -> Self {
+    pub(crate) const fn hidden(self) -> Self {
         self.is(Traits::HIDDEN)
     }
 
-    pub(super) const fn sensitive(self) -> Self {
+    pub(crate) const fn sensitive(self) -> Self {
         self.is(Traits::SENSITIVE)
     }
 
-    pub(super) const fn many(self) -> Self {
+    pub(crate) const fn many(self) -> Self {
         self.is(Traits::MANY_ARGUMENTS)
     }
 
-    pub(super) const fn not_yet(mut self, reason: &'static str) -> Self {
+    pub(crate) const fn not_yet(mut self, reason: &'static str) -> Self {
         self.support = Support::NotYet(reason);
         self
     }
 
-    pub(super) const fn no_meaning(mut self, reason: &'static str) -> Self {
+    pub(crate) const fn no_meaning(mut self, reason: &'static str) -> Self {
         self.support = Support::NoMeaning(reason);
         self
     }
@@ -175,7 +160,7 @@ impl Directive {
     }
 
     /// Gives the directive a new value. On an error `config` may hold half of it: work on a copy.
-    pub(super) fn assign(&self, config: &mut Config, arguments: &[&[u8]]) -> Result<(), String> {
+    pub(crate) fn assign(&self, config: &mut Config, arguments: &[&[u8]]) -> Result<(), String> {
         if let Some(check) = self.check {
             let text = arguments.first().copied().unwrap_or_default();
             check(&String::from_utf8_lossy(text))?;

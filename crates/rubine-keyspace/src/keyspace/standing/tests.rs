@@ -7,7 +7,7 @@ use std::thread;
 
 use rubine_base::random::Random;
 
-use super::{Tell, Ticket};
+use crate::busy::{Tell, Ticket};
 use crate::key::SHARD_COUNT;
 use crate::keyspace::{Keyspace, Locked, ShardSet};
 use crate::sync::Mutex;
