@@ -84,8 +84,10 @@ fn find_mut<'v>(
 
 /// The stream that was found under a key before.
 fn known<'v>(keys: &'v mut View<'_, '_>, key: Key<'_>) -> &'v mut Stream {
-    let stream = find_mut(keys, key).ok().flatten();
-    stream.expect("the stream was found before, in the same command")
+    match keys.find_mut_again(key).map(RecordMut::into_value_mut) {
+        Some(ValueMut::Stream(stream)) => stream,
+        _ => unreachable!("the stream was found before, in the same command"),
+    }
 }
 
 /// Changes a group that was found before.

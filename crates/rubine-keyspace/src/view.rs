@@ -185,6 +185,34 @@ impl<'a, 'k> View<'a, 'k> {
     /// Looks a key up for writing: notes the access.
     #[inline]
     pub fn find_mut(&mut self, key: Key<'_>) -> Option<RecordMut<'_>> {
+        self.find_mut_noting(key, self.options.notes_access)
+    }
+
+    /// Looks a key up for writing where it may be that nothing is written: notes the access, but counts neither hit nor
+    /// miss.
+    #[inline]
+    pub fn find_to_write(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
+        self.remove_if_due(key);
+        let due_until = self.due_until();
+        let table = self.locked.shard(key).table(self.db)?;
+        let record = table.find(key.table_hash(), key.bytes())?;
+        if record.deadline().is_some_and(|deadline| deadline <= due_until) {
+            return None;
+        }
+        if self.options.notes_access {
+            record.set_access(self.access.touched(record.access(), self.random));
+        }
+        Some(record)
+    }
+
+    /// Looks a key up for writing that the same command has looked up before: its access is noted.
+    #[inline]
+    pub fn find_mut_again(&mut self, key: Key<'_>) -> Option<RecordMut<'_>> {
+        self.find_mut_noting(key, false)
+    }
+
+    #[inline]
+    fn find_mut_noting(&mut self, key: Key<'_>, notes_access: bool) -> Option<RecordMut<'_>> {
         self.remove_if_due(key);
         let due_until = self.due_until();
         let table = self.locked.shard_mut(key).table_mut(self.db);
@@ -192,20 +220,41 @@ impl<'a, 'k> View<'a, 'k> {
         if record.get().deadline().is_some_and(|deadline| deadline <= due_until) {
             return None;
         }
-        if self.options.notes_access {
+        if notes_access {
             let bits = record.get().access();
             record.get().set_access(self.access.touched(bits, self.random));
         }
         Some(record)
     }
 
-    /// Stores a value under a key, whatever was there. Returns whether the key is new.
+    /// Stores a value under a key, whatever was there: an access to that. Returns whether the key is new.
     #[inline]
     pub fn store(&mut self, key: Key<'_>, value: Value<'_>, deadline: Option<i64>) -> bool {
-        let initial = self.access.initial();
+        self.store_noting(key, value, deadline, self.options.notes_access)
+    }
+
+    /// As [`Self::store`], for a key that the same command has looked up before: its access is noted.
+    #[inline]
+    pub fn store_again(&mut self, key: Key<'_>, value: Value<'_>, deadline: Option<i64>) -> bool {
+        self.store_noting(key, value, deadline, false)
+    }
+
+    #[inline]
+    fn store_noting(
+        &mut self,
+        key: Key<'_>,
+        value: Value<'_>,
+        deadline: Option<i64>,
+        notes_access: bool,
+    ) -> bool {
         self.remove_if_due(key);
+        let access = |old: Option<u32>| match old {
+            Some(bits) if notes_access => self.access.touched(bits, self.random),
+            Some(bits) => bits,
+            None => self.access.initial(),
+        };
         let table = self.locked.shard_mut(key).table_mut(self.db);
-        match table.store(key.table_hash(), key.bytes(), value, deadline, initial) {
+        match table.store(key.table_hash(), key.bytes(), value, deadline, access) {
             Stored::Inserted => true,
             Stored::Replaced(old) => {
                 self.locked.keyspace.discard_value(old);
