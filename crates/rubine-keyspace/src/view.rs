@@ -292,6 +292,13 @@ impl<'a, 'k> View<'a, 'k> {
         self.note_touch(key);
     }
 
+    /// Something about a key has changed, but not what it holds: waiters may be served, the change is counted, and
+    /// watches hold.
+    pub fn note_side_change(&mut self, key: Key<'_>) {
+        self.changes.dirty += 1;
+        self.locked.shard_mut(key).waiters.note_change(self.db, key.bytes());
+    }
+
     /// As [`Self::note_change`], for a further key of a change that is counted already.
     #[inline]
     pub fn note_touch(&mut self, key: Key<'_>) {
@@ -502,19 +509,10 @@ impl<'a, 'k> View<'a, 'k> {
     /// Empties the database, or all of them. All shards are locked. Returns the number of keys that went.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
         self.changes.was_flushed |= db.is_none();
-        let mut tables = Vec::new();
+        let tables = self.locked.take_tables(db);
         for shard in self.locked.shards_mut() {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
-            for db in dbs {
-                let mut watched = shard.watched_keys(db);
-                watched.retain(|key| {
-                    let table = shard.table(db);
-                    table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
-                });
-                tables.extend(shard.take_table(db));
-                watched.iter().for_each(|key| shard.note_change(db, key));
-                shard.waiters.note_swap(db);
-            }
+            dbs.for_each(|db| shard.waiters.note_swap(db));
         }
         let removed = tables.iter().map(Table::len).sum::<usize>() as u64;
         self.locked.keyspace.discard_tables(tables);
@@ -605,5 +603,33 @@ impl<'a, 'k> View<'a, 'k> {
 
     fn take_any(&mut self, key: Key<'_>) -> Option<Record> {
         self.locked.shard_mut(key).table_mut(self.db).remove(key.table_hash(), key.bytes())
+    }
+}
+
+impl Locked<'_> {
+    /// Empties the database, or all of them, which breaks the watches on keys that were there. All shards are locked.
+    pub(crate) fn take_tables(&mut self, db: Option<usize>) -> Vec<Table> {
+        let mut tables = Vec::new();
+        for shard in self.shards_mut() {
+            let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
+            for db in dbs {
+                let mut watched = shard.watched_keys(db);
+                watched.retain(|key| {
+                    let table = shard.table(db);
+                    table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
+                });
+                tables.extend(shard.take_table(db));
+                watched.iter().for_each(|key| shard.break_watches(db, key));
+            }
+        }
+        tables
+    }
+
+    /// Lets all who wait for keys of the first `databases` look again, since those may have changed or gone without
+    /// anybody's saying so.
+    pub fn make_all_ready(&mut self, databases: usize) {
+        for shard in self.shards_mut() {
+            (0..databases).for_each(|db| shard.waiters.note_swap(db));
+        }
     }
 }

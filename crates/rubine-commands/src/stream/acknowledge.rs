@@ -4,7 +4,7 @@ use rubine_base::number::parse_i64;
 use rubine_structures::stream::{Pending, StreamId};
 
 use super::remove::parse_ids;
-use super::{edit_group, find_mut, known, no_group};
+use super::{edit_group, find, find_mut, known, no_group};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, shown};
@@ -21,8 +21,7 @@ pub(super) const XACK: Command = Command::new("XACK", xack)
 
 fn xack(cx: &mut Context<'_, '_>) -> CommandResult {
     let (key, name) = (cx.key(1), cx.args.at(2));
-    let stream = find_mut(&mut cx.keys, key)?;
-    if stream.and_then(|it| it.group(name).map(|_| ())).is_none() {
+    if find(&mut cx.keys, key)?.and_then(|it| it.group(name)).is_none() {
         cx.reply.integer(0);
         return Ok(());
     }

@@ -162,7 +162,8 @@ fn destroy(cx: &mut Context<'_, '_>) -> CommandResult {
     let is_removed = stream.remove_group(name);
     if is_removed {
         // Whoever waits for entries of the group has to learn that there is none any more.
-        cx.touched(key, Event::XGROUP_DESTROY);
+        cx.keys.note_side_change(key);
+        cx.notify(key, Event::XGROUP_DESTROY);
     }
     discard(cx, before);
     cx.reply.integer(i64::from(is_removed));

@@ -256,8 +256,11 @@ fn xread(cx: &mut Context<'_, '_>) -> CommandResult {
         let start = match (id, stream) {
             (b"$" | b"+", None) => StreamId::MIN,
             (b"$", Some(stream)) => stream.last_id(),
-            (b"+", Some(stream)) if stream.is_empty() => StreamId::MIN,
-            (b"+", Some(stream)) => stream.last_id().previous().ok_or(TOP_IS_ZERO)?,
+            // The last one that is there, whatever came after it and is gone.
+            (b"+", Some(stream)) => match stream.last_entry() {
+                Some(entry) => entry.id.previous().ok_or(TOP_IS_ZERO)?,
+                None => StreamId::MIN,
+            },
             (b">", _) => return Err(NEW_OF_XREAD),
             _ => parse_id(id, 0)?,
         };
@@ -349,7 +352,6 @@ fn xreadgroup(cx: &mut Context<'_, '_>) -> CommandResult {
                 served.begin(cx, place.key);
                 let first = id.next().unwrap_or(StreamId::MIN);
                 serve_history(cx, place, consumer, first, options.count_max, &mut budget);
-                cx.keys.add_dirty(1);
             }
         }
     }
