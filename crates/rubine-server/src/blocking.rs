@@ -215,6 +215,15 @@ impl Core {
         self.complete(shards, Precedence::Others);
     }
 
+    /// Lets all clients that wait for keys look again.
+    pub(crate) fn wake_all_waiters(&mut self) {
+        let mut locked = self.server.keyspace.lock(&ShardSet::All);
+        locked.make_all_ready(self.server.config.load().databases as usize);
+        let shards = locked.pending_hand_offs();
+        drop(locked);
+        self.complete_hand_offs(shards);
+    }
+
     fn complete(&mut self, shards: Vec<usize>, precedence: Precedence) {
         let server = self.server;
         // What follows from a hand-off comes after those that were due before.

@@ -72,6 +72,7 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
                 reply.error(FAILED);
             }
         });
+        load::wake_waiters(server);
     };
     if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(run) {
         tracing::warn!("DEBUG LOADAOF: no thread can be started: {error}");
