@@ -220,6 +220,11 @@ impl KeySpec {
         }
     }
 
+    /// Whether an argument says how many keys there are. Then there is at least one.
+    pub fn is_counted(&self) -> bool {
+        matches!(self.positions, KeyPositions::Counted { .. })
+    }
+
     /// The flags.
     pub fn access(&self) -> KeyAccess {
         self.access
