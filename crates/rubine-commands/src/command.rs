@@ -6,7 +6,6 @@ use bitflags::bitflags;
 use crate::args::Args;
 use crate::context::Context;
 use crate::error::CommandResult;
-use crate::stream::streams_position;
 
 /// The handler of a data command.
 pub type Handler = fn(&mut Context<'_, '_>) -> CommandResult;
@@ -231,6 +230,23 @@ impl KeySpec {
             .split_whitespace()
             .map(|name| KeyAccess::from_name(name).expect("a test reads every specification"))
             .collect()
+    }
+}
+
+/// The number of the first key of a command that has options before `STREAMS`.
+pub(crate) fn streams_position(args: Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let word = args.get(at)?;
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        at += match () {
+            () if is("STREAMS") => return Some(at + 1),
+            () if is("GROUP") => 3,
+            () if is("BLOCK") || is("COUNT") || is("CLAIM") => 2,
+            () if is("MAXCOUNT") || is("MAXSIZE") => 2,
+            () if is("NOACK") => 1,
+            () => return None,
+        };
     }
 }
 

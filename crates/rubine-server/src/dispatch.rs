@@ -391,7 +391,7 @@ impl Core {
         reply.set_protocol(protocol);
         if let Err(error) = &result {
             reply.truncate_to(mark);
-            reply.error(&error.to_string());
+            error.write(reply);
         }
         result
     }
@@ -562,15 +562,16 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        let mut text = error.to_string();
         if runs_queue {
+            let text = error.to_string();
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
-            text = format!("EXECABORT Transaction discarded because of: {reason}");
-            self.count_error(&CommandError::Other(text.clone().into()));
+            let text = format!("EXECABORT Transaction discarded because of: {reason}");
+            reply.error(&text);
+            self.count_error(&CommandError::Other(text.into()));
         } else {
+            error.write(reply);
             self.count_error(error);
         }
-        reply.error(&text);
     }
 
     /// Counts a command that ran.
@@ -648,28 +649,32 @@ fn suppress(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
 
 pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
-    let cut = |text: &[u8], room: usize| shown(&text[..text.len().min(room)]).into_owned();
-    let mut arguments = String::new();
+    fn cut(text: &[u8], room: usize) -> &[u8] {
+        shown(&text[..text.len().min(room)])
+    }
+    let mut arguments = Vec::new();
     for argument in args.from(1) {
         if SHOWN_MAX <= arguments.len() {
             break;
         }
         let room = SHOWN_MAX - arguments.len();
-        arguments.extend(["'", &cut(argument, room), "' "]);
+        arguments.extend([b"'", cut(argument, room), b"' "].concat());
     }
     let name = cut(args.at(0), SHOWN_MAX);
-    CommandError::Other(
-        format!("ERR unknown command '{name}', with args beginning with: {arguments}").into(),
-    )
+    CommandError::quoting(&[
+        b"ERR unknown command '",
+        name,
+        b"', with args beginning with: ",
+        &arguments,
+    ])
 }
 
 pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let name = args.at(1);
     let name = shown(&name[..name.len().min(SHOWN_MAX)]);
-    CommandError::Other(
-        format!("ERR unknown subcommand '{name}'. Try {} HELP.", entry.spec.name).into(),
-    )
+    let container = entry.spec.name.as_bytes();
+    CommandError::quoting(&[b"ERR unknown subcommand '", name, b"'. Try ", container, b" HELP."])
 }
 
 /// Protocols by number.

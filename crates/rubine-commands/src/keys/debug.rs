@@ -45,7 +45,7 @@ const FLAGS: Flags = Flags::ADMIN
     .union(Flags::PROTECTED);
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "DEBUG"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "DEBUG"))
 }
 
 const DEBUG_DIGEST: Command = Command::new("DIGEST", digest)

@@ -127,9 +127,9 @@ impl Release {
                 let count = count.and_then(|it| u64::try_from(it).ok());
                 retry_count = Some(count.ok_or(RETRY_COUNT_NEGATIVE)?);
             } else {
-                let option = shown(options.required()?).into_owned();
-                let text = format!("ERR Unrecognized XNACK option '{option}'");
-                return Err(CommandError::Other(text.into()));
+                let option = shown(options.required()?);
+                let text: [&[u8]; 3] = [b"ERR Unrecognized XNACK option '", option, b"'"];
+                return Err(CommandError::quoting(&text));
             }
         }
         let ids = parse_ids(cx.args, start, start + count)?;

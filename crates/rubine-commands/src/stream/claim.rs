@@ -118,9 +118,9 @@ impl Options {
             } else if has_argument && options.keyword("LASTID") {
                 parsed.last_id = parse_id(options.required()?, 0)?;
             } else {
-                let option = shown(options.required()?).into_owned();
-                let text = format!("ERR Unrecognized XCLAIM option '{option}'");
-                return Err(CommandError::Other(text.into()));
+                let option = shown(options.required()?);
+                let text: [&[u8]; 3] = [b"ERR Unrecognized XCLAIM option '", option, b"'"];
+                return Err(CommandError::quoting(&text));
             }
         }
         // Clients whose clock is ahead are not to fail for it.

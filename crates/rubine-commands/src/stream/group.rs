@@ -32,7 +32,7 @@ pub(super) const XGROUP: Command = <Command>::container("XGROUP", unknown_form, 
 const FORMS: &[Command] = &[CREATE, CREATECONSUMER, DELCONSUMER, DESTROY, SETID];
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "XGROUP"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "XGROUP"))
 }
 
 const CREATE: Command = Command::new("CREATE", create)

@@ -21,7 +21,7 @@ pub(super) const XINFO: Command = <Command>::container("XINFO", unknown_form, FO
 const FORMS: &[Command] = &[CONSUMERS, GROUPS, STREAM];
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "XINFO"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "XINFO"))
 }
 
 const CONSUMERS: Command = Command::new("CONSUMERS", consumers)
