@@ -48,7 +48,7 @@ pub fn quote_repr(bytes: &[u8]) -> String {
 }
 
 /// Cuts `line` into arguments, as a shell would: blanks separate, `"..."` understands `\n \r \t \b \a \xHH`
-/// and `\` before any other byte, `'...'` understands only `\'`. A NUL ends the line.
+/// and `\` before any other byte, `'...'` understands only `\'`. Closing quotes end an argument. A NUL ends the line.
 pub fn split_args(line: &[u8]) -> Result<Vec<Vec<u8>>, UnbalancedQuotes> {
     let mut unquoted = line.to_vec();
     let mut ranges = Vec::new();
@@ -101,8 +101,12 @@ fn unquote(line: &mut [u8], start: usize) -> Result<(usize, usize), UnbalancedQu
                 (None, 1)
             }
             (Within::DoubleQuotes, b'"') | (Within::SingleQuotes, b'\'') => {
-                within = Within::Bare;
-                (None, 1)
+                // What is quoted ends with its quotes: there is nothing behind them.
+                return match line.get(read + 1) {
+                    None => Ok((read + 1, write - start)),
+                    Some(&byte) if is_blank(byte) => Ok((read + 2, write - start)),
+                    Some(_) => Err(UnbalancedQuotes),
+                };
             }
             (Within::DoubleQuotes, b'\\') => unescape(&line[read..]),
             (Within::SingleQuotes, b'\\') if line.get(read + 1) == Some(&b'\'') => (Some(b'\''), 2),
@@ -165,7 +169,7 @@ mod tests {
         check(br#""\n\r\t\b\a\x41\xFf\q\"""#, &[b"\n\r\t\x08\x07A\xffq\""]);
         check(br#""\x4g""#, &[b"x4g"]);
         check(br"'it\'s' 'a\nb'", &[b"it's", br"a\nb"]);
-        check(br#"a"b"'c'd e"#, &[b"abcd", b"e"]);
+        check(br#"a"b" c'd' e"#, &[b"ab", b"cd", b"e"]);
         check(b"a\x0bb", &[b"a\x0bb"]);
         check(b"a \0 b", &[b"a"]);
         check(br"a\nb", &[br"a\nb"]);
@@ -173,8 +177,11 @@ mod tests {
     }
 
     #[test]
-    fn an_open_quote_is_refused() {
+    fn quotes_that_do_not_enclose_an_end_are_refused() {
         for line in [&b"\""[..], b"'", b"a \"b", b"a 'b\\'", b"\"\\", b"\"\\x4", b"\"a\0b\""] {
+            assert_eq!(split_args(line), Err(UnbalancedQuotes), "{}", quote_repr(line));
+        }
+        for line in [&br#""""a""""#[..], br#""a"b"#, b"'a'b", br#""a"'b'"#, b"''x ''"] {
             assert_eq!(split_args(line), Err(UnbalancedQuotes), "{}", quote_repr(line));
         }
     }

@@ -6,7 +6,6 @@ use bitflags::bitflags;
 use crate::args::Args;
 use crate::context::Context;
 use crate::error::CommandResult;
-use crate::stream::streams_position;
 
 /// The handler of a data command.
 pub type Handler = fn(&mut Context<'_, '_>) -> CommandResult;
@@ -220,12 +219,34 @@ impl KeySpec {
         }
     }
 
+    /// Whether an argument says how many keys there are. Then there is at least one.
+    pub fn is_counted(&self) -> bool {
+        matches!(self.positions, KeyPositions::Counted { .. })
+    }
+
     /// The flags.
     pub fn access(&self) -> KeyAccess {
         self.access
             .split_whitespace()
             .map(|name| KeyAccess::from_name(name).expect("a test reads every specification"))
             .collect()
+    }
+}
+
+/// The number of the first key of a command that has options before `STREAMS`.
+pub(crate) fn streams_position(args: Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let word = args.get(at)?;
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        at += match () {
+            () if is("STREAMS") => return Some(at + 1),
+            () if is("GROUP") => 3,
+            () if is("BLOCK") || is("COUNT") || is("CLAIM") => 2,
+            () if is("MAXCOUNT") || is("MAXSIZE") => 2,
+            () if is("NOACK") => 1,
+            () => return None,
+        };
     }
 }
 

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use rubine_rdb::error::Damage;
-
-use crate::args::Args;
+use rubine_resp::writer::Reply;
 
 /// Bytes of an unknown subcommand that its error quotes.
 const SUBCOMMAND_SHOWN_MAX: usize = 128;
@@ -108,12 +107,15 @@ pub enum CommandError {
     /// Any other text, complete with its code.
     #[error("{0}")]
     Other(Cow<'static, str>),
+    /// As [`Self::Other`], with what a client sent, which need not be UTF-8.
+    #[error("{}", String::from_utf8_lossy(.0))]
+    Quoting(Box<[u8]>),
 }
 
 /// What a client sent, as error texts have it: up to the first zero byte, as C prints strings.
-pub fn shown(bytes: &[u8]) -> Cow<'_, str> {
+pub fn shown(bytes: &[u8]) -> &[u8] {
     let len = memchr::memchr(0, bytes).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..len])
+    &bytes[..len]
 }
 
 impl CommandError {
@@ -122,14 +124,27 @@ impl CommandError {
         Self::Other(Cow::Borrowed(text))
     }
 
+    /// An error whose text is made of these parts, some of which a client sent.
+    pub fn quoting(parts: &[&[u8]]) -> Self {
+        Self::Quoting(parts.concat().into())
+    }
+
+    /// Writes the error's text, with every byte that it quotes.
+    pub fn write(&self, reply: &mut Reply<'_>) {
+        match self {
+            Self::Quoting(text) => reply.error_bytes(text),
+            error => reply.error(&error.to_string()),
+        }
+    }
+
     /// An option of the EXPIRE family that there is not.
     pub(crate) fn unsupported_option(option: &[u8]) -> Self {
-        Self::Other(format!("ERR Unsupported option {}", shown(option)).into())
+        Self::quoting(&[b"ERR Unsupported option ", shown(option)])
     }
 
     /// A type of keys that there is not.
     pub(crate) fn unknown_type(name: &[u8]) -> Self {
-        Self::Other(format!("ERR unknown type name '{}'", shown(name)).into())
+        Self::quoting(&[b"ERR unknown type name '", shown(name), b"'"])
     }
 
     /// An integer beyond the bounds that its option has.
@@ -139,9 +154,15 @@ impl CommandError {
     }
 
     /// A subcommand that `container` does not have.
-    pub(crate) fn unknown_subcommand(args: Args<'_>, container: &str) -> Self {
-        let name = args.get(1).unwrap_or_default();
+    pub(crate) fn unknown_subcommand(name: Option<&[u8]>, container: &str) -> Self {
+        let name = name.unwrap_or_default();
         let name = shown(&name[..name.len().min(SUBCOMMAND_SHOWN_MAX)]);
-        Self::Other(format!("ERR unknown subcommand '{name}'. Try {container} HELP.").into())
+        Self::quoting(&[
+            b"ERR unknown subcommand '",
+            name,
+            b"'. Try ",
+            container.as_bytes(),
+            b" HELP.",
+        ])
     }
 }

@@ -63,7 +63,7 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     let is_told = cx.effects.replaces_command || dirty_before == cx.keys.dirty();
     debug_assert!(is_told, "a command changed something and failed");
     cx.reply.truncate_to(mark);
-    cx.reply.error(&error.to_string());
+    error.write(&mut cx.reply);
     Err(error)
 }
 

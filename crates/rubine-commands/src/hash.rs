@@ -139,7 +139,7 @@ fn store(cx: &mut Context<'_, '_>, key: Key<'_>, hash: Hash) {
 
 /// A field of the hash under `key` has got a deadline: whoever removes what is due shall come by then.
 fn note_field_deadline(cx: &mut Context<'_, '_>, key: Key<'_>, deadline: i64) {
-    if let Some(mut record) = cx.keys.find_mut(key) {
+    if let Some(mut record) = cx.keys.find_mut_again(key) {
         record.note_inner_deadline(deadline);
     }
 }

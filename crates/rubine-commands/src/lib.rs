@@ -8,6 +8,7 @@ mod bitmap;
 mod command;
 mod computation;
 mod context;
+mod deferral;
 mod element_scan;
 mod error;
 mod event;

@@ -64,6 +64,14 @@ fn find_mut<'v>(
     }
 }
 
+/// The set that the same command has found before, or has put there.
+fn find_mut_again<'v>(keys: &'v mut View<'_, '_>, key: Key<'_>) -> Option<&'v mut Set> {
+    match keys.find_mut_again(key).map(RecordMut::into_value_mut) {
+        Some(ValueMut::Set(set)) => Some(set),
+        _ => None,
+    }
+}
+
 /// How large the small forms may become.
 #[inline]
 fn form_limits(limits: &Limits) -> FormLimits {

@@ -28,8 +28,6 @@ mod references;
 mod remove;
 mod trim;
 
-pub(crate) use read::streams_position;
-
 pub(crate) const COMMANDS: &[Command] = &[
     acknowledge::XACK,
     references::XACKDEL,
@@ -84,8 +82,10 @@ fn find_mut<'v>(
 
 /// The stream that was found under a key before.
 fn known<'v>(keys: &'v mut View<'_, '_>, key: Key<'_>) -> &'v mut Stream {
-    let stream = find_mut(keys, key).ok().flatten();
-    stream.expect("the stream was found before, in the same command")
+    match keys.find_mut_again(key).map(RecordMut::into_value_mut) {
+        Some(ValueMut::Stream(stream)) => stream,
+        _ => unreachable!("the stream was found before, in the same command"),
+    }
 }
 
 /// Changes a group that was found before.
@@ -145,15 +145,15 @@ fn block_limits(limits: &Limits) -> BlockLimits {
 /// That there is no such group, in the words that most commands have for it.
 fn no_group(key: &[u8], group: &[u8]) -> CommandError {
     let (key, group) = (shown(key), shown(group));
-    let text = format!("NOGROUP No such key '{key}' or consumer group '{group}'");
-    CommandError::Other(text.into())
+    CommandError::quoting(&[b"NOGROUP No such key '", key, b"' or consumer group '", group, b"'"])
 }
 
 /// That there is no such group under a key that is there.
 fn no_group_for_key(key: &[u8], group: &[u8]) -> CommandError {
     let (key, group) = (shown(key), shown(group));
-    let text = format!("NOGROUP No such consumer group '{group}' for key name '{key}'");
-    CommandError::Other(text.into())
+    let parts: [&[u8]; 5] =
+        [b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"];
+    CommandError::quoting(&parts)
 }
 
 /// That the arguments do not fit a subcommand.
@@ -161,10 +161,13 @@ fn subcommand_syntax(cx: &Context<'_, '_>, container: &str) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let name = cx.args.at(1);
     let name = shown(&name[..name.len().min(SHOWN_MAX)]);
-    let text = format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    );
-    CommandError::Other(text.into())
+    CommandError::quoting(&[
+        b"ERR unknown subcommand or wrong number of arguments for '",
+        name,
+        b"'. Try ",
+        container.as_bytes(),
+        b" HELP.",
+    ])
 }
 
 /// Has what a handle still holds freed elsewhere if that takes long.

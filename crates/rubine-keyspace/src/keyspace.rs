@@ -353,13 +353,11 @@ impl Keyspace {
         (Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard)), found)
     }
 
-    /// Empties all databases. Watches and waiters hear nothing of it.
+    /// Empties all databases, which breaks watches. Waiters hear of it from whoever fills them again, by
+    /// [`Locked::make_all_ready`].
     pub fn clear(&self) {
         let mut locked = self.lock(&ShardSet::All);
-        let mut tables = Vec::new();
-        for shard in locked.shards_mut() {
-            tables.extend((0..shard.db_count()).filter_map(|db| shard.take_table(db)));
-        }
+        let tables = locked.take_tables(None);
         drop(locked);
         self.discard(Garbage::Tables(tables));
     }

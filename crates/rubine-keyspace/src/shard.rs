@@ -211,7 +211,7 @@ impl Shard {
     }
 
     #[cold]
-    fn break_watches(&mut self, db: usize, key: &[u8]) {
+    pub(crate) fn break_watches(&mut self, db: usize, key: &[u8]) {
         let exists = self.table(db).is_some_and(|it| it.find(table_hash(key), key).is_some());
         for watcher in self.watches.get_mut(db, key).into_iter().flatten() {
             // That a key goes which was due already is no change.

@@ -186,6 +186,34 @@ impl<'a, 'k> View<'a, 'k> {
     /// Looks a key up for writing: notes the access.
     #[inline]
     pub fn find_mut(&mut self, key: Key<'_>) -> Option<RecordMut<'_>> {
+        self.find_mut_noting(key, self.options.notes_access)
+    }
+
+    /// Looks a key up for writing where it may be that nothing is written: notes the access, but counts neither hit nor
+    /// miss.
+    #[inline]
+    pub fn find_to_write(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
+        self.remove_if_due(key);
+        let due_until = self.due_until();
+        let table = self.locked.shard(key).table(self.db)?;
+        let record = table.find(key.table_hash(), key.bytes())?;
+        if record.deadline().is_some_and(|deadline| deadline <= due_until) {
+            return None;
+        }
+        if self.options.notes_access {
+            record.set_access(self.access.touched(record.access(), self.random));
+        }
+        Some(record)
+    }
+
+    /// Looks a key up for writing that the same command has looked up before: its access is noted.
+    #[inline]
+    pub fn find_mut_again(&mut self, key: Key<'_>) -> Option<RecordMut<'_>> {
+        self.find_mut_noting(key, false)
+    }
+
+    #[inline]
+    fn find_mut_noting(&mut self, key: Key<'_>, notes_access: bool) -> Option<RecordMut<'_>> {
         self.remove_if_due(key);
         let due_until = self.due_until();
         let table = self.locked.shard_mut(key).table_mut(self.db);
@@ -193,20 +221,41 @@ impl<'a, 'k> View<'a, 'k> {
         if record.get().deadline().is_some_and(|deadline| deadline <= due_until) {
             return None;
         }
-        if self.options.notes_access {
+        if notes_access {
             let bits = record.get().access();
             record.get().set_access(self.access.touched(bits, self.random));
         }
         Some(record)
     }
 
-    /// Stores a value under a key, whatever was there. Returns whether the key is new.
+    /// Stores a value under a key, whatever was there: an access to that. Returns whether the key is new.
     #[inline]
     pub fn store(&mut self, key: Key<'_>, value: Value<'_>, deadline: Option<i64>) -> bool {
-        let initial = self.access.initial();
+        self.store_noting(key, value, deadline, self.options.notes_access)
+    }
+
+    /// As [`Self::store`], for a key that the same command has looked up before: its access is noted.
+    #[inline]
+    pub fn store_again(&mut self, key: Key<'_>, value: Value<'_>, deadline: Option<i64>) -> bool {
+        self.store_noting(key, value, deadline, false)
+    }
+
+    #[inline]
+    fn store_noting(
+        &mut self,
+        key: Key<'_>,
+        value: Value<'_>,
+        deadline: Option<i64>,
+        notes_access: bool,
+    ) -> bool {
         self.remove_if_due(key);
+        let access = |old: Option<u32>| match old {
+            Some(bits) if notes_access => self.access.touched(bits, self.random),
+            Some(bits) => bits,
+            None => self.access.initial(),
+        };
         let table = self.locked.shard_mut(key).table_mut(self.db);
-        match table.store(key.table_hash(), key.bytes(), value, deadline, initial) {
+        match table.store(key.table_hash(), key.bytes(), value, deadline, access) {
             Stored::Inserted => true,
             Stored::Replaced(old) => {
                 self.locked.keyspace.discard_value(old);
@@ -242,6 +291,13 @@ impl<'a, 'k> View<'a, 'k> {
     pub fn note_change(&mut self, key: Key<'_>) {
         self.changes.dirty += 1;
         self.note_touch(key);
+    }
+
+    /// Something about a key has changed, but not what it holds: waiters may be served, the change is counted, and
+    /// watches hold.
+    pub fn note_side_change(&mut self, key: Key<'_>) {
+        self.changes.dirty += 1;
+        self.locked.shard_mut(key).waiters.note_change(self.db, key.bytes());
     }
 
     /// As [`Self::note_change`], for a further key of a change that is counted already.
@@ -458,19 +514,10 @@ impl<'a, 'k> View<'a, 'k> {
     /// Empties the database, or all of them. All shards are locked. Returns the number of keys that went.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
         self.changes.was_flushed |= db.is_none();
-        let mut tables = Vec::new();
+        let tables = self.locked.take_tables(db);
         for shard in self.locked.shards_mut() {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
-            for db in dbs {
-                let mut watched = shard.watched_keys(db);
-                watched.retain(|key| {
-                    let table = shard.table(db);
-                    table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
-                });
-                tables.extend(shard.take_table(db));
-                watched.iter().for_each(|key| shard.note_change(db, key));
-                shard.waiters.note_swap(db);
-            }
+            dbs.for_each(|db| shard.waiters.note_swap(db));
         }
         let removed = tables.iter().map(Table::len).sum::<usize>() as u64;
         self.locked.keyspace.discard_tables(tables);
@@ -561,5 +608,33 @@ impl<'a, 'k> View<'a, 'k> {
 
     fn take_any(&mut self, key: Key<'_>) -> Option<Record> {
         self.locked.shard_mut(key).table_mut(self.db).remove(key.table_hash(), key.bytes())
+    }
+}
+
+impl Locked<'_> {
+    /// Empties the database, or all of them, which breaks the watches on keys that were there. All shards are locked.
+    pub(crate) fn take_tables(&mut self, db: Option<usize>) -> Vec<Table> {
+        let mut tables = Vec::new();
+        for shard in self.shards_mut() {
+            let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
+            for db in dbs {
+                let mut watched = shard.watched_keys(db);
+                watched.retain(|key| {
+                    let table = shard.table(db);
+                    table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
+                });
+                tables.extend(shard.take_table(db));
+                watched.iter().for_each(|key| shard.break_watches(db, key));
+            }
+        }
+        tables
+    }
+
+    /// Lets all who wait for keys of the first `databases` look again, since those may have changed or gone without
+    /// anybody's saying so.
+    pub fn make_all_ready(&mut self, databases: usize) {
+        for shard in self.shards_mut() {
+            (0..databases).for_each(|db| shard.waiters.note_swap(db));
+        }
     }
 }

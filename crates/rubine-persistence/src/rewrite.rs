@@ -1,6 +1,7 @@
 //! Writes keys as the commands that make them, for a base without RDB. Never looks at the clock: what is due is written
 //! with its deadline.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use rubine_base::number::DoubleText;
@@ -58,28 +59,66 @@ pub fn write_record(record: RecordRef<'_>, out: &mut impl Write) -> io::Result<(
 }
 
 fn write_stream(key: &[u8], stream: &Stream, out: &mut impl Write) -> io::Result<()> {
+    // No command makes an entry pending that is not there. So those that are gone are there for a while.
+    let gone = gone_but_pending(stream);
+    let mut stand_ins = gone.iter().copied().peekable();
     for entry in stream.range(StreamId::MIN, StreamId::MAX, Direction::Ascending) {
+        while let Some(id) = stand_ins.next_if(|&id| id < entry.id) {
+            write_stand_in(key, id, out)?;
+        }
         let id = entry.id.text();
         let mut arguments: Vec<&[u8]> = vec![b"XADD", key, id.as_bytes()];
         arguments.extend(entry.fields().flat_map(|(name, value)| [name, value]));
         write_command(&arguments, out)?;
     }
+    stand_ins.try_for_each(|id| write_stand_in(key, id, out))?;
     let last_id = stream.last_id().text();
-    if stream.is_empty() {
+    if stream.is_empty() && gone.is_empty() {
         // An entry has to come and go for the stream to be there. None has the identifier 0-0.
         let id = if stream.last_id().is_zero() { StreamId::new(0, 1).text() } else { last_id };
         write_command(&[b"XADD", key, b"MAXLEN", b"0", id.as_bytes(), b"x", b"y"], out)?;
     }
+    stream.groups().try_for_each(|(name, group)| write_group(key, name, group, out))?;
+    remove_stand_ins(key, stream, &gone, out)?;
     let mut added = itoa::Buffer::new();
     let deleted = stream.max_deleted_id().text();
     let (added, deleted) = (added.format(stream.entries_added()).as_bytes(), deleted.as_bytes());
     let last_id = last_id.as_bytes();
     let words = [b"XSETID", key, last_id, b"ENTRIESADDED", added, b"MAXDELETEDID", deleted];
     write_command(&words, out)?;
-    if let Some(producers) = stream.producers() {
-        write_producers(key, producers, out)?;
+    stream.producers().map_or(Ok(()), |it| write_producers(key, it, out))
+}
+
+/// The identifiers of entries that are pending in some group, but not in the stream any more.
+fn gone_but_pending(stream: &Stream) -> BTreeSet<StreamId> {
+    let pending = stream.groups().flat_map(|(_, group)| group.pending_from(StreamId::MIN));
+    pending.map(|it| it.0).filter(|&id| !stream.contains(id)).collect()
+}
+
+fn write_stand_in(key: &[u8], id: StreamId, out: &mut impl Write) -> io::Result<()> {
+    write_command(&[b"XADD", key, id.text().as_bytes(), b"x", b"y"], out)
+}
+
+/// Takes stand-ins away: those in front of all entries as if they were trimmed, since the stream remembers what was
+/// deleted from among others.
+fn remove_stand_ins(
+    key: &[u8],
+    stream: &Stream,
+    gone: &BTreeSet<StreamId>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    if gone.is_empty() {
+        return Ok(());
     }
-    stream.groups().try_for_each(|(name, group)| write_group(key, name, group, out))
+    if stream.is_empty() {
+        return write_command(&[b"XTRIM", key, b"MAXLEN", b"0"], out);
+    }
+    let first_id = stream.first_id();
+    if gone.first().is_some_and(|&id| id < first_id) {
+        write_command(&[b"XTRIM", key, b"MINID", first_id.text().as_bytes()], out)?;
+    }
+    let ids = gone.range(first_id..).map(|id| [id.text().as_bytes().to_vec()]);
+    write_elements(b"XDEL", key, ids, out)
 }
 
 fn write_producers(key: &[u8], producers: &Producers, out: &mut impl Write) -> io::Result<()> {

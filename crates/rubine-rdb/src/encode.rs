@@ -23,8 +23,6 @@ use crate::version::Version;
 use crate::wire::{StringWriter, write_integer, write_length};
 use crate::{intset, opcode};
 
-pub(crate) use self::stream::has_given_back;
-
 /// An item of a list that is longer stands alone in its node.
 const PACKED_ITEM_MAX: usize = 8 * 1024;
 /// What a node of a quicklist says it is.

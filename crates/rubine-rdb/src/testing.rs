@@ -61,6 +61,11 @@ fn words_of(stream: &Stream) -> Vec<String> {
         stream.entries_added()
     )];
     words.extend(stream.blocks().map(|block| format!("{} {block:?}", block.id())));
+    if let Some(producers) = stream.producers() {
+        let (retention, added) = (producers.retention(), producers.added);
+        words.push(format!("{retention:?} {added} {}", producers.duplicates));
+        words.extend(producers.records().map(|it| format!("{it:?}")));
+    }
     for (name, group) in stream.groups() {
         words.push(format!("{name:?} {} {:?}", group.last_id, group.entries_read));
         words.extend(group.pending_from(StreamId::MIN).map(|(id, it)| {
@@ -144,6 +149,7 @@ enum Step {
     Append { ms_behind: u64, seq: u64, names: u8, value: Vec<u8> },
     Delete(prop::sample::Index),
     Deliver { group: u8, consumer: Option<u8>, entry: prop::sample::Index },
+    Produce { name: u8, token: u8, entry: prop::sample::Index },
 }
 
 /// Streams with deleted entries, groups, consumers and what is pending for them.
@@ -156,7 +162,13 @@ fn stream() -> impl Strategy<Value = Value<'static>> {
         2 => (0..3_u8, prop::option::weighted(0.9, 0..3_u8), any::<prop::sample::Index>())
             .prop_map(|(group, consumer, entry)| Step::Deliver { group, consumer, entry }),
     ];
-    prop::collection::vec(step, 0..60).prop_map(|steps| {
+    let produce = (0..3_u8, 0..5_u8, any::<prop::sample::Index>())
+        .prop_map(|(name, token, entry)| Step::Produce { name, token, entry });
+    // Few versions hold what is known of producers.
+    let steps = prop::collection::vec(step, 0..60);
+    let produced = prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(produce, 1..9)];
+    (steps, produced).prop_map(|(mut steps, produced)| {
+        steps.extend(produced);
         let limits = stream::Limits { block_bytes: 1000, block_entries: 10 };
         let (mut stream, mut ids) = (Stream::new(), Vec::new());
         for step in steps {
@@ -197,7 +209,14 @@ fn take_step(stream: &mut Stream, ids: &mut Vec<StreamId>, step: Step, limits: s
                 group.assign(id, owner, 3000, 4);
             });
         }
-        Step::Delete(_) | Step::Deliver { .. } => {}
+        Step::Produce { name, token, entry } if !ids.is_empty() => {
+            let id = *entry.get(ids);
+            stream.edit_producers(|producers| {
+                producers.record(&[b'p', name], &[b't', token], id, 0);
+                producers.duplicates += 1;
+            });
+        }
+        Step::Delete(_) | Step::Deliver { .. } | Step::Produce { .. } => {}
     }
 }
 

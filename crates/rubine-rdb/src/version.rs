@@ -3,9 +3,8 @@
 
 use std::fmt;
 
+use rubine_structures::stream::Stream;
 use rubine_structures::value::ValueRef;
-
-use crate::encode::has_given_back;
 
 /// The format of a file or payload. Up to 11 Redis and Valkey share it; after that, each numbers its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +40,8 @@ impl Version {
     pub const VALKEY_FIELD_DEADLINES: Self = Self::Valkey(VALKEY_FIRST);
     /// The first version of Redis with such hashes.
     pub const REDIS_FIELD_DEADLINES: Self = Self::Redis(12);
+    /// The first version in which a stream has what is known of its producers.
+    pub const REDIS_PRODUCERS: Self = Self::Redis(13);
     /// The first version in which pending entries of a stream may belong to no consumer.
     pub const REDIS_GIVEN_BACK: Self = Self::Redis(14);
 
@@ -103,6 +104,20 @@ impl Version {
         Self::holding(value)[0]
     }
 
+    /// This version, or the next that holds `value` too. Redis's versions after 11 hold all that earlier ones and
+    /// Valkey's do.
+    #[must_use]
+    pub fn or_holding(self, value: ValueRef<'_>) -> Self {
+        let needed = Self::newest_common(value);
+        match (self, needed) {
+            (_, Self::COMMON) => self,
+            (Self::Redis(own), Self::Redis(number)) => Self::Redis(own.max(number)),
+            (Self::Valkey(_), Self::Redis(_)) => needed,
+            (Self::Redis(own), Self::Valkey(_)) if Self::COMMON.number() < own => self,
+            (_, Self::Valkey(_)) => needed,
+        }
+    }
+
     /// The versions that can hold `value`, to be offered to a server of which nothing is known: the one that the most
     /// servers read first.
     pub fn holding(value: ValueRef<'_>) -> &'static [Self] {
@@ -111,6 +126,9 @@ impl Version {
                 &[Self::VALKEY_FIELD_DEADLINES, Self::REDIS_FIELD_DEADLINES]
             }
             ValueRef::Stream(stream) if has_given_back(stream) => &[Self::REDIS_GIVEN_BACK],
+            ValueRef::Stream(stream) if stream.producers().is_some() => {
+                &[Self::REDIS_PRODUCERS, Self::REDIS_GIVEN_BACK]
+            }
             // Redis 7.2 and Valkey read the first, Redis 7.0 the second, Redis 5 and 6 the last.
             _ => &[Self::COMMON, Self::Redis(10), Self::Redis(9)],
         }
@@ -143,6 +161,14 @@ impl fmt::Display for Version {
             Self::Valkey(number) => write!(f, "{number} of Valkey"),
         }
     }
+}
+
+/// Whether entries were given back to a group.
+pub(crate) fn has_given_back(stream: &Stream) -> bool {
+    stream.groups().any(|(_, group)| {
+        let owned: usize = group.consumers().map(|(_, it)| it.pending_count()).sum();
+        owned < group.pending_count()
+    })
 }
 
 #[cfg(test)]

@@ -237,26 +237,30 @@ impl Builder {
 
 pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
-    let cut = |text: &[u8], room: usize| shown(&text[..text.len().min(room)]).into_owned();
-    let mut arguments = String::new();
+    fn cut(text: &[u8], room: usize) -> &[u8] {
+        shown(&text[..text.len().min(room)])
+    }
+    let mut arguments = Vec::new();
     for argument in args.from(1) {
         if SHOWN_MAX <= arguments.len() {
             break;
         }
         let room = SHOWN_MAX - arguments.len();
-        arguments.extend(["'", &cut(argument, room), "' "]);
+        arguments.extend([b"'", cut(argument, room), b"' "].concat());
     }
     let name = cut(args.at(0), SHOWN_MAX);
-    CommandError::Other(
-        format!("ERR unknown command '{name}', with args beginning with: {arguments}").into(),
-    )
+    CommandError::quoting(&[
+        b"ERR unknown command '",
+        name,
+        b"', with args beginning with: ",
+        &arguments,
+    ])
 }
 
 pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
     const SHOWN_MAX: usize = 128;
     let name = args.at(1);
     let name = shown(&name[..name.len().min(SHOWN_MAX)]);
-    CommandError::Other(
-        format!("ERR unknown subcommand '{name}'. Try {} HELP.", entry.spec.name).into(),
-    )
+    let container = entry.spec.name.as_bytes();
+    CommandError::quoting(&[b"ERR unknown subcommand '", name, b"'. Try ", container, b" HELP."])
 }

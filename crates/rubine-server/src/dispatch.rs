@@ -272,7 +272,7 @@ impl Core {
         reply.set_protocol(protocol);
         if let Err(error) = &result {
             reply.truncate_to(mark);
-            reply.error(&error.to_string());
+            error.write(reply);
         }
         result
     }
@@ -319,15 +319,16 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        let mut text = error.to_string();
         if runs_queue {
+            let text = error.to_string();
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
-            text = format!("EXECABORT Transaction discarded because of: {reason}");
-            self.count_error(&CommandError::Other(text.clone().into()));
+            let text = format!("EXECABORT Transaction discarded because of: {reason}");
+            reply.error(&text);
+            self.count_error(&CommandError::Other(text.into()));
         } else {
+            error.write(reply);
             self.count_error(error);
         }
-        reply.error(&text);
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) enum Message {
     PauseChanged,
     /// Keys have been loaded: remove what is due among them, as far as that is soon done, and say so.
     RemoveLoadedDue { sender: Sender<()> },
+    /// All keys may be others than before: let those who wait for one look again.
+    DataReplaced,
     /// Say when this is read: no command runs any more that began before it was sent.
     Acknowledge { sender: Sender<()> },
     /// Something that a worker looks at every turn has changed.

@@ -301,6 +301,7 @@ impl Worker {
                     // Whoever asked may have given up.
                     let _ = sender.send(());
                 }
+                Message::DataReplaced => self.core.wake_all_waiters(),
                 Message::Acknowledge { sender } => {
                     let _ = sender.send(());
                 }

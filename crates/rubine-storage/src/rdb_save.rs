@@ -16,6 +16,7 @@ use rubine_rdb::version::Version;
 use rubine_rdb::write::{self, Writer};
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::TableSnapshot;
+use rubine_structures::value::ValueRef;
 
 use crate::pace::{Pace, Share};
 
@@ -138,25 +139,37 @@ impl Work {
     }
 
     /// The newest version that the most servers load and that can hold the data.
-    fn common_version(&self) -> Version {
-        let tables = self.tables.lock();
-        let mut suspects = tables.iter().filter(|(_, table)| table.may_have_inner_deadlines());
-        let has_deadlines = |table: &TableSnapshot| {
-            let (mut cursor, mut is_found) = (Some(0), false);
-            while let Some(at) = cursor
-                && !is_found
-            {
+    fn common_version(&self, share: Share) -> Version {
+        // The lock is not held meanwhile, since INFO asks for it.
+        let tables = std::mem::take(&mut *self.tables.lock());
+        let mut pace = Pace::new(share);
+        let mut version = Version::COMMON;
+        for (_, table) in &tables {
+            let may_have_deadlines = table.may_have_inner_deadlines();
+            let mut cursor = Some(0);
+            let mut records = Vec::with_capacity(RECORDS_PER_STEP);
+            while let Some(at) = cursor.filter(|_| self.check().is_ok()) {
+                pace.step();
+                records.clear();
                 cursor = table.scan(at, RECORDS_PER_STEP, |record| {
-                    is_found |= record.value().has_inner_deadlines();
+                    record.prefetch();
+                    records.push(record);
                 });
+                for record in &records {
+                    let value = record.value();
+                    let is_suspect = match value {
+                        ValueRef::Stream(_) => true,
+                        ValueRef::Hash(_) => may_have_deadlines,
+                        _ => false,
+                    };
+                    if is_suspect {
+                        version = version.or_holding(value);
+                    }
+                }
             }
-            is_found
-        };
-        if suspects.any(|(_, table)| has_deadlines(table)) {
-            Version::VALKEY_FIELD_DEADLINES
-        } else {
-            Version::COMMON
         }
+        *self.tables.lock() = tables;
+        version
     }
 }
 
@@ -166,7 +179,7 @@ pub(crate) fn write_dump<W: Write>(
     out: W,
     options: &DumpOptions,
 ) -> Result<W, SaveError> {
-    let version = options.version.unwrap_or_else(|| work.common_version());
+    let version = options.version.unwrap_or_else(|| work.common_version(options.share));
     let format = write::Options { version, compresses: options.compresses, sums: options.sums };
     let buffer = io::BufWriter::with_capacity(PIECE_BYTES, out);
     let mut writer = Writer::new(buffer, format)?;

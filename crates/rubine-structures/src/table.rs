@@ -167,7 +167,8 @@ impl Table {
         Some(RecordMut { table: self, place })
     }
 
-    /// Stores `value` under `key`, replacing value and deadline of a record that is there.
+    /// Stores `value` under `key`, replacing value and deadline of a record that is there. `access` is given the access
+    /// bits of that, if it is, and says what they are from now on.
     #[inline]
     pub fn store(
         &mut self,
@@ -175,12 +176,13 @@ impl Table {
         key: &[u8],
         value: Value<'_>,
         deadline: Option<i64>,
-        access: u32,
+        access: impl FnOnce(Option<u32>) -> u32,
     ) -> Stored {
         if let Some(mut record) = self.find_mut(hash, key) {
+            record.get().set_access(access(Some(record.get().access())));
             return Stored::Replaced(record.replace(value, deadline));
         }
-        self.insert(hash, Record::new(key, value, deadline, access));
+        self.insert(hash, Record::new(key, value, deadline, access(None)));
         Stored::Inserted
     }
 

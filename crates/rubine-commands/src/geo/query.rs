@@ -188,8 +188,7 @@ impl<'s> Parser<'s> {
     fn place_of(&self, member: &[u8]) -> Result<Option<Point>, CommandError> {
         let Some(set) = self.set else { return Ok(None) };
         let score = set.score(member).ok_or_else(|| {
-            let member = shown(member);
-            CommandError::Other(format!("ERR member {member} does not exist").into())
+            CommandError::quoting(&[b"ERR member ", shown(member), b" does not exist"])
         })?;
         Ok(Some(Point::of_score(score)))
     }

@@ -235,9 +235,10 @@ fn hgetex(cx: &mut Context<'_, '_>) -> CommandResult {
     }
     let fields = FieldList::behind(args, keyword, 1, NUMFIELDS)?;
     let sight = Sight::of(cx);
-    find(&mut cx.keys, key)?;
-    let deadline = deadline_in(cx, expiry)?;
+    // As in Redis, a time is looked at only if the key is as it should be.
+    let deadline = deadline_in(cx, expiry);
     let hash = find(&mut cx.keys, key)?;
+    let deadline = deadline?;
     if expiry == Expiry::Unsaid || hash.is_none() {
         cx.reply.array(fields.count);
         for field in args.from(fields.first) {

@@ -45,7 +45,7 @@ const FLAGS: Flags = Flags::ADMIN
     .union(Flags::PROTECTED);
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "DEBUG"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "DEBUG"))
 }
 
 const DEBUG_DIGEST: Command = Command::new("DIGEST", digest)
@@ -269,7 +269,7 @@ fn populate(cx: &mut Context<'_, '_>) -> CommandResult {
         let digits = itoa::Buffer::new().format(number).to_owned();
         let name = [&prefix, b":".as_slice(), digits.as_bytes()].concat();
         let key = Key::new(&name);
-        if cx.keys.contains(key) {
+        if cx.keys.find_to_write(key).is_some() {
             continue;
         }
         let mut value = format!("value:{number}").into_bytes();

@@ -89,7 +89,7 @@ fn restore(cx: &mut Context<'_, '_>) -> CommandResult {
     let options = Options::parse(cx)?;
     let key = cx.key(1);
     // Real servers look before they read on, so this is what clients expect to hear first.
-    if !options.replaces && cx.keys.contains(key) {
+    if !options.replaces && cx.keys.find_to_write(key).is_some() {
         return Err(CommandError::BusyKey);
     }
     let deadline = options.deadline(cx)?;

@@ -22,7 +22,7 @@ const OBJECT: Command = <Command>::container("OBJECT", unknown_object_form, OBJE
 const OBJECT_FORMS: &[Command] = &[OBJECT_ENCODING, OBJECT_FREQ, OBJECT_IDLETIME, OBJECT_REFCOUNT];
 
 fn unknown_object_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "OBJECT"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "OBJECT"))
 }
 
 const OBJECT_ENCODING: Command = Command::new("ENCODING", encoding)
@@ -113,7 +113,7 @@ const MEMORY: Command = <Command>::container("MEMORY", unknown_memory_form, &[ME
     .complexity("O(1)");
 
 fn unknown_memory_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "MEMORY"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "MEMORY"))
 }
 
 const MEMORY_USAGE: Command = Command::new("USAGE", usage)

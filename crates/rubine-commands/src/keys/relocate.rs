@@ -23,7 +23,7 @@ const RENAME: Command = Command::new("RENAME", rename)
 
 fn rename(cx: &mut Context<'_, '_>) -> CommandResult {
     let (source, destination) = (cx.key(1), cx.key(2));
-    if cx.keys.find_mut(source).is_none() {
+    if cx.keys.find_to_write(source).is_none() {
         return Err(CommandError::NoSuchKey);
     }
     if source.bytes() != destination.bytes() {
@@ -46,11 +46,11 @@ const RENAMENX: Command = Command::new("RENAMENX", renamenx)
 
 fn renamenx(cx: &mut Context<'_, '_>) -> CommandResult {
     let (source, destination) = (cx.key(1), cx.key(2));
-    if cx.keys.find_mut(source).is_none() {
+    if cx.keys.find_to_write(source).is_none() {
         return Err(CommandError::NoSuchKey);
     }
     // A key is there under its own name, too.
-    let is_free = !cx.keys.contains(destination);
+    let is_free = cx.keys.find_to_write(destination).is_none();
     if is_free {
         move_record(cx, source, destination);
     }
@@ -86,7 +86,8 @@ fn move_to_db(cx: &mut Context<'_, '_>) -> CommandResult {
         return Err(CommandError::SameObject);
     }
     let key = cx.key(1);
-    let may_move = cx.keys.find_mut(key).is_some() && !cx.keys.in_db(db).contains(key);
+    let may_move =
+        cx.keys.find_to_write(key).is_some() && cx.keys.in_db(db).find_to_write(key).is_none();
     if may_move && let Some(record) = cx.keys.take(key) {
         cx.keys.in_db(db).insert(key, record);
         cx.notify_in(db, key, Event::NEW);
@@ -132,7 +133,7 @@ fn copy(cx: &mut Context<'_, '_>) -> CommandResult {
         return Ok(());
     };
     let mut keys = cx.keys.in_db(db);
-    let is_taken = keys.contains(destination);
+    let is_taken = keys.find_to_write(destination).is_some();
     if is_taken && !replaces {
         cx.reply.integer(0);
         return Ok(());

@@ -8,7 +8,7 @@ use rubine_structures::set::{Encoding, Limits as FormLimits, Member, Set};
 use rubine_structures::value::Value;
 
 use super::read::{MEMBERS_AT_ONCE_MAX, cost_of, write_members};
-use super::{find, find_mut, form_limits, note_changes, write_member};
+use super::{find, find_mut, find_mut_again, form_limits, note_changes, write_member};
 use crate::args::Args;
 use crate::command::Command;
 use crate::computation::Computation;
@@ -67,10 +67,17 @@ fn pop_some(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);
     let limits = form_limits(cx.limits);
     let in_place_max = cx.client.steps_at_once_max;
-    let Some(set) = find_mut(&mut cx.keys, key)?.filter(|_| 0 < count) else {
+    if count == 0 {
+        // Another type is an error all the same, but this is no lookup for reading.
+        find_mut(&mut cx.keys, key)?;
         cx.reply.set(0);
         return Ok(());
-    };
+    }
+    if find(&mut cx.keys, key)?.is_none() {
+        cx.reply.set(0);
+        return Ok(());
+    }
+    let set = find_mut_again(&mut cx.keys, key).expect("it was found just now");
     let len = set.len();
     if len <= count {
         pop_all(cx, key, len);
@@ -83,7 +90,7 @@ fn pop_some(cx: &mut Context<'_, '_>) -> CommandResult {
         let Some((going, staying)) = cx.compute(split) else {
             return Ok(());
         };
-        let set = find_mut(&mut cx.keys, key)?.expect("it was found just now");
+        let set = find_mut_again(&mut cx.keys, key).expect("it was found just now");
         let all = std::mem::replace(set, staying);
         cx.keys.discard(Value::Set(all));
         going

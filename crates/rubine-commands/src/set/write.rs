@@ -1,11 +1,13 @@
 //! SADD, SREM and SMOVE. Never chooses a member by itself.
 
+use rubine_structures::record::RecordRef;
 use rubine_structures::set::Set;
+use rubine_structures::value::ValueRef;
 
-use super::{find_mut, form_limits, note_changes, store};
+use super::{find_mut, find_mut_again, form_limits, note_changes, store};
 use crate::command::Command;
 use crate::context::Context;
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
 
 pub(super) const SADD: Command = Command::new("SADD", sadd)
@@ -83,21 +85,23 @@ pub(super) const SMOVE: Command = Command::new("SMOVE", smove)
 fn smove(cx: &mut Context<'_, '_>) -> CommandResult {
     let (source, destination, member) = (cx.key(1), cx.key(2), cx.args.at(3));
     let limits = form_limits(cx.limits);
+    let found = cx.keys.find_to_write(destination).map(RecordRef::value);
+    let is_other_type = found.is_some_and(|it| !matches!(it, ValueRef::Set(_)));
     let found = find_mut(&mut cx.keys, source)?.map(|set| set.contains(member));
-    if found.is_some() {
-        // Another type at the destination is no error as long as there is no source.
-        find_mut(&mut cx.keys, destination)?;
+    // Another type at the destination is no error as long as there is no source.
+    if found.is_some() && is_other_type {
+        return Err(CommandError::WrongType);
     }
     let is_member = found == Some(true);
     if is_member && source.bytes() != destination.bytes() {
-        let set = find_mut(&mut cx.keys, source)?.expect("it was there");
+        let set = find_mut_again(&mut cx.keys, source).expect("it was there");
         set.remove(member);
         let is_emptied = set.is_empty();
         cx.touched(source, Event::SREM);
         if is_emptied {
             cx.remove_emptied(source);
         }
-        let is_new = if let Some(set) = find_mut(&mut cx.keys, destination)? {
+        let is_new = if let Some(set) = find_mut_again(&mut cx.keys, destination) {
             set.add(member, limits)
         } else {
             let mut set = Set::for_members(member, 1, limits);

@@ -4,7 +4,7 @@ use rubine_base::number::parse_i64;
 use rubine_structures::stream::{Pending, StreamId};
 
 use super::remove::parse_ids;
-use super::{edit_group, find_mut, known, no_group};
+use super::{edit_group, find, find_mut, known, no_group};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult, shown};
@@ -21,8 +21,7 @@ pub(super) const XACK: Command = Command::new("XACK", xack)
 
 fn xack(cx: &mut Context<'_, '_>) -> CommandResult {
     let (key, name) = (cx.key(1), cx.args.at(2));
-    let stream = find_mut(&mut cx.keys, key)?;
-    if stream.and_then(|it| it.group(name).map(|_| ())).is_none() {
+    if find(&mut cx.keys, key)?.and_then(|it| it.group(name)).is_none() {
         cx.reply.integer(0);
         return Ok(());
     }
@@ -128,9 +127,9 @@ impl Release {
                 let count = count.and_then(|it| u64::try_from(it).ok());
                 retry_count = Some(count.ok_or(RETRY_COUNT_NEGATIVE)?);
             } else {
-                let option = shown(options.required()?).into_owned();
-                let text = format!("ERR Unrecognized XNACK option '{option}'");
-                return Err(CommandError::Other(text.into()));
+                let option = shown(options.required()?);
+                let text: [&[u8]; 3] = [b"ERR Unrecognized XNACK option '", option, b"'"];
+                return Err(CommandError::quoting(&text));
             }
         }
         let ids = parse_ids(cx.args, start, start + count)?;

@@ -5,7 +5,7 @@ use rubine_structures::stream::{ConsumerId, Group, Pending, StreamId, StreamIdTe
 
 use super::consume::Place;
 use super::entries::{write_each, write_id};
-use super::{find_mut, known, no_group, parse_id, parse_start};
+use super::{find, known, no_group, parse_id, parse_start};
 use crate::args::Args;
 use crate::command::Command;
 use crate::context::Context;
@@ -118,9 +118,9 @@ impl Options {
             } else if has_argument && options.keyword("LASTID") {
                 parsed.last_id = parse_id(options.required()?, 0)?;
             } else {
-                let option = shown(options.required()?).into_owned();
-                let text = format!("ERR Unrecognized XCLAIM option '{option}'");
-                return Err(CommandError::Other(text.into()));
+                let option = shown(options.required()?);
+                let text: [&[u8]; 3] = [b"ERR Unrecognized XCLAIM option '", option, b"'"];
+                return Err(CommandError::quoting(&text));
             }
         }
         // Clients whose clock is ahead are not to fail for it.
@@ -201,9 +201,8 @@ fn xautoclaim(cx: &mut Context<'_, '_>) -> CommandResult {
 
 /// An error if there is no such group.
 fn find_group(cx: &mut Context<'_, '_>, place: Place<'_>) -> CommandResult {
-    let stream = find_mut(&mut cx.keys, place.key)?;
-    match stream.and_then(|it| it.group(place.group).map(|_| ())) {
-        Some(()) => Ok(()),
+    match find(&mut cx.keys, place.key)?.and_then(|it| it.group(place.group)) {
+        Some(_) => Ok(()),
         None => Err(no_group(place.key.bytes(), place.group)),
     }
 }

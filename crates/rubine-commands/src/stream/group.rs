@@ -32,7 +32,7 @@ pub(super) const XGROUP: Command = <Command>::container("XGROUP", unknown_form, 
 const FORMS: &[Command] = &[CREATE, CREATECONSUMER, DELCONSUMER, DESTROY, SETID];
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "XGROUP"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "XGROUP"))
 }
 
 const CREATE: Command = Command::new("CREATE", create)
@@ -162,7 +162,8 @@ fn destroy(cx: &mut Context<'_, '_>) -> CommandResult {
     let is_removed = stream.remove_group(name);
     if is_removed {
         // Whoever waits for entries of the group has to learn that there is none any more.
-        cx.touched(key, Event::XGROUP_DESTROY);
+        cx.keys.note_side_change(key);
+        cx.notify(key, Event::XGROUP_DESTROY);
     }
     discard(cx, before);
     cx.reply.integer(i64::from(is_removed));

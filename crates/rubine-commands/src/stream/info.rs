@@ -21,7 +21,7 @@ pub(super) const XINFO: Command = <Command>::container("XINFO", unknown_form, FO
 const FORMS: &[Command] = &[CONSUMERS, GROUPS, STREAM];
 
 fn unknown_form(cx: &mut Context<'_, '_>) -> CommandResult {
-    Err(CommandError::unknown_subcommand(cx.args, "XINFO"))
+    Err(CommandError::unknown_subcommand(cx.args.get(1), "XINFO"))
 }
 
 const CONSUMERS: Command = Command::new("CONSUMERS", consumers)
@@ -88,9 +88,7 @@ const STREAM: Command = Command::new("STREAM", stream)
 
 fn stream(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(2);
-    if find(&mut cx.keys, key)?.is_none() {
-        return Err(CommandError::NoSuchKey);
-    }
+    let stream = find(&mut cx.keys, key)?.ok_or(CommandError::NoSuchKey)?;
     let mut options = cx.args.options(3);
     let is_full = options.keyword("FULL");
     let mut count_max = COUNT_DEFAULT;
@@ -103,7 +101,6 @@ fn stream(cx: &mut Context<'_, '_>) -> CommandResult {
     if !options.is_at_end() {
         return Err(subcommand_syntax(cx, "XINFO"));
     }
-    let Some(stream) = find(&mut cx.keys, key)? else { return Err(CommandError::NoSuchKey) };
     let reply = &mut cx.reply;
     let producer_pairs = if stream.producers().is_some() { PRODUCER_PAIRS } else { 0 };
     reply.map(producer_pairs + if is_full { 9 } else { 10 });
@@ -193,14 +190,26 @@ fn write_progress(reply: &mut Reply<'_>, stream: &Stream, group: &Group) {
         None => reply.null(),
     }
     reply.bulk(b"lag");
-    let is_counted = !stream.may_have_gap_from(group.last_id);
-    let read = group.entries_read.filter(|_| is_counted);
-    let added = stream.entries_added();
-    match read.or_else(|| stream.entries_until(group.last_id)) {
-        _ if added == 0 => reply.integer(0),
-        Some(read) => reply.integer(added.wrapping_sub(read) as i64),
+    match lag(stream, group) {
+        Some(lag) => reply.integer(lag as i64),
         None => reply.null(),
     }
+}
+
+/// How many entries a group has not read, if that can be told.
+fn lag(stream: &Stream, group: &Group) -> Option<u64> {
+    if stream.is_empty() {
+        return Some(0);
+    }
+    // All that is left is ahead of the group, and nothing is missing in it.
+    let first_id = stream.first_id();
+    if group.last_id < first_id && stream.max_deleted_id() < first_id {
+        return Some(stream.len());
+    }
+    let is_counted = !stream.may_have_gap_from(group.last_id);
+    let read = group.entries_read.filter(|_| is_counted);
+    let read = read.or_else(|| stream.entries_until(group.last_id))?;
+    Some(stream.entries_added().wrapping_sub(read))
 }
 
 fn pair(reply: &mut Reply<'_>, name: &str, number: i64) {

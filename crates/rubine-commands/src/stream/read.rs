@@ -10,7 +10,7 @@ use super::consume::Place;
 use super::deliver::{serve_history, serve_new};
 use super::entries::{Wanted, write_range};
 use super::{find, parse_id};
-use crate::args::{ArgCursor, Args};
+use crate::args::ArgCursor;
 use crate::command::{Command, KeyPositions, KeySpec};
 use crate::context::{Context, Nothing};
 use crate::error::{CommandError, CommandResult, shown};
@@ -69,23 +69,6 @@ pub(super) const XREADGROUP: Command = Command::new("XREADGROUP", xreadgroup)
         positions: KeyPositions::Streams { keyword: "STREAMS", from: 4 },
         access: "RO ACCESS",
     });
-
-/// The number of the first key of a command that has options before `STREAMS`.
-pub(crate) fn streams_position(args: Args<'_>) -> Option<usize> {
-    let mut at = 1;
-    loop {
-        let word = args.get(at)?;
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        at += match () {
-            () if is("STREAMS") => return Some(at + 1),
-            () if is("GROUP") => 3,
-            () if is("BLOCK") || is("COUNT") || is("CLAIM") => 2,
-            () if is("MAXCOUNT") || is("MAXSIZE") => 2,
-            () if is("NOACK") => 1,
-            () => return None,
-        };
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -256,8 +239,11 @@ fn xread(cx: &mut Context<'_, '_>) -> CommandResult {
         let start = match (id, stream) {
             (b"$" | b"+", None) => StreamId::MIN,
             (b"$", Some(stream)) => stream.last_id(),
-            (b"+", Some(stream)) if stream.is_empty() => StreamId::MIN,
-            (b"+", Some(stream)) => stream.last_id().previous().ok_or(TOP_IS_ZERO)?,
+            // The last one that is there, whatever came after it and is gone.
+            (b"+", Some(stream)) => match stream.last_entry() {
+                Some(entry) => entry.id.previous().ok_or(TOP_IS_ZERO)?,
+                None => StreamId::MIN,
+            },
             (b">", _) => return Err(NEW_OF_XREAD),
             _ => parse_id(id, 0)?,
         };
@@ -349,7 +335,6 @@ fn xreadgroup(cx: &mut Context<'_, '_>) -> CommandResult {
                 served.begin(cx, place.key);
                 let first = id.next().unwrap_or(StreamId::MIN);
                 serve_history(cx, place, consumer, first, options.count_max, &mut budget);
-                cx.keys.add_dirty(1);
             }
         }
     }
@@ -386,8 +371,11 @@ fn group_start(id: &[u8]) -> Result<Start, CommandError> {
 
 fn no_group_to_read(key: Key<'_>, group: &[u8]) -> CommandError {
     let (key, group) = (shown(key.bytes()), shown(group));
-    let text = format!(
-        "NOGROUP No such key '{key}' or consumer group '{group}' in XREADGROUP with GROUP option"
-    );
-    CommandError::Other(text.into())
+    CommandError::quoting(&[
+        b"NOGROUP No such key '",
+        key,
+        b"' or consumer group '",
+        group,
+        b"' in XREADGROUP with GROUP option",
+    ])
 }

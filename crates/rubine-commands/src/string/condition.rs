@@ -156,7 +156,7 @@ pub(super) const DELIFEQ: Command = Command::new("DELIFEQ", delifeq)
 
 fn delifeq(cx: &mut Context<'_, '_>) -> CommandResult {
     let condition = ValueCondition::Equal(cx.args.at(2));
-    let string = cx.keys.peek(cx.key(1)).map(expect_string).transpose()?;
+    let string = cx.keys.find_to_write(cx.key(1)).map(expect_string).transpose()?;
     let holds = string.is_some_and(|string| condition.holds(string));
     remove_if(cx, holds);
     Ok(())
@@ -179,7 +179,7 @@ fn delex(cx: &mut Context<'_, '_>) -> CommandResult {
         4 => true,
         _ => return Err(CommandError::Arity("delex".into())),
     };
-    let holds = match cx.keys.peek(cx.key(1)) {
+    let holds = match cx.keys.find_to_write(cx.key(1)) {
         None => false,
         Some(record) if is_conditional => {
             let wrong_type = "ERR Key should be of string type if conditions are specified";

@@ -102,7 +102,7 @@ pub(super) const INCRBYFLOAT: Command = Command::new("INCRBYFLOAT", incrbyfloat)
 
 fn incrbyfloat(cx: &mut Context<'_, '_>) -> CommandResult {
     let key = cx.key(1);
-    let old = match cx.keys.peek(key) {
+    let old = match cx.keys.find_to_write(key) {
         Some(record) => float_of(&expect_string(record)?.text())?,
         None => LongDouble::ZERO,
     };
@@ -114,7 +114,7 @@ fn incrbyfloat(cx: &mut Context<'_, '_>) -> CommandResult {
     sum.write_human(&mut text);
 
     // A text even where it reads as an integer, as Redis reports it.
-    if let Some(mut record) = cx.keys.find_mut(key) {
+    if let Some(mut record) = cx.keys.find_mut_again(key) {
         record.set_value(Value::text(&text));
     } else {
         store(cx, key, Value::text(&text), None);

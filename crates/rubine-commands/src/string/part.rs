@@ -26,10 +26,10 @@ pub(super) const APPEND: Command = Command::new("APPEND", append)
 
 fn append(cx: &mut Context<'_, '_>) -> CommandResult {
     let (key, value) = (cx.key(1), cx.args.at(2));
-    let old_len = cx.keys.peek(key).map(expect_string).transpose()?.map(StringRef::len);
+    let old_len = cx.keys.find_to_write(key).map(expect_string).transpose()?.map(StringRef::len);
     let len = if let Some(old_len) = old_len {
         check_len(cx, old_len.checked_add(value.len()))?;
-        let record = cx.keys.find_mut(key).expect("the key was just seen");
+        let record = cx.keys.find_mut_again(key).expect("the key was just seen");
         edit(record, old_len + value.len(), |bytes| bytes.extend_from_slice(value))?;
         old_len + value.len()
     } else {
@@ -58,7 +58,7 @@ fn setrange(cx: &mut Context<'_, '_>) -> CommandResult {
     let Ok(offset) = usize::try_from(cx.args.integer(2)?) else {
         return Err(CommandError::text("ERR offset is out of range"));
     };
-    let old_len = cx.keys.peek(key).map(expect_string).transpose()?.map(StringRef::len);
+    let old_len = cx.keys.find_to_write(key).map(expect_string).transpose()?.map(StringRef::len);
     if value.is_empty() {
         cx.reply.integer(old_len.unwrap_or(0) as i64);
         return Ok(());
@@ -72,7 +72,7 @@ fn setrange(cx: &mut Context<'_, '_>) -> CommandResult {
         bytes[offset..end].copy_from_slice(value);
     };
     if old_len.is_some() {
-        let record = cx.keys.find_mut(key).expect("the key was just seen");
+        let record = cx.keys.find_mut_again(key).expect("the key was just seen");
         edit(record, end, overwrite)?;
     } else {
         let mut bytes = Vec::new();

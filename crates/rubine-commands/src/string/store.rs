@@ -160,7 +160,7 @@ fn set_with(
         _ => None,
     };
 
-    let old = if options.returns_old { cx.keys.find(key) } else { cx.keys.peek(key) };
+    let old = if options.returns_old { cx.keys.find(key) } else { cx.keys.find_to_write(key) };
     let exists = old.is_some();
     let old_deadline = old.and_then(RecordRef::deadline);
     let stores = match options.condition {
@@ -190,7 +190,9 @@ fn set_with(
     }
 
     let kept = if options.expiry == Expiry::Keep { old_deadline } else { None };
-    store(cx, key, Value::string(value), deadline.or(kept));
+    if cx.keys.store_again(key, Value::string(value), deadline.or(kept)) {
+        cx.notify(key, Event::NEW);
+    }
     cx.touched(key, Event::SET);
     if deadline.is_some() {
         cx.notify(key, Event::EXPIRE);
@@ -255,7 +257,7 @@ fn msetnx(cx: &mut Context<'_, '_>) -> CommandResult {
         return Err(CommandError::Arity("msetnx".into()));
     }
     let end = cx.args.len();
-    let stores = (1..end).step_by(2).all(|index| !cx.keys.contains(cx.key(index)));
+    let stores = (1..end).step_by(2).all(|index| cx.keys.find_to_write(cx.key(index)).is_none());
     if stores {
         store_pairs(cx, 1, end, Expiry::Unsaid, None);
     }
@@ -304,8 +306,8 @@ fn msetex(cx: &mut Context<'_, '_>) -> CommandResult {
 
     let mut keys = (FIRST..end).step_by(2);
     let stores = match condition {
-        Condition::IfMissing => keys.all(|index| !cx.keys.contains(cx.key(index))),
-        Condition::IfPresent => keys.all(|index| cx.keys.contains(cx.key(index))),
+        Condition::IfMissing => keys.all(|index| cx.keys.find_to_write(cx.key(index)).is_none()),
+        Condition::IfPresent => keys.all(|index| cx.keys.find_to_write(cx.key(index)).is_some()),
         Condition::Always | Condition::IfValue(_) => true,
     };
     if stores {

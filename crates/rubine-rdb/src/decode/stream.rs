@@ -13,8 +13,7 @@
 //!            | entries that were given back | identifier (16) .. |                               since 5
 //! ```
 //!
-//! Identifiers are two lengths where their bytes are not told. What producers sent last, since generation 4, is not
-//! kept.
+//! Identifiers are two lengths where their bytes are not told.
 //!
 //! A block's listpack has the number of entries that are left, of those deleted, of names, the names, and a zero. Then
 //! entries: flags, how much milliseconds and number are above those of the block, the values, and how many items that
@@ -22,7 +21,7 @@
 
 use std::borrow::Cow;
 
-use rubine_structures::stream::{Block, Group, Parts, Stream, StreamId};
+use rubine_structures::stream::{Block, Group, Parts, Producers, Retention, Stream, StreamId};
 
 use super::list::within;
 use crate::cursor::Cursor;
@@ -37,6 +36,9 @@ pub(crate) const ENTRY_ITEMS: usize = 3;
 /// Where it is not known how many entries a group has read, or when a consumer was active.
 pub(crate) const UNKNOWN_COUNT: u64 = u64::MAX;
 pub(crate) const UNKNOWN_TIME: i64 = -1;
+
+/// A hundred years: more than any server is told to know producers for, and little enough to be counted with.
+const RETENTION_SECONDS_MAX: u64 = 100 * 366 * 24 * 60 * 60;
 
 pub(super) fn stream(generation: u8, cursor: &mut Cursor<'_>) -> Result<Stream, Damage> {
     let start = cursor.offset();
@@ -80,7 +82,7 @@ pub(super) fn stream(generation: u8, cursor: &mut Cursor<'_>) -> Result<Stream, 
         add_group(&mut stream, generation, cursor)?;
     }
     if 4 <= generation {
-        pass_producers(cursor)?;
+        add_producers(&mut stream, cursor)?;
     }
     Ok(stream)
 }
@@ -274,18 +276,34 @@ fn add_consumer(group: &mut Group, generation: u8, cursor: &mut Cursor<'_>) -> R
     Ok(())
 }
 
-/// What producers sent last, by which messages that are sent again are told.
-fn pass_producers(cursor: &mut Cursor<'_>) -> Result<(), Damage> {
-    cursor.length()?;
-    cursor.length()?;
+/// What producers sent last, by which messages that are sent again are told. Nothing is too long ago yet: nobody knows
+/// here what time it is.
+fn add_producers(stream: &mut Stream, cursor: &mut Cursor<'_>) -> Result<(), Damage> {
+    const LONG_AGO: u64 = 0;
+    let start = cursor.offset();
+    let retention = Retention { duration: cursor.length()?, count_max: cursor.length()? };
+    if RETENTION_SECONDS_MAX < retention.duration {
+        return Err(Fault::Stream("producers that are known for too long").at(start));
+    }
+    let mut producers = Producers::default();
+    producers.set_retention(retention);
     for _ in 0..cursor.length()? {
-        cursor.string()?;
+        let place = cursor.offset();
+        let name = cursor.string()?;
         for _ in 0..cursor.length()? {
-            cursor.string()?;
-            id(cursor)?;
+            let token = cursor.string()?;
+            let id = id(cursor)?;
+            if producers.find(&name, &token, LONG_AGO).is_some() {
+                return Err(Fault::Duplicate("message of a stream's producer").at(place));
+            }
+            producers.record(&name, &token, id, LONG_AGO);
         }
     }
-    cursor.length()?;
-    cursor.length()?;
+    producers.added = cursor.length()?;
+    producers.duplicates = cursor.length()?;
+    let is_used = producers.added != 0 || producers.duplicates != 0;
+    if is_used || producers.record_count() != 0 || retention != Retention::default() {
+        stream.edit_producers(|it| *it = producers);
+    }
     Ok(())
 }

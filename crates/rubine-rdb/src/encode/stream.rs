@@ -3,18 +3,14 @@
 
 use std::io::Write;
 
-use rubine_structures::stream::{Block, Consumer, Group, Stream, StreamId};
+use rubine_structures::stream::{Block, Consumer, Group, Producers, Stream, StreamId};
 
 use super::Encoder;
 use crate::decode::stream::{DELETED, ENTRY_ITEMS, SAME_NAMES, UNKNOWN_COUNT, UNKNOWN_TIME};
 use crate::error::WriteError;
 use crate::listpack::{Ambiguous, Builder};
-use crate::version::Version;
+use crate::version::{Version, has_given_back};
 use crate::wire::write_length;
-
-/// For how many seconds, and how many messages of a producer, are known again: the defaults of Redis.
-const PRODUCER_SECONDS: u64 = 100;
-const PRODUCER_MESSAGES: u64 = 100;
 
 /// The generation that `stream` is written in.
 pub(super) fn generation(stream: &Stream, version: Version) -> Result<u8, WriteError> {
@@ -25,20 +21,19 @@ pub(super) fn generation(stream: &Stream, version: Version) -> Result<u8, WriteE
         let what = "pending entries of a stream that belong to no consumer";
         return Err(WriteError::Unrepresentable { version, what });
     }
+    if stream.producers().is_some() {
+        if version.has_redis(13) {
+            return Ok(4);
+        }
+        let what = "what is known of a stream's producers";
+        return Err(WriteError::Unrepresentable { version, what });
+    }
     Ok(if version.has_redis(11) {
         3
     } else if version.has_redis(10) {
         2
     } else {
         1
-    })
-}
-
-/// Whether entries were given back to a group.
-pub(crate) fn has_given_back(stream: &Stream) -> bool {
-    stream.groups().any(|(_, group)| {
-        let owned: usize = group.consumers().map(|(_, it)| it.pending_count()).sum();
-        owned < group.pending_count()
     })
 }
 
@@ -67,11 +62,34 @@ impl Encoder {
             self.group(out, name, group, generation)?;
         }
         if 4 <= generation {
-            for number in [PRODUCER_SECONDS, PRODUCER_MESSAGES, 0, 0, 0] {
-                write_length(out, number)?;
+            match stream.producers() {
+                Some(producers) => self.producers(out, producers)?,
+                None => self.producers(out, &Producers::default())?,
             }
         }
         Ok(())
+    }
+
+    fn producers<W: Write>(
+        &mut self,
+        out: &mut W,
+        producers: &Producers,
+    ) -> Result<(), WriteError> {
+        let retention = producers.retention();
+        write_length(out, retention.duration)?;
+        write_length(out, retention.count_max)?;
+        let records: Vec<_> = producers.records().collect();
+        write_length(out, records.chunk_by(|one, other| one.0 == other.0).count() as u64)?;
+        for of_one in records.chunk_by(|one, other| one.0 == other.0) {
+            self.strings.write(out, of_one[0].0)?;
+            write_length(out, of_one.len() as u64)?;
+            for &(_, token, id) in of_one {
+                self.strings.write(out, token)?;
+                write_id(out, id)?;
+            }
+        }
+        write_length(out, producers.added)?;
+        Ok(write_length(out, producers.duplicates)?)
     }
 
     fn block(&self, block: &Block) -> Result<Vec<u8>, WriteError> {

@@ -73,6 +73,17 @@ impl Core {
     }
 }
 
+impl Core {
+    /// Lets all clients that wait for keys look again.
+    pub(crate) fn wake_all_waiters(&mut self) {
+        let mut locked = self.server.keyspace.lock(&ShardSet::All);
+        locked.make_all_ready(self.server.config.load().databases as usize);
+        let shards = locked.pending_hand_offs();
+        drop(locked);
+        self.complete_hand_offs(shards);
+    }
+}
+
 /// A waiter's command is run by whoever comes; its client gets the reply by mail.
 impl Serve for Core {
     type Reply = (Output, Option<Offset>);

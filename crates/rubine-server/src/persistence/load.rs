@@ -24,6 +24,7 @@ pub(crate) fn start_reload(
         let outcome = load::reload(storage, reload);
         server.persistence.set_trouble(Trouble::LOADING, false);
         on_end(outcome);
+        wake_waiters(server);
     };
     std::thread::Builder::new().name("reload".to_owned()).spawn(run).map(drop)
 }
@@ -37,6 +38,11 @@ pub(crate) fn remove_due(server: &'static Server) {
 /// Returns when no worker runs a command any more that it began before the call. Not to be called by a worker.
 pub(crate) fn wait_for_running_commands(server: &'static Server) {
     ask_workers(server, |sender| Message::Acknowledge { sender });
+}
+
+/// Has those who wait for keys look at what there is now. Any worker can do it for all.
+pub(crate) fn wake_waiters(server: &Server) {
+    server.workers[0].send(Message::DataReplaced);
 }
 
 /// Sends each worker a message and waits for the answers. Not to be called by a worker.

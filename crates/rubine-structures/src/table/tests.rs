@@ -90,7 +90,7 @@ fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
                     let (key, value) = (key.to_string().into_bytes(), vec![round as u8; *len]);
                     let value = if *len == 3 { round.to_string().into_bytes() } else { value };
                     let stored =
-                        table.store(hash_of(&key), &key, Value::string(&value), *deadline, 0);
+                        table.store(hash_of(&key), &key, Value::string(&value), *deadline, |_| 0);
                     let old = model.insert(key, (value, *deadline));
                     assert_eq!(matches!(stored, Stored::Inserted), old.is_none());
                 }

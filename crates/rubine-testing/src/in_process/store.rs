@@ -153,7 +153,11 @@ impl Store {
 
     /// Writes to the journal what a command did, while its locks are held.
     fn append(&mut self, call: &Call<'_>, unit: &mut Unit, result: &CommandResult, now: i64) {
-        check_effects(call, result, &unit.runner.changes, &unit.runner.effects);
+        let Runner { changes, effects, .. } = &unit.runner;
+        check_effects(call, result, changes, effects);
+        // A delivery of what was pending already is no change by Redis's count.
+        unit.is_told =
+            0 < changes.dirty || changes.expired_count < effects.journal.command_count() as u64;
         unit.runner.effects.journal.wrap_in_transaction();
         self.journal.append(&mut unit.runner.effects.journal, (now / 1000) as u64);
     }
@@ -233,6 +237,8 @@ struct Unit {
     runner: Runner,
     seed: u64,
     steps_at_once_max: u64,
+    /// A change of a key that is counted, or written to the journal.
+    is_told: bool,
     /// What its keys held before.
     before: Vec<KeyContent>,
 }
@@ -243,7 +249,14 @@ impl Unit {
         runner.effects.is_journalled = true;
         runner.effects.listened = Some(EventClass::all());
         let seed = random.next_u64();
-        Self { output: Output::new(), runner, seed, steps_at_once_max: u64::MAX, before }
+        Self {
+            output: Output::new(),
+            runner,
+            seed,
+            steps_at_once_max: u64::MAX,
+            is_told: false,
+            before,
+        }
     }
 
     fn outcome(mut self, call: &Call<'_>, after: &[KeyContent], result: CommandResult) -> Outcome {

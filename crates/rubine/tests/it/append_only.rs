@@ -272,6 +272,50 @@ fn change_all_types(mut client: Client, seed: u64, is_over: &AtomicBool) {
     }
 }
 
+/// Entries that were deleted may be pending still, and what was given back belongs to nobody: a log that was rewritten as
+/// commands had neither.
+#[test]
+fn what_is_pending_survives_a_rewrite_as_commands() {
+    let options = durable().with("aof-use-rdb-preamble", "no").with("enable-debug-command", "yes");
+    let server = options.start().expect("it starts");
+    let mut client = server.client();
+    for key in ["trimmed", "deleted", "emptied"] {
+        for id in 1..=6 {
+            call(&mut client, &format!("XADD {key} {id}-1 f v"));
+        }
+        call(&mut client, &format!("XGROUP CREATE {key} g 0"));
+        call(&mut client, &format!("XREADGROUP GROUP g c COUNT 5 STREAMS {key} >"));
+        call(&mut client, &format!("XNACK {key} g FAIL IDS 2 2-1 5-1"));
+    }
+    call(&mut client, "XTRIM trimmed MAXLEN 2");
+    call(&mut client, "XDEL deleted 1-1 2-1 4-1 6-1");
+    call(&mut client, "XTRIM emptied MAXLEN 0");
+    let look = |client: &mut Client| {
+        let mut seen = Vec::new();
+        for key in ["trimmed", "deleted", "emptied"] {
+            let Value::Array(mut pending) = call(client, &format!("XPENDING {key} g - + 9")) else {
+                panic!("there is no list of what is pending")
+            };
+            for row in &mut pending {
+                // How long ago it was delivered.
+                let Value::Array(row) = row else { panic!("a row is a list") };
+                row.remove(2);
+            }
+            assert_eq!(pending.len(), 5, "{key}");
+            seen.push(Value::Array(pending));
+            for question in ["XINFO STREAM {}", "XINFO GROUPS {}", "XRANGE {} - +"] {
+                seen.push(call(client, &question.replace("{}", key)));
+            }
+        }
+        seen
+    };
+    let before = look(&mut client);
+    call(&mut client, "BGREWRITEAOF");
+    wait_for_rewrite(&mut client);
+    assert_eq!(call(&mut client, "DEBUG LOADAOF"), status("OK"));
+    assert_eq!(look(&mut client), before);
+}
+
 #[test]
 fn a_rewrite_says_how_far_it_is() {
     for preamble in ["yes", "no"] {

@@ -70,6 +70,32 @@ fn a_huge_pipeline_in_any_pieces() {
     }
 }
 
+/// An error quotes what was sent byte for byte. Bytes that are no UTF-8 came back as question marks.
+#[test]
+fn errors_quote_bytes_as_they_are() {
+    let server = parallel_server();
+    let client = server.client();
+    let check = |arguments: &[&[u8]], expected: &[u8]| {
+        let mut bytes = Vec::new();
+        encode_request(arguments, &mut bytes);
+        client.stream().write_all(&bytes).expect("sent");
+        let mut reply = vec![0; expected.len()];
+        client.stream().read_exact(&mut reply).expect("a reply");
+        assert_eq!(reply.escape_ascii().to_string(), expected.escape_ascii().to_string());
+    };
+    check(
+        &[b"f\xff\xc3", b"\xe9\0x"],
+        b"-ERR unknown command 'f\xff\xc3', with args beginning with: '\xe9' \r\n",
+    );
+    check(&[b"OBJECT", b"\xff", b"k"], b"-ERR unknown subcommand '\xff'. Try OBJECT HELP.\r\n");
+    check(&[b"XINFO", b"\xff", b"k"], b"-ERR unknown subcommand '\xff'. Try XINFO HELP.\r\n");
+    check(
+        &[b"XCLAIM", b"s\xff", b"\xfe", b"c", b"0", b"1-1"],
+        b"-NOGROUP No such key 's\xff' or consumer group '\xfe'\r\n",
+    );
+    check(&[b"EXPIRE", b"k", b"1", b"\xff"], b"-ERR Unsupported option \xff\r\n");
+}
+
 #[test]
 fn big_values_pass_both_ways() {
     let server = parallel_server();

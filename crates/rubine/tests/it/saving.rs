@@ -57,6 +57,49 @@ fn wait_for_save(client: &mut Client) {
     wait_until("the save's end", || info(client, "persistence", "rdb_bgsave_in_progress") == "0");
 }
 
+/// A dump and a payload keep what producers have added, so that they can add it once more. Both lost it, and a save never
+/// said so.
+#[test]
+fn producers_and_what_was_given_back_are_saved() {
+    let server = options().with("enable-debug-command", "yes").start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "XADD s 1-1 f v");
+    call(&mut client, "XCFGSET s IDMP-DURATION 1000 IDMP-MAXSIZE 50");
+    call(&mut client, "XADD s IDMP p a * f v");
+    let added = call(&mut client, "XADD s IDMP p b * f v");
+    call(&mut client, "XADD s IDMP q a * f v");
+    let check = |client: &mut Client, key: &str| {
+        let length = call(client, &format!("XLEN {key}"));
+        let again = call(client, &format!("XADD {key} IDMP p b * f v"));
+        assert_eq!(again, added, "{key}");
+        assert_eq!(call(client, &format!("XLEN {key}")), length, "{key}");
+    };
+    let payload = call(&mut client, "DUMP s");
+    let Value::Bulk(payload) = payload else { panic!("no payload: {payload:?}") };
+    let restored = client.call(&[b"RESTORE".as_slice(), b"copy", b"0", &payload]);
+    assert_eq!(restored.expect("a reply"), ok());
+    check(&mut client, "copy");
+    assert_eq!(call(&mut client, "DEBUG RELOAD"), ok());
+    check(&mut client, "s");
+    check(&mut client, "copy");
+
+    // With entries that belong to no consumer, beside deadlines of fields.
+    call(&mut client, "XGROUP CREATE s g 0");
+    call(&mut client, "XREADGROUP GROUP g c STREAMS s >");
+    call(&mut client, "XNACK s g FAIL IDS 1 1-1");
+    call(&mut client, "HSET h f v");
+    call(&mut client, "HEXPIRE h 1000 FIELDS 1 f");
+    assert_eq!(call(&mut client, "DEBUG RELOAD"), ok());
+    check(&mut client, "s");
+    let pending = format!("{:?}", call(&mut client, "XPENDING s g"));
+    assert!(pending.contains("Integer(4)"), "{pending}");
+
+    // A version that cannot hold it says so.
+    call(&mut client, "CONFIG SET rdb-version 11");
+    assert!(matches!(call(&mut client, "SAVE"), Value::Error(_)));
+    assert!(matches!(call(&mut client, "DUMP s"), Value::Error(_)));
+}
+
 #[test]
 fn what_was_saved_is_there_after_a_restart() {
     let mut server = saving_options().start().expect("it starts");

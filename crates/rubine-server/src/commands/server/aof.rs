@@ -6,7 +6,7 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::core::{ServerCommand, Session};
-use crate::persistence::load::wait_for_running_commands;
+use crate::persistence::load::{wait_for_running_commands, wake_waiters};
 use crate::server::Asker;
 use rubine_storage::{Trouble, load, log_load};
 
@@ -71,6 +71,7 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
                 reply.error(FAILED);
             }
         });
+        wake_waiters(server);
     };
     if let Err(error) = std::thread::Builder::new().name("reload".to_owned()).spawn(run) {
         tracing::warn!("DEBUG LOADAOF: no thread can be started: {error}");

@@ -208,13 +208,17 @@ fn keys(session: &mut Session<'_>, detail: Detail) -> CommandResult {
     if !spec.takes(args.len()) {
         return Err(CommandError::text("ERR Invalid number of arguments specified for command"));
     }
-    let mut found = Vec::new();
+    let (mut found, mut misses_keys) = (Vec::new(), false);
     for keys in spec.keys() {
         // Keys that are found by code are all found.
         let access = spec.access(keys, args) - KeyAccess::INCOMPLETE;
+        let count_before = found.len();
         keys.for_each(args, &mut |index| found.push((index, access)));
+        // The key of a result is no use where what is counted cannot be told.
+        misses_keys |= keys.is_counted() && found.len() == count_before;
     }
-    if found.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
+    misses_keys |= found.is_empty();
+    if misses_keys && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
         return Err(CommandError::text("ERR Invalid arguments specified for command"));
     }
     session.reply.array(found.len());

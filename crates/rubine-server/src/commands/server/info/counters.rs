@@ -63,7 +63,9 @@ fn keys(source: &Source<'_>, text: &mut Text) {
     let expiry_ms = total(|it| it.expiry_ticks.get()) as f64 / ticks::per_microsecond() / 1000.0;
     let over = &server.over_memory_limit;
     text.field("expired_keys", total(|it| it.expired_keys.get()));
+    // Valkey's name, and Redis's.
     text.field("expired_fields", total(|it| it.expired_fields.get()));
+    text.field("expired_subkeys", total(|it| it.expired_fields.get()));
     let stale = server.gauges.stale_per_myriad.load(Ordering::Relaxed) as f64 / 100.0;
     text.ratio("expired_stale_perc", stale);
     text.field("expired_time_cap_reached_count", total(|it| it.expiry_cap_reached.get()));
