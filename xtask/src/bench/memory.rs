@@ -255,7 +255,7 @@ fn small_sorted_set(number: u64) -> Vec<String> {
 
 /// A request as long as this one that stores nothing.
 fn as_question(mut request: Vec<String>) -> Vec<String> {
-    request[0] = "EXISTS".to_owned();
+    "EXISTS".clone_into(&mut request[0]);
     request
 }
 

@@ -743,7 +743,7 @@ impl SegmentRef {
     /// Frees the segment, not its records, as soon as nobody who prefetches can be looking at it.
     pub(super) fn free(self) {
         /// So much waits on each thread before it is pushed on.
-        const WAITING_BYTES_MAX: usize = 4096;
+        const WAITING_BYTES_MAX: usize = 1024;
         thread_local! {
             static WAITING_BYTES: Cell<usize> = const { Cell::new(0) };
         }
