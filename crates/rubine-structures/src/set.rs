@@ -28,6 +28,9 @@ enum Form {
     Large(Box<Trie>),
 }
 
+/// The handle lies in a record, and most sets are small.
+const _: () = assert!(size_of::<Set>() == 2 * size_of::<usize>());
+
 /// How large the small forms may become: `set-max-intset-entries`, `set-max-listpack-entries` and
 /// `set-max-listpack-value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

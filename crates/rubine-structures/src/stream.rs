@@ -308,11 +308,25 @@ impl Stream {
         true
     }
 
-    /// Removes entries from the front. Says how many. What that frees is freed here, unless another handle holds it: one
-    /// cloned before and dropped elsewhere takes the work away.
-    pub fn trim(&mut self, trim: Trim, exactness: Exactness) -> u64 {
+    /// Whether what [`Self::trim`] removes are so many blocks that freeing them takes a while.
+    pub fn trims_much(&self, trim: Trim, exactness: Exactness) -> bool {
+        const BLOCKS_FREED_AT_ONCE: usize = 16;
+        let surplus = self.surplus(trim, exactness);
+        let first = self.body.blocks.iter().take(BLOCKS_FREED_AT_ONCE);
+        let mut before = 0;
+        for (_, held) in first {
+            before += held.weight();
+            if surplus <= before {
+                return false;
+            }
+        }
+        BLOCKS_FREED_AT_ONCE < self.block_count()
+    }
+
+    /// How many entries are to go, or would be if blocks were not removed as wholes.
+    fn surplus(&self, trim: Trim, exactness: Exactness) -> u64 {
         let len = self.len();
-        let surplus = match (trim, exactness) {
+        match (trim, exactness) {
             (Trim::MaxLen(max), Exactness::Exact) => len.saturating_sub(max),
             (Trim::MaxLen(max), Exactness::Blocks { count_max }) => {
                 len.saturating_sub(max).min(count_max)
@@ -321,17 +335,29 @@ impl Stream {
             (Trim::MinId(id), Exactness::Blocks { count_max }) => {
                 self.count_in_blocks_before(id).min(count_max)
             }
-        };
+        }
+    }
+
+    /// Removes entries from the front. Says how many. What that frees is freed here, unless another handle holds it: one
+    /// cloned before and dropped elsewhere takes the work away.
+    pub fn trim(&mut self, trim: Trim, exactness: Exactness) -> u64 {
+        let len = self.len();
+        let surplus = self.surplus(trim, exactness);
         if surplus == 0 {
             return 0;
         }
+        let boundary = self.body.blocks.at_weight(surplus).map(|(key, _, before)| (*key, before));
+        let is_exact = exactness == Exactness::Exact;
+        if !is_exact && boundary.is_some_and(|(_, before)| before == 0) {
+            // Not even the first block may go.
+            return 0;
+        }
         let body = Arc::make_mut(&mut self.body);
-        let boundary = body.blocks.at_weight(surplus).map(|(key, _, before)| (*key, before));
         match boundary {
             None => body.blocks.clear(),
             Some((key, before)) => {
                 body.blocks.remove_before(&key);
-                if exactness == Exactness::Exact && before < surplus {
+                if is_exact && before < surplus {
                     let count = (surplus - before) as u32;
                     body.blocks.edit(&key, |held| {
                         Arc::make_mut(&mut held.block).delete_first(count as usize);
@@ -492,10 +518,7 @@ impl Stream {
 
 impl Body {
     fn find_first_id(&mut self) {
-        let first = self
-            .blocks
-            .first()
-            .and_then(|(_, held)| held.block.entries().find(|it| !it.is_deleted).map(|it| it.id));
+        let first = self.blocks.first().and_then(|(_, held)| held.block.first_live_id());
         self.first_id = first.unwrap_or_default();
     }
 }

@@ -1,9 +1,9 @@
 //! The table of one database in one shard: extendible hashing over small segments of cache-line buckets, with
 //! point-in-time snapshots that cost a pointer. Knows no lock and no clock; its owner serialises access.
 //!
-//! A **directory** of 2^depth entries, indexed by the top bits of the hash, points to **segments**. A segment has a
-//! header line and some 64-byte buckets of seven records each; it grows in the steps of the allocator's size classes
-//! and splits in two when it has the largest size, so nothing is ever rehashed as a whole.
+//! A **directory** of 2^depth entries, indexed by the top bits of the hash, points to **segments**. A segment has some
+//! 64-byte buckets of seven records each, or a part of one; it grows in the steps of the allocator's size classes and
+//! splits in two when it has the largest size, so nothing is ever rehashed as a whole.
 //!
 //! A **bucket** holds seven tag bytes, one overflow byte and seven entries. Within a segment, the 15 hash bits below
 //! the directory's decide the home bucket by multiplication, so records lie in hash order up to displacement. A record
@@ -234,8 +234,11 @@ impl Table {
         if self.len == 0 {
             return None;
         }
-        let slots =
-            if self.depth == 0 { self.directory[0].get().slots() } else { segment::SLOTS_MAX };
+        let slots = if self.depth == 0 {
+            self.directory[0].get().slot_numbers()
+        } else {
+            segment::SLOTS_MAX
+        };
         loop {
             let segment = self.segment(random.next_u64());
             // A segment that has split less is met more often by as much as it is refused here.

@@ -26,6 +26,13 @@ const SMALL_SET_MEMBERS: u64 = 100;
 
 const UNREAD: &str = "unread reply";
 
+/// Keys where few are held against the peer, and what we mean to reach at each number.
+const FEW_KEYS: [u64; 3] = [1_000, 10_000, 50_000];
+const FEW_RATIO_MAX: f64 = 1.0;
+
+/// Requests that a server has answered before its few keys are stored, so that buffers are not counted among them.
+const WARM_UP_REQUESTS: u64 = 1_000;
+
 struct Shape {
     name: &'static str,
     /// Elements that one request makes.
@@ -63,8 +70,19 @@ const SHAPES: [Shape; 13] = [
     Shape::new("stream of 1M", stream, 1.0),
 ];
 
+type Request = fn(u64) -> Vec<String>;
+
+/// What is stored in few keys, a request each.
+const FEW_SHAPES: [(&str, Request); 4] = [
+    ("few strings 64 B", |n| set(n, "x".repeat(64))),
+    ("few hashes of 5", small_hash),
+    ("few zsets of 10", sorted_set_of_ten),
+    ("few int sets of 20", set_of_twenty),
+];
+
 pub(super) fn rows() -> Vec<&'static str> {
-    SHAPES.iter().map(|shape| shape.name).chain([UNREAD]).collect()
+    let few = FEW_SHAPES.iter().map(|shape| shape.0);
+    SHAPES.iter().map(|shape| shape.name).chain(few).chain([UNREAD]).collect()
 }
 
 pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
@@ -87,6 +105,9 @@ pub(super) fn run(bench: &Bench, asked: &Asked<'_>) -> Result<(), Failure> {
     for shape in asked.of_rows(others, |shape| shape.name) {
         compare(bench, shape)?;
     }
+    for shape in asked.of_rows(&FEW_SHAPES, |shape| shape.0) {
+        compare_few(bench, shape.0, shape.1)?;
+    }
     if asked.has(UNREAD) {
         print_unread_reply(bench)?;
     }
@@ -108,6 +129,32 @@ fn compare(bench: &Bench, shape: &Shape) -> Result<f64, Failure> {
         shape.ratio_max
     );
     Ok(ratio)
+}
+
+/// Prints a line for each number of keys, in bytes a key.
+fn compare_few(bench: &Bench, name: &str, request: fn(u64) -> Vec<String>) -> Result<(), Failure> {
+    let mut bytes = [[0.0; FEW_KEYS.len()]; 2];
+    for (contender, bytes) in bench.contenders.iter().zip(&mut bytes) {
+        let server = contender.start()?;
+        fill(server.address(), 0..WARM_UP_REQUESTS, |n| as_question(request(n)))?;
+        let empty = used_memory(server.address())?;
+        let mut stored = 0;
+        for (keys, bytes) in FEW_KEYS.into_iter().zip(bytes) {
+            fill(server.address(), stored..keys, request)?;
+            stored = keys;
+            std::thread::sleep(SETTLE);
+            *bytes = (used_memory(server.address())? - empty) / keys as f64;
+        }
+    }
+    let [ours, peer] = bytes;
+    for ((keys, ours), peer) in FEW_KEYS.into_iter().zip(ours).zip(peer) {
+        let ratio = ours / peer;
+        println!(
+            "{name:<18} {ours:>8.1} {peer:>8.1} {ratio:>6.2}   {} (≤ {FEW_RATIO_MAX}) {keys} keys",
+            verdict(ratio <= FEW_RATIO_MAX)
+        );
+    }
+    Ok(())
 }
 
 /// What a client costs that asks for much and reads nothing.
@@ -203,6 +250,24 @@ fn small_sorted_set(number: u64) -> Vec<String> {
     let mut request = vec!["ZADD".to_owned(), key(number)];
     let members = 0..SMALL_SET_MEMBERS;
     request.extend(members.flat_map(|it| [(score(it) % 10_000).to_string(), format!("m:{it:04}")]));
+    request
+}
+
+/// A request as long as this one that stores nothing.
+fn as_question(mut request: Vec<String>) -> Vec<String> {
+    "EXISTS".clone_into(&mut request[0]);
+    request
+}
+
+fn sorted_set_of_ten(number: u64) -> Vec<String> {
+    let mut request = vec!["ZADD".to_owned(), key(number)];
+    request.extend((0..10).flat_map(|it| [(f64::from(it) * 1.5).to_string(), format!("m{it}")]));
+    request
+}
+
+fn set_of_twenty(number: u64) -> Vec<String> {
+    let mut request = vec!["SADD".to_owned(), key(number)];
+    request.extend((0..20).map(|it| (number * 20 + it).to_string()));
     request
 }
 

@@ -191,6 +191,9 @@ pub(super) fn trim(
     references: References,
 ) -> u64 {
     let stream = known(&mut cx.keys, key);
+    if references == References::Keep && !stream.trims_much(trim, exactness) {
+        return stream.trim(trim, exactness);
+    }
     // Nothing is freed before this goes, which may be elsewhere.
     let before = stream.clone();
     let removed = match references {

@@ -6,28 +6,70 @@ use triomphe::{Arc, ThinArc};
 use crate::pack::allocation_class;
 use crate::table::prefetch::prefetch_lines;
 
+/// What is known of the integers lies in the handle, so that the block of a small set has little beside them:
+///
 /// ```text
-/// | reference count | head | block length | integers, ascending, little-endian | gap |
+/// | reference count | block length | integers, ascending, little-endian | gap |
 /// ```
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Integers {
     /// Invariant: a block holds at least one integer.
-    block: Option<ThinArc<Head, u8>>,
+    block: Option<ThinArc<(), u8>>,
+    count: u32,
+    width: Width,
 }
 
-#[derive(Clone, Copy)]
-struct Head {
-    count: u32,
-    /// Bytes of each integer: 2, 4 or 8.
-    width: u8,
+/// Bytes of each integer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Width {
+    One = 1,
+    Two,
+    Three,
+    Four,
+    Five,
+    Six,
+    Seven,
+    Eight,
+}
+
+impl Width {
+    const ALL: [Self; 8] = [
+        Self::One,
+        Self::Two,
+        Self::Three,
+        Self::Four,
+        Self::Five,
+        Self::Six,
+        Self::Seven,
+        Self::Eight,
+    ];
+
+    /// What `integer` needs.
+    fn of(integer: i64) -> Self {
+        let magnitude = if integer < 0 { !integer } else { integer };
+        // One more than the highest bit, for the sign.
+        let bits = i64::BITS - magnitude.leading_zeros() + 1;
+        Self::ALL[bits.div_ceil(u8::BITS) as usize - 1]
+    }
+
+    fn bytes(self) -> usize {
+        self as usize
+    }
 }
 
 /// The bytes of the allocation before the integers.
-const PREFIX: usize = 2 * size_of::<usize>() + size_of::<Head>();
+const PREFIX: usize = 2 * size_of::<usize>();
+
+impl Default for Integers {
+    fn default() -> Self {
+        Self { block: None, count: 0, width: Width::One }
+    }
+}
 
 impl Integers {
     pub(super) fn len(&self) -> usize {
-        self.block.as_ref().map_or(0, |block| block.header.header.count as usize)
+        self.count as usize
     }
 
     /// Whether the other is a handle of the same block.
@@ -50,8 +92,7 @@ impl Integers {
 
     pub(super) fn get(&self, index: usize) -> Option<i64> {
         let block = self.block.as_ref()?;
-        let head = block.header.header;
-        (index < head.count as usize).then(|| read(&block.slice, head.width, index))
+        (index < self.len()).then(|| read(&block.slice, self.width, index))
     }
 
     pub(super) fn contains(&self, integer: i64) -> bool {
@@ -62,19 +103,21 @@ impl Integers {
     pub(super) fn insert(&mut self, integer: i64) -> bool {
         let Err(index) = self.find(integer) else { return false };
         let count = self.len();
-        let width = width_of(integer).max(self.width());
-        let in_place = self.change_in_place(|head, block| {
-            let used = count * usize::from(width);
-            let room = used + usize::from(width) <= block.len() && head.width == width;
-            if room {
-                let at = index * usize::from(width);
-                block.copy_within(at..used, at + usize::from(width));
-                write(block, width, index, integer);
-                head.count += 1;
-            }
-            room
-        });
-        if !in_place {
+        let width = Width::of(integer).max(self.width);
+        let in_place = width == self.width
+            && self.change_in_place(|block| {
+                let used = count * width.bytes();
+                let has_room = used + width.bytes() <= block.len();
+                if has_room {
+                    let at = index * width.bytes();
+                    block.copy_within(at..used, at + width.bytes());
+                    write(block, width, index, integer);
+                }
+                has_room
+            });
+        if in_place {
+            self.count += 1;
+        } else {
             let all: Vec<_> = self.iter(0).collect();
             let (below, above) = all.split_at(index);
             *self = Self::build(width, &[below, &[integer], above]);
@@ -86,18 +129,19 @@ impl Integers {
     pub(super) fn remove(&mut self, integer: i64) -> bool {
         let Ok(index) = self.find(integer) else { return false };
         let count = self.len();
-        let width = usize::from(self.width());
-        let in_place = self.change_in_place(|head, block| {
+        let width = self.width.bytes();
+        let in_place = self.change_in_place(|block| {
             let sparse = block.len() / 2 > PREFIX + count * width;
             if !sparse && 1 < count {
                 block.copy_within((index + 1) * width..count * width, index * width);
-                head.count -= 1;
             }
             !sparse && 1 < count
         });
-        if !in_place {
+        if in_place {
+            self.count -= 1;
+        } else {
             let rest: Vec<_> = self.iter(0).filter(|&other| other != integer).collect();
-            *self = Self::build(self.width(), &[&rest]);
+            *self = Self::build(self.width, &[&rest]);
         }
         true
     }
@@ -110,18 +154,13 @@ impl Integers {
         self.block.as_ref().map_or(0, |block| allocation_class(PREFIX + block.slice.len()))
     }
 
-    fn width(&self) -> u8 {
-        self.block.as_ref().map_or(0, |block| block.header.header.width)
-    }
-
     /// The index of an integer, or where it would be.
     fn find(&self, integer: i64) -> Result<usize, usize> {
         let Some(block) = &self.block else { return Err(0) };
-        let head = block.header.header;
-        let (mut low, mut high) = (0, head.count as usize);
+        let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            match read(&block.slice, head.width, middle).cmp(&integer) {
+            match read(&block.slice, self.width, middle).cmp(&integer) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Equal => return Ok(middle),
                 std::cmp::Ordering::Greater => high = middle,
@@ -131,29 +170,23 @@ impl Integers {
     }
 
     /// Returns what `change` returns, or false where it cannot be called because others hold the block.
-    fn change_in_place(&mut self, change: impl FnOnce(&mut Head, &mut [u8]) -> bool) -> bool {
+    fn change_in_place(&mut self, change: impl FnOnce(&mut [u8]) -> bool) -> bool {
         let Some(block) = &mut self.block else { return false };
-        block.with_arc_mut(|arc| {
-            let Some(own) = Arc::get_mut(arc) else { return false };
-            let mut head = *own.header();
-            let changed = change(&mut head, own.slice_mut());
-            *own.header_mut() = head;
-            changed
-        })
+        block.with_arc_mut(|arc| Arc::get_mut(arc).is_some_and(|own| change(own.slice_mut())))
     }
 
-    fn build(width: u8, parts: &[&[i64]]) -> Self {
+    fn build(width: Width, parts: &[&[i64]]) -> Self {
         let count: usize = parts.iter().map(|part| part.len()).sum();
         if count == 0 {
             return Self::default();
         }
-        let size = allocation_class(PREFIX + count * usize::from(width)) - PREFIX;
+        let size = allocation_class(PREFIX + count * width.bytes()) - PREFIX;
         let mut bytes = vec![0; size];
         for (index, integer) in parts.iter().copied().flatten().enumerate() {
             write(&mut bytes, width, index, *integer);
         }
-        let head = Head { count: count as u32, width };
-        Self { block: Some(ThinArc::from_header_and_slice(head, &bytes)) }
+        let block = Some(ThinArc::from_header_and_slice((), &bytes));
+        Self { block, count: count as u32, width }
     }
 }
 
@@ -163,27 +196,38 @@ impl std::fmt::Debug for Integers {
     }
 }
 
-fn width_of(integer: i64) -> u8 {
-    if i16::try_from(integer).is_ok() {
-        2
-    } else if i32::try_from(integer).is_ok() {
-        4
-    } else {
-        8
-    }
-}
-
 #[inline]
-fn read(bytes: &[u8], width: u8, index: usize) -> i64 {
-    let at = index * usize::from(width);
+fn read(bytes: &[u8], width: Width, index: usize) -> i64 {
+    let at = index * width.bytes();
     let mut wide = [0; 8];
     // The sign is in the highest byte, hence the shift back from the top.
-    wide[8 - usize::from(width)..].copy_from_slice(&bytes[at..at + usize::from(width)]);
-    i64::from_le_bytes(wide) >> (64 - 8 * u32::from(width))
+    wide[8 - width.bytes()..].copy_from_slice(&bytes[at..at + width.bytes()]);
+    i64::from_le_bytes(wide) >> (i64::BITS - u8::BITS * width as u32)
 }
 
-fn write(bytes: &mut [u8], width: u8, index: usize, integer: i64) {
-    let at = index * usize::from(width);
-    let narrow = &integer.to_le_bytes()[..usize::from(width)];
-    bytes[at..at + usize::from(width)].copy_from_slice(narrow);
+fn write(bytes: &mut [u8], width: Width, index: usize, integer: i64) {
+    let at = index * width.bytes();
+    let narrow = &integer.to_le_bytes()[..width.bytes()];
+    bytes[at..at + width.bytes()].copy_from_slice(narrow);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Integers;
+
+    /// The bounds of every width, and beyond.
+    #[test]
+    fn integers_of_all_widths_come_back() {
+        for bits in (7..64).step_by(8) {
+            let bound = 1_i64 << bits;
+            for integer in [bound.wrapping_sub(1), bound, bound.wrapping_neg(), !bound] {
+                let mut integers = Integers::default();
+                assert!(
+                    integers.insert(integer) && integers.insert(0) && !integers.insert(integer)
+                );
+                assert!(integers.contains(integer) && integers.contains(0) && integers.len() == 2);
+                assert!(integers.remove(0) && integers.get(0) == Some(integer));
+            }
+        }
+    }
 }

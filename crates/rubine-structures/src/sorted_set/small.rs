@@ -88,12 +88,20 @@ impl DoubleEndedIterator for Elements<'_> {
     }
 }
 
-/// Hands over a score as an item: an integer of 1, 2 or 4 bytes where it is one, else the bits. As in the listpacks of
-/// Redis, zero loses its sign.
+/// Hands over a score as an item: an integer of 1, 2 or 4 bytes where it is one, else its bits, but for the lowest bytes
+/// as far as these are zero, so that 1.5 takes three. As in the listpacks of Redis, zero loses its sign.
 fn with_item(score: f64, take: impl FnOnce(&[u8])) {
     let integer = score as i32;
     if f64::from(integer).to_bits() != (score + 0.0).to_bits() {
-        take(&score.to_le_bytes());
+        let bytes = score.to_le_bytes();
+        let zeros = score.to_bits().trailing_zeros() as usize / 8;
+        // The widths of integers are taken.
+        let len = match bytes.len() - zeros {
+            0..=3 => 3,
+            4 => 5,
+            len => len,
+        };
+        take(&bytes[bytes.len() - len..]);
     } else if let Ok(byte) = i8::try_from(integer) {
         take(&byte.to_le_bytes());
     } else if let Ok(short) = i16::try_from(integer) {
@@ -108,6 +116,42 @@ fn score_of(item: &[u8]) -> f64 {
         [byte] => f64::from(byte as i8),
         [low, high] => f64::from(i16::from_le_bytes([low, high])),
         [a, b, c, d] => f64::from(i32::from_le_bytes([a, b, c, d])),
-        _ => f64::from_le_bytes(item.try_into().expect("a score has 1, 2, 4 or 8 bytes")),
+        _ => {
+            let mut bytes = [0; size_of::<f64>()];
+            let start = bytes.len() - item.len();
+            bytes[start..].copy_from_slice(item);
+            f64::from_le_bytes(bytes)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{score_of, with_item};
+
+    #[test]
+    fn scores_come_back_from_as_few_bytes_as_may_be() {
+        let scores = [
+            (0.0, 1),
+            (-128.0, 1),
+            (128.0, 2),
+            (40_000.0, 4),
+            (1.5, 3),
+            (-13.5, 3),
+            (f64::INFINITY, 3),
+            (f64::NEG_INFINITY, 3),
+            (1e10, 5),
+            (1_700_000_000_000.0, 6),
+            (1_700_000_000_123.0, 7),
+            (0.1, 8),
+            (f64::MIN_POSITIVE, 3),
+            (f64::from_bits(1), 8),
+        ];
+        for (score, len) in scores {
+            with_item(score, |item| {
+                assert_eq!(item.len(), len, "{score}");
+                assert_eq!(score_of(item).to_bits(), score.to_bits());
+            });
+        }
     }
 }

@@ -46,8 +46,10 @@ pub struct Block {
     name_count: u32,
     /// Where the entries begin.
     entries_start: u32,
+    /// Where the first entry that is not deleted may be: all before it are. What is trimmed over and over is found at once.
+    live_start: u32,
     /// What names and entries would take in a listpack, which is what the limit of bytes is about.
-    listpack_bytes: usize,
+    listpack_bytes: u32,
     bytes: Vec<u8>,
 }
 
@@ -65,11 +67,21 @@ impl Block {
         for name in names {
             write_item(&mut bytes, name);
             name_count += 1;
-            listpack_bytes += listpack_item_bytes(name);
+            listpack_bytes += listpack_item_bytes(name) as u32;
         }
         let entries_start = bytes.len() as u32;
-        let (live, deleted, last_id) = (0, 0, id);
-        Self { id, last_id, live, deleted, name_count, entries_start, listpack_bytes, bytes }
+        let (live, deleted, last_id, live_start) = (0, 0, id, entries_start);
+        Self {
+            id,
+            last_id,
+            live,
+            deleted,
+            name_count,
+            entries_start,
+            live_start,
+            listpack_bytes,
+            bytes,
+        }
     }
 
     /// The identifier that those of the entries count from.
@@ -106,6 +118,16 @@ impl Block {
         Entries { block: self, start: self.entries_start as usize, end: self.bytes.len() }
     }
 
+    /// The entries from the first that is not deleted on.
+    fn entries_from_live(&self) -> Entries<'_> {
+        Entries { start: self.live_start as usize, ..self.entries() }
+    }
+
+    /// The identifier of the first entry that is not deleted.
+    pub(super) fn first_live_id(&self) -> Option<StreamId> {
+        self.entries_from_live().find(|it| !it.is_deleted).map(|it| it.id)
+    }
+
     /// Whether there is no room for an entry of these many bytes.
     pub(super) fn is_full_for(&self, entry_bytes: usize, limits: Limits) -> bool {
         let bytes = if limits.block_bytes == 0 { usize::MAX } else { limits.block_bytes };
@@ -119,7 +141,7 @@ impl Block {
         let header = [u64::from(self.live), u64::from(self.deleted), u64::from(self.name_count), 0];
         LISTPACK_EMPTY_BYTES
             + header.into_iter().map(listpack_number_bytes).sum::<usize>()
-            + self.listpack_bytes
+            + self.listpack_bytes as usize
     }
 
     /// Appends an entry, whose identifier is behind all others. `fields` are names and values by turns.
@@ -135,22 +157,24 @@ impl Block {
         write_number(&mut self.bytes, ms);
         write_number(&mut self.bytes, seq);
         let items = if has_same_names { 1 } else { 2 };
+        let mut listpack_bytes = 0;
         if !has_same_names {
             write_number(&mut self.bytes, count as u64);
-            self.listpack_bytes += listpack_number_bytes(count as u64);
+            listpack_bytes += listpack_number_bytes(count as u64);
         }
         for item in fields.skip(2 - items).step_by(3 - items) {
             write_item(&mut self.bytes, item);
-            self.listpack_bytes += listpack_item_bytes(item);
+            listpack_bytes += listpack_item_bytes(item);
         }
         write_number_backwards(&mut self.bytes, start);
         // Flags, two differences, and how many items precede.
         let seq = id.seq.wrapping_sub(self.id.seq);
         let back = 3 + items * count + usize::from(!has_same_names);
-        self.listpack_bytes += 2
+        listpack_bytes += 2
             + listpack_number_bytes(ms)
             + listpack_number_bytes(seq)
             + listpack_number_bytes(back as u64);
+        self.listpack_bytes = self.listpack_bytes.saturating_add(listpack_bytes as u32);
         self.last_id = id;
         self.live += 1;
     }
@@ -181,9 +205,13 @@ impl Block {
 
     /// Marks the first `count` of the entries that are left as deleted.
     pub(super) fn delete_first(&mut self, count: usize) {
-        let live = self.entries().filter(|it| !it.is_deleted);
-        let offsets: Vec<usize> = live.take(count).map(|it| it.offset).collect();
-        offsets.into_iter().for_each(|offset| self.mark(offset));
+        for _ in 0..count {
+            let mut entries = self.entries_from_live();
+            let Some(entry) = entries.find(|it| !it.is_deleted) else { return };
+            let (offset, behind) = (entry.offset, entries.start);
+            self.mark(offset);
+            self.live_start = behind as u32;
+        }
     }
 
     /// How many of the entries that are left are before `id`.
@@ -191,7 +219,8 @@ impl Block {
         if self.last_id < id {
             return self.live();
         }
-        self.entries().take_while(|it| it.id < id).filter(|it| !it.is_deleted).count()
+        let before = self.entries_from_live().take_while(|it| it.id < id);
+        before.filter(|it| !it.is_deleted).count()
     }
 
     /// Forgets the deleted entries behind the last that is not. What is counted for the limit of bytes stays counted.
@@ -204,6 +233,7 @@ impl Block {
         }
         self.last_id = self.last_live_id();
         self.bytes.truncate(end);
+        self.live_start = self.live_start.min(end as u32);
         self.deleted -= count;
     }
 

@@ -1,9 +1,20 @@
-//! One segment of a table: a header line and cache-line buckets of tagged record pointers, in raw memory.
-//! Never decides when to copy, split or free: the table does.
+//! One segment of a table: cache-line buckets of tagged record pointers, in raw memory. Never decides when to copy, split
+//! or free: the table does.
+//!
+//! ```text
+//! bucket 0                                             bucket 1 ..
+//! +------+--------------+----------+---------+-----+---------+  +------+---------+-----+---------+
+//! | tags | birth, count | deadline | entry 2 | ... | entry 6 |  | tags | entry 0 | ... | entry 6 |
+//! +------+--------------+----------+---------+-----+---------+  +------+---------+-----+---------+
+//! ```
+//!
+//! What is known of a segment as a whole lies where the first two entries of its first bucket would be. The smallest
+//! segments end within that bucket, behind the last entry that they have room for.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::Cell;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::HashOf;
 use super::prefetch::{LINE, prefetch};
@@ -11,26 +22,69 @@ use crate::record::{Record, RecordRef};
 
 const BUCKET_SLOTS: usize = 7;
 
-/// Segment sizes in lines, header included: the allocator's size classes.
-const LINES: [u16; 44] = [
-    1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160,
-    192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560, 3072,
-    3584, 4096,
-];
+/// The first slots of the first bucket, where the header is.
+const HEADER_SLOTS: usize = 2;
+
+/// Segment sizes in bytes, which are the allocator's size classes. The first is that of the shared empty segment.
+const SIZES: [u32; CLASSES] = {
+    const SMALL: [u32; CLASS_OF_LINE] = [0, 32, 40, 48, 56];
+    const LINES: [u32; CLASSES - CLASS_OF_LINE] = [
+        1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128,
+        160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2560,
+        3072, 3584, 4096,
+    ];
+    let mut sizes = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        sizes[class] = match class.checked_sub(CLASS_OF_LINE) {
+            None => SMALL[class],
+            Some(index) => LINES[index] * LINE as u32,
+        };
+        class += 1;
+    }
+    sizes
+};
+
+const CLASSES: usize = 49;
+
+/// The class of the shared empty segment: no other segment has it.
+const CLASS_EMPTY: u8 = 0;
+
+/// The first class whose buckets are complete.
+const CLASS_OF_LINE: usize = 5;
 
 /// A segment of this class splits instead of growing.
-const CLASS_LARGEST: u8 = 19;
+const CLASS_LARGEST: u8 = 24;
 
-/// Slots of a segment of the largest class.
-pub(super) const SLOTS_MAX: usize = (LINES[CLASS_LARGEST as usize] as usize - 1) * BUCKET_SLOTS;
+/// How many buckets a segment of each class has. The smallest ones have one, which is not complete.
+const BUCKETS: [u16; CLASSES] = {
+    let mut buckets = [1; CLASSES];
+    let mut class = CLASS_OF_LINE;
+    while class < CLASSES {
+        buckets[class] = (SIZES[class] as usize / LINE) as u16;
+        class += 1;
+    }
+    buckets
+};
+
+/// Slots that a segment of the largest class has or would have, those of the header included.
+pub(super) const SLOTS_MAX: usize = BUCKETS[CLASS_LARGEST as usize] as usize * BUCKET_SLOTS;
 
 /// Records in a segment of the largest class when it splits.
-pub(super) const LEN_MAX: usize = len_max(SLOTS_MAX);
+pub(super) const LEN_MAX: usize = len_max(CLASS_LARGEST);
 
-/// How many records `slots` may hold before searches get long.
-const fn len_max(slots: usize) -> usize {
+/// Slots for records in a segment of this class.
+const fn slot_count(class: u8) -> usize {
+    let words = SIZES[class as usize] as usize / size_of::<u64>();
+    // A word of each bucket has its tags.
+    words.saturating_sub(BUCKETS[class as usize] as usize + HEADER_SLOTS)
+}
+
+/// How many records a segment of this class may hold before searches get long.
+const fn len_max(class: u8) -> usize {
+    let slots = slot_count(class);
     // One bucket is filled to the last slot; larger segments to 93 %.
-    if slots <= BUCKET_SLOTS { slots } else { slots * 93 / 100 }
+    if BUCKETS[class as usize] == 1 { slots } else { slots * 93 / 100 }
 }
 
 const POINTER_BITS: u32 = 48;
@@ -68,80 +122,96 @@ impl SegmentCell {
     }
 }
 
-#[repr(C, align(64))]
-struct Header {
-    /// The table's epoch when the segment was made.
-    birth: u64,
-    /// No record in the segment falls due before this. Not content: also changed while snapshots look on.
-    earliest_deadline: AtomicI64,
-    len: usize,
-}
-
-/// The fields are atomics because prefetching looks at them without a lock; whoever writes holds it, so all accesses are
+/// A bucket, by the address of its first word: seven tags, and the overflow count in the top byte. A tag is 0 for a free
+/// slot. Entries follow, as many as the segment has.
+///
+/// All words are atomics because prefetching looks at them without a lock; whoever writes holds it, so all accesses are
 /// relaxed and cost what plain ones do.
-#[repr(C, align(64))]
-struct Bucket {
-    /// Seven tags, 0 for a free slot, and the overflow count in the top byte.
-    tags: AtomicU64,
-    entries: [AtomicU64; BUCKET_SLOTS],
-}
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Bucket(NonNull<AtomicU64>);
 
 const OVERFLOW_SHIFT: u32 = 56;
 const OVERFLOW_MAX: u64 = u8::MAX as u64;
 const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 const SLOT_MARKS: u64 = 0x0080_8080_8080_8080;
 
+/// The tag of slots that have no record in them but the header.
+const HEADER_TAG: u8 = 1;
+const HEADER_TAGS: u64 = HEADER_TAG as u64 | (HEADER_TAG as u64) << 8;
+
+#[expect(unsafe_code, reason = "segments are raw memory")]
 impl Bucket {
     #[inline]
-    fn tags(&self) -> u64 {
-        self.tags.load(Ordering::Relaxed)
+    fn tags_cell(&self) -> &AtomicU64 {
+        // SAFETY: the segment lives as long as the directory that it was found in, or the epoch in which it was; the
+        // reference does not leave this module.
+        unsafe { self.0.as_ref() }
     }
 
     #[inline]
-    fn entry(&self, slot: usize) -> u64 {
-        self.entries[slot].load(Ordering::Relaxed)
+    fn entry_cell(&self, slot: usize) -> &AtomicU64 {
+        debug_assert!(slot < BUCKET_SLOTS);
+        // SAFETY: as above. Whoever asks for a slot has seen its tag, or knows from the segment's count that it is there.
+        unsafe { self.0.add(1 + slot).as_ref() }
     }
 
     #[inline]
-    fn set_entry(&self, slot: usize, entry: u64) {
-        self.entries[slot].store(entry, Ordering::Relaxed);
+    fn tags(self) -> u64 {
+        self.tags_cell().load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_tags(self, tags: u64) {
+        self.tags_cell().store(tags, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn entry(self, slot: usize) -> u64 {
+        self.entry_cell(slot).load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn set_entry(self, slot: usize, entry: u64) {
+        self.entry_cell(slot).store(entry, Ordering::Relaxed);
     }
 
     /// A mark in the top bit of each byte whose slot has `tag`.
     #[inline]
-    fn matches(&self, tag: u8) -> u64 {
+    fn matches(self, tag: u8) -> u64 {
         let difference = self.tags() ^ (u64::from(tag) * 0x0101_0101_0101_0101);
         !(((difference & LOW_BITS) + LOW_BITS) | difference) & SLOT_MARKS
     }
 
-    fn occupied(&self) -> u64 {
-        !self.matches(0) & SLOT_MARKS
+    /// A mark for each slot with a record.
+    fn occupied(self) -> u64 {
+        !(self.matches(0) | self.matches(HEADER_TAG)) & SLOT_MARKS
     }
 
-    fn overflow(&self) -> u64 {
+    #[inline]
+    fn overflow(self) -> u64 {
         self.tags() >> OVERFLOW_SHIFT
     }
 
     /// Counts one more record that went past; a full count stays full.
-    fn count_overflow(&self) {
+    fn count_overflow(self) {
         if self.overflow() < OVERFLOW_MAX {
-            self.tags.store(self.tags() + (1 << OVERFLOW_SHIFT), Ordering::Relaxed);
+            self.set_tags(self.tags() + (1 << OVERFLOW_SHIFT));
         }
     }
 
-    fn discount_overflow(&self) {
+    fn discount_overflow(self) {
         if self.overflow() < OVERFLOW_MAX {
-            self.tags.store(self.tags() - (1 << OVERFLOW_SHIFT), Ordering::Relaxed);
+            self.set_tags(self.tags() - (1 << OVERFLOW_SHIFT));
         }
     }
 
-    fn set(&self, slot: usize, tag: u8, entry: u64) {
+    fn set(self, slot: usize, tag: u8, entry: u64) {
         let tags = self.tags() & !(0xff << (slot * 8)) | u64::from(tag) << (slot * 8);
-        self.tags.store(tags, Ordering::Relaxed);
+        self.set_tags(tags);
         self.set_entry(slot, entry);
     }
 
-    fn tag(&self, slot: usize) -> u8 {
+    fn tag(self, slot: usize) -> u8 {
         (self.tags() >> (slot * 8)) as u8
     }
 }
@@ -155,10 +225,10 @@ fn slots_of(mut marks: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The eight hash bits that are compared first; never 0.
+/// The eight hash bits that are compared first; never those of a free slot or of the header.
 #[inline]
 fn tag_of(hash: u64) -> u8 {
-    ((hash >> 16) as u8).max(1)
+    ((hash >> 16) as u8).max(HEADER_TAG + 1)
 }
 
 /// The 15 hash bits below `depth`: where in its segment a record lies.
@@ -204,16 +274,16 @@ pub(super) struct Place(NonNull<AtomicU64>);
 #[expect(unsafe_code, reason = "segments are raw memory")]
 impl Place {
     #[inline]
-    fn new(bucket: NonNull<Bucket>, slot: usize) -> Self {
+    fn new(bucket: Bucket, slot: usize) -> Self {
         debug_assert!(slot < BUCKET_SLOTS);
-        let entries = std::mem::offset_of!(Bucket, entries);
-        // SAFETY: the entries lie in the bucket, and `slot` is below their number.
-        Self(unsafe { bucket.byte_add(entries).cast::<AtomicU64>().add(slot) })
+        // SAFETY: the slot is occupied, so the bucket has it.
+        Self(unsafe { bucket.0.add(1 + slot) })
     }
 
     /// The slot's number, if it is one of `bucket`.
-    fn slot_in(self, bucket: NonNull<Bucket>) -> Option<usize> {
-        (0..BUCKET_SLOTS).find(|slot| Self::new(bucket, *slot).0 == self.0)
+    fn slot_in(self, bucket: Bucket) -> Option<usize> {
+        let words = self.0.addr().get().wrapping_sub(bucket.0.addr().get()) / size_of::<u64>();
+        (1..=BUCKET_SLOTS).contains(&words).then(|| words - 1)
     }
 
     #[inline]
@@ -246,48 +316,47 @@ fn pointer_in(entry: u64) -> NonNull<u8> {
     NonNull::new(pointer).expect("an occupied slot has a record")
 }
 
-/// What every empty segment points to: one bucket that nobody writes.
-#[repr(C)]
-struct EmptySegment {
-    header: Header,
-    bucket: Bucket,
-}
+/// What every empty segment points to: the tags and the header of a bucket that nobody writes.
+#[repr(align(64))]
+struct EmptySegment([AtomicU64; 1 + HEADER_SLOTS]);
 
-static EMPTY: EmptySegment = EmptySegment {
-    header: Header { birth: u64::MAX, earliest_deadline: AtomicI64::new(i64::MAX), len: 0 },
-    bucket: Bucket {
-        tags: AtomicU64::new(0),
-        entries: [const { AtomicU64::new(0) }; BUCKET_SLOTS],
-    },
-};
+static EMPTY: EmptySegment = EmptySegment([
+    AtomicU64::new(HEADER_TAGS),
+    AtomicU64::new(u64::MAX << LEN_BITS),
+    AtomicU64::new(i64::MAX as u64),
+]);
 
-/// The class of the shared empty segment: no other segment has it.
-const CLASS_EMPTY: u8 = 0;
+/// Birth and number of records share a word.
+const LEN_BITS: u32 = 16;
 
 #[expect(unsafe_code, reason = "segments are raw memory")]
 impl SegmentRef {
     /// A segment without records, for which nothing is allocated.
     pub(super) fn empty(depth: u8) -> Self {
-        Self::pack((&raw const EMPTY).cast_mut().cast(), CLASS_EMPTY, depth)
+        Self::pack((&raw const EMPTY.0).cast_mut().cast(), CLASS_EMPTY, depth)
     }
 
     /// A new segment that takes `len` records before it is full.
     pub(super) fn with_room_for(len: usize, depth: u8, birth: u64) -> Self {
-        let class = (1..LINES.len())
-            .find(|&class| len <= len_max((usize::from(LINES[class]) - 1) * BUCKET_SLOTS))
+        let class = (1..CLASSES as u8)
+            .find(|&class| len <= len_max(class))
             .expect("the largest class has room for a hundred times what a segment splits at");
-        let layout = layout(class as u8);
+        Self::of_class(class, depth, birth)
+    }
+
+    fn of_class(class: u8, depth: u8, birth: u64) -> Self {
+        let layout = layout(class);
         // SAFETY: the layout is not empty.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
-        let earliest_deadline = AtomicI64::new(i64::MAX);
-        let memory = memory.cast::<Header>();
-        // SAFETY: the memory is fresh and has a header line.
-        unsafe { memory.write(Header { birth, earliest_deadline, len: 0 }) };
-        Self::pack(memory.as_ptr(), class as u8, depth)
+        let segment = Self::pack(memory.as_ptr().cast(), class, depth);
+        segment.bucket(0).set_tags(HEADER_TAGS);
+        segment.birth_cell().store(birth << LEN_BITS, Ordering::Relaxed);
+        segment.set_earliest_deadline(i64::MAX);
+        segment
     }
 
-    fn pack(memory: *mut Header, class: u8, depth: u8) -> Self {
+    fn pack(memory: *mut AtomicU64, class: u8, depth: u8) -> Self {
         let address = memory.expose_provenance() as u64;
         assert!(address <= POINTER_MASK, "user space has 48-bit addresses");
         Self(address | u64::from(class) << POINTER_BITS | u64::from(depth) << 56)
@@ -313,69 +382,83 @@ impl SegmentRef {
 
     #[inline]
     fn buckets(self) -> usize {
-        // The shared empty segment has one bucket too.
-        usize::from(LINES[usize::from(self.class())].max(2)) - 1
+        usize::from(BUCKETS[usize::from(self.class())])
     }
 
+    /// Slots for records.
     pub(super) fn slots(self) -> usize {
-        if self.is_empty_marker() { 0 } else { self.buckets() * BUCKET_SLOTS }
+        slot_count(self.class())
+    }
+
+    /// The numbers that [`Self::slot`] takes are below this.
+    pub(super) fn slot_numbers(self) -> usize {
+        self.buckets() * BUCKET_SLOTS
     }
 
     /// Bytes allocated.
     pub(super) fn size(self) -> usize {
-        if self.is_empty_marker() { 0 } else { layout(self.class()).size() }
+        SIZES[usize::from(self.class())] as usize
     }
 
     #[inline]
-    fn header(self) -> *mut Header {
-        std::ptr::with_exposed_provenance_mut((self.0 & POINTER_MASK) as usize)
+    fn memory(self) -> NonNull<AtomicU64> {
+        let memory = std::ptr::with_exposed_provenance_mut((self.0 & POINTER_MASK) as usize);
+        // SAFETY: the address is that of an allocation, or of a static.
+        unsafe { NonNull::new_unchecked(memory) }
     }
 
     #[inline]
-    fn bucket(self, index: usize) -> NonNull<Bucket> {
+    fn bucket(self, index: usize) -> Bucket {
         debug_assert!(index < self.buckets());
-        // SAFETY: the buckets follow the header line, and `index` is below their number.
-        unsafe { NonNull::new_unchecked(self.header().add(1).cast::<Bucket>().add(index)) }
+        // SAFETY: `index` is below the number of the buckets that the memory has.
+        Bucket(unsafe { self.memory().byte_add(index * LINE) })
     }
 
-    #[inline]
-    fn bucket_ref<'a>(self, index: usize) -> &'a Bucket {
-        // SAFETY: the segment lives as long as the directory that it was found in, and the table's owner sees to it
-        // that nobody writes it meanwhile; the reference does not leave this module.
-        unsafe { self.bucket(index).as_ref() }
+    fn header_cell<'a>(self, slot: usize) -> &'a AtomicU64 {
+        // SAFETY: every segment has the header, for as long as it lives.
+        unsafe { self.memory().add(1 + slot).as_ref() }
+    }
+
+    /// The table's epoch when the segment was made, and below it the number of records.
+    fn birth_cell<'a>(self) -> &'a AtomicU64 {
+        self.header_cell(0)
     }
 
     pub(super) fn len(self) -> usize {
-        // SAFETY: the header lives as long as the segment.
-        unsafe { (*self.header()).len }
+        usize::from(self.birth_cell().load(Ordering::Relaxed) as u16)
+    }
+
+    /// The caller owns the segment.
+    fn add_to_len(self, by: i64) {
+        let cell = self.birth_cell();
+        cell.store(cell.load(Ordering::Relaxed).wrapping_add_signed(by), Ordering::Relaxed);
     }
 
     pub(super) fn birth(self) -> u64 {
-        // SAFETY: as above.
-        unsafe { (*self.header()).birth }
+        self.birth_cell().load(Ordering::Relaxed) >> LEN_BITS
     }
 
     pub(super) fn is_full(self) -> bool {
-        len_max(self.slots()) <= self.len()
+        len_max(self.class()) <= self.len()
     }
 
     /// Whether a smaller segment would do with room to spare.
     pub(super) fn is_sparse(self) -> bool {
-        self.len() * 2 < len_max(self.slots())
+        self.len() * 2 < len_max(self.class())
     }
 
-    fn deadline_cell<'a>(self) -> &'a AtomicI64 {
-        // SAFETY: the header lives as long as the segment; the field is an atomic.
-        unsafe { &(*self.header()).earliest_deadline }
+    /// No record in the segment falls due before this. Not content: also changed while snapshots look on.
+    fn deadline_cell<'a>(self) -> &'a AtomicU64 {
+        self.header_cell(1)
     }
 
     pub(super) fn earliest_deadline(self) -> i64 {
-        self.deadline_cell().load(Ordering::Relaxed)
+        self.deadline_cell().load(Ordering::Relaxed) as i64
     }
 
     pub(super) fn set_earliest_deadline(self, deadline: i64) {
         if !self.is_empty_marker() {
-            self.deadline_cell().store(deadline, Ordering::Relaxed);
+            self.deadline_cell().store(deadline as u64, Ordering::Relaxed);
         }
     }
 
@@ -388,7 +471,7 @@ impl SegmentRef {
     #[inline]
     pub(super) fn prefetch_bucket(self, hash: u64) {
         let bucket = self.bucket(home(position_of(hash, self.depth()), self.buckets()));
-        let line = bucket.as_ptr().cast::<u8>();
+        let line = bucket.0.as_ptr().cast::<u8>().cast_const();
         prefetch(line);
         // In a well-filled table, every fifth record lies in the next.
         prefetch(line.wrapping_add(LINE));
@@ -402,7 +485,7 @@ impl SegmentRef {
         let (position, buckets) = (position_of(hash, self.depth()), self.buckets());
         let mut index = home(position, buckets);
         for _ in 0..BUCKETS_LOOKED_AT {
-            let bucket = self.bucket_ref(index);
+            let bucket = self.bucket(index);
             for slot in slots_of(bucket.matches(tag_of(hash))) {
                 let entry = bucket.entry(slot);
                 if position_in(entry) == position {
@@ -432,7 +515,7 @@ impl SegmentRef {
         let tag = tag_of(hash);
         let mut index = home(position, buckets);
         for _ in 0..buckets {
-            let bucket = self.bucket_ref(index);
+            let bucket = self.bucket(index);
             for slot in slots_of(bucket.matches(tag)) {
                 let entry = bucket.entry(slot);
                 // SAFETY: an occupied slot points to a live record, which nobody writes during the search.
@@ -461,7 +544,7 @@ impl SegmentRef {
         let buckets = self.buckets();
         let mut index = home(position_in(entry), buckets);
         loop {
-            let bucket = self.bucket_ref(index);
+            let bucket = self.bucket(index);
             let free = bucket.matches(0);
             if let Some(slot) = slots_of(free).next() {
                 bucket.set(slot, tag, entry);
@@ -470,8 +553,7 @@ impl SegmentRef {
             bucket.count_overflow();
             index = if index + 1 == buckets { 0 } else { index + 1 };
         }
-        // SAFETY: the caller owns the segment.
-        unsafe { (*self.header()).len += 1 };
+        self.add_to_len(1);
     }
 
     /// Takes a record out. The segment is writable and the record private.
@@ -482,16 +564,14 @@ impl SegmentRef {
             if let Some(slot) = place.slot_in(self.bucket(index)) {
                 break slot;
             }
-            self.bucket_ref(index).discount_overflow();
+            self.bucket(index).discount_overflow();
             index = if index + 1 == buckets { 0 } else { index + 1 };
         };
         let memory = place.record();
-        self.bucket_ref(index).set(slot, 0, 0);
-        // SAFETY: the caller owns the segment, and the entry no longer owns the record.
-        unsafe {
-            (*self.header()).len -= 1;
-            Record::from_raw(memory)
-        }
+        self.bucket(index).set(slot, 0, 0);
+        self.add_to_len(-1);
+        // SAFETY: the entry no longer owns the record.
+        unsafe { Record::from_raw(memory) }
     }
 
     /// If a snapshot may see the record at `place`, puts a copy there and hands the old one out.
@@ -507,18 +587,16 @@ impl SegmentRef {
 
     /// A copy for a new epoch, in which every record counts as shared.
     pub(super) fn copy(self, birth: u64) -> Self {
-        let copy = Self::with_room_for(len_max(self.slots()), self.depth(), birth);
-        assert_eq!(copy.class(), self.class());
+        let copy = Self::of_class(self.class(), self.depth(), birth);
         for index in 0..self.buckets() {
-            let from = self.bucket_ref(index);
-            let to = copy.bucket_ref(index);
-            to.tags.store(from.tags(), Ordering::Relaxed);
+            let from = self.bucket(index);
+            let to = copy.bucket(index);
+            to.set_tags(from.tags());
             for slot in slots_of(from.occupied()) {
                 to.set_entry(slot, from.entry(slot) | SHARED);
             }
         }
-        // SAFETY: the copy is private until it is handed out.
-        unsafe { (*copy.header()).len = self.len() };
+        copy.add_to_len(self.len() as i64);
         copy.set_earliest_deadline(self.earliest_deadline());
         copy
     }
@@ -573,7 +651,7 @@ impl SegmentRef {
 
     fn for_each_entry(self, mut visit: impl FnMut(u8, u64)) {
         for index in 0..self.buckets() {
-            let bucket = self.bucket_ref(index);
+            let bucket = self.bucket(index);
             for slot in slots_of(bucket.occupied()) {
                 visit(bucket.tag(slot), bucket.entry(slot));
             }
@@ -583,7 +661,7 @@ impl SegmentRef {
     /// Visits every record.
     pub(super) fn for_each(self, mut visit: impl FnMut(Place)) {
         for index in 0..self.buckets() {
-            for slot in slots_of(self.bucket_ref(index).occupied()) {
+            for slot in slots_of(self.bucket(index).occupied()) {
                 visit(Place::new(self.bucket(index), slot));
             }
         }
@@ -592,7 +670,7 @@ impl SegmentRef {
     /// The record in slot number `slot`, if there is such a slot and it is occupied.
     pub(super) fn slot(self, slot: usize) -> Option<Place> {
         let (index, slot) = (slot / BUCKET_SLOTS, slot % BUCKET_SLOTS);
-        if self.buckets() <= index || self.bucket_ref(index).tag(slot) == 0 {
+        if self.buckets() <= index || self.bucket(index).tag(slot) <= HEADER_TAG {
             return None;
         }
         Some(Place::new(self.bucket(index), slot))
@@ -637,7 +715,7 @@ impl SegmentRef {
         let buckets = self.buckets();
         let mut at = index;
         for _ in 0..buckets {
-            let bucket = self.bucket_ref(at);
+            let bucket = self.bucket(at);
             for slot in slots_of(bucket.occupied()) {
                 if positions.contains(&position_in(bucket.entry(slot))) {
                     visit(Place::new(self.bucket(at), slot));
@@ -664,15 +742,29 @@ impl SegmentRef {
 
     /// Frees the segment, not its records, as soon as nobody who prefetches can be looking at it.
     pub(super) fn free(self) {
-        if !self.is_empty_marker() {
-            crossbeam_epoch::pin().defer(move || self.free_now());
+        /// So much waits on each thread before it is pushed on.
+        const WAITING_BYTES_MAX: usize = 1024;
+        thread_local! {
+            static WAITING_BYTES: Cell<usize> = const { Cell::new(0) };
+        }
+        if self.is_empty_marker() {
+            return;
+        }
+        let guard = crossbeam_epoch::pin();
+        guard.defer(move || self.free_now());
+        let waiting = WAITING_BYTES.get() + self.size();
+        if WAITING_BYTES_MAX <= waiting {
+            guard.flush();
+            WAITING_BYTES.set(0);
+        } else {
+            WAITING_BYTES.set(waiting);
         }
     }
 
     fn free_now(self) {
         // SAFETY: the table calls `free` once, when nobody can reach the segment any more, and whoever had found it
         // without a lock has since let go.
-        unsafe { dealloc(self.header().cast(), layout(self.class())) };
+        unsafe { dealloc(self.memory().as_ptr().cast(), layout(self.class())) };
     }
 
     /// Frees the records, which no prefetch looks at, and then the segment.
@@ -690,6 +782,7 @@ impl std::fmt::Debug for SegmentRef {
 }
 
 fn layout(class: u8) -> Layout {
-    let size = usize::from(LINES[usize::from(class)]) * LINE;
-    Layout::from_size_align(size, LINE).expect("a line is a power of two")
+    let size = SIZES[usize::from(class)] as usize;
+    let align = if usize::from(class) < CLASS_OF_LINE { align_of::<u64>() } else { LINE };
+    Layout::from_size_align(size, align).expect("a line is a power of two")
 }

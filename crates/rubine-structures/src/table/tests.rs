@@ -55,7 +55,8 @@ fn check(table: &Table, model: &Model, hash_of: fn(&[u8]) -> u64) {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Store(u16, usize, Option<i64>),
+    StoreOne(u16, Option<i64>),
+    StoreMany(u16, usize, Option<i64>),
     Remove(u16),
     SetDeadline(u16, Option<i64>),
     RemoveMany(u16),
@@ -68,7 +69,7 @@ fn step() -> impl Strategy<Value = Step> {
     let deadline = prop_oneof![Just(None), (0..100_i64).prop_map(Some)];
     let len = prop_oneof![0..30_usize, Just(1024), Just(3000)];
     prop_oneof![
-        40 => (0..3000_u16, len, deadline.clone()).prop_map(|(key, len, at)| Step::Store(key, len, at)),
+        40 => (0..3000_u16, len, deadline.clone()).prop_map(|(key, len, at)| Step::StoreMany(key, len, at)),
         10 => (0..3000_u16).prop_map(Step::Remove),
         5 => (0..3000_u16, deadline).prop_map(|(key, at)| Step::SetDeadline(key, at)),
         1 => (0..3000_u16).prop_map(Step::RemoveMany),
@@ -78,13 +79,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// So few keys that their table has a segment of one bucket or two.
+fn small_step() -> impl Strategy<Value = Step> {
+    let deadline = prop_oneof![Just(None), (0..100_i64).prop_map(Some)];
+    prop_oneof![
+        20 => (0..16_u16, deadline.clone()).prop_map(|(key, at)| Step::StoreOne(key, at)),
+        20 => (0..16_u16).prop_map(Step::Remove),
+        5 => (0..16_u16, deadline).prop_map(|(key, at)| Step::SetDeadline(key, at)),
+        1 => Just(Step::RemoveMany(0)),
+        3 => Just(Step::Snapshot),
+        3 => (0..4_usize).prop_map(Step::DropSnapshot),
+        3 => Just(Step::Check),
+    ]
+}
+
 fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
     let mut table = Table::new(hash_of);
     let mut model = Model::new();
     let mut snapshots = Vec::new();
     for (round, step) in steps.iter().enumerate() {
         match step {
-            Step::Store(key, len, deadline) => {
+            Step::StoreOne(key, deadline) => {
+                let (key, value) = (key.to_string().into_bytes(), vec![round as u8; 5]);
+                let stored = table.store(hash_of(&key), &key, Value::string(&value), *deadline, 0);
+                let old = model.insert(key, (value, *deadline));
+                assert_eq!(matches!(stored, Stored::Inserted), old.is_none());
+            }
+            Step::StoreMany(key, len, deadline) => {
                 // Thirty neighbours at once, so that segments split within a few hundred steps.
                 for key in *key..*key + 30 {
                     let (key, value) = (key.to_string().into_bytes(), vec![round as u8; *len]);
@@ -147,6 +168,11 @@ proptest! {
 
     #[test]
     fn behaves_like_a_map(steps in prop::collection::vec(step(), 1..300)) {
+        run(&steps, hash_of);
+    }
+
+    #[test]
+    fn behaves_like_a_map_with_few_keys(steps in prop::collection::vec(small_step(), 1..300)) {
         run(&steps, hash_of);
     }
 
@@ -223,6 +249,18 @@ fn memory_is_given_back() {
     }
     let shape = table.shape();
     assert!(shape.directory_len <= 4 && shape.slots < 1000, "{shape:?}");
+}
+
+#[test]
+fn few_records_take_little() {
+    let mut table = Table::new(hash_of);
+    for (number, bytes) in [(0, 32), (1, 40), (2, 48), (3, 56), (4, 64), (5, 128)] {
+        let key = [number];
+        table.insert(hash_of(&key), Record::new(&key, Value::Int(0), None, 0));
+        assert_eq!(table.overhead_bytes() - size_of::<u64>(), bytes);
+        let mut random = Random::with_seed(1);
+        assert!((0..100).all(|_| table.random(&mut random).is_some()));
+    }
 }
 
 #[test]
