@@ -354,6 +354,11 @@ pub(crate) fn check_number(stack: &mut Stack, number: i32) -> Result<f64, Raise>
     }
 }
 
+/// A number as Lua makes an integer of 64 bits of it.
+pub(crate) fn check_integer_wide(stack: &mut Stack, number: i32) -> Result<i64, Raise> {
+    Ok(crate::convert::to_integer(check_number(stack, number)?))
+}
+
 /// A number as Lua makes a C integer of it.
 pub(crate) fn check_integer(stack: &mut Stack, number: i32) -> Result<i32, Raise> {
     Ok(crate::convert::to_integer(check_number(stack, number)?) as i32)

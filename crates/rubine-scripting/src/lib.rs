@@ -12,6 +12,7 @@ mod functions;
 mod host;
 mod interpreter;
 mod json;
+mod msgpack;
 mod random;
 #[expect(unsafe_code, reason = "Lua is written in C")]
 mod raw;
@@ -19,6 +20,7 @@ mod run;
 mod sandbox;
 mod scripts;
 mod shebang;
+mod structs;
 
 pub use error::ScriptError;
 pub use functions::{Function, Libraries, Library, LibraryRegistry, Policy};

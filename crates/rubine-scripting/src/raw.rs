@@ -325,7 +325,10 @@ impl Shared {
     fn collect(&self, stack: &mut Stack) {
         stack.collector(Collect::All, 0);
         let (used, limit) = (self.used.get(), self.limit.get());
-        self.soft_limit.set((limit / 4 * 3).max(used.midpoint(limit)));
+        let next = used.midpoint(limit);
+        // Where little is left, the next collection would come too soon to be worth its time.
+        let is_worth_it = used < limit && limit / 64 < limit - next;
+        self.soft_limit.set(if is_worth_it { next.max(limit / 4 * 3) } else { limit });
     }
 }
 

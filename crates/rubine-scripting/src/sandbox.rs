@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::raw::{Function, Kind, Lua, Reference, Stack};
-use crate::{bits, json};
+use crate::{bits, json, msgpack, structs};
 
 /// What the server says of itself, and what it allows.
 #[derive(Clone, Debug)]
@@ -134,6 +134,11 @@ fn open_common(stack: &mut Stack, settings: &Settings) -> Reference {
     stack.push_table(0, 16);
     set_functions(stack, bits::FUNCTIONS);
     stack.set_field(-2, "bit");
+    stack.push_table(0, 4);
+    set_functions(stack, structs::FUNCTIONS);
+    stack.set_field(-2, "struct");
+    msgpack::push_module(stack);
+    stack.set_field(-2, "cmsgpack");
     let json = json::push_module(stack);
     stack.set_field(-2, "cjson");
 
