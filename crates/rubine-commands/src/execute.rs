@@ -4,10 +4,10 @@
 use rubine_keyspace::{Key, Locked, ShardSet, Waiter};
 use rubine_structures::value::Type;
 
-use crate::args::Args;
+use crate::args::{Args, LONG_ARGUMENT};
 use crate::command::{Command, Group, Scope, Spec};
 use crate::context::Context;
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult};
 
 /// The shards that a command needs. `is_atomic` where it runs among others as one unit: then what walks from shard to
 /// shard needs all of them at once.
@@ -67,6 +67,22 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     Err(error)
 }
 
+/// Refuses arguments that are longer than what they become can be: keys, and elements of collections. The value of a
+/// string may have any length.
+#[cold]
+pub fn check_lengths(spec: &Spec, group: Group, args: Args<'_>) -> CommandResult {
+    const TOO_LONG: CommandError =
+        CommandError::text("ERR a key or an element must be shorter than 4 GiB");
+    let is_long = |index: usize| LONG_ARGUMENT <= args.at(index).len();
+    let has_elements = matches!(
+        group,
+        Group::List | Group::Set | Group::SortedSet | Group::Hash | Group::Geo | Group::Stream
+    );
+    let mut is_refused = has_elements && (0..args.len()).any(is_long);
+    spec.for_each_key(args, |index| is_refused |= is_long(index));
+    if is_refused { Err(TOO_LONG) } else { Ok(()) }
+}
+
 /// Whether it is worth running the command of a waiter again: one of its keys holds what a command of `group` waits for.
 /// If not, it waits on; if so, an error of the command ends the wait as a result does. Thus a BLMOVE waits on when its
 /// source becomes a string, and fails when its destination has.
@@ -82,4 +98,41 @@ pub fn may_serve(group: Group, waiter: &Waiter, locked: &Locked<'_>, now: i64) -
         record.is_some_and(|record| record.value().type_of() == awaited)
     };
     waiter.ends_on_error || waiter.keys.iter().any(holds_awaited)
+}
+
+#[cfg(test)]
+mod tests {
+    use rubine_resp::parser::ArgRange;
+
+    use super::check_lengths;
+    use crate::args::{Args, LONG_ARGUMENT};
+    use crate::table::FAMILIES;
+
+    /// A key of 4 GiB, which `proto-max-bulk-len` allows, was no error but the end of the server.
+    #[test]
+    fn only_values_of_strings_are_very_long() {
+        // Nobody looks at these bytes, so they take no memory.
+        let buffer = vec![0; LONG_ARGUMENT];
+        let (short, long) =
+            (ArgRange { start: 0, len: 3 }, ArgRange { start: 0, len: buffer.len() });
+        let check = |name: &str, ranges: &[ArgRange], is_fine: bool| {
+            let found = FAMILIES.iter().find_map(|family| {
+                let command = family.commands.iter().find(|it| it.spec.name == name)?;
+                Some((family.group, command.spec))
+            });
+            let (group, spec) = found.expect("there is such a command");
+            let args = Args::new(&buffer, ranges);
+            assert!(!args.are_short());
+            let checked = check_lengths(&spec, group, args);
+            assert_eq!(checked.is_ok(), is_fine, "{name} {ranges:?}");
+        };
+        check("SET", &[short, long, short], false);
+        check("SET", &[short, short, long], true);
+        check("MSET", &[short, short, long, long, short], false);
+        check("APPEND", &[short, short, long], true);
+        check("GET", &[short, long], false);
+        check("HSET", &[short, short, long, short], false);
+        check("SADD", &[short, short, long], false);
+        check("DEL", &[short, short, long], false);
+    }
 }

@@ -39,7 +39,7 @@ pub use self::computation::{Computation, Task};
 pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
 pub use self::error::{CommandError, CommandResult, shown};
 pub use self::event::{Event, EventClass};
-pub use self::execute::{may_serve, run, shards_of};
+pub use self::execute::{check_lengths, may_serve, run, shards_of};
 pub use self::limits::{Collation, Limits};
 pub use self::shipment::{Parcel, Shipment, Target};
 pub use self::table::{FAMILIES, Family};

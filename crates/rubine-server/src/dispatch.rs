@@ -226,7 +226,7 @@ impl Core {
         if self.settings.maxmemory != 0 {
             self.look_at_memory(client, entry);
         }
-        if !gates::are_open(self, client, entry, args.len())
+        if !gates::are_open(self, client, entry, args)
             && let Err(error) = gates::check(&gates::Request { core: self, client, entry, args })
         {
             self.refuse(client, reply, Some(entry), &error);
