@@ -133,10 +133,7 @@ impl Store {
             effects.computed = Some(task);
         };
         let command = || shown(call.args);
-        check_effects(call, &result, &changes, &effects);
-        // A delivery of what was pending already is no change by Redis's count.
-        let is_told =
-            0 < changes.dirty || changes.expired_count < effects.journal.command_count() as u64;
+        let is_told = check_effects(call, &result, &changes, &effects);
         effects.journal.wrap_in_transaction();
         self.journal.append(&mut effects.journal, (now / 1000) as u64);
         drop(locked);
@@ -235,7 +232,13 @@ fn write_due(due: &Due<'_>, effects: &mut JournalEffects) {
     }
 }
 
-fn check_effects(call: &Call<'_>, result: &CommandResult, changes: &Changes, effects: &Effects) {
+/// Returns whether a change was told: it is counted, or in the journal, or both.
+fn check_effects(
+    call: &Call<'_>,
+    result: &CommandResult,
+    changes: &Changes,
+    effects: &Effects,
+) -> bool {
     // Keys that were found due are gone and journalled whatever becomes of the command.
     let own_count = effects.journal.command_count() as u64 - changes.expired_count;
     let is_without_trace = changes.dirty == 0 && own_count == 0;
@@ -247,6 +250,7 @@ fn check_effects(call: &Call<'_>, result: &CommandResult, changes: &Changes, eff
     let waits_in_vain =
         effects.wait.as_ref().is_some_and(|it| !it.ends_on_error) && 0 < changes.dirty;
     assert!(!waits_in_vain, "{} waits though it changed something", command());
+    !is_without_trace
 }
 
 fn add_content_of(snapshot: &Snapshot, db: usize, now: i64, content: &mut StoreContent) {
