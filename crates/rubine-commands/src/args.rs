@@ -17,6 +17,9 @@ pub struct Args<'a> {
     place: Place,
 }
 
+/// Bytes of an argument that is no key and no part of a collection any more: lengths in records have 32 bits.
+pub(crate) const LONG_ARGUMENT: usize = u32::MAX as usize;
+
 /// How many decimal digits a number has.
 fn digit_count(number: usize) -> usize {
     match number {
@@ -60,6 +63,12 @@ impl<'a> Args<'a> {
 
     pub fn is_empty(self) -> bool {
         self.ranges.is_empty()
+    }
+
+    /// Whether none is so long that only few places can hold it: a look at all of them together.
+    #[inline]
+    pub fn are_short(self) -> bool {
+        self.buffer.len() < LONG_ARGUMENT
     }
 
     /// Argument number `index`.

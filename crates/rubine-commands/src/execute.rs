@@ -4,10 +4,10 @@
 use rubine_keyspace::{Awaited, Key, ShardSet};
 use rubine_structures::value::Type;
 
-use crate::args::Args;
+use crate::args::{Args, LONG_ARGUMENT};
 use crate::command::{Command, Group, Scope, Spec};
 use crate::context::{Context, Wait};
-use crate::error::CommandResult;
+use crate::error::{CommandError, CommandResult};
 
 /// The shards that a command needs. `is_atomic` where it runs among others as one unit: then what walks from shard to
 /// shard needs all of them at once.
@@ -34,7 +34,7 @@ pub fn shards_of(spec: &Spec, args: Args<'_>, is_atomic: bool) -> ShardSet {
 /// error.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "a call costs as much as what is done here")]
-pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
+pub(crate) fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     let mark = cx.reply.mark();
     let dirty_before = cx.keys.dirty();
     cx.effects.replaces_command = false;
@@ -67,6 +67,22 @@ pub fn run(command: &Command, cx: &mut Context<'_, '_>) -> CommandResult {
     Err(error)
 }
 
+/// Refuses arguments that are longer than what they become can be: keys, and elements of collections. The value of a
+/// string may have any length.
+#[cold]
+pub fn check_lengths(spec: &Spec, group: Group, args: Args<'_>) -> CommandResult {
+    const TOO_LONG: CommandError =
+        CommandError::text("ERR a key or an element must be shorter than 4 GiB");
+    let is_long = |index: usize| LONG_ARGUMENT <= args.at(index).len();
+    let has_elements = matches!(
+        group,
+        Group::List | Group::Set | Group::SortedSet | Group::Hash | Group::Geo | Group::Stream
+    );
+    let mut is_refused = has_elements && (0..args.len()).any(is_long);
+    spec.for_each_key(args, |index| is_refused |= is_long(index));
+    if is_refused { Err(TOO_LONG) } else { Ok(()) }
+}
+
 /// When it is worth running a command of `group` again that has to wait.
 pub fn awaited(group: Group, wait: &Wait) -> Awaited {
     match group {
@@ -75,5 +91,42 @@ pub fn awaited(group: Group, wait: &Wait) -> Awaited {
         Group::SortedSet => Awaited::Type(Type::SortedSet),
         Group::Stream => Awaited::Type(Type::Stream),
         _ => Awaited::AnyChange,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rubine_resp::parser::ArgRange;
+
+    use super::check_lengths;
+    use crate::args::{Args, LONG_ARGUMENT};
+    use crate::table::FAMILIES;
+
+    /// A key of 4 GiB, which `proto-max-bulk-len` allows, was no error but the end of the server.
+    #[test]
+    fn only_values_of_strings_are_very_long() {
+        // Nobody looks at these bytes, so they take no memory.
+        let buffer = vec![0; LONG_ARGUMENT];
+        let (short, long) =
+            (ArgRange { start: 0, len: 3 }, ArgRange { start: 0, len: buffer.len() });
+        let check = |name: &str, ranges: &[ArgRange], is_fine: bool| {
+            let found = FAMILIES.iter().find_map(|family| {
+                let command = family.commands.iter().find(|it| it.spec.name == name)?;
+                Some((family.group, command.spec))
+            });
+            let (group, spec) = found.expect("there is such a command");
+            let args = Args::new(&buffer, ranges);
+            assert!(!args.are_short());
+            let checked = check_lengths(&spec, group, args);
+            assert_eq!(checked.is_ok(), is_fine, "{name} {ranges:?}");
+        };
+        check("SET", &[short, long, short], false);
+        check("SET", &[short, short, long], true);
+        check("MSET", &[short, short, long, long, short], false);
+        check("APPEND", &[short, short, long], true);
+        check("GET", &[short, long], false);
+        check("HSET", &[short, short, long, short], false);
+        check("SADD", &[short, short, long], false);
+        check("DEL", &[short, short, long], false);
     }
 }

@@ -40,7 +40,7 @@ pub use self::computation::{Computation, Task};
 pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
 pub use self::error::{CommandError, CommandResult, shown};
 pub use self::event::{Event, EventClass};
-pub use self::execute::{awaited, run, shards_of};
+pub use self::execute::{awaited, check_lengths, shards_of};
 pub use self::limits::Limits;
 pub use self::runner::{Occasion, Runner};
 pub use self::shipment::{Parcel, Shipment, Target};

@@ -112,9 +112,8 @@ impl Version {
         match (self, needed) {
             (_, Self::COMMON) => self,
             (Self::Redis(own), Self::Redis(number)) => Self::Redis(own.max(number)),
-            (Self::Valkey(_), Self::Redis(_)) => needed,
             (Self::Redis(own), Self::Valkey(_)) if Self::COMMON.number() < own => self,
-            (_, Self::Valkey(_)) => needed,
+            _ => needed,
         }
     }
 

@@ -94,7 +94,7 @@ impl Core {
             return self.refuse_unknown(client, reply, entry, args);
         };
         self.note_request(client, entry);
-        if !gates::are_open(self, client, entry, args.len())
+        if !gates::are_open(self, client, entry, args)
             && let Err(error) = gates::check(Request { core: self, client, entry, args })
         {
             self.refuse(client, reply, Some(entry), &error);

@@ -1,7 +1,7 @@
 //! The refusals that stand before every command, in one order: it decides which error a client sees.
 //! Never changes anything.
 
-use rubine_commands::{CommandError, Flags};
+use rubine_commands::{Args, CommandError, Flags, check_lengths};
 use rubine_resp::writer::Protocol;
 
 use super::Request;
@@ -16,6 +16,7 @@ type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 const GATES: &[Gate] = &[
     authenticated,
     arity,
+    fits,
     protected,
     not_in_multi,
     has_memory,
@@ -33,15 +34,22 @@ pub(super) fn check(request: Request<'_>) -> Result<(), CommandError> {
 
 /// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them.
 #[inline]
-pub(super) fn are_open(core: &Core, client: &Client, entry: &Entry, arg_count: usize) -> bool {
+pub(super) fn are_open(core: &Core, client: &Client, entry: &Entry, args: Args<'_>) -> bool {
     client.is_authenticated
-        && entry.spec.takes(arg_count)
+        && entry.spec.takes(args.len())
+        && args.are_short()
         && !entry.spec.flags.contains(Flags::PROTECTED)
         && client.transaction.is_none()
         && !core.is_out_of_memory
         && !core.server.aof.has_error()
         && !client.flags.contains(ClientFlags::PUBSUB)
         && core.server.persistence.troubles().is_empty()
+}
+
+/// No argument is too long for what it becomes.
+fn fits(request: Request<'_>) -> Result<(), CommandError> {
+    let Request { entry, args, .. } = request;
+    if args.are_short() { Ok(()) } else { check_lengths(entry.spec, entry.group, args) }
 }
 
 /// The number of arguments is one that the command takes.

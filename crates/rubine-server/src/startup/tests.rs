@@ -8,12 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use rubine_base::random::Random;
-use rubine_commands::{Args, ClientFacts, Context, Effects, shards_of};
+use rubine_commands::{Args, ClientFacts, Occasion, Runner, shards_of};
 use rubine_journal::replay::Replay;
 use rubine_journal::{Hold, Reader, Start};
-use rubine_keyspace::{
-    Access, Changes, DueKeys, Key, Keyspace, ScanCursor, Snapshot, View, ViewOptions,
-};
+use rubine_keyspace::{DueKeys, Key, Keyspace, ScanCursor, Snapshot, ViewOptions};
 use rubine_persistence::log::LogReader;
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
@@ -83,28 +81,23 @@ fn run(server: &Server, keyspace: &Keyspace, db: usize, words: &[&[u8]], now: i6
     let entry = words.get(1).and_then(|it| entry.subcommand(it)).unwrap_or(entry);
     let Run::Data(command) = entry.run else { panic!("{} is no data command", entry.full_name) };
     let settings = server.settings.load();
-    let (mut random, mut access_random) = (Random::with_seed(1), Random::with_seed(2));
-    let (mut changes, mut effects) = (Changes::default(), Effects::default());
-    let mut output = Output::new();
-    let mut locked = keyspace.lock(&shards_of(entry.spec, args, true));
-    let options = ViewOptions { notes_access: true, due_keys: DueKeys::Shown };
-    let access = Access::new(settings.access, now);
-    let mut context = Context {
-        args,
-        keys: View::new(&mut locked, db, now, access, options, &mut access_random, &mut changes),
-        reply: Reply::new(&mut output, Protocol::Resp2),
-        effects: &mut effects,
+    let occasion = Occasion {
+        db,
+        now,
         limits: &settings.limits,
-        random: &mut random,
+        access: settings.access,
+        view: ViewOptions { notes_access: true, due_keys: DueKeys::Shown },
         client: ClientFacts {
             protocol: Protocol::Resp2,
             may_wait: false,
             is_trusted: true,
             steps_at_once_max: u64::MAX,
         },
-        now,
     };
-    let result = rubine_commands::run(command, &mut context);
+    let mut output = Output::new();
+    let mut locked = keyspace.lock(&shards_of(entry.spec, args, true));
+    let mut reply = Reply::new(&mut output, Protocol::Resp2);
+    let result = Runner::new(1).run(command, &occasion, &mut reply, args, &mut locked);
     assert!(result.is_ok(), "the journal holds what succeeded: {words:?}");
     drop(locked);
     drained(&mut output)

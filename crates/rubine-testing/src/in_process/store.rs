@@ -154,10 +154,7 @@ impl Store {
     /// Writes to the journal what a command did, while its locks are held.
     fn append(&mut self, call: &Call<'_>, unit: &mut Unit, result: &CommandResult, now: i64) {
         let Runner { changes, effects, .. } = &unit.runner;
-        check_effects(call, result, changes, effects);
-        // A delivery of what was pending already is no change by Redis's count.
-        unit.is_told =
-            0 < changes.dirty || changes.expired_count < effects.journal.command_count() as u64;
+        unit.is_told = check_effects(call, result, changes, effects);
         unit.runner.effects.journal.wrap_in_transaction();
         self.journal.append(&mut unit.runner.effects.journal, (now / 1000) as u64);
     }
@@ -290,7 +287,13 @@ fn write_due(due: &Due<'_>, effects: &mut JournalEffects) {
     }
 }
 
-fn check_effects(call: &Call<'_>, result: &CommandResult, changes: &Changes, effects: &Effects) {
+/// Returns whether a change was told: it is counted, or in the journal, or both.
+fn check_effects(
+    call: &Call<'_>,
+    result: &CommandResult,
+    changes: &Changes,
+    effects: &Effects,
+) -> bool {
     // Keys that were found due are gone and journalled whatever becomes of the command.
     let own_count = effects.journal.command_count() as u64 - changes.expired_count;
     let is_without_trace = changes.dirty == 0 && own_count == 0;
@@ -302,6 +305,7 @@ fn check_effects(call: &Call<'_>, result: &CommandResult, changes: &Changes, eff
     let waits_in_vain =
         effects.wait.as_ref().is_some_and(|it| !it.ends_on_error) && 0 < changes.dirty;
     assert!(!waits_in_vain, "{} waits though it changed something", command());
+    !is_without_trace
 }
 
 fn add_content_of(snapshot: &Snapshot, db: usize, now: i64, content: &mut StoreContent) {
