@@ -24,6 +24,7 @@ mod pending;
 mod producers;
 mod range;
 mod read;
+mod read_options;
 mod references;
 mod remove;
 mod trim;

@@ -8,7 +8,7 @@ use super::claim::Claims;
 use super::consume::Place;
 use super::entries::{Delivered, Wanted, write_delivered, write_each, write_range};
 use super::known;
-use super::read::{Options, Served};
+use super::read_options::{Options, Served};
 use crate::context::Context;
 
 /// Delivers what is new to the group, if there is anything, and before that what it may claim.
