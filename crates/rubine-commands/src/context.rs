@@ -67,7 +67,27 @@ pub struct Effects {
     pub shipped: Option<Box<Shipment>>,
 }
 
+/// A place between two commands of a unit, for [`Effects::truncate_to`].
+#[derive(Clone, Copy, Debug)]
+pub struct EffectsMark {
+    journal: rubine_journal::EffectsMark,
+    events_len: usize,
+}
+
 impl Effects {
+    /// What was to be done until now.
+    pub fn mark(&self) -> EffectsMark {
+        EffectsMark { journal: self.journal.mark(), events_len: self.events.len() }
+    }
+
+    /// Takes back what came to be done since `mark`. Events are among it as far as nobody has drained them meanwhile.
+    pub fn truncate_to(&mut self, mark: &EffectsMark) {
+        self.journal.truncate_to(&mark.journal);
+        self.events.truncate(mark.events_len);
+        self.replaces_command = false;
+        (self.wait, self.task, self.shipment) = (None, None, None);
+    }
+
     /// Whether more is to be done about the command than to send its reply.
     #[inline]
     pub fn has_follow_up(&self) -> bool {

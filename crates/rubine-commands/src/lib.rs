@@ -37,11 +37,11 @@ pub use self::command::{
     Acl, Command, Flags, Group, Handler, KeyAccess, KeyFinder, KeyPositions, KeySpec, Scope, Spec,
 };
 pub use self::computation::{Computation, Task};
-pub use self::context::{ClientFacts, Context, Effects, Nothing, Wait};
+pub use self::context::{ClientFacts, Context, Effects, EffectsMark, Nothing, Wait};
 pub use self::error::{CommandError, CommandResult, shown};
 pub use self::event::{Event, EventClass};
 pub use self::execute::{awaited, check_lengths, shards_of};
 pub use self::limits::Limits;
-pub use self::runner::{Occasion, Runner};
+pub use self::runner::{Occasion, Runner, RunnerMark};
 pub use self::shipment::{Parcel, Shipment, Target};
 pub use self::table::{FAMILIES, Family};

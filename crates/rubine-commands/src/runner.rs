@@ -2,12 +2,14 @@
 //! What differs between them is said by an [`Occasion`]. Takes no lock, and sends nothing anywhere.
 
 use rubine_base::random::Random;
-use rubine_keyspace::{Access, AccessPolicy, Changes, Locked, View, ViewOptions};
+use rubine_keyspace::{
+    Access, AccessPolicy, Changes, ChangesMark, Keyspace, Locked, View, ViewOptions,
+};
 use rubine_resp::writer::Reply;
 
 use crate::args::Args;
 use crate::command::Command;
-use crate::context::{ClientFacts, Context, Effects};
+use crate::context::{ClientFacts, Context, Effects, EffectsMark};
 use crate::error::CommandResult;
 use crate::event::Event;
 use crate::execute::run;
@@ -35,6 +37,13 @@ pub struct Runner {
     pub random: Random,
     /// For what is by chance in remembering a look at a key.
     access_random: Random,
+}
+
+/// A moment between two commands of a unit of work, to which all that it did can be brought back.
+#[derive(Clone, Copy, Debug)]
+pub struct RunnerMark {
+    changes: ChangesMark,
+    effects: EffectsMark,
 }
 
 impl Runner {
@@ -82,5 +91,33 @@ impl Runner {
             self.effects.events.push((Event::KEYMISS, db, key));
         }
         result
+    }
+
+    /// From now on, what commands do can be taken back, until [`Self::keep_all`]. They are to run as in a script: none may
+    /// wait, and each computes at once what it computes, since what others have been handed is not taken back.
+    pub fn begin_undo(&mut self) -> RunnerMark {
+        self.changes.begin_undo();
+        self.mark()
+    }
+
+    /// What was done stands. Best called when the locks are given back.
+    pub fn keep_all(&mut self, keyspace: &Keyspace) {
+        self.changes.keep_all(keyspace);
+    }
+
+    /// This moment of the unit, between two commands.
+    ///
+    /// # Panics
+    /// If [`Self::begin_undo`] was not called.
+    pub fn mark(&mut self) -> RunnerMark {
+        debug_assert!(self.changes.expired.is_empty(), "each command tells what it found due");
+        RunnerMark { changes: self.changes.mark(), effects: self.effects.mark() }
+    }
+
+    /// Takes back what was done since `mark`: keys, counts, what was to go to the journal, and events, if nobody has sent
+    /// them yet. The locks are those under which it was done, or more. The reply is the caller's to cut.
+    pub fn undo_to(&mut self, mark: &RunnerMark, locked: &mut Locked<'_>) {
+        locked.undo_to(&mut self.changes, &mark.changes);
+        self.effects.truncate_to(&mark.effects);
     }
 }

@@ -39,6 +39,15 @@ struct SharedPart {
     value: SharedBytes,
 }
 
+/// A place between two commands of a unit, for [`Effects::truncate_to`].
+#[derive(Clone, Copy, Debug)]
+pub struct EffectsMark {
+    bytes_len: usize,
+    shared_len: usize,
+    last_database: u32,
+    command_count: usize,
+}
+
 /// Lets [`Bytes`] refer to a shared value.
 struct SharedOwner(SharedBytes);
 
@@ -104,6 +113,26 @@ impl Effects {
             self.bytes.extend_from_slice(EXEC);
             self.is_transaction = true;
         }
+    }
+
+    /// The end of what was written so far.
+    pub fn mark(&self) -> EffectsMark {
+        EffectsMark {
+            bytes_len: self.bytes.len(),
+            shared_len: self.shared.len(),
+            last_database: self.last_database,
+            command_count: self.command_count,
+        }
+    }
+
+    /// Takes back the commands that were written since `mark`, which is one of this unit.
+    pub fn truncate_to(&mut self, mark: &EffectsMark) {
+        assert!(!self.is_transaction, "a unit that is wrapped is complete");
+        assert!(mark.bytes_len <= self.bytes.len(), "a mark is one of the same unit");
+        self.bytes.truncate(mark.bytes_len);
+        self.shared.truncate(mark.shared_len);
+        self.last_database = mark.last_database;
+        self.command_count = mark.command_count;
     }
 
     pub fn clear(&mut self) {
@@ -259,6 +288,25 @@ mod tests {
         );
         effects.command(1, &[b"PING"]);
         assert_eq!(text(&mut effects), "*1 $4 PING ");
+    }
+
+    #[test]
+    fn commands_after_a_mark_are_taken_back() {
+        let value = Arc::new(vec![b'v'; SHARED_BYTES_MIN]);
+        let mut effects = Effects::new();
+        let start = effects.mark();
+        effects.command(3, &[b"DEL", b"i"]);
+        effects.truncate_to(&start);
+        assert!(effects.is_empty());
+        effects.command(2, &[b"DEL", b"j"]);
+        let middle = effects.mark();
+        effects.begin(5, 3).argument(b"SET").argument(b"k").shared(&value);
+        effects.truncate_to(&middle);
+        assert_eq!(Arc::strong_count(&value), 1);
+        effects.command(2, &[b"DEL", b"l"]);
+        effects.wrap_in_transaction();
+        assert_eq!((effects.first_database, effects.last_database), (2, 2));
+        assert_eq!(text(&mut effects), "*1 $5 MULTI *2 $3 DEL $1 j *2 $3 DEL $1 l *1 $4 EXEC ");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod replay;
 mod sync;
 
 pub use audience::{Audience, Side};
-pub use effects::{CommandWriter, Effects};
+pub use effects::{CommandWriter, Effects, EffectsMark};
 pub use history::{History, HistoryId, Origin, Point, Previous, ReplicationOffset};
 pub use journal::{Journal, JournalStatus, Misplaced};
 pub use log::{Hold, Slice};

@@ -359,7 +359,8 @@ impl Keyspace {
         let mut locked = self.lock(&ShardSet::All);
         let tables = locked.take_tables(None);
         drop(locked);
-        self.discard(Garbage::Tables(tables));
+        let tables = tables.into_iter().map(|it| it.table);
+        self.discard(Garbage::Tables(tables.collect()));
     }
 
     /// Adds records of one shard, as a file had them, with their databases and table hashes. Hands those to `refused`

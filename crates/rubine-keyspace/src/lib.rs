@@ -8,6 +8,7 @@
 
 mod access;
 mod busy;
+mod changes;
 mod counts;
 mod db_map;
 mod eviction;
@@ -22,12 +23,14 @@ mod shard_set;
 mod snapshot;
 mod survey;
 mod sync;
+mod undo;
 mod view;
 mod waiters;
 mod watch;
 
 pub use self::access::{Access, AccessPolicy};
 pub use self::busy::{Standing, Tell, Ticket};
+pub use self::changes::{Changes, ChangesMark};
 pub use self::eviction::{Candidate, EvictionOrder, EvictionRule};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
 pub use self::hand_off::{OwedHandOffs, Serve, complete_hand_offs, lock_in_turn};
@@ -37,7 +40,7 @@ pub use self::shard::Shard;
 pub use self::shard_set::ShardSet;
 pub use self::snapshot::Snapshot;
 pub use self::survey::Survey;
-pub use self::view::{Changes, DueKeys, View, ViewOptions};
+pub use self::view::{DueKeys, View, ViewOptions};
 pub use self::waiters::{Awaited, Waiter, WaiterState};
 pub use self::watch::Watch;
 pub use rubine_structures::table::{Hint, Reading};

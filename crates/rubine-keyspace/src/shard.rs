@@ -206,6 +206,15 @@ impl Shard {
         }
     }
 
+    /// An exchange of databases is taken back: no watch of `db` knows any more whether its key was due when it began. That
+    /// those which are due have just become so is the safe side.
+    pub(crate) fn forget_that_keys_were_due(&mut self, db: usize) {
+        for key in self.watched_keys(db) {
+            let watchers = self.watches.get_mut(db, &key).into_iter().flatten();
+            watchers.for_each(|it| it.was_due = false);
+        }
+    }
+
     pub(crate) fn watched_keys(&self, db: usize) -> Vec<Box<[u8]>> {
         self.watches.keys(db).map(Box::from).collect()
     }

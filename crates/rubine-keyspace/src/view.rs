@@ -6,37 +6,13 @@ use rubine_structures::table::{RecordMut, Stored, Table, TableShape};
 use rubine_structures::value::Value;
 
 use crate::access::Access;
+use crate::changes::Changes;
 use crate::key::{Key, SHARD_COUNT, ScanCursor};
 use crate::keyspace::Locked;
 use crate::shard::Shard;
 use crate::shard_set::ShardSet;
 use crate::snapshot::Snapshot;
-
-/// What happened to keys while a command ran.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Number of changes, as `rdb_changes_since_last_save` counts them.
-    pub dirty: u64,
-    /// Keys that were found due and removed, with their database.
-    pub expired: Vec<(usize, Box<[u8]>)>,
-    /// How many keys were found due.
-    pub expired_count: u64,
-    /// Fields of hashes that a command removed or replaced because they were due.
-    pub expired_fields: u64,
-    /// Lookups for reading that found a key.
-    pub hits: u64,
-    /// Lookups for reading that did not.
-    pub misses: u64,
-    /// Whether the keys that were not found are wanted too.
-    pub notes_misses: bool,
-    /// Keys that were not found, with their database.
-    pub missed: Vec<(usize, Box<[u8]>)>,
-    /// All databases were emptied at once.
-    pub was_flushed: bool,
-    /// Keys that a walk found due. It held no lock to remove them under, so whoever ran the command has
-    /// [`crate::remove_due`] do it.
-    pub found_due: Vec<(usize, Box<[u8]>)>,
-}
+use crate::undo::TakenTable;
 
 /// What becomes of keys that are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +191,7 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     fn find_mut_noting(&mut self, key: Key<'_>, notes_access: bool) -> Option<RecordMut<'_>> {
         self.remove_if_due(key);
+        self.note_before(key);
         let due_until = self.due_until();
         let table = self.locked.shard_mut(key).table_mut(self.db);
         let record = table.find_mut(key.table_hash(), key.bytes())?;
@@ -249,6 +226,7 @@ impl<'a, 'k> View<'a, 'k> {
         notes_access: bool,
     ) -> bool {
         self.remove_if_due(key);
+        self.note_before(key);
         let access = |old: Option<u32>| match old {
             Some(bits) if notes_access => self.access.touched(bits, self.random),
             Some(bits) => bits,
@@ -266,6 +244,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Adds a record whose key is known to be missing.
     pub fn insert(&mut self, key: Key<'_>, record: Record) {
+        self.note_before(key);
         self.locked.shard_mut(key).table_mut(self.db).insert(key.table_hash(), record);
     }
 
@@ -519,8 +498,13 @@ impl<'a, 'k> View<'a, 'k> {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
             dbs.for_each(|db| shard.waiters.note_swap(db));
         }
-        let removed = tables.iter().map(Table::len).sum::<usize>() as u64;
-        self.locked.keyspace.discard_tables(tables);
+        let removed = tables.iter().map(|it| it.table.len()).sum::<usize>() as u64;
+        if let Some(undo) = &mut self.changes.undo {
+            undo.remember_emptied(tables);
+        } else {
+            let tables = tables.into_iter().map(|it| it.table);
+            self.locked.keyspace.discard_tables(tables.collect());
+        }
         self.changes.dirty += removed;
         removed
     }
@@ -530,6 +514,9 @@ impl<'a, 'k> View<'a, 'k> {
         self.changes.dirty += 1;
         if first == second {
             return;
+        }
+        if let Some(undo) = &mut self.changes.undo {
+            undo.remember_exchange(first, second);
         }
         let now = self.now;
         for shard in self.locked.shards_mut() {
@@ -607,15 +594,33 @@ impl<'a, 'k> View<'a, 'k> {
     }
 
     fn take_any(&mut self, key: Key<'_>) -> Option<Record> {
+        self.note_before(key);
         self.locked.shard_mut(key).table_mut(self.db).remove(key.table_hash(), key.bytes())
+    }
+
+    /// A key is about to be changed, and what was there may have to come back.
+    #[inline]
+    fn note_before(&mut self, key: Key<'_>) {
+        if self.changes.can_undo() {
+            self.remember(key);
+        }
+    }
+
+    #[cold]
+    fn remember(&mut self, key: Key<'_>) {
+        let table = self.locked.shard(key).table(self.db);
+        let found = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
+        if let Some(undo) = &mut self.changes.undo {
+            undo.remember(self.db, key, found);
+        }
     }
 }
 
 impl Locked<'_> {
     /// Empties the database, or all of them, which breaks the watches on keys that were there. All shards are locked.
-    pub(crate) fn take_tables(&mut self, db: Option<usize>) -> Vec<Table> {
+    pub(crate) fn take_tables(&mut self, db: Option<usize>) -> Vec<TakenTable> {
         let mut tables = Vec::new();
-        for shard in self.shards_mut() {
+        for (number, shard) in self.shards_mut().enumerate() {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
             for db in dbs {
                 let mut watched = shard.watched_keys(db);
@@ -623,7 +628,8 @@ impl Locked<'_> {
                     let table = shard.table(db);
                     table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
                 });
-                tables.extend(shard.take_table(db));
+                let taken = shard.take_table(db);
+                tables.extend(taken.map(|table| TakenTable { shard: number, db, table }));
                 watched.iter().for_each(|key| shard.break_watches(db, key));
             }
         }
