@@ -23,6 +23,11 @@ pub(crate) fn valkey_program(name: &str) -> Option<PathBuf> {
     program.or_else(|| find_program(name))
 }
 
+/// The redis-server that `compat` has built: newer than those that are installed.
+pub(crate) fn built_redis() -> Option<PathBuf> {
+    Some(cache_directory().join("redis/src/redis-server")).filter(|program| program.is_file())
+}
+
 /// The installed redis-server.
 pub(crate) fn redis_server() -> Option<PathBuf> {
     find_program("redis-server")
