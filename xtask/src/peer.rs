@@ -23,9 +23,11 @@ pub(crate) fn valkey_program(name: &str) -> Option<PathBuf> {
     program.or_else(|| find_program(name))
 }
 
-/// The redis-server that `compat` has built: newer than those that are installed.
+/// The redis-server that `compat` has built, or that of `REDIS_BIN_DIR`: newer than those that are installed.
 pub(crate) fn built_redis() -> Option<PathBuf> {
-    Some(cache_directory().join("redis/src/redis-server")).filter(|program| program.is_file())
+    let chosen = std::env::var_os("REDIS_BIN_DIR").map(PathBuf::from);
+    let folders = chosen.into_iter().chain([cache_directory().join("redis/src")]);
+    folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file())
 }
 
 /// The installed redis-server.
