@@ -1,12 +1,13 @@
 //! `cargo xtask ci`: all that must hold before a change is taken. Quiet while it does; the tests' summary comes last.
 
+use std::env::current_exe;
 use std::path::Path;
 use std::process::Command;
 
 use crate::clock::Stopwatch;
 use crate::compat::{self, Family};
 use crate::process::{cargo, find_program, output};
-use crate::{Failure, diff, e2e, exchange, fuzz, oracle, peer, test};
+use crate::{Failure, diff, e2e, fuzz, oracle, peer, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -167,7 +168,8 @@ fn hold_against_peers(steps: &mut Steps) {
         && steps.step("build Valkey", || compat::prepare(Family::Valkey)).is_some()
     {
         steps.step("oracle", || oracle::run(&oracle::Options::default()));
-        steps.step("exchange", || exchange::run(&exchange::Options::default()));
+        // A process of its own, whose many lines are shown if one of them tells of a failure.
+        steps.step("exchange", || output(Command::new(current_exe()?).arg("exchange")));
         steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
         let options =
             compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
