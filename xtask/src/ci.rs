@@ -1,11 +1,13 @@
 //! `cargo xtask ci`: all that must hold before a change is taken. Quiet while it does; the tests' summary comes last.
 
+use std::env::current_exe;
+use std::path::Path;
 use std::process::Command;
 
 use crate::clock::Stopwatch;
 use crate::compat::{self, Family};
 use crate::process::{cargo, find_program, output};
-use crate::{Failure, diff, e2e, exchange, fuzz, oracle, peer, test};
+use crate::{Failure, diff, e2e, fuzz, oracle, peer, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -73,6 +75,58 @@ const COMPAT_UNITS: &[&str] = &[
 ];
 const COMPAT_BUDGET_SECONDS: u64 = 12 * 60;
 
+/// The units of Redis's suite that every change runs. Left out are those that take long and differ from Valkey's hardly.
+const REDIS_UNITS: &[&str] = &[
+    "integration/rdb",
+    "unit/dump",
+    "integration/redis-cli",
+    "integration/aof",
+    "integration/corrupt-dump-fuzzer",
+    "unit/type/zset",
+    "unit/type/list",
+    "integration/corrupt-dump",
+    "unit/geo",
+    "unit/introspection-2",
+    "unit/lazyfree",
+    "unit/expire",
+    "unit/type/hash-field-expire",
+    "unit/type/set",
+    "unit/type/stream",
+    "unit/type/string",
+    "unit/introspection",
+    "unit/other",
+    "integration/aof-multi-part",
+    "unit/type/list-2",
+    "unit/type/stream-cgroups",
+    "unit/scan",
+    "unit/sort",
+    "unit/protocol",
+    "unit/type/hash",
+    "unit/multi",
+    "unit/info",
+    "unit/pubsub",
+    "unit/pubsubshard",
+    "integration/convert-ziplist-hash-on-load",
+    "integration/convert-ziplist-zset-on-load",
+    "integration/convert-zipmap-hash-on-load",
+    "integration/dismiss-mem",
+    "integration/redis-benchmark",
+    "unit/auth",
+    "unit/bitfield",
+    "unit/bitops",
+    "unit/info-command",
+    "unit/keyspace",
+    "unit/limits",
+    "unit/memefficiency",
+    "unit/networking",
+    "unit/oom-score-adj",
+    "unit/quit",
+    "unit/shutdown",
+    "unit/type/incr",
+    "unit/violations",
+];
+const REDIS_BUDGET_SECONDS: u64 = 5 * 60;
+
 /// Seconds of random commands that every change bears.
 const FUZZ_SECONDS: u64 = 30;
 
@@ -90,23 +144,12 @@ pub(crate) fn run() -> Result<(), Failure> {
     steps.quietly("clippy", cargo().args(clippy));
     let summary = steps.step("test", test::run_quietly).unwrap_or_default();
     steps.step("interleavings", test::run_interleavings);
-    if let Some(reason) = reason_for_no_valgrind() {
-        println!("ci: raw memory is not watched: {reason}");
-    } else {
+    if may_have("valgrind", find_program("valgrind").as_deref()) {
         steps.step("valgrind", test::run_under_valgrind);
     }
     steps.step("e2e", || e2e::run(&e2e::Options::default()));
     steps.step("fuzz", || fuzz::run(&fuzz::Options::for_every_change(FUZZ_SECONDS)));
-    if let Some(reason) = reason_for_no_peers() {
-        println!("ci: not held against real servers: {reason}");
-    } else if steps.step("build Valkey", || compat::prepare(Family::Valkey)).is_some() {
-        steps.step("oracle", || oracle::run(&oracle::Options::default()));
-        steps.step("exchange", || exchange::run(&exchange::Options::default()));
-        steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
-        let options =
-            compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
-        steps.step("compat", || compat::run(&options));
-    }
+    hold_against_peers(&mut steps);
     println!("{summary}");
     println!("ci: {} s in all", stopwatch.elapsed().as_secs());
     let failed = steps.failed;
@@ -117,24 +160,36 @@ pub(crate) fn run() -> Result<(), Failure> {
     }
 }
 
-/// Why the machine cannot have real servers, if it cannot. Any other that does not get them fails.
-fn reason_for_no_peers() -> Option<&'static str> {
-    reason_to_go_without(peer::valkey_program("valkey-server").is_some())
-}
-
-fn reason_for_no_valgrind() -> Option<&'static str> {
-    reason_to_go_without(find_program("valgrind").is_some())
-}
-
-fn reason_to_go_without(is_there: bool) -> Option<&'static str> {
-    let is_asked_for = std::env::var_os(WITHOUT_PEERS).is_some_and(|value| value == "1");
-    if is_asked_for {
-        Some("RUBINE_CI_WITHOUT_PEERS is set")
-    } else if !is_there && find_program("apt-get").is_none() {
-        Some("there is no apt-get to fetch it with")
-    } else {
-        None
+/// What needs Valkey, and then what needs Redis: that one of them cannot be built is no reason to leave out the other.
+fn hold_against_peers(steps: &mut Steps) {
+    let has_redis = may_have("Redis", peer::built_redis().as_deref())
+        && steps.step("build Redis", || compat::prepare(Family::Redis)).is_some();
+    if may_have("Valkey", peer::valkey_program("valkey-server").as_deref())
+        && steps.step("build Valkey", || compat::prepare(Family::Valkey)).is_some()
+    {
+        steps.step("oracle", || oracle::run(&oracle::Options::default()));
+        // A process of its own, whose many lines are shown if one of them tells of a failure.
+        steps.step("exchange", || output(Command::new(current_exe()?).arg("exchange")));
+        steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
+        let options =
+            compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
+        steps.step("compat", || compat::run(&options));
     }
+    if has_redis {
+        let options = compat::Options::for_units(Family::Redis, REDIS_UNITS, REDIS_BUDGET_SECONDS);
+        steps.step("compat with Redis", || compat::run(&options));
+    }
+}
+
+/// Whether the machine can have a program. One that it could have and that cannot be used is a failure.
+fn may_have(name: &str, found: Option<&Path>) -> bool {
+    let is_forbidden = std::env::var_os(WITHOUT_PEERS).is_some_and(|value| value == "1");
+    let may_have = !is_forbidden && (found.is_some() || find_program("apt-get").is_some());
+    if !may_have {
+        let reason = if is_forbidden { WITHOUT_PEERS } else { "no apt-get" };
+        println!("ci: without {name}: {reason}");
+    }
+    may_have
 }
 
 /// Steps that all run, so that one report names all that is wrong.

@@ -48,6 +48,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     } else {
         println!("exchange: without Valkey, which cannot be had here");
     }
+    if let Some(redis) = peer::built_redis() {
+        failures.extend(exchange(&program, &redis, "auto", fill)?);
+        failures.extend(exchange(&program, &redis, "12", fill_with_deadlines)?);
+        failures.extend(migrate(&program, &redis, fill_with_deadlines)?);
+        for preamble in ["yes", "no"] {
+            failures.extend(exchange_log(&program, &redis, "auto", preamble, fill)?);
+        }
+    } else {
+        println!("exchange: without Redis 8, which is not built");
+    }
     if let Some(redis) = peer::redis_server() {
         // Debian's redis-server is 7.0, which is too old for the version that is common to newer ones.
         failures.extend(exchange(&program, &redis, "10", fill)?);
@@ -63,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             )?);
         }
     } else {
-        println!("exchange: without Redis, which is not installed");
+        println!("exchange: without an older Redis, which is not installed");
     }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }

@@ -23,6 +23,13 @@ pub(crate) fn valkey_program(name: &str) -> Option<PathBuf> {
     program.or_else(|| find_program(name))
 }
 
+/// The redis-server that `compat` has built, or that of `REDIS_BIN_DIR`: newer than those that are installed.
+pub(crate) fn built_redis() -> Option<PathBuf> {
+    let chosen = std::env::var_os("REDIS_BIN_DIR").map(PathBuf::from);
+    let folders = chosen.into_iter().chain([cache_directory().join("redis/src")]);
+    folders.map(|folder| folder.join("redis-server")).find(|program| program.is_file())
+}
+
 /// The installed redis-server.
 pub(crate) fn redis_server() -> Option<PathBuf> {
     find_program("redis-server")

@@ -26,9 +26,10 @@ const REQUESTS: [(u32, u64); 3] = [(1, 20_000), (16, 150_000), (64, 250_000)];
 /// Pipelines in flight hold no more than this, so that it is the server that is measured and not the system's memory.
 const IN_FLIGHT_MAX: u64 = 64 << 20;
 
-/// Below this, a row is measured again before it is named.
+/// Below this, a row is measured again before it is named: in more rounds, each of which is longer.
 const SUSPECT: f64 = 1.03;
 const SUSPECT_ROUNDS: usize = 3;
+const SUSPECT_REQUESTS: u64 = 4;
 
 type Cells = fn() -> Vec<Cell>;
 
@@ -100,8 +101,8 @@ fn measure(bench: &Bench, servers: &[Server], cell: &Cell) -> Result<Line, Failu
             // The first round may have filled what the later ones find.
             samples.iter_mut().for_each(Vec::clear);
         }
+        let requests = cell.requests() * if round == 0 { 1 } else { SUSPECT_REQUESTS };
         for (server, samples) in servers.iter().zip(&mut samples) {
-            let requests = cell.requests();
             samples.push(throughput::sample(bench, server, &cell.test, cell.pipeline, requests)?);
         }
     }

@@ -27,8 +27,11 @@ pub(super) fn of_crate(root: &Path, folder: &Path) -> Result<Vec<String>, Failur
             .iter()
             .map(|(from, to, import)| format!("\n  {from} -> {to}: {import}"))
             .collect();
-        let count = graph.knotted().count();
-        Some(format!("{name}: {count} modules{place} use each other in circles, as these:{arrows}"))
+        let knotted: Vec<_> = graph.knotted().collect();
+        let (count, names) = (knotted.len(), knotted.join(", "));
+        Some(format!(
+            "{name}: {count} modules{place} use each other in circles ({names}), as these do:{arrows}"
+        ))
     });
     Ok(circles.collect())
 }
