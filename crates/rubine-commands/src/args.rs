@@ -57,6 +57,11 @@ impl<'a> Args<'a> {
 
     /// How many there are, the name included.
     #[inline]
+    /// What the arguments lie in, and where.
+    pub fn parts(self) -> (&'a [u8], &'a [ArgRange]) {
+        (self.buffer, self.ranges)
+    }
+
     pub fn len(self) -> usize {
         self.ranges.len()
     }

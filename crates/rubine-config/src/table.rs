@@ -441,8 +441,9 @@ directives! {
     busy_reply_threshold: u64 = 5000,
         "busy-reply-threshold".alias("lua-time-limit").number(0, LONG).not_yet(SCRIPTING);
     lua_enable_insecure_api: bool = false,
-        "lua-enable-insecure-api".alias("lua-enable-deprecated-api").hidden().is(Traits::PROTECTED)
-            .not_yet(SCRIPTING);
+        "lua-enable-insecure-api".alias("lua-enable-deprecated-api").hidden().is(Traits::PROTECTED);
+    lua_memory_limit: u64 = 512 << 20,
+        "lua-memory-limit".memory(0, LONG);
 
     // TLS.
     tls_port: u16 = 0, "tls-port".number(0, 65_535).not_yet(TLS);

@@ -26,6 +26,7 @@ const OWN: &[&str] = &[
     "coalesce-us",
     "rdb-version",
     "rdb-save-threads",
+    "lua-memory-limit",
 ];
 const REDIS_ONLY: &[&str] = &[
     "cluster-compatibility-sample-ratio",

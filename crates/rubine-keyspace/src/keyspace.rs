@@ -587,6 +587,16 @@ impl Locked<'_> {
         self.guards.binary_search_by_key(&(key.shard() as u16), |it| it.0).is_ok()
     }
 
+    /// Whether all shards of a set are among the locked.
+    pub fn covers_all(&self, set: &ShardSet) -> bool {
+        let has = |shard: &u16| self.guards.binary_search_by_key(shard, |it| it.0).is_ok();
+        match set {
+            ShardSet::One(shard) => has(shard),
+            ShardSet::Some(shards) => shards.iter().all(has),
+            ShardSet::All => self.is_whole(),
+        }
+    }
+
     /// Whether every shard is locked.
     pub fn is_whole(&self) -> bool {
         self.guards.len() == SHARD_COUNT

@@ -13,11 +13,13 @@ use crate::encode::{Encoder, Options};
 use crate::error::{Damage, Fault, WriteError};
 use crate::kind::Kind;
 use crate::opcode;
-use crate::read::{KEY_META_CLASS_BYTES, KEY_META_SINCE};
+use crate::read::{Item, KEY_META_CLASS_BYTES, KEY_META_SINCE, Reader};
 use crate::version::{Version, VersionCheck};
 
 const VERSION_BYTES: usize = 2;
 const CHECKSUM_BYTES: usize = 8;
+/// What ends a file whose checksum is not looked at.
+const FILE_END: [u8; 9] = [0xff, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// What is asked of a payload before it is decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,51 @@ pub fn encode(value: ValueRef<'_>, version: Version) -> Result<Vec<u8>, WriteErr
     Ok(payload)
 }
 
+/// The payload of FUNCTION DUMP: the pieces of a dump file that hold libraries, with the end of a payload.
+pub fn encode_libraries<'a>(
+    codes: impl Iterator<Item = &'a [u8]>,
+    version: Version,
+) -> std::io::Result<Vec<u8>> {
+    let options = crate::write::Options { version, compresses: true, sums: false };
+    let mut writer = crate::write::Writer::new(Vec::new(), options)?;
+    for code in codes {
+        writer.function(code)?;
+    }
+    let file = writer.finish()?;
+    let pieces = &file[version.magic().len()..file.len() - FILE_END.len()];
+    let mut payload = pieces.to_vec();
+    payload.extend_from_slice(&version.number().to_le_bytes());
+    let checksum = crc64(0, &payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    Ok(payload)
+}
+
+/// The code of the libraries in what FUNCTION DUMP makes.
+pub fn decode_libraries(payload: &[u8], checks: Checks) -> Result<Vec<Vec<u8>>, DumpError> {
+    let (body, version) = without_end(payload, checks)?;
+    let file = [&version.magic()[..], body, &FILE_END].concat();
+    let mut reader = Reader::new(&file[..], checks.version).map_err(|_| DumpError::Footer)?;
+    let mut codes = Vec::new();
+    while let Some(item) = reader.next_item().map_err(|_| DumpError::Footer)? {
+        let Item::Function(code) = item else { return Err(DumpError::Footer) };
+        codes.push(code);
+    }
+    Ok(codes)
+}
+
+/// A payload without its end, and the version that stands there.
+fn without_end(payload: &[u8], checks: Checks) -> Result<(&[u8], Version), DumpError> {
+    let (rest, checksum) = payload.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DumpError::Footer)?;
+    let (body, number) = rest.split_last_chunk::<VERSION_BYTES>().ok_or(DumpError::Footer)?;
+    let version = Version::from_number(u16::from_le_bytes(*number)).ok_or(DumpError::Footer)?;
+    let is_whole = !checks.checksum || crc64(0, rest) == u64::from_le_bytes(*checksum);
+    if is_whole && version.is_read(checks.version) {
+        Ok((body, version))
+    } else {
+        Err(DumpError::Footer)
+    }
+}
+
 /// The value of a payload that any server of the family made. A payload says its version but not who wrote it; the
 /// numbers of Redis and Valkey are far enough apart to tell.
 pub fn decode(
@@ -62,13 +109,7 @@ pub fn decode(
     checks: Checks,
     limits: &Limits,
 ) -> Result<Value<'static>, DumpError> {
-    let (rest, checksum) = payload.split_last_chunk::<CHECKSUM_BYTES>().ok_or(DumpError::Footer)?;
-    let (body, number) = rest.split_last_chunk::<VERSION_BYTES>().ok_or(DumpError::Footer)?;
-    let version = Version::from_number(u16::from_le_bytes(*number)).ok_or(DumpError::Footer)?;
-    let is_whole = !checks.checksum || crc64(0, rest) == u64::from_le_bytes(*checksum);
-    if !is_whole || !version.is_read(checks.version) {
-        return Err(DumpError::Footer);
-    }
+    let (body, version) = without_end(payload, checks)?;
     let mut cursor = Cursor::new(body);
     let mut byte = cursor.byte()?;
     if byte == opcode::KEY_META_OR_SLOT_IMPORT && version.has_redis(KEY_META_SINCE) {

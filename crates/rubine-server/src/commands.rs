@@ -1,8 +1,11 @@
 //! The server's own commands, by topic.
 
 pub(crate) mod connection;
+pub(crate) mod functions;
 pub(crate) mod help;
 pub(crate) mod pubsub;
+pub(crate) mod scripting;
+mod scripts;
 pub(crate) mod server;
 pub(crate) mod transactions;
 
@@ -17,6 +20,7 @@ const FAMILIES: &[ServerFamily] = &[
     ServerFamily { group: Group::Generic, commands: connection::WAIT_COMMANDS },
     ServerFamily { group: Group::Cluster, commands: connection::CLUSTER_COMMANDS },
     ServerFamily { group: Group::PubSub, commands: pubsub::COMMANDS },
+    ServerFamily { group: Group::Scripting, commands: scripting::COMMANDS },
     ServerFamily { group: Group::Server, commands: server::COMMANDS },
     ServerFamily { group: Group::Transactions, commands: transactions::COMMANDS },
 ];

@@ -6,6 +6,7 @@ pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod scripts;
 pub(crate) mod subscribing;
 pub(crate) mod suspending;
 pub(crate) mod unit;
@@ -20,13 +21,18 @@ use rubine_keyspace::{Locked, OwedHandOffs};
 use rubine_resp::writer::Reply;
 use rubine_system::ticks;
 
+use self::unit::Role;
 use crate::client::Client;
-use crate::command_table::Entry;
+use crate::client::subscriptions::ChannelKind;
+use crate::command_table::{Entry, Run};
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
+
+/// A message that is sent when its unit is kept: its channel and what it says.
+type HeldMessage = (ChannelKind, Box<[u8]>, Box<[u8]>);
 
 /// What a worker needs to run commands: everything but its clients and its event loop.
 pub(crate) struct Core {
@@ -65,6 +71,9 @@ pub(crate) struct Core {
     pub(crate) is_throttled: bool,
     /// When the last command ended, in ticks.
     ticks: u64,
+    pub(crate) scripts: scripts::ScriptEngine,
+    /// Messages of a unit that may be taken back.
+    held_messages: Option<Vec<HeldMessage>>,
     /// Hand-offs that this worker has to complete when busy shards are free.
     owed_hand_offs: OwedHandOffs,
     /// How long has been waited for locks since then, in ticks.
@@ -122,6 +131,8 @@ impl Core {
             parked_at: None,
             is_throttled: false,
             ticks: ticks::now(),
+            scripts: scripts::ScriptEngine::default(),
+            held_messages: None,
             owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
         }
@@ -141,5 +152,59 @@ impl Core {
     /// When the last command ended, in ticks.
     pub(crate) fn ticks(&self) -> u64 {
         self.ticks
+    }
+
+    /// Runs a command of the server's own. On an error, the reply is the error.
+    pub(crate) fn run_session(
+        &mut self,
+        handler: SessionHandler,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+        locked: Option<&mut Locked<'static>>,
+    ) -> CommandResult {
+        let mark = reply.mark();
+        let own_reply = Reply::reborrow(reply);
+        let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
+        let result = handler(&mut session);
+        let protocol = session.client.protocol;
+        reply.set_protocol(protocol);
+        if let Err(error) = &result {
+            reply.truncate_to(mark);
+            error.write(reply);
+        }
+        result
+    }
+
+    /// Runs a command under locks that are held around it: one of a transaction or of a script, which nothing may come
+    /// between.
+    pub(crate) fn run_among_others(
+        &mut self,
+        client: &mut Client,
+        role: Role,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+        locked: &mut Locked<'static>,
+    ) -> CommandResult {
+        match entry.run {
+            Run::Data(command) => {
+                let (db, flags) = (client.db, client.flags);
+                loop {
+                    let result = self.run_data(command, db, flags, role, reply, args, locked);
+                    let Some(mut shipment) = self.runner.effects.shipment.take() else {
+                        return result;
+                    };
+                    self.ship_in_place(client, &mut shipment);
+                    self.runner.effects.shipped = Some(shipment);
+                }
+            }
+            Run::Server(number) => {
+                let handler = self.handlers[number];
+                self.run_session(handler, client, reply, entry, args, Some(locked))
+            }
+            Run::Container => unreachable!("containers are refused before"),
+        }
     }
 }

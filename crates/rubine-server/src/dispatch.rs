@@ -4,7 +4,7 @@ mod browsers;
 pub(crate) mod delays;
 mod gates;
 
-use rubine_commands::{Args, CommandError, CommandResult, Flags, Scope, shards_of};
+use rubine_commands::{Args, CommandError, Flags, Scope, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Mark, Reply};
@@ -13,9 +13,9 @@ use crate::client::moving::Hold;
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
+use crate::core::Core;
 use crate::core::after_run::Ran;
 use crate::core::unit::Role;
-use crate::core::{Core, Session, SessionHandler};
 
 /// Whether a client's next request may follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -227,54 +227,15 @@ impl Core {
     pub(crate) fn call_locked(
         &mut self,
         client: &mut Client,
+        role: Role,
         reply: &mut Reply<'_>,
         entry: &'static Entry,
         args: Args<'_>,
         locked: &mut Locked<'static>,
     ) {
         let reply_start = reply.mark();
-        let result = match entry.run {
-            Run::Data(command) => {
-                let (db, flags) = (client.db, client.flags);
-                loop {
-                    let role = Role::Transaction;
-                    let result = self.run_data(command, db, flags, role, reply, args, locked);
-                    let Some(mut shipment) = self.runner.effects.shipment.take() else {
-                        break result;
-                    };
-                    self.ship_in_place(client, &mut shipment);
-                    self.runner.effects.shipped = Some(shipment);
-                }
-            }
-            Run::Server(number) => {
-                let handler = self.handlers[number];
-                self.run_session(handler, client, reply, entry, args, Some(locked))
-            }
-            Run::Container => unreachable!("containers are never queued"),
-        };
+        let result = self.run_among_others(client, role, reply, entry, args, locked);
         self.after_run(Ran { entry, client, args, reply, reply_start, result });
-    }
-
-    fn run_session(
-        &mut self,
-        handler: SessionHandler,
-        client: &mut Client,
-        reply: &mut Reply<'_>,
-        entry: &'static Entry,
-        args: Args<'_>,
-        locked: Option<&mut Locked<'static>>,
-    ) -> CommandResult {
-        let mark = reply.mark();
-        let own_reply = Reply::reborrow(reply);
-        let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
-        let result = handler(&mut session);
-        let protocol = session.client.protocol;
-        reply.set_protocol(protocol);
-        if let Err(error) = &result {
-            reply.truncate_to(mark);
-            error.write(reply);
-        }
-        result
     }
 
     /// Refuses what stands for no command.

@@ -122,6 +122,15 @@ impl Registry {
         names
     }
 
+    /// How many would get a message, by the channel or by patterns.
+    pub(crate) fn receiver_count(&self, kind: ChannelKind, channel: &[u8]) -> usize {
+        let mut receivers = Receivers::default();
+        if kind == ChannelKind::Channel && 0 < self.patterns.len() {
+            self.patterns.matching(channel, |_, counts| receivers.add(counts));
+        }
+        receivers.count + self.listener_count(kind, channel)
+    }
+
     /// Sends a message to all who listen; returns how many they are.
     pub(crate) fn publish(
         &self,

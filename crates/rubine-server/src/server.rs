@@ -1,6 +1,7 @@
 //! What all workers share. Every part is safe to use from any thread.
 
 mod ending;
+mod scripting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
@@ -15,6 +16,10 @@ use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
 pub(crate) use self::ending::{Asker, Ending};
+pub(crate) use self::scripting::{
+    LoadingHost, NotKilled, Running, ScriptKind, Scripting, Wish, interpreter_settings,
+    log_of_script,
+};
 use crate::aside::compute::Queue;
 use crate::aside::migration::Migrations;
 use crate::client::ClientInfo;
@@ -55,6 +60,7 @@ pub(crate) struct Server {
     /// Who listens to what.
     pub(crate) pubsub: Registry,
     pub(crate) pause: Pause,
+    pub(crate) scripting: Scripting,
     pub(crate) computations: Arc<Queue>,
     pub(crate) migrations: Arc<Migrations>,
     /// Keys that move to other servers now.
@@ -106,6 +112,13 @@ impl Server {
         self.clients.remove(info.id);
         info.cancel_wait();
         self.workers[info.worker].send(Message::Kill { client: info.id });
+    }
+
+    /// Has the function libraries, as they are now, in what is saved next.
+    pub(crate) fn keep_libraries(&self) {
+        let libraries = self.scripting.libraries.current();
+        let codes = libraries.iter().map(|it| (it.name.as_slice(), it.code.as_slice()));
+        self.persistence.saves.functions.replace(codes);
     }
 
     /// Lets every worker make a turn.

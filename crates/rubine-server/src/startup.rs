@@ -18,7 +18,7 @@ use crate::commands;
 use crate::control::shutdown;
 use crate::core::{Core, SessionHandler};
 use crate::mailbox::{Mailbox, Message};
-use crate::persistence::load::remove_due;
+use crate::persistence::load::{remove_due, revive_libraries};
 use crate::process::affinity;
 use crate::process::identity::{new_run_id, version_line};
 use crate::process::logging;
@@ -160,6 +160,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     } else {
         load::at_startup(server.storage())?;
     }
+    revive_libraries(server)?;
     remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
     let aof_writer = log_writer::start(server.storage())?;
@@ -316,6 +317,7 @@ fn build(
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
+        scripting: crate::server::Scripting::default(),
         computations: Arc::default(),
         migrations: Arc::default(),
         warned_of_http_at: AtomicI64::new(0),

@@ -86,6 +86,9 @@ pub(crate) struct WorkerStats {
     /// Clients that wait for the disk, and how many different ones have done so in about a millisecond.
     pub(crate) waiting_for_disk: Counter,
     pub(crate) waited_for_disk: Counter,
+    /// Memory of the interpreter, for scripts and for functions.
+    pub(crate) script_bytes: Counter,
+    pub(crate) function_bytes: Counter,
     /// Time between two sleeps.
     pub(crate) busy_ticks: Counter,
     /// Processor time of the thread, in microseconds.

@@ -3,9 +3,7 @@
 use rubine_base::random::Random;
 use rubine_structures::value::Value;
 
-use crate::{
-    Access, AccessPolicy, Changes, DueKeys, Key, Keyspace, ShardSet, View, ViewOptions,
-};
+use crate::{Access, AccessPolicy, Changes, DueKeys, Key, Keyspace, ShardSet, View, ViewOptions};
 
 #[test]
 fn counts_are_published_when_locks_are_given_back() {

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use rubine_structures::value::Value;
 
-use super::{Checks, DumpError, decode, encode};
+use super::{Checks, DumpError, decode, decode_libraries, encode, encode_libraries};
 use crate::decode::Limits;
 use crate::testing::{Content, content_of, value};
-use crate::version::Version;
+use crate::version::{Version, VersionCheck};
 
 fn restore(payload: &[u8]) -> Result<Value<'static>, DumpError> {
     decode(payload, Checks::default(), &Limits::default())
@@ -143,4 +143,23 @@ proptest! {
         payload.extend_from_slice(&checksum.to_le_bytes());
         let _ = restore(&payload);
     }
+}
+
+#[test]
+fn what_function_dump_makes_is_taken_apart() {
+    let unchecked = Checks { version: VersionCheck::Relaxed, checksum: false };
+    // By Redis 7.0 and by Valkey: one library, of the code "#!lua name=a".
+    for version in [10, 80] {
+        let payload = [&b"\xf5\x0c#!lua name=a"[..], &[version, 0], &[7; 8]].concat();
+        let codes = decode_libraries(&payload, unchecked);
+        assert_eq!(codes.ok(), Some(vec![b"#!lua name=a".to_vec()]));
+    }
+    assert!(decode_libraries(b"\xf5\x0c#!lua na\x0a\0\0\0\0\0\0\0\0\0", unchecked).is_err());
+    assert!(decode_libraries(b"short", unchecked).is_err());
+    let checked = Checks { version: VersionCheck::Strict, checksum: true };
+    let code = b"#!lua name=a\nreturn".as_slice();
+    let mut payload = encode_libraries([code].into_iter(), Version::COMMON).expect("into memory");
+    assert_eq!(decode_libraries(&payload, checked).ok(), Some(vec![code.to_vec()]));
+    payload[3] ^= 1;
+    assert!(decode_libraries(&payload, checked).is_err());
 }

@@ -1,6 +1,6 @@
 //! What a client has queued between MULTI and EXEC. Never runs it.
 
-use rubine_commands::{Args, Flags};
+use rubine_commands::{Args, Flags, Group};
 
 use super::request::OwnedArgs;
 use crate::command_table::Entry;
@@ -13,6 +13,8 @@ pub(crate) struct Transaction {
     any_flags: Flags,
     all_flags: Flags,
     byte_count: usize,
+    /// One of them runs a script, which may have to run again.
+    runs_scripts: bool,
     /// One of them was refused: EXEC will refuse all.
     is_spoiled: bool,
 }
@@ -24,6 +26,7 @@ impl Default for Transaction {
             any_flags: Flags::empty(),
             all_flags: Flags::all(),
             byte_count: 0,
+            runs_scripts: false,
             is_spoiled: false,
         }
     }
@@ -42,6 +45,7 @@ impl Transaction {
     pub(crate) fn push(&mut self, entry: &'static Entry, args: Args<'_>) {
         self.any_flags |= entry.spec.flags;
         self.all_flags &= entry.spec.flags;
+        self.runs_scripts |= entry.group == Group::Scripting;
         let args = OwnedArgs::of(args);
         self.byte_count += args.byte_count();
         self.queued.push((entry, args));
@@ -53,6 +57,11 @@ impl Transaction {
 
     pub(crate) fn is_spoiled(&self) -> bool {
         self.is_spoiled
+    }
+
+    /// Whether one of them runs a script.
+    pub(crate) fn runs_scripts(&self) -> bool {
+        self.runs_scripts
     }
 
     /// The bytes of all queued arguments.

@@ -183,9 +183,8 @@ fn spublish(session: &mut Session<'_>) -> CommandResult {
 }
 
 fn send(session: &mut Session<'_>, kind: ChannelKind) -> CommandResult {
-    let server = session.core.server;
     let (channel, payload) = (session.args.at(1), session.args.at(2));
-    let receivers = server.pubsub.publish(&server.workers, kind, channel, payload);
+    let receivers = session.core.publish(kind, channel, payload);
     session.reply.integer(receivers as i64);
     Ok(())
 }

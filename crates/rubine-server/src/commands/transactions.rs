@@ -2,9 +2,12 @@
 //! atomic and isolated.
 
 use rubine_commands::{CommandError, CommandResult, Flags, shards_of};
+use rubine_keyspace::{Locked, ShardSet};
 
 use crate::client::ClientFlags;
 use crate::client::queue::Transaction;
+use crate::core::scripts::Ended;
+use crate::core::unit::Role;
 use crate::core::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[DISCARD, EXEC, MULTI, UNWATCH, WATCH];
@@ -105,23 +108,58 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
     for (entry, args) in transaction.commands() {
         shards.add_all(&shards_of(entry.spec, args, true));
     }
-    let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
-    let Session { core, client, reply, .. } = session;
-    let transaction = client.transaction.take().unwrap_or_default();
-    let is_broken = client.watches.is_broken() || client.watches.have_fallen_due(&locked, core.now);
-    client.watches.clear(&mut locked);
-    if is_broken {
-        reply.null_array();
-        return Ok(());
+    loop {
+        let Some(locked) = session.lock(&shards) else { return Ok(()) };
+        if run_queue(session, locked) == Ended::Replied {
+            return Ok(());
+        }
+        // A script of the queue came to a key that it had not declared.
+        shards = ShardSet::All;
     }
+}
+
+/// Runs what is queued under the locks that are taken. If they do not do, nothing is left of what it did.
+fn run_queue(session: &mut Session<'_>, mut locked: Locked<'static>) -> Ended {
+    let Session { core, client, reply, .. } = session;
+    let is_broken = client.watches.is_broken() || client.watches.have_fallen_due(&locked, core.now);
+    if is_broken {
+        client.watches.clear(&mut locked);
+        client.transaction = None;
+        reply.null_array();
+        return Ended::Replied;
+    }
+    let transaction = client.transaction.take().unwrap_or_default();
+    let (reply_start, db) = (reply.mark(), client.db);
     reply.array(transaction.len());
     core.begin_unit();
+    let mark = transaction.runs_scripts().then(|| core.begin_undoable());
+    let role = if mark.is_some() { Role::Script } else { Role::Transaction };
     for (entry, args) in transaction.commands() {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
             break;
         }
-        core.call_locked(client, reply, entry, args, &mut locked);
+        core.call_locked(client, role, reply, entry, args, &mut locked);
+        if core.scripts.needs_all {
+            break;
+        }
     }
+    if std::mem::take(&mut core.scripts.needs_all) {
+        if let Some(mark) = &mark {
+            core.undo_to(mark, &mut locked);
+        }
+        reply.truncate_to(reply_start);
+        client.db = db;
+        client.transaction = Some(transaction);
+        core.keep();
+        core.end_unit(locked);
+        core.forget_undo();
+        return Ended::NeedsAll;
+    }
+    client.watches.clear(&mut locked);
+    core.keep();
     core.end_client_unit(client, locked);
-    Ok(())
+    if mark.is_some() {
+        core.forget_undo();
+    }
+    Ended::Replied
 }

@@ -3,6 +3,7 @@
 
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Effects, Event, EventClass, Occasion,
+    RunnerMark,
 };
 use rubine_journal::Offset;
 use rubine_keyspace::{DueKeys, Locked, ViewOptions};
@@ -23,14 +24,22 @@ pub(crate) enum Role {
     HandOff,
     /// Among others, which nothing may come between.
     Transaction,
+    /// For a script. Nobody hears of it before the script's end: it may be put back.
+    Script,
 }
 
 impl Role {
     fn facts(self, protocol: Protocol) -> ClientFacts {
-        let may_wait = self != Self::Transaction;
+        let may_wait = matches!(self, Self::Alone | Self::HandOff);
         let steps_at_once_max = if self == Self::Alone { STEPS_AT_ONCE_MAX } else { u64::MAX };
         ClientFacts { protocol, may_wait, is_trusted: false, steps_at_once_max }
     }
+}
+
+/// A moment of a unit that can be taken back.
+pub(crate) struct UnitMark {
+    runner: RunnerMark,
+    message_count: usize,
 }
 
 impl Core {
@@ -73,7 +82,7 @@ impl Core {
         if let Err(error) = &result {
             log_damage(error);
         }
-        if !self.runner.effects.events.is_empty() {
+        if !self.runner.effects.events.is_empty() && role != Role::Script {
             publish_events(self.server, &mut self.runner.effects);
         }
         result
@@ -87,6 +96,48 @@ impl Core {
         self.runner.effects.listened = listened.filter(|_| self.server.pubsub.has_listeners());
         let listened = self.runner.effects.listened.unwrap_or(EventClass::empty());
         self.runner.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
+    }
+
+    /// From now on, what the unit does can be taken back. Nobody hears of it before [`Self::keep`].
+    pub(crate) fn begin_undoable(&mut self) -> UnitMark {
+        self.held_messages = Some(Vec::new());
+        UnitMark { runner: self.runner.begin_undo(), message_count: 0 }
+    }
+
+    /// This moment of a unit that can be taken back.
+    pub(crate) fn mark(&mut self) -> UnitMark {
+        let message_count = self.held_messages.as_ref().map_or(0, Vec::len);
+        UnitMark { runner: self.runner.mark(), message_count }
+    }
+
+    /// Takes back what was done since `mark`.
+    pub(crate) fn undo_to(&mut self, mark: &UnitMark, locked: &mut Locked<'_>) {
+        self.runner.undo_to(&mark.runner, locked);
+        if let Some(messages) = &mut self.held_messages {
+            messages.truncate(mark.message_count);
+        }
+    }
+
+    /// What the unit has done stands: its messages are sent, while the locks are still held.
+    pub(crate) fn keep(&mut self) {
+        for (kind, channel, payload) in self.held_messages.take().into_iter().flatten() {
+            self.server.pubsub.publish(&self.server.workers, kind, &channel, &payload);
+        }
+    }
+
+    /// Drops what was kept to take the unit back. Best called when the locks are given back.
+    pub(crate) fn forget_undo(&mut self) {
+        self.runner.keep_all(&self.server.keyspace);
+    }
+
+    /// Sends a message; returns how many listen. In a unit that may be taken back it is held until that is kept.
+    pub(crate) fn publish(&mut self, kind: ChannelKind, channel: &[u8], payload: &[u8]) -> usize {
+        let server = self.server;
+        let Some(messages) = &mut self.held_messages else {
+            return server.pubsub.publish(&server.workers, kind, channel, payload);
+        };
+        messages.push((kind, channel.into(), payload.into()));
+        server.pubsub.receiver_count(kind, channel)
     }
 
     /// Appends the effects of the unit to the journal, and returns where they end.

@@ -1,14 +1,16 @@
 //! What concerns workers when data is loaded. Loads nothing itself.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use rubine_scripting::{Interpreter, Libraries, Policy};
 use rubine_storage::Trouble;
 use rubine_storage::load::{self, Reload};
 
 use crate::mailbox::Message;
-use crate::server::Server;
+use crate::server::{LoadingHost, Server, interpreter_settings};
 
 /// Saves all data, forgets it, and loads it again, on a thread of its own. `on_end` is told whether it went well;
 /// otherwise the error's text is given.
@@ -21,7 +23,12 @@ pub(crate) fn start_reload(
         let storage = server.storage();
         load::announce(storage, load::dump_bytes(&server.config.load()));
         wait_for_running_commands(server);
-        let outcome = load::reload(storage, reload);
+        let outcome = load::reload(storage, reload).and_then(|()| {
+            revive_libraries(server).map_err(|reason| {
+                tracing::warn!("{reason}");
+                "ERR Error trying to load the function libraries, check server logs."
+            })
+        });
         server.persistence.set_trouble(Trouble::LOADING, false);
         on_end(outcome);
         wake_waiters(server);
@@ -62,4 +69,21 @@ fn ask_workers(server: &'static Server, message: impl Fn(Sender<()>) -> Message)
             Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+}
+
+/// Makes libraries that came with a file ones that can be called. The error names the library that does not work.
+pub(crate) fn revive_libraries(server: &Server) -> Result<(), String> {
+    let mut interpreter = Interpreter::new(interpreter_settings(&server.config.load()));
+    let mut libraries = Vec::new();
+    for (name, code) in server.persistence.saves.functions.all() {
+        let library = interpreter.compile_library(&code, &mut LoadingHost::new());
+        libraries.push(Arc::new(library.map_err(|error| {
+            format!("The function library '{}' does not load: {error}", name.escape_ascii())
+        })?));
+    }
+    let joined = server
+        .scripting
+        .libraries
+        .change(|_| Libraries::default().joined(libraries, Policy::Append));
+    joined.map_err(|error| format!("The function libraries do not load: {error}"))
 }

@@ -3,6 +3,9 @@
 /// The version of Redis that clients take this server for: they choose by it what they may use.
 pub(crate) const REDIS_VERSION: &str = "8.0.6";
 
+/// The version of Valkey that scripts are told.
+pub(crate) const VALKEY_VERSION: &str = "9.1.2";
+
 /// The name and version line of `--version`. Tools take the major version of Redis from the `v=`.
 pub(crate) fn version_line() -> String {
     format!(

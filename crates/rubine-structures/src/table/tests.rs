@@ -101,7 +101,8 @@ fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
         match step {
             Step::StoreOne(key, deadline) => {
                 let (key, value) = (key.to_string().into_bytes(), vec![round as u8; 5]);
-                let stored = table.store(hash_of(&key), &key, Value::string(&value), *deadline, |_| 0);
+                let stored =
+                    table.store(hash_of(&key), &key, Value::string(&value), *deadline, |_| 0);
                 let old = model.insert(key, (value, *deadline));
                 assert_eq!(matches!(stored, Stored::Inserted), old.is_none());
             }

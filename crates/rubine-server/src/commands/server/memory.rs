@@ -37,6 +37,8 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
     let per_key = data / facts.keys().max(1);
     let per_key = if facts.keys() == 0 { 0 } else { per_key };
     let more = |whole: u64, part: u64| whole as i64 - part as i64;
+    let scripts = &session.core.server.scripting.scripts;
+    let libraries = session.core.server.scripting.libraries.current();
     let before = [
         ("peak.allocated", facts.peak as i64),
         ("total.allocated", facts.used as i64),
@@ -49,8 +51,8 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
         ("cluster.slot_import", 0),
         ("cluster.slot_export", 0),
         ("aof.buffer", 0),
-        ("lua.caches", 0),
-        ("functions.caches", 0),
+        ("lua.caches", scripts.memory() as i64),
+        ("functions.caches", libraries.memory() as i64),
     ];
     let after = [
         ("overhead.db.hashtable.lut", Figure::Bytes(tables as i64)),

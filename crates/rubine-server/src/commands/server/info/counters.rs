@@ -72,7 +72,7 @@ fn keys(source: &Source<'_>, text: &mut Text) {
     text.field("expire_cycle_cpu_milliseconds", expiry_ms as u64);
     text.field("evicted_keys", total(|it| it.evicted_keys.get()));
     text.field("evicted_clients", total(|it| it.evicted_clients.get()));
-    text.field("evicted_scripts", 0);
+    text.field("evicted_scripts", server.scripting.scripts.evicted_count());
     text.field("total_eviction_exceeded_time", over.total_ms(source.now));
     text.field("current_eviction_exceeded_time", over.current_ms(source.now));
     text.field("keyspace_hits", total(|it| it.keyspace_hits.get()));

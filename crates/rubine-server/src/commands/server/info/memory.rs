@@ -110,7 +110,7 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("allocator_resident", facts.allocator.resident);
     text.field("allocator_muzzy", 0);
     text.bytes("total_system_memory", process::system_memory());
-    scripts(text);
+    scripts(source, text);
     text.bytes("maxmemory", config.maxmemory);
     text.field("maxmemory_policy", config.maxmemory_policy.name());
     ratios(&facts, text);
@@ -138,20 +138,24 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("lazyfreed_objects", garbage.freed().saturating_sub(freed_before));
 }
 
-fn scripts(text: &mut Text) {
-    text.field("used_memory_lua", 0);
-    text.field("used_memory_vm_eval", 0);
-    text.field("used_memory_lua_human", "0B");
-    text.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-    ]);
-    text.bytes("used_memory_vm_total", 0);
-    text.field("used_memory_functions", 0);
-    text.bytes("used_memory_scripts", 0);
+/// What scripts and functions take: the interpreters of all workers, and what they are kept as.
+fn scripts(source: &Source<'_>, text: &mut Text) {
+    let server = source.server;
+    let (vm_eval, vm_functions) =
+        (server.total(|it| it.script_bytes.get()), server.total(|it| it.function_bytes.get()));
+    let libraries = server.scripting.libraries.current();
+    let scripts = &server.scripting.scripts;
+    let (of_scripts, of_functions) = (scripts.memory(), libraries.memory());
+    text.bytes("used_memory_lua", vm_eval);
+    text.field("used_memory_vm_eval", vm_eval);
+    text.field("used_memory_scripts_eval", of_scripts);
+    text.field("number_of_cached_scripts", scripts.len());
+    text.field("number_of_functions", libraries.function_count());
+    text.field("number_of_libraries", libraries.library_count());
+    text.field("used_memory_vm_functions", vm_functions);
+    text.bytes("used_memory_vm_total", vm_eval + vm_functions);
+    text.field("used_memory_functions", of_functions);
+    text.bytes("used_memory_scripts", (of_scripts + of_functions) as u64);
 }
 
 /// How much more memory each layer holds than the one above asked it for.

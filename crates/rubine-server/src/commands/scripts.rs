@@ -1,0 +1,37 @@
+//! What the commands about scripts and those about functions share.
+
+use rubine_commands::{CommandError, CommandResult};
+use rubine_scripting::ScriptError;
+
+use crate::core::Session;
+use crate::server::{NotKilled, ScriptKind};
+
+pub(super) fn refusal(error: &ScriptError) -> CommandError {
+    CommandError::quoting(&[&error.reply()])
+}
+
+/// SCRIPT KILL and FUNCTION KILL.
+pub(super) fn kill(session: &mut Session<'_>, kind: ScriptKind) -> CommandResult {
+    let undoes = match session.args.len() {
+        2 => false,
+        3 if session.args.at(2).eq_ignore_ascii_case(b"UNDO") => true,
+        _ => return Err(CommandError::Syntax),
+    };
+    session.core.server.scripting.kill(kind, undoes).map_err(|reason| {
+        CommandError::text(match (reason, kind) {
+            (NotKilled::NoneRuns, _) => "NOTBUSY No scripts in execution right now.",
+            (NotKilled::OtherKind, ScriptKind::Script) => {
+                "BUSY Rubine is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
+            (NotKilled::OtherKind, ScriptKind::Function) => {
+                "BUSY Rubine is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+            (NotKilled::HasWritten, _) => {
+                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait \
+                 the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
+            }
+        })
+    })?;
+    session.reply.ok();
+    Ok(())
+}
