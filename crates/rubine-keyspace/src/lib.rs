@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod defrag;
 mod eviction;
 mod expiry;
 #[cfg(all(test, shuttle))]
@@ -22,6 +23,7 @@ mod waiters;
 mod watch;
 
 pub use self::access::{Access, AccessPolicy};
+pub use self::defrag::{DefragStep, DefragWalk};
 pub use self::eviction::{Candidate, EvictionOrder, EvictionRule};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
 pub use self::key::{Key, Place, SHARD_COUNT, ScanCursor};

@@ -134,6 +134,7 @@ impl Cron {
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
             save_points::look(core);
+            crate::defrag::look(core.server, PERIOD_MS as u64);
         }
     }
 

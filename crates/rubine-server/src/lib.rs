@@ -12,6 +12,7 @@ mod compute;
 pub mod config;
 mod crash;
 mod cron;
+mod defrag;
 mod dispatch;
 mod eviction;
 mod gates;

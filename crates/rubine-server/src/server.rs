@@ -48,6 +48,7 @@ pub(crate) struct Server {
     pub(crate) pubsub: crate::pubsub::Registry,
     pub(crate) pause: Pause,
     pub(crate) computations: crate::compute::Queue,
+    pub(crate) defrag: crate::defrag::Defrag,
     pub(crate) migrations: crate::migration::Migrations,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
@@ -135,6 +136,7 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.errors.clear();
         self.persistence.saves.reset_count();
+        self.defrag.reset();
         self.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.over_memory_limit.reset();
     }

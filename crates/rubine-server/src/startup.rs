@@ -320,6 +320,7 @@ fn build(
         pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
         computations: crate::compute::Queue::default(),
+        defrag: crate::defrag::Defrag::default(),
         migrations: crate::migration::Migrations::default(),
         warned_of_http_at: AtomicI64::new(0),
         run_id: new_run_id(),

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use triomphe::{Arc, ThinArc};
 
+use crate::relocation::Relocation;
 use crate::table::prefetch::prefetch_lines;
 
 use self::block::{
@@ -100,6 +101,16 @@ impl Pack {
         const LINES_FETCHED: usize = 4;
         if let Some(block) = &self.block {
             prefetch_lines(ThinArc::as_ptr(block).cast(), LINES_FETCHED);
+        }
+    }
+
+    /// Moves the block if it is to move and nobody else holds it.
+    pub(crate) fn relocate(&mut self, relocation: &mut Relocation<'_>) {
+        if let Some(block) = &mut self.block
+            && ThinArc::strong_count(block) == 1
+            && relocation.wants(ThinArc::as_ptr(block))
+        {
+            *block = ThinArc::from_header_and_slice((), &block.slice);
         }
     }
 

@@ -48,6 +48,12 @@ impl std::fmt::Debug for Reading {
     }
 }
 
+/// Frees directories and segments that were replaced, as far as nobody can be reading them any more. It happens without
+/// this, too, but only while tables change.
+pub fn free_what_waits() {
+    crossbeam_epoch::pin().flush();
+}
+
 /// Where a record may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Hint<'r> {

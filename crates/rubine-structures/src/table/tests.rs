@@ -9,6 +9,7 @@ use rubine_base::random::Random;
 
 use super::{Stored, Table};
 use crate::record::{Record, RecordRef};
+use crate::relocation::Relocation;
 use crate::value::{Value, ValueRef};
 
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
@@ -60,6 +61,8 @@ enum Step {
     Remove(u16),
     SetDeadline(u16, Option<i64>),
     RemoveMany(u16),
+    /// Every second, third, .. allocation moves.
+    Relocate(u64),
     Snapshot,
     DropSnapshot(usize),
     Check,
@@ -73,6 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0..3000_u16).prop_map(Step::Remove),
         5 => (0..3000_u16, deadline).prop_map(|(key, at)| Step::SetDeadline(key, at)),
         1 => (0..3000_u16).prop_map(Step::RemoveMany),
+        1 => (1..4_u64).prop_map(Step::Relocate),
         1 => Just(Step::Snapshot),
         1 => (0..4_usize).prop_map(Step::DropSnapshot),
         1 => Just(Step::Check),
@@ -87,10 +91,28 @@ fn small_step() -> impl Strategy<Value = Step> {
         20 => (0..16_u16).prop_map(Step::Remove),
         5 => (0..16_u16, deadline).prop_map(|(key, at)| Step::SetDeadline(key, at)),
         1 => Just(Step::RemoveMany(0)),
+        5 => (1..4_u64).prop_map(Step::Relocate),
         3 => Just(Step::Snapshot),
         3 => (0..4_usize).prop_map(Step::DropSnapshot),
         3 => Just(Step::Check),
     ]
+}
+
+fn relocate(table: &mut Table, every: u64) {
+    let mut number = 0;
+    let mut is_thin = |_: *const u8| {
+        number += 1;
+        number % every == 0
+    };
+    let mut relocation = Relocation::new(&mut is_thin);
+    let (mut cursor, mut seen) = (Some(0), 0);
+    while let Some(from) = cursor {
+        cursor = table.relocate(from, &mut relocation, |_, position, _| {
+            seen += 1;
+            assert_eq!(position, 0, "strings are moved at once");
+        });
+    }
+    assert_eq!(seen, if table.has_snapshots() { 0 } else { table.len() });
 }
 
 fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
@@ -138,6 +160,7 @@ fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
                     );
                 }
             }
+            Step::Relocate(every) => relocate(&mut table, *every),
             Step::Snapshot => snapshots.push((table.snapshot(), model.clone())),
             Step::DropSnapshot(index) => {
                 if *index < snapshots.len() {
