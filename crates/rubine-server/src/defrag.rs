@@ -63,7 +63,11 @@ pub(crate) fn look(server: &'static Server, period_ms: u64) {
     let defrag = &server.defrag;
     let config = server.config.load();
     let may_run = config.activedefrag && !server.persistence.is_loading();
-    let share = if may_run { wanted_share(&config, allocator::stats()) } else { 0 };
+    // A walk that has begun comes to its end, as fast as it was at its fastest.
+    let share = match defrag.running() {
+        _ if !may_run => 0,
+        before => before.max(wanted_share(&config, allocator::stats())),
+    };
     defrag.share_percent.store(share, Ordering::Relaxed);
     if share == 0 {
         defrag.current_ms.store(0, Ordering::Relaxed);
@@ -127,6 +131,8 @@ fn serve(server: &'static Server) {
         }
         std::thread::sleep(Duration::from_micros(slice_us * (100 - share.min(99)) / share));
         if is_over {
+            // Whether there shall be another one, the clock's work decides.
+            server.defrag.share_percent.store(0, Ordering::Relaxed);
             free_what_waits();
             allocator::purge();
             if moved * 100 < seen * MOVED_PERCENT_MIN {

@@ -149,6 +149,18 @@ impl Shape {
     }
 }
 
+/// What a slot can hold goes from thread to thread, and is read by several at a time.
+const _: () = {
+    const fn is_shareable<T: Send + Sync>() {}
+    is_shareable::<SharedBytes>();
+    is_shareable::<List>();
+    is_shareable::<Set>();
+    is_shareable::<Hash>();
+    is_shareable::<SortedSet>();
+    is_shareable::<Stream>();
+    is_shareable::<Value<'static>>();
+};
+
 /// One key with its value, owned.
 #[derive(Debug)]
 pub struct Record {
@@ -604,6 +616,18 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn moves_with_all_that_it_holds() {
+        for (key_len, value_len) in [(0, 0), (3, 20), (300, 1000), (5, 5000)] {
+            let (key, value) = (vec![b'k'; key_len], vec![b'v'; value_len]);
+            let mut record = Record::new(&key, Value::string(&value), Some(5), 7);
+            record.relocate();
+            let moved = record.as_ref();
+            assert_eq!((moved.key(), moved.deadline(), moved.access()), (&key[..], Some(5), 7));
+            assert_eq!(text(moved.value()), value);
         }
     }
 

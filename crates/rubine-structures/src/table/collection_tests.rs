@@ -166,7 +166,7 @@ fn run(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(super::tests::cases(40))]
 
     #[test]
     fn snapshots_show_collections_as_they_were(steps in prop::collection::vec(step(), 1..60)) {

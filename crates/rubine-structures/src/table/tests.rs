@@ -14,6 +14,12 @@ use crate::value::{Value, ValueRef};
 
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
 
+/// So many cases, unless `PROPTEST_CASES` says otherwise: a memory checker is satisfied with few.
+pub(super) fn cases(count: u32) -> ProptestConfig {
+    let is_told = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_told { ProptestConfig::default() } else { ProptestConfig::with_cases(count) }
+}
+
 fn hash_of(key: &[u8]) -> u64 {
     KeyHasher::with_seed(42).hash(key)
 }
@@ -187,7 +193,7 @@ fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn behaves_like_a_map(steps in prop::collection::vec(step(), 1..300)) {
