@@ -133,8 +133,8 @@ fn serve(server: &'static Server) {
         if is_over {
             // Whether there shall be another one, the clock's work decides.
             server.defrag.share_percent.store(0, Ordering::Relaxed);
+            // Pages go back as the allocator lets them, in some ten seconds: all at once would stop whoever needs a page.
             free_what_waits();
-            allocator::purge();
             if moved * 100 < seen * MOVED_PERCENT_MIN {
                 std::thread::sleep(REST_AFTER_IDLE_WALK);
             }
