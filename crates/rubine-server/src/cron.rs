@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rubine_commands::{Effects, Event, EventClass};
 use rubine_keyspace::{Due, ExpiryCycle};
+use rubine_structures::table::free_what_waits;
 
 use crate::client::{Client, ClientFlags};
 use crate::dispatch::Core;
@@ -126,6 +127,8 @@ impl Cron {
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
         }
+        // Little of it would go by itself where tables change little.
+        free_what_waits();
         let time = process::cpu_time(Whose::Thread);
         stats.user_us.set(time.user_us);
         stats.system_us.set(time.system_us);
