@@ -28,7 +28,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 const ACL: &str = "there are no users beside the default one yet";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COMMANDLOG: &str = "there is no command log yet";
-const DEFRAG: &str = "memory is not defragmented yet";
 const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
@@ -41,6 +40,7 @@ const ABORT: &str = "a broken invariant always aborts";
 const ACCEPT: &str = "accepting is bounded by itself";
 const ASSERT: &str = "which invariants are checked is decided when the program is built";
 const BY_REFERENCE: &str = "large values are always sent without a copy";
+const DEFRAG_STEP: &str = "a step moves about a thousand elements, whatever the size";
 const EXAMINED: &str = "what is loaded is always examined";
 const IDENTITY: &str = "it always introduces itself in a way that clients of Redis understand";
 const JEMALLOC: &str = "the allocator gives memory back by itself";
@@ -222,18 +222,17 @@ directives! {
     lazyfree_lazy_user_flush: bool = true, "lazyfree-lazy-user-flush".no_meaning(LAZY);
     activerehashing: bool = true, "activerehashing".no_meaning(REHASH);
     jemalloc_bg_thread: bool = true, "jemalloc-bg-thread".no_meaning(JEMALLOC);
-    activedefrag: bool = false, "activedefrag".not_yet(DEFRAG);
-    active_defrag_ignore_bytes: usize = 100 << 20,
-        "active-defrag-ignore-bytes".memory(1, LONG).not_yet(DEFRAG);
+    activedefrag: bool = false, "activedefrag";
+    active_defrag_ignore_bytes: usize = 100 << 20, "active-defrag-ignore-bytes".memory(1, LONG);
     active_defrag_threshold_lower: u32 = 10,
-        "active-defrag-threshold-lower".number(0, 1000).not_yet(DEFRAG);
+        "active-defrag-threshold-lower".number(0, 1000);
     active_defrag_threshold_upper: u32 = 100,
-        "active-defrag-threshold-upper".number(0, 1000).not_yet(DEFRAG);
-    active_defrag_cycle_min: u32 = 1, "active-defrag-cycle-min".number(1, 99).not_yet(DEFRAG);
-    active_defrag_cycle_max: u32 = 25, "active-defrag-cycle-max".number(1, 99).not_yet(DEFRAG);
-    active_defrag_cycle_us: u32 = 500, "active-defrag-cycle-us".number(0, 100_000).not_yet(DEFRAG);
+        "active-defrag-threshold-upper".number(0, 1000);
+    active_defrag_cycle_min: u32 = 1, "active-defrag-cycle-min".number(1, 99);
+    active_defrag_cycle_max: u32 = 25, "active-defrag-cycle-max".number(1, 99);
+    active_defrag_cycle_us: u32 = 500, "active-defrag-cycle-us".number(0, 100_000);
     active_defrag_max_scan_fields: u64 = 1000,
-        "active-defrag-max-scan-fields".number(1, LONG).not_yet(DEFRAG);
+        "active-defrag-max-scan-fields".number(1, LONG).no_meaning(DEFRAG_STEP);
     import_mode: bool = false, "import-mode";
 
     // Encodings.

@@ -2,4 +2,5 @@
 //! shard's lock.
 
 pub(crate) mod compute;
+pub(crate) mod defrag;
 pub(crate) mod migration;

@@ -21,6 +21,7 @@ pub(crate) use self::scripting::{
     log_of_script,
 };
 use crate::aside::compute::Queue;
+use crate::aside::defrag::Defrag;
 use crate::aside::migration::Migrations;
 use crate::client::ClientInfo;
 use crate::client::moving::MovingKeys;
@@ -62,6 +63,7 @@ pub(crate) struct Server {
     pub(crate) pause: Pause,
     pub(crate) scripting: Scripting,
     pub(crate) computations: Arc<Queue>,
+    pub(crate) defrag: Defrag,
     pub(crate) migrations: Arc<Migrations>,
     /// Keys that move to other servers now.
     pub(crate) moving: Arc<MovingKeys>,
@@ -158,6 +160,7 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.errors.clear();
         self.persistence.saves.reset_count();
+        self.defrag.reset();
         self.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.over_memory_limit.reset();
     }

@@ -319,6 +319,7 @@ fn build(
         pause: crate::pause::Pause::default(),
         scripting: crate::server::Scripting::default(),
         computations: Arc::default(),
+        defrag: crate::aside::defrag::Defrag::default(),
         migrations: Arc::default(),
         warned_of_http_at: AtomicI64::new(0),
         run_id: new_run_id(),

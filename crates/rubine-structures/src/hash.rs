@@ -3,6 +3,7 @@
 //! there until the caller has it removed.
 
 use crate::pack::{Growth, Pack};
+use crate::relocation::Relocation;
 use crate::trie::{Deadline, Element, Trie, Walk};
 
 /// A larger block would make every change slow, whatever the limits allow.
@@ -71,6 +72,17 @@ impl Hash {
         match &self.form {
             Form::Small(small) => small.len() as u64,
             Form::Large(trie) => trie.len(),
+        }
+    }
+
+    /// Moves a part of what the hash owns, from `position` on. Returns the position to go on from, 0 at the end.
+    pub fn relocate(&mut self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        match &mut self.form {
+            Form::Small(small) => {
+                small.pack.relocate(relocation);
+                0
+            }
+            Form::Large(trie) => trie.relocate(position, relocation),
         }
     }
 

@@ -10,6 +10,7 @@ pub mod list;
 pub mod ordered_map;
 pub mod pack;
 pub mod record;
+pub mod relocation;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;

@@ -10,6 +10,7 @@ use triomphe::Arc;
 use self::limit::{LISTPACK_EMPTY_BYTES, listpack_bytes, listpack_item_bytes};
 use self::tree::Tree;
 use crate::pack::{self, Pack};
+use crate::relocation::Relocation;
 
 pub use self::cursor::ListCursor;
 pub use self::limit::ChunkLimit;
@@ -54,6 +55,18 @@ enum Form {
 impl List {
     pub const fn new() -> Self {
         Self::small(Pack::new(), LISTPACK_EMPTY_BYTES as u32)
+    }
+
+    /// Moves a part of what the list owns, from `position` on. Returns the position to go on from, 0 at the end.
+    pub fn relocate(&mut self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        match &mut self.form {
+            Form::Small { pack, .. } => {
+                pack.relocate(relocation);
+                0
+            }
+            Form::Large(tree) => Arc::get_mut(tree)
+                .map_or(0, |tree| tree.relocate(position as usize, relocation) as u64),
+        }
     }
 
     /// Whether the other is the same value still, seen through another handle: what a writer changes, it copies first.

@@ -374,6 +374,32 @@ impl<K: Ord + Clone, V: Clone + Weigh> OrderedMap<K, V> {
         Some(result)
     }
 
+    /// Changes a value by its number, in a way that leaves its weight; not if another map holds it, too.
+    pub fn edit_own(&mut self, mut number: usize, change: impl FnOnce(&mut V)) {
+        let Some(mut child) = self.root.as_mut() else { return };
+        loop {
+            match child {
+                Child::Leaf(leaf) => {
+                    let leaf = Arc::get_mut(leaf);
+                    if let Some((_, value)) = leaf.and_then(|it| it.get_mut(number)) {
+                        change(value);
+                    }
+                    return;
+                }
+                Child::Node(node) => {
+                    let Some(branches) = Arc::get_mut(node) else { return };
+                    let found = branches.iter_mut().find(|it| {
+                        let here = number < it.size.count;
+                        number -= if here { 0 } else { it.size.count };
+                        here
+                    });
+                    let Some(branch) = found else { return };
+                    child = &mut branch.child;
+                }
+            }
+        }
+    }
+
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use triomphe::{Arc, ThinArc};
 
+use crate::relocation::Relocation;
 use crate::table::prefetch::prefetch_lines;
 
 use self::block::{
@@ -100,6 +101,16 @@ impl Pack {
         const LINES_FETCHED: usize = 4;
         if let Some(block) = &self.block {
             prefetch_lines(ThinArc::as_ptr(block).cast(), LINES_FETCHED);
+        }
+    }
+
+    /// Moves the block if it is to move and nobody else holds it.
+    pub(crate) fn relocate(&mut self, relocation: &mut Relocation<'_>) {
+        if let Some(block) = &mut self.block
+            && ThinArc::strong_count(block) == 1
+            && relocation.wants(ThinArc::as_ptr(block))
+        {
+            *block = ThinArc::from_header_and_slice((), &block.slice);
         }
     }
 
@@ -225,6 +236,9 @@ impl Pack {
 
     pub fn replace(&mut self, index: usize, item: &[u8]) {
         assert!(index < self.len());
+        if self.overwrite(index, item) {
+            return;
+        }
         let edit = self.edit(index..index + 1);
         self.splice(&edit, Some(item), usize::MAX, Growth::Tight);
     }
@@ -405,6 +419,25 @@ impl Pack {
                 shape.write(block);
             }
             fits
+        })
+    }
+
+    /// The short way of [`Pack::replace`], for an item as long as the one in its place, where all up to it are short.
+    #[inline]
+    fn overwrite(&mut self, index: usize, item: &[u8]) -> bool {
+        self.change_own_block(|block| {
+            let shape = Shape::read(block);
+            let code_at = shape.codes_end - 1 - index;
+            let codes_before = &block[code_at + 1..shape.codes_end];
+            let is_as_long = usize::from(block[code_at]) == item.len();
+            let are_short = codes_before.iter().all(|&code| code <= SHORT_MAX);
+            if !(is_as_long && item.len() <= usize::from(SHORT_MAX) && are_short) {
+                return false;
+            }
+            let before = codes_before.iter().map(|&code| usize::from(code)).sum::<usize>();
+            let start = shape.data_start + before;
+            block[start..start + item.len()].copy_from_slice(item);
+            true
         })
     }
 

@@ -20,6 +20,7 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rubine_base::SharedBytes;
@@ -27,6 +28,7 @@ use rubine_base::SharedBytes;
 use crate::hash::Hash;
 use crate::list::List;
 use crate::pack::allocation_class;
+use crate::relocation::Relocation;
 use crate::set::Set;
 use crate::sorted_set::SortedSet;
 use crate::stream::Stream;
@@ -147,6 +149,18 @@ impl Shape {
     }
 }
 
+/// What a slot can hold goes from thread to thread, and is read by several at a time.
+const _: () = {
+    const fn is_shareable<T: Send + Sync>() {}
+    is_shareable::<SharedBytes>();
+    is_shareable::<List>();
+    is_shareable::<Set>();
+    is_shareable::<Hash>();
+    is_shareable::<SortedSet>();
+    is_shareable::<Stream>();
+    is_shareable::<Value<'static>>();
+};
+
 /// One key with its value, owned.
 #[derive(Debug)]
 pub struct Record {
@@ -203,6 +217,20 @@ impl Record {
     pub fn duplicate(&self) -> Self {
         let this = self.as_ref();
         Self::new(this.key(), this.value().to_value(), this.deadline(), this.access())
+    }
+
+    /// Moves the record itself to a fresh allocation. What its value owns stays where it is.
+    pub(crate) fn relocate(&mut self) {
+        let layout = self.as_ref().shape().layout();
+        // SAFETY: the layout is never empty, since it has a header.
+        let memory = unsafe { alloc(layout) };
+        let Some(memory) = NonNull::new(memory) else { handle_alloc_error(layout) };
+        // SAFETY: both have this layout; what is copied is no longer used where it was, and not dropped there.
+        unsafe {
+            memory.copy_from_nonoverlapping(self.memory, layout.size());
+            dealloc(self.memory.as_ptr(), layout);
+        }
+        self.memory = memory;
     }
 
     /// Takes the record apart and keeps its value.
@@ -389,6 +417,37 @@ pub enum ValueMut<'a> {
     Stream(&'a mut Stream),
 }
 
+impl ValueMut<'_> {
+    /// Moves a part of what the value owns, from `position` on. Returns the position to go on from, 0 at the end.
+    pub fn relocate(self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        match self {
+            Self::Int(_) | Self::Bytes(_) => 0,
+            Self::Shared(bytes) => {
+                relocate_shared(bytes, relocation);
+                0
+            }
+            Self::List(list) => list.relocate(position, relocation),
+            Self::Set(set) => set.relocate(position, relocation),
+            Self::Hash(hash) => hash.relocate(position, relocation),
+            Self::SortedSet(set) => set.relocate(position, relocation),
+            Self::Stream(stream) => stream.relocate(position, relocation),
+        }
+    }
+}
+
+fn relocate_shared(shared: &mut SharedBytes, relocation: &mut Relocation<'_>) {
+    let Some(bytes) = Arc::get_mut(shared) else { return };
+    if relocation.wants(bytes.as_ptr()) {
+        let mut moved = Vec::with_capacity(bytes.capacity());
+        moved.append(bytes);
+        *bytes = moved;
+    }
+    if relocation.wants(std::ptr::from_ref(bytes)) {
+        let bytes = std::mem::take(bytes);
+        *shared = Arc::new(bytes);
+    }
+}
+
 /// A record as readers see it.
 #[derive(Clone, Copy)]
 pub struct RecordRef<'a> {
@@ -557,6 +616,18 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn moves_with_all_that_it_holds() {
+        for (key_len, value_len) in [(0, 0), (3, 20), (300, 1000), (5, 5000)] {
+            let (key, value) = (vec![b'k'; key_len], vec![b'v'; value_len]);
+            let mut record = Record::new(&key, Value::string(&value), Some(5), 7);
+            record.relocate();
+            let moved = record.as_ref();
+            assert_eq!((moved.key(), moved.deadline(), moved.access()), (&key[..], Some(5), 7));
+            assert_eq!(text(moved.value()), value);
         }
     }
 

@@ -6,6 +6,7 @@ mod integers;
 use rubine_base::number::{parse_i64, write_i64};
 
 use crate::pack::Pack;
+use crate::relocation::Relocation;
 use crate::trie::{Deadline, Trie, Walk};
 use integers::Integers;
 
@@ -258,6 +259,16 @@ impl Set {
             return trie.scan(cursor, count, |element| visit(Member::Text(element.key)));
         }
         self.iter().for_each(visit);
+        0
+    }
+
+    /// Moves a part of what the set owns, from `position` on. Returns the position to go on from, 0 at the end.
+    pub fn relocate(&mut self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        match &mut self.form {
+            Form::Integers(integers) => integers.relocate(relocation),
+            Form::Packed(pack) => pack.relocate(relocation),
+            Form::Large(trie) => return trie.relocate(position, relocation),
+        }
         0
     }
 

@@ -11,6 +11,7 @@ mod tree;
 
 use std::ops::Range;
 
+use crate::relocation::Relocation;
 use crate::trie::{Deadline, Element, Trie};
 use order::{Probe, decode, encode};
 use small::Small;
@@ -112,6 +113,23 @@ impl SortedSet {
         match &self.form {
             Form::Small(small) => small.len() as u64,
             Form::Large(large) => large.tree.len(),
+        }
+    }
+
+    /// Moves a part of what the set owns, from `position` on. Returns the position to go on from, 0 at the end.
+    pub fn relocate(&mut self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        match &mut self.form {
+            Form::Small(small) => {
+                small.relocate(relocation);
+                0
+            }
+            Form::Large(large) => {
+                // As both have the same elements, a position is the rank in either.
+                let next = large.scores.relocate(position, relocation);
+                let end = if next == 0 { large.tree.len() } else { next };
+                large.tree.relocate(position..end, relocation);
+                next
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use std::sync::Arc as StdArc;
 use triomphe::Arc;
 
 use crate::ordered_map::{OrderedMap, Weigh};
+use crate::relocation::Relocation;
 
 pub use block::{Block, Entries, Entry, Limits};
 pub use cursor::StreamCursor;
@@ -128,6 +129,19 @@ impl Stream {
             }
         }
         Some(Self { body: Arc::new(body) })
+    }
+
+    /// Moves blocks from the one number `position` on, some of them. Returns the number to go on from, 0 at the end. What
+    /// another handle leads to stays.
+    pub fn relocate(&mut self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        const BLOCKS_AT_ONCE: u64 = 64;
+        let Some(body) = Arc::get_mut(&mut self.body) else { return 0 };
+        let end = (position + BLOCKS_AT_ONCE).min(body.blocks.len() as u64);
+        for number in position..end {
+            let relocate = |held: &mut Held| relocate_block(&mut held.block, relocation);
+            body.blocks.edit_own(number as usize, relocate);
+        }
+        if end < body.blocks.len() as u64 { end } else { 0 }
     }
 
     /// How many entries there are.
@@ -520,6 +534,15 @@ impl Body {
     fn find_first_id(&mut self) {
         let first = self.blocks.first().and_then(|(_, held)| held.block.first_live_id());
         self.first_id = first.unwrap_or_default();
+    }
+}
+
+fn relocate_block(block: &mut Arc<Block>, relocation: &mut Relocation<'_>) {
+    let Some(own) = Arc::get_mut(block) else { return };
+    own.relocate(relocation);
+    if relocation.wants(std::ptr::from_ref(own)) {
+        let moved = own.take();
+        *block = Arc::new(moved);
     }
 }
 

@@ -17,6 +17,8 @@
 //! newest live snapshot is copied before it is changed, and in the copy all records are marked shared; a shared record
 //! is replaced rather than changed. What was replaced is kept until no snapshot can see it.
 
+#[cfg(test)]
+mod collection_tests;
 mod hints;
 pub(crate) mod prefetch;
 mod segment;
@@ -28,7 +30,7 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 
-pub use self::hints::{Hint, Hints, Reading};
+pub use self::hints::{Hint, Hints, Reading, free_what_waits};
 pub use self::prefetch::prefetch_whole;
 pub use self::snapshot::TableSnapshot;
 
@@ -36,6 +38,7 @@ use self::hints::OwnHint;
 use self::segment::{Place, SegmentCell, SegmentRef};
 use self::snapshot::{Garbage, SnapshotFacts, Versions};
 use crate::record::{Record, RecordRef, ValueMut};
+use crate::relocation::Relocation;
 use crate::value::Value;
 
 /// The directory stops growing here: 2^24 segments hold billions of records.
@@ -274,6 +277,42 @@ impl Table {
                 }
             });
             segment.set_earliest_deadline(earliest);
+        }
+        segment.end_hash(cursor)
+    }
+
+    /// Whether a snapshot may look on.
+    pub fn has_snapshots(&mut self) -> bool {
+        self.forget_dead_snapshots();
+        self.versions.is_some()
+    }
+
+    /// Moves the segment that holds `cursor`, with its records and what their values own, as far as `relocation` wants.
+    /// `visit` is told of each record where its value has come to: 0 if all of it was looked at, else the position to go
+    /// on from. Returns where the next segment begins, `None` after the last, and where snapshots look on.
+    pub fn relocate(
+        &mut self,
+        cursor: u64,
+        relocation: &mut Relocation<'_>,
+        mut visit: impl FnMut(RecordRef<'_>, u64, u64),
+    ) -> Option<u64> {
+        if self.has_snapshots() {
+            return None;
+        }
+        let segment = self.segment(cursor);
+        segment.prefetch_records();
+        segment.for_each(|place| {
+            let moved_before = relocation.moved();
+            let mut record = RecordMut { table: self, place };
+            if relocation.wants(record.get().as_raw().as_ptr()) {
+                record.edit(Record::relocate);
+            }
+            let position = record.value_mut().relocate(0, relocation);
+            visit(record.get(), position, relocation.moved() - moved_before);
+        });
+        if !segment.is_empty_marker() && relocation.wants(segment.address()) {
+            self.point_to(cursor, segment.moved());
+            segment.free();
         }
         segment.end_hash(cursor)
     }

@@ -13,6 +13,7 @@ mod node;
 use rubine_base::SharedBytes;
 use smallvec::SmallVec;
 
+use crate::relocation::Relocation;
 use leaf::NO_DEADLINE;
 use node::{Body, Child, Key, POSITION_BITS};
 
@@ -139,6 +140,18 @@ impl Trie {
         // Nothing is copied for a new handle where nothing changes.
         let absent = self.root.is_shared() && self.root.find(key).is_none();
         !absent && self.root.remove(0, key)
+    }
+
+    /// Moves leaves, and the nodes above them, from the element with rank `position` on, some of them. Returns the rank to
+    /// go on from, 0 at the end. What another handle leads to stays.
+    pub fn relocate(&mut self, position: u64, relocation: &mut Relocation<'_>) -> u64 {
+        const ELEMENTS_AT_ONCE: u64 = 1000;
+        let end = self.len().min(position.saturating_add(ELEMENTS_AT_ONCE));
+        let mut rank = position;
+        while rank < end {
+            rank = self.root.relocate(rank, relocation);
+        }
+        if rank < self.len() { rank } else { 0 }
     }
 
     /// The element with this rank in the order of iteration.

@@ -6,6 +6,7 @@
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use rubine_structures::pack::allocation_class;
@@ -87,6 +88,45 @@ pub fn purge() -> bool {
     }
 }
 
+/// Makes this thread do without a cache, so that what it frees does not come back to it at once: what it allocates lies
+/// close together, and slabs that it empties are empty.
+#[expect(unsafe_code, reason = "the library has no name for the setting")]
+pub fn forgo_thread_cache() {
+    // SAFETY: the name ends with a zero, and the value is of the type that it asks for. Without it, moving achieves less.
+    let _ = unsafe { tikv_jemalloc_ctl::raw::write(b"thread.tcache.enabled\0", false) };
+}
+
+/// Whether `address`, of something that is allocated, is in a slab of which an eighth or more is free.
+#[expect(unsafe_code, reason = "the library has no name for the question")]
+pub fn is_thin(address: *const u8) -> bool {
+    /// Free and all places of the slab, and its bytes.
+    type Answer = [usize; 3];
+    const THIN_PARTS: usize = 8;
+    static NAME: OnceLock<Option<[usize; 3]>> = OnceLock::new();
+    let name = NAME.get_or_init(|| {
+        let mut name = [0; 3];
+        let query = b"experimental.utilization.batch_query\0";
+        tikv_jemalloc_ctl::raw::name_to_mib(query, &mut name).is_ok().then_some(name)
+    });
+    let Some(name) = name else { return false };
+    let (mut address, mut answer): (_, Answer) = (address, [0; 3]);
+    let mut answer_len = size_of::<Answer>();
+    // SAFETY: the lengths are those of one address and of the answer to it; memory that the allocator does not know is
+    // answered with zeros.
+    let error = unsafe {
+        tikv_jemalloc_sys::mallctlbymib(
+            name.as_ptr(),
+            name.len(),
+            answer.as_mut_ptr().cast(),
+            &raw mut answer_len,
+            (&raw mut address).cast(),
+            size_of_val(&address),
+        )
+    };
+    let [free, all, _] = answer;
+    error == 0 && 1 < all && all <= free * THIN_PARTS
+}
+
 /// jemalloc with a count.
 pub struct CountingAllocator;
 
@@ -164,7 +204,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
 mod tests {
     use std::alloc::{GlobalAlloc, Layout};
 
-    use super::{CountingAllocator, class};
+    use super::{CountingAllocator, class, forgo_thread_cache, is_thin};
 
     #[test]
     fn classes_are_jemallocs() {
@@ -189,6 +229,28 @@ mod tests {
         for (size, expected) in expected {
             assert_eq!(class(size), expected, "{size}");
         }
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "the allocator's interface is unsafe")]
+    fn slabs_that_were_mostly_emptied_are_thin() {
+        let layout = Layout::from_size_align(1792, 8).unwrap();
+        let run = move || {
+            forgo_thread_cache();
+            // SAFETY: all is freed once, with the layout that it was allocated with.
+            unsafe {
+                let all: Vec<_> = (0..1000).map(|_| CountingAllocator.alloc(layout)).collect();
+                let thin_before = all[100..900].iter().filter(|it| is_thin(**it)).count();
+                let (kept, gone): (Vec<_>, Vec<_>) = (0..1000).partition(|index| index % 10 == 0);
+                gone.iter().for_each(|index| CountingAllocator.dealloc(all[*index], layout));
+                let thin = kept.iter().filter(|index| is_thin(all[**index])).count();
+                kept.iter().for_each(|index| CountingAllocator.dealloc(all[*index], layout));
+                (thin_before, thin, kept.len())
+            }
+        };
+        let (thin_before, thin, kept) = std::thread::spawn(run).join().unwrap();
+        assert_eq!(thin_before, 0);
+        assert_eq!(thin, kept);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use std::sync::atomic::Ordering;
 
 use rubine_keyspace::ExpiryCycle;
+use rubine_structures::table::free_what_waits;
 
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
+use crate::control::defrag;
 use crate::core::Core;
 use crate::core::due::tell_due;
 use rubine_storage::dumps;
@@ -111,6 +113,8 @@ impl Cron {
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
         }
+        // Little of it would go by itself where tables change little.
+        free_what_waits();
         let time = process::cpu_time(Whose::Thread);
         stats.user_us.set(time.user_us);
         stats.system_us.set(time.system_us);
@@ -119,6 +123,7 @@ impl Cron {
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
             dumps::look(core.server.storage(), core.now);
+            defrag::look(core.server, PERIOD_MS as u64);
         }
     }
 

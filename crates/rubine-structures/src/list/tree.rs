@@ -9,6 +9,7 @@ use triomphe::Arc;
 use super::End;
 use super::limit::ChunkLimit;
 use crate::pack::{Growth, Pack};
+use crate::relocation::Relocation;
 
 /// Copying a shared node touches every child's count, so nodes are not larger.
 const NODE_ENTRIES_MAX: usize = 32;
@@ -50,6 +51,20 @@ impl Tree {
             entries.push(Entry::chunk(pack));
         }
         Self { root: Node { entries }, height: 0, len, listpack_bytes: None }
+    }
+
+    /// Moves chunks from the one with item number `position` on, some of them. Returns the number of the item to go on
+    /// from, 0 at the end. What another handle leads to stays.
+    pub(super) fn relocate(&mut self, position: usize, relocation: &mut Relocation<'_>) -> usize {
+        const CHUNKS_AT_ONCE: usize = 64;
+        let mut index = position;
+        for _ in 0..CHUNKS_AT_ONCE {
+            if self.len <= index {
+                return 0;
+            }
+            index = self.root.relocate(index, relocation);
+        }
+        if index < self.len { index } else { 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -221,6 +236,35 @@ impl Tree {
 }
 
 impl Node {
+    /// Moves the chunk with this item, which is there. Returns the number of the first item behind what was looked at.
+    fn relocate(&mut self, index: usize, relocation: &mut Relocation<'_>) -> usize {
+        let (mut node, mut start) = (self, 0);
+        loop {
+            if start == index && relocation.wants(node.entries.as_ptr()) {
+                let mut entries = Vec::with_capacity(node.entries.capacity());
+                entries.append(&mut node.entries);
+                node.entries = entries;
+            }
+            let found = node.entries.iter_mut().find(|it| {
+                let here = index < start + it.items;
+                start += if here { 0 } else { it.items };
+                here
+            });
+            let entry = found.expect("the entries have the items that the node counts");
+            let end = start + entry.items;
+            match &mut entry.child {
+                Child::Chunk(pack) => {
+                    pack.relocate(relocation);
+                    return end;
+                }
+                Child::Node(below) => match Arc::get_mut(below) {
+                    Some(below) => node = below,
+                    None => return end,
+                },
+            }
+        }
+    }
+
     fn with(entry: Entry) -> Self {
         let mut entries = Vec::with_capacity(NODE_ENTRIES_MAX);
         entries.push(entry);

@@ -4,6 +4,7 @@
 use triomphe::{Arc, ThinArc};
 
 use crate::pack::allocation_class;
+use crate::relocation::Relocation;
 use crate::table::prefetch::prefetch_lines;
 
 /// What is known of the integers lies in the handle, so that the block of a small set has little beside them:
@@ -148,6 +149,16 @@ impl Integers {
 
     pub(super) fn iter(&self, from: usize) -> impl Iterator<Item = i64> {
         (from..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Moves the block if it is to move and nobody else holds it.
+    pub(super) fn relocate(&mut self, relocation: &mut Relocation<'_>) {
+        if let Some(block) = &mut self.block
+            && ThinArc::strong_count(block) == 1
+            && relocation.wants(ThinArc::as_ptr(block))
+        {
+            *block = ThinArc::from_header_and_slice((), &block.slice);
+        }
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

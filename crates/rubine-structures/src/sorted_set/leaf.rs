@@ -14,6 +14,7 @@ use triomphe::ThinArc;
 
 use super::order::{Probe, prefix_of, rank_of};
 use crate::pack::allocation_class;
+use crate::relocation::Relocation;
 
 /// The block of a leaf that has more than one element is not longer.
 const BLOCK_BYTES_MAX: usize = 1024;
@@ -223,6 +224,13 @@ impl Leaf {
 
     pub(super) fn heap_bytes(&self) -> usize {
         allocation_class(COUNTS_BYTES + size_of::<Header>() + self.block_bytes())
+    }
+
+    /// Moves the block if it is to move and nobody else holds it.
+    pub(super) fn relocate(&mut self, relocation: &mut Relocation<'_>) {
+        if !self.is_shared() && relocation.wants(ThinArc::as_ptr(&self.block)) {
+            *self = Self::new(self.header(), &self.block.slice);
+        }
     }
 
     pub(super) fn is_shared(&self) -> bool {

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::order::{Probe, encode, prefix_of, rank_of};
 use crate::pack::Pack;
+use crate::relocation::Relocation;
 
 /// A member and its score.
 const STRIDE: usize = 2;
@@ -26,6 +27,10 @@ impl Small {
 
     pub(super) fn pack(&self) -> &Pack {
         &self.pack
+    }
+
+    pub(super) fn relocate(&mut self, relocation: &mut Relocation<'_>) {
+        self.pack.relocate(relocation);
     }
 
     pub(super) fn len(&self) -> usize {

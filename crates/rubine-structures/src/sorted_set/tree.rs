@@ -8,6 +8,7 @@ use triomphe::Arc;
 use super::Direction;
 use super::leaf::{Element, Elements, Leaf};
 use super::order::{Probe, prefix_of, rank_of};
+use crate::relocation::Relocation;
 
 /// Copying a shared node touches every child's count, so nodes are not larger.
 const NODE_ENTRIES_MAX: usize = 32;
@@ -45,6 +46,15 @@ struct Node {
 }
 
 impl Tree {
+    /// Moves the leaves that hold elements of these ranks, as far as they are to move and no other handle leads to them.
+    pub(super) fn relocate(&mut self, ranks: Range<u64>, relocation: &mut Relocation<'_>) {
+        let Some(root) = &mut self.root else { return };
+        let mut rank = ranks.start;
+        while rank < ranks.end.min(root.count) {
+            rank = root.relocate(rank, relocation);
+        }
+    }
+
     /// A tree of these elements, which are in order.
     pub(super) fn of<'a>(elements: impl Iterator<Item = Element<'a>>) -> Self {
         let mut level = Vec::new();
@@ -207,6 +217,35 @@ impl Tree {
 }
 
 impl Entry {
+    /// Moves the leaf with the element of this rank, which is there, and the nodes above it that begin with it. Returns
+    /// the rank of the first element behind what was looked at.
+    fn relocate(&mut self, rank: u64, relocation: &mut Relocation<'_>) -> u64 {
+        let (mut entry, mut start) = (self, 0);
+        loop {
+            let end = start + entry.count;
+            match &mut entry.child {
+                Child::Leaf(leaf) => {
+                    leaf.relocate(relocation);
+                    return end;
+                }
+                Child::Node(node) => {
+                    let Some(own) = Arc::get_mut(node) else { return end };
+                    if start == rank && relocation.wants(own.entries.as_ptr()) {
+                        let mut entries = Vec::with_capacity(own.entries.capacity());
+                        entries.append(&mut own.entries);
+                        own.entries = entries;
+                    }
+                    let below = own.entries.iter_mut().find(|it| {
+                        let here = rank < start + it.count;
+                        start += if here { 0 } else { it.count };
+                        here
+                    });
+                    entry = below.expect("the entries have what the node counts");
+                }
+            }
+        }
+    }
+
     fn leaf(leaf: Leaf) -> Self {
         let (rank, prefix) = (rank_of(leaf.code(0)), prefix_of(leaf.member(0)));
         Self { count: leaf.len() as u64, rank, prefix, child: Child::Leaf(leaf) }

@@ -16,6 +16,7 @@
 
 use super::id::StreamId;
 use crate::list::limit::{LISTPACK_EMPTY_BYTES, listpack_item_bytes};
+use crate::relocation::Relocation;
 
 /// The entry was deleted.
 const DELETED: u8 = 1 << 0;
@@ -188,6 +189,21 @@ impl Block {
         let offset = self.bytes.len();
         self.push(id, fields);
         self.mark(offset);
+    }
+
+    /// Moves the bytes of the entries if they are to move.
+    pub(super) fn relocate(&mut self, relocation: &mut Relocation<'_>) {
+        if relocation.wants(self.bytes.as_ptr()) {
+            let mut moved = Vec::with_capacity(self.bytes.capacity());
+            moved.append(&mut self.bytes);
+            self.bytes = moved;
+        }
+    }
+
+    /// The block, in whose place nothing of use is left.
+    pub(super) fn take(&mut self) -> Self {
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { bytes, ..*self }
     }
 
     /// Gives back room for further entries.

@@ -48,6 +48,12 @@ impl std::fmt::Debug for Reading {
     }
 }
 
+/// Frees directories and segments that were replaced, as far as nobody can be reading them any more. It happens without
+/// this, too, but only while tables change.
+pub fn free_what_waits() {
+    crossbeam_epoch::pin().flush();
+}
+
 /// Where a record may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Hint<'r> {
@@ -140,5 +146,68 @@ impl OwnHint {
         slot.is_claimed.store(false, Ordering::Release);
         let directory = directory.clone();
         crossbeam_epoch::pin().defer(move || drop(directory));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::{Hints, Reading, free_what_waits};
+    use crate::record::Record;
+    use crate::relocation::Relocation;
+    use crate::table::Table;
+    use crate::value::Value;
+
+    fn hash_of(key: &[u8]) -> u64 {
+        rubine_base::hash::KeyHasher::with_seed(3).hash(key)
+    }
+
+    /// Segments and directories come, go and move while others look at them without a lock. What a memory checker would
+    /// find is a read of what was freed.
+    #[test]
+    fn readers_may_look_while_tables_change() {
+        const READERS: usize = 2;
+        const KEYS: u32 = 3000;
+        let hints = Hints::new(1);
+        let is_over = AtomicBool::new(false);
+        let keys: Vec<Vec<u8>> = (0..KEYS).map(|it| it.to_string().into_bytes()).collect();
+        std::thread::scope(|scope| {
+            for _ in 0..READERS {
+                scope.spawn(|| {
+                    let mut looks = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        let reading = Reading::new();
+                        for key in keys.iter().skip(looks % 97).step_by(97) {
+                            if let Some(hint) = hints.look(&reading, 0, hash_of(key)) {
+                                hint.prefetch_bucket();
+                                hint.prefetch_record();
+                            }
+                        }
+                        looks += 1;
+                    }
+                    assert!(0 < looks);
+                });
+            }
+            for round in 0..3 {
+                let mut table = Table::with_hints(hash_of, hints.clone(), 0);
+                for key in &keys {
+                    table.insert(hash_of(key), Record::new(key, Value::Int(round), None, 0));
+                }
+                let snapshot = (round == 1).then(|| table.snapshot());
+                let mut everything = |_: *const u8| true;
+                let mut relocation = Relocation::new(&mut everything);
+                let mut cursor = Some(0);
+                while let Some(from) = cursor {
+                    cursor = table.relocate(from, &mut relocation, |_, _, _| {});
+                }
+                for key in &keys {
+                    assert!(table.remove(hash_of(key), key).is_some());
+                }
+                free_what_waits();
+                assert_eq!(snapshot.map_or(keys.len(), |it| it.len()), keys.len());
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
     }
 }

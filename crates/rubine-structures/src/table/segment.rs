@@ -601,6 +601,24 @@ impl SegmentRef {
         copy
     }
 
+    /// The same in another place.
+    pub(super) fn moved(self) -> Self {
+        let moved = Self::of_class(self.class(), self.depth(), self.birth());
+        for index in 0..self.buckets() {
+            let (from, to) = (self.bucket(index), moved.bucket(index));
+            to.set_tags(from.tags());
+            slots_of(from.occupied()).for_each(|slot| to.set_entry(slot, from.entry(slot)));
+        }
+        moved.add_to_len(self.len() as i64);
+        moved.set_earliest_deadline(self.earliest_deadline());
+        moved
+    }
+
+    /// Where it lies.
+    pub(super) fn address(self) -> *const u8 {
+        self.memory().as_ptr().cast_const().cast()
+    }
+
     /// The same records in a segment that has room for `len`.
     pub(super) fn resized(self, len: usize, birth: u64) -> Self {
         // Some room is left when a segment shrinks, so that it does not grow again at once.

@@ -9,9 +9,16 @@ use rubine_base::random::Random;
 
 use super::{Stored, Table};
 use crate::record::{Record, RecordRef};
+use crate::relocation::Relocation;
 use crate::value::{Value, ValueRef};
 
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<i64>)>;
+
+/// So many cases, unless `PROPTEST_CASES` says otherwise: a memory checker is satisfied with few.
+pub(super) fn cases(count: u32) -> ProptestConfig {
+    let is_told = std::env::var_os("PROPTEST_CASES").is_some();
+    if is_told { ProptestConfig::default() } else { ProptestConfig::with_cases(count) }
+}
 
 fn hash_of(key: &[u8]) -> u64 {
     KeyHasher::with_seed(42).hash(key)
@@ -60,6 +67,8 @@ enum Step {
     Remove(u16),
     SetDeadline(u16, Option<i64>),
     RemoveMany(u16),
+    /// Every second, third, .. allocation moves.
+    Relocate(u64),
     Snapshot,
     DropSnapshot(usize),
     Check,
@@ -73,6 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (0..3000_u16).prop_map(Step::Remove),
         5 => (0..3000_u16, deadline).prop_map(|(key, at)| Step::SetDeadline(key, at)),
         1 => (0..3000_u16).prop_map(Step::RemoveMany),
+        1 => (1..4_u64).prop_map(Step::Relocate),
         1 => Just(Step::Snapshot),
         1 => (0..4_usize).prop_map(Step::DropSnapshot),
         1 => Just(Step::Check),
@@ -87,10 +97,28 @@ fn small_step() -> impl Strategy<Value = Step> {
         20 => (0..16_u16).prop_map(Step::Remove),
         5 => (0..16_u16, deadline).prop_map(|(key, at)| Step::SetDeadline(key, at)),
         1 => Just(Step::RemoveMany(0)),
+        5 => (1..4_u64).prop_map(Step::Relocate),
         3 => Just(Step::Snapshot),
         3 => (0..4_usize).prop_map(Step::DropSnapshot),
         3 => Just(Step::Check),
     ]
+}
+
+fn relocate(table: &mut Table, every: u64) {
+    let mut number = 0;
+    let mut is_thin = |_: *const u8| {
+        number += 1;
+        number % every == 0
+    };
+    let mut relocation = Relocation::new(&mut is_thin);
+    let (mut cursor, mut seen) = (Some(0), 0);
+    while let Some(from) = cursor {
+        cursor = table.relocate(from, &mut relocation, |_, position, _| {
+            seen += 1;
+            assert_eq!(position, 0, "strings are moved at once");
+        });
+    }
+    assert_eq!(seen, if table.has_snapshots() { 0 } else { table.len() });
 }
 
 fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
@@ -139,6 +167,7 @@ fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
                     );
                 }
             }
+            Step::Relocate(every) => relocate(&mut table, *every),
             Step::Snapshot => snapshots.push((table.snapshot(), model.clone())),
             Step::DropSnapshot(index) => {
                 if *index < snapshots.len() {
@@ -165,7 +194,7 @@ fn run(steps: &[Step], hash_of: fn(&[u8]) -> u64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(cases(40))]
 
     #[test]
     fn behaves_like_a_map(steps in prop::collection::vec(step(), 1..300)) {

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use rubine_base::SharedBytes;
 
 use super::{Deadline, Element};
+use crate::relocation::Relocation;
 use crate::table::prefetch::{prefetch, prefetch_all};
 
 /// One bit per element in a word is what bounds a leaf.
@@ -214,6 +215,13 @@ fn give_back_slack(leaf: &mut Arc<Leaf>) {
     let block_bytes = leaf.block_bytes();
     if ALLOCATION_SIZES[0] < leaf.block.len() && block_bytes * 3 / 2 + LANES < leaf.block.len() {
         *leaf = leaf.resized(block_bytes + block_bytes / 8);
+    }
+}
+
+/// Moves the leaf if it is to move and no handle looks at it.
+pub(super) fn relocate(leaf: &mut Arc<Leaf>, relocation: &mut Relocation<'_>) {
+    if Arc::strong_count(leaf) == 1 && relocation.wants(Arc::as_ptr(leaf)) {
+        *leaf = leaf.resized(leaf.block.len());
     }
 }
 

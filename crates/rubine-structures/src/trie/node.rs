@@ -6,6 +6,7 @@ use rubine_base::hash;
 
 use super::Element;
 use super::leaf::{self, Full, Leaf, NO_DEADLINE};
+use crate::relocation::Relocation;
 use crate::table::prefetch::prefetch;
 
 /// A node consumes this many bits of the hash, from the top.
@@ -324,6 +325,40 @@ impl Child {
             }
         }
         None
+    }
+
+    /// Moves the leaf that holds the element of this rank, which is there, and the nodes above it that begin with it.
+    /// Returns the rank of the first element behind what was looked at.
+    pub(super) fn relocate(&mut self, rank: u64, relocation: &mut Relocation<'_>) -> u64 {
+        let (mut child, mut start) = (self, 0);
+        loop {
+            let end = start + child.count;
+            match &mut child.body {
+                Body::Leaf(leaf) => {
+                    leaf::relocate(leaf, relocation);
+                    return end;
+                }
+                Body::Node(node) => {
+                    let Some(own) = Arc::get_mut(node) else { return end };
+                    if start == rank && relocation.wants(std::ptr::from_ref(own)) {
+                        let children = std::mem::take(&mut own.children);
+                        *node = Arc::new(Node { runs: own.runs.clone(), children });
+                    }
+                    let own = Arc::get_mut(node).expect("nobody else holds it");
+                    if start == rank && relocation.wants(own.children.as_ptr()) {
+                        let mut children = Vec::with_capacity(own.children.len());
+                        children.append(&mut own.children);
+                        own.children = children;
+                    }
+                    let below = own.children.iter_mut().find(|it| {
+                        let here = rank < start + it.count;
+                        start += if here { 0 } else { it.count };
+                        here
+                    });
+                    child = below.expect("the children have what the node counts");
+                }
+            }
+        }
     }
 
     /// The part of the trie that holds all elements of `position`, and the positions it covers.

@@ -38,14 +38,19 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("pubsubshard_channels", pubsub.len(ChannelKind::ShardChannel));
     text.zeros(&["latest_fork_usec", "total_forks"]);
     text.field("migrate_cached_sockets", server.migrations.kept_connections());
+    text.field("slave_expires_tracked_keys", 0);
+    let defrag = &server.defrag;
+    for (name, counter) in [
+        ("active_defrag_hits", &defrag.hits),
+        ("active_defrag_misses", &defrag.misses),
+        ("active_defrag_key_hits", &defrag.key_hits),
+        ("active_defrag_key_misses", &defrag.key_misses),
+        ("total_active_defrag_time", &defrag.total_ms),
+        ("current_active_defrag_time", &defrag.current_ms),
+    ] {
+        text.field(name, counter.load(Ordering::Relaxed));
+    }
     text.zeros(&[
-        "slave_expires_tracked_keys",
-        "active_defrag_hits",
-        "active_defrag_misses",
-        "active_defrag_key_hits",
-        "active_defrag_key_misses",
-        "total_active_defrag_time",
-        "current_active_defrag_time",
         "tracking_total_keys",
         "tracking_total_items",
         "tracking_total_prefixes",

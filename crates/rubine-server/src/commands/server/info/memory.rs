@@ -130,7 +130,7 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     ]);
     text.field("mem_allocator", "jemalloc-5.3.0");
     text.field("mem_overhead_db_hashtable_rehashing", 0);
-    text.field("active_defrag_running", 0);
+    text.field("active_defrag_running", source.server.defrag.running());
     let server = source.server;
     let garbage = server.keyspace.garbage();
     let freed_before = server.freed_before.load(Ordering::Relaxed);
