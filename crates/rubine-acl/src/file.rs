@@ -8,6 +8,8 @@ use crate::permissions::ChannelDefault;
 use crate::rule::{RuleError, join_selectors};
 use crate::user::{User, is_name};
 
+pub(crate) type UsersByName = BTreeMap<Box<[u8]>, Arc<User>>;
+
 /// One thing that is wrong in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineError {
@@ -23,8 +25,8 @@ pub(crate) fn parse(
     channels: ChannelDefault,
     file_name: &str,
     text: &[u8],
-) -> Result<BTreeMap<Box<[u8]>, Arc<User>>, Vec<LineError>> {
-    let mut users = BTreeMap::new();
+) -> Result<UsersByName, Vec<LineError>> {
+    let mut users = UsersByName::new();
     let mut errors = Vec::new();
     for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
         let line = trim(line, b" \t\r");

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use rubine_base::clock::Millis;
+
 use crate::check::Reason;
 
 /// What is this much later is another event, in milliseconds.
@@ -52,17 +54,17 @@ pub struct LogEntry {
     pub incident: Incident,
     pub count: u64,
     pub id: u64,
-    pub created_ms: u64,
-    pub updated_ms: u64,
+    pub created_ms: Millis,
+    pub updated_ms: Millis,
 }
 
 impl LogEntry {
     /// How long ago it was updated, as ACL LOG shows it.
-    pub fn age_seconds(&self, now_ms: u64) -> f64 {
-        (now_ms as f64 - self.updated_ms as f64) / 1000.0
+    pub fn age_seconds(&self, now_ms: Millis) -> f64 {
+        (now_ms - self.updated_ms) as f64 / 1000.0
     }
 
-    fn is_like(&self, incident: &Incident, now_ms: u64) -> bool {
+    fn is_like(&self, incident: &Incident, now_ms: Millis) -> bool {
         let known = &self.incident;
         (known.reason, known.context) == (incident.reason, incident.context)
             && self.updated_ms.abs_diff(now_ms) <= MERGED_MS_MAX
@@ -84,7 +86,7 @@ pub struct AclLog {
 
 impl AclLog {
     /// Adds an incident, and keeps `len_max` entries at most, which is what `acllog-max-len` says.
-    pub fn add(&mut self, incident: Incident, now_ms: u64, len_max: usize) {
+    pub fn add(&mut self, incident: Incident, now_ms: Millis, len_max: usize) {
         self.counts[incident.reason as usize] += 1;
         let mut newest = self.entries.iter().take(COMPARED_MAX);
         let known = newest.position(|it| it.is_like(&incident, now_ms)).filter(|_| len_max != 0);

@@ -6,27 +6,30 @@ use rubine_base::glob::{self, Case};
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     text: Box<[u8]>,
-    shape: Shape,
+    /// How many bytes at its start stand for themselves.
+    literal_len: usize,
+    rest: Rest,
 }
 
+/// What stands behind the bytes that stand for themselves.
 #[derive(Clone, Copy, Debug)]
-enum Shape {
-    /// Nothing in it is special.
-    Literal,
-    /// Nothing but the star at its end is.
-    Prefix,
+enum Rest {
+    Nothing,
+    /// One star, which ends the pattern.
+    Star,
     Glob,
 }
 
 impl Pattern {
     pub(crate) fn new(text: &[u8]) -> Self {
         let is_special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
-        let shape = match text {
-            [prefix @ .., b'*'] if !prefix.iter().any(is_special) => Shape::Prefix,
-            _ if text.iter().any(is_special) => Shape::Glob,
-            _ => Shape::Literal,
+        let literal_len = text.iter().position(is_special).unwrap_or(text.len());
+        let rest = match &text[literal_len..] {
+            [] => Rest::Nothing,
+            [b'*'] => Rest::Star,
+            _ => Rest::Glob,
         };
-        Self { text: text.into(), shape }
+        Self { text: text.into(), literal_len, rest }
     }
 
     pub(crate) fn text(&self) -> &[u8] {
@@ -36,12 +39,16 @@ impl Pattern {
     /// The same answer as [`glob::matches`] gives, for which no star matches an empty text.
     #[inline]
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
-        match self.shape {
-            Shape::Literal => *text == *self.text,
-            Shape::Prefix => {
-                text.starts_with(&self.text[..self.text.len() - 1]) && !text.is_empty()
+        let (literal, pattern) = self.text.split_at(self.literal_len);
+        let Some(behind) = text.strip_prefix(literal) else { return false };
+        match self.rest {
+            Rest::Nothing => behind.is_empty(),
+            Rest::Star => !text.is_empty(),
+            // Where a text ends, unlike in one that is empty, stars match.
+            Rest::Glob if behind.is_empty() && !text.is_empty() => {
+                pattern.iter().all(|&byte| byte == b'*')
             }
-            Shape::Glob => glob::matches(&self.text, text, Case::Sensitive),
+            Rest::Glob => glob::matches(pattern, behind, Case::Sensitive),
         }
     }
 }

@@ -324,18 +324,16 @@ fn parse_database(text: &[u8]) -> Result<u32, RuleError> {
     let text = text.trim_ascii_start();
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
     };
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(RuleError::Syntax);
     }
-    let number = digits.iter().try_fold(0_u32, |number, digit| {
-        number.checked_mul(10)?.checked_add(u32::from(digit - b'0'))
+    let number = digits.iter().try_fold(0_i32, |number, digit| {
+        number.checked_mul(10)?.checked_add(i32::from(digit - b'0'))
     });
     match number {
-        Some(0) => Ok(0),
-        Some(number) if !is_negative && number <= i32::MAX as u32 => Ok(number),
+        Some(number) if number == 0 || !is_negative => Ok(number.unsigned_abs()),
         _ => Err(RuleError::DatabaseRange),
     }
 }

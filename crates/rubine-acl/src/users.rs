@@ -1,10 +1,9 @@
 //! All users by name. A value: who shares it among threads replaces it, or locks it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::commands::Commands;
-use crate::file::{self, LineError};
+use crate::file::{self, LineError, UsersByName};
 use crate::password::PasswordHash;
 use crate::permissions::ChannelDefault;
 use crate::rule::{RuleError, SetUserError};
@@ -22,7 +21,7 @@ pub struct Users {
     commands: Arc<Commands>,
     channels: ChannelDefault,
     /// Invariant: the default user is among them.
-    by_name: BTreeMap<Box<[u8]>, Arc<User>>,
+    by_name: UsersByName,
     generation: u64,
 }
 
@@ -66,7 +65,7 @@ pub struct DeclarationError {
 impl Users {
     /// The default user alone.
     pub fn new(commands: Arc<Commands>, channels: ChannelDefault) -> Self {
-        let mut users = Self { commands, channels, by_name: BTreeMap::new(), generation: 0 };
+        let mut users = Self { commands, channels, by_name: UsersByName::new(), generation: 0 };
         users.insert(users.new_default_user());
         users
     }

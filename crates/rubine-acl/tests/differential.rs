@@ -30,7 +30,7 @@ fn rules_mean_what_they_mean_elsewhere_with_all_channels_by_default() {
 
 fn compare(channel_directive: &str, channels: ChannelDefault, seed: u64) {
     let Some(server) = peer(channel_directive) else {
-        return println!("skipped: there is no valkey-server that knows rules about databases");
+        return eprintln!("skipped: there is no valkey-server that knows rules about databases");
     };
     let mut peer = server.client();
     let real = RealCommands::read(&mut peer);
@@ -49,7 +49,7 @@ fn compare(channel_directive: &str, channels: ChannelDefault, seed: u64) {
         compare_texts(&mut peer, &users, name);
         let Some(user) = users.get(name.as_bytes()) else { continue };
         for _ in 0..REQUESTS_PER_STEP {
-            compare_request(&mut peer, user, &Words::random(&mut random, &real));
+            compare_request(&mut peer, user, &Sample::random(&mut random, &real));
         }
     }
     let lines = lines(&mut peer).join(&b'\n');
@@ -59,7 +59,7 @@ fn compare(channel_directive: &str, channels: ChannelDefault, seed: u64) {
     for _ in 0..STEPS {
         let name = *pick(&mut random, &["a", "b", "c", "default"]);
         let Some(user) = loaded.get(name.as_bytes()) else { continue };
-        compare_request(&mut peer, user, &Words::random(&mut random, &real));
+        compare_request(&mut peer, user, &Sample::random(&mut random, &real));
     }
 }
 
@@ -83,7 +83,7 @@ fn compare_texts(peer: &mut Client, users: &Users, name: &str) {
     assert_eq!(ours, call(peer, &["ACL", "GETUSER", name]));
 }
 
-fn compare_request(peer: &mut Client, user: &User, request: &Words<'_>) {
+fn compare_request(peer: &mut Client, user: &User, request: &Sample<'_>) {
     let name = text(user.name());
     let args = [&["ACL", "DRYRUN", &name][..], &words(&request.words)].concat();
     let expected = match call(peer, &args) {
@@ -365,7 +365,7 @@ const REQUESTS: [&str; 36] = [
 ];
 
 /// A request in words.
-struct Words<'a> {
+struct Sample<'a> {
     real: &'a RealCommands,
     command: usize,
     kinds: Vec<&'static str>,
@@ -373,7 +373,7 @@ struct Words<'a> {
     touches_all_databases: bool,
 }
 
-impl<'a> Words<'a> {
+impl<'a> Sample<'a> {
     fn random(random: &mut Random, real: &'a RealCommands) -> Self {
         let template = *pick(random, &REQUESTS);
         let (name, args) = template.split_once(' ').unwrap_or((template, ""));
@@ -409,7 +409,7 @@ impl<'a> Words<'a> {
     }
 }
 
-impl Request for Words<'_> {
+impl Request for Sample<'_> {
     fn command(&self) -> usize {
         self.command
     }
