@@ -1,6 +1,7 @@
 //! Random rules and requests, for our users and for those of a real server: what is set, how it is written down, what it
 //! allows and how a refusal reads must be the same. Passes with a message where no Valkey that knows rules about
-//! databases is found: in `VALKEY_BIN_DIR`, in the folder of `cargo xtask compat`, or on the search path.
+//! databases is found: in `VALKEY_BIN_DIR`, in the folder of `cargo xtask compat`, or on the search path; and so for Redis,
+//! of which only the files are compared.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,40 @@ fn rules_mean_what_they_mean_elsewhere() {
 #[test]
 fn rules_mean_what_they_mean_elsewhere_with_all_channels_by_default() {
     compare("allchannels", ChannelDefault::All, 2);
+}
+
+/// Redis writes its files in other words, which mean the same here.
+#[test]
+fn what_redis_writes_is_read_here() {
+    let Some(server) = redis() else {
+        return eprintln!("skipped: there is no redis-server that knows selectors");
+    };
+    let mut peer = server.client();
+    let real = RealCommands::read(&mut peer);
+    let commands = Arc::new(real.table());
+    let mut random = Random::with_seed(3);
+    for _ in 0..STEPS {
+        let name = *pick(&mut random, &["a", "b", "c"]);
+        let count = random.below(6) + 1;
+        let rules: Vec<String> = (0..count).map(|_| rule(&mut random, &real)).collect();
+        call(&mut peer, &[&["ACL", "SETUSER", name][..], &words(&rules)].concat());
+        let mut users = Users::new(commands.clone(), ChannelDefault::Nothing);
+        users.load("users.acl", &lines(&mut peer).join(&b'\n')).expect("Redis wrote these lines");
+        let Some(user) = users.get(name.as_bytes()) else { continue };
+        for _ in 0..REQUESTS_PER_STEP {
+            let request = Sample::random(&mut random, &real);
+            let (found, expected) = answers(&mut peer, user, &request);
+            // Redis 7.0 calls every user "This user".
+            let reason = |text: &str| text.split_once(" has ").map_or("OK", |it| it.1).to_owned();
+            assert_eq!(
+                reason(&found),
+                reason(&expected),
+                "{:?} of {}",
+                request.words,
+                text(&user.line())
+            );
+        }
+    }
 }
 
 fn compare(channel_directive: &str, channels: ChannelDefault, seed: u64) {
@@ -84,6 +119,12 @@ fn compare_texts(peer: &mut Client, users: &Users, name: &str) {
 }
 
 fn compare_request(peer: &mut Client, user: &User, request: &Sample<'_>) {
+    let (found, expected) = answers(peer, user, request);
+    assert_eq!(found, expected, "{:?} of {}", request.words, text(&user.line()));
+}
+
+/// What our user and that of the server are told.
+fn answers(peer: &mut Client, user: &User, request: &Sample<'_>) -> (String, String) {
     let name = text(user.name());
     let args = [&["ACL", "DRYRUN", &name][..], &words(&request.words)].concat();
     let expected = match call(peer, &args) {
@@ -99,24 +140,37 @@ fn compare_request(peer: &mut Client, user: &User, request: &Sample<'_>) {
             text(&denial.detailed_text(user.name(), full_name, object))
         }
     };
-    assert_eq!(found, expected, "{args:?} of {}", text(&user.line()));
+    (found, expected)
 }
 
-/// A running server, if there is one that knows what is compared.
+/// A running Valkey, if there is one that knows what is compared.
 fn peer(channel_directive: &str) -> Option<Server> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
     let cache = std::env::var_os("RUBINE_COMPAT_CACHE").map(PathBuf::from);
     let cache = cache.unwrap_or_else(|| target.join("compat")).join("valkey/src");
-    let chosen = std::env::var_os("VALKEY_BIN_DIR").map(PathBuf::from);
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let folders = chosen.into_iter().chain([cache]).chain(std::env::split_paths(&paths));
-    let program =
-        folders.map(|folder| folder.join("valkey-server")).find(|program| program.is_file())?;
+    let program = program("valkey-server", "VALKEY_BIN_DIR", Some(cache))?;
     let options = ServerOptions::new(&program).with("acl-pubsub-default", channel_directive);
     let server = options.start().expect("the server starts");
     let probe = call(&mut server.client(), &["ACL", "SETUSER", "probe", "alldbs"]);
     call(&mut server.client(), &["ACL", "DELUSER", "probe"]);
     matches!(probe, Value::Status(_)).then_some(server)
+}
+
+/// A running Redis, if there is one that knows selectors.
+fn redis() -> Option<Server> {
+    let program = program("redis-server", "REDIS_BIN_DIR", None)?;
+    let server = ServerOptions::new(&program).start().expect("the server starts");
+    let probe = call(&mut server.client(), &["ACL", "SETUSER", "probe", "()"]);
+    call(&mut server.client(), &["ACL", "DELUSER", "probe"]);
+    matches!(probe, Value::Status(_)).then_some(server)
+}
+
+/// A program: in the folder that the variable names, in `cache`, or on the search path.
+fn program(name: &str, variable: &str, cache: Option<PathBuf>) -> Option<PathBuf> {
+    let chosen = std::env::var_os(variable).map(PathBuf::from);
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let folders = chosen.into_iter().chain(cache).chain(std::env::split_paths(&paths));
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
 fn call(peer: &mut Client, args: &[&str]) -> Value {
