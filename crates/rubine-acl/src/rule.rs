@@ -70,8 +70,9 @@ pub(crate) fn join_selectors<'a>(
     for word in words {
         let is_closing = word.ends_with(b")");
         match open.take() {
-            Some((start, selector)) => {
-                let selector = [&selector, word].join(&b' ');
+            Some((start, mut selector)) => {
+                selector.push(b' ');
+                selector.extend_from_slice(word);
                 if is_closing {
                     rules.push(selector);
                 } else {
