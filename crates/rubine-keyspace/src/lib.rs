@@ -27,6 +27,7 @@ mod watch;
 
 pub use self::access::{Access, AccessPolicy};
 pub use self::busy::{Standing, Tell, Ticket};
+pub use self::counts::COUNTED_DBS;
 pub use self::eviction::{Candidate, EvictionOrder, EvictionRule};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};
 pub use self::hand_off::{OwedHandOffs, Serve, complete_hand_offs, lock_in_turn};

@@ -5,7 +5,9 @@ use rubine_commands::{Acl, CommandResult, Flags};
 
 use crate::client::subscriptions::ChannelKind;
 use crate::commands::help::{self, wrong_form};
+use crate::core::unit::Deferred;
 use crate::core::{ServerCommand, Session};
+use crate::pubsub::Notice;
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[
     PSUBSCRIBE,
@@ -185,7 +187,22 @@ fn spublish(session: &mut Session<'_>) -> CommandResult {
 fn send(session: &mut Session<'_>, kind: ChannelKind) -> CommandResult {
     let server = session.core.server;
     let (channel, payload) = (session.args.at(1), session.args.at(2));
-    let receivers = server.pubsub.publish(&server.workers, kind, channel, payload);
+    let waits_for_disk = session.core.settings.waits_for_disk;
+    let receivers = if waits_for_disk && session.locked.is_some() {
+        // What the transaction has written so far is in the journal when it ends.
+        session.core.deferred.push(Deferred {
+            kind,
+            channel: channel.into(),
+            payload: payload.into(),
+            seen_before: session.client.disk.durable_offset,
+        });
+        server.pubsub.receiver_count(kind, channel)
+    } else {
+        // Whoever hears of it shall find what its sender has found.
+        let durable_offset = if waits_for_disk { session.client.disk.durable_offset } else { 0 };
+        let notice = Notice { kind, channel, payload, durable_offset };
+        server.pubsub.publish(&server.workers, notice)
+    };
     session.reply.integer(receivers as i64);
     Ok(())
 }

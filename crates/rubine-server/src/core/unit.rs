@@ -12,7 +12,18 @@ use super::Core;
 use crate::aside::compute::STEPS_AT_ONCE_MAX;
 use crate::client::ClientFlags;
 use crate::client::subscriptions::ChannelKind;
+use crate::pubsub::Notice;
 use crate::server::Server;
+
+/// A message that is sent when the unit which it tells of is in the journal.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    pub(crate) kind: ChannelKind,
+    pub(crate) channel: Box<[u8]>,
+    pub(crate) payload: Box<[u8]>,
+    /// What its sender had seen of the journal before.
+    pub(crate) seen_before: Offset,
+}
 
 /// In what setting a data command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +85,11 @@ impl Core {
             log_damage(error);
         }
         if !self.runner.effects.events.is_empty() {
-            publish_events(self.server, &mut self.runner.effects);
+            if self.settings.waits_for_disk {
+                defer_events(&mut self.deferred, &mut self.runner.effects);
+            } else {
+                publish_events(self.server, &mut self.runner.effects, 0);
+            }
         }
         result
     }
@@ -92,15 +107,35 @@ impl Core {
     /// Appends the effects of the unit to the journal, and returns where they end.
     #[inline]
     pub(crate) fn write_journal(&mut self, locked: &Locked<'_>) -> Option<Offset> {
-        if !self.runner.effects.events.is_empty() {
-            publish_events(self.server, &mut self.runner.effects);
+        if !self.runner.effects.events.is_empty() && !self.settings.waits_for_disk {
+            publish_events(self.server, &mut self.runner.effects, 0);
         }
         // Counted while the locks are held: whoever holds all of them knows how many changes an image has.
         self.stats().dirty.add(std::mem::take(&mut self.runner.changes.dirty));
-        if self.runner.effects.journal.is_empty() {
+        let end = if self.runner.effects.journal.is_empty() {
             None
         } else {
             Some(self.append_to_journal(locked))
+        };
+        if self.settings.waits_for_disk {
+            self.publish_deferred(locked);
+        }
+        end
+    }
+
+    /// Sends what the unit tells listeners, who hear of it when the disk has what it tells of.
+    fn publish_deferred(&mut self, locked: &Locked<'_>) {
+        defer_events(&mut self.deferred, &mut self.runner.effects);
+        if self.deferred.is_empty() {
+            return;
+        }
+        let server = self.server;
+        let seen = server.aof.seen_by(locked);
+        for Deferred { kind, channel, payload, seen_before } in self.deferred.drain(..) {
+            let (channel, payload) = (&*channel, &*payload);
+            let durable_offset = seen.max(seen_before);
+            let notice = Notice { kind, channel, payload, durable_offset };
+            server.pubsub.publish(&server.workers, notice);
         }
     }
 
@@ -126,12 +161,27 @@ fn log_damage(error: &CommandError) {
 /// Tells what has happened to keys to those who listen, while the shards of the keys are still locked: events of one
 /// key come in the order of its changes.
 #[cold]
-pub(super) fn publish_events(server: &Server, effects: &mut Effects) {
+pub(super) fn publish_events(server: &Server, effects: &mut Effects, durable_offset: Offset) {
+    let kind = ChannelKind::Channel;
+    take_events(effects, |channel, payload| {
+        let notice = Notice { kind, channel, payload, durable_offset };
+        server.pubsub.publish(&server.workers, notice);
+    });
+}
+
+/// Keeps what has happened to keys until the unit is in the journal.
+#[cold]
+fn defer_events(deferred: &mut Vec<Deferred>, effects: &mut Effects) {
+    take_events(effects, |channel, payload| {
+        let (channel, payload) = (channel.into(), payload.into());
+        deferred.push(Deferred { kind: ChannelKind::Channel, channel, payload, seen_before: 0 });
+    });
+}
+
+/// The messages about what has happened to keys.
+fn take_events(effects: &mut Effects, mut publish: impl FnMut(&[u8], &[u8])) {
     let listened = effects.listened.unwrap_or(EventClass::empty());
     for (Event { name, .. }, db, key) in effects.events.drain(..) {
-        let publish = |channel: &[u8], payload: &[u8]| {
-            server.pubsub.publish(&server.workers, ChannelKind::Channel, channel, payload);
-        };
         if listened.contains(EventClass::KEYSPACE) {
             let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
             publish(&channel, name.as_bytes());
