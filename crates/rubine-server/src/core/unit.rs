@@ -107,7 +107,8 @@ impl Core {
     /// Appends the effects of the unit to the journal, and returns where they end.
     #[inline]
     pub(crate) fn write_journal(&mut self, locked: &Locked<'_>) -> Option<Offset> {
-        if !self.runner.effects.events.is_empty() && !self.settings.waits_for_disk {
+        let has_news = !self.runner.effects.events.is_empty() || !self.deferred.is_empty();
+        if has_news && !self.settings.waits_for_disk {
             publish_events(self.server, &mut self.runner.effects, 0);
         }
         // Counted while the locks are held: whoever holds all of them knows how many changes an image has.
@@ -117,18 +118,16 @@ impl Core {
         } else {
             Some(self.append_to_journal(locked))
         };
-        if self.settings.waits_for_disk {
+        if has_news {
             self.publish_deferred(locked);
         }
         end
     }
 
     /// Sends what the unit tells listeners, who hear of it when the disk has what it tells of.
+    #[cold]
     fn publish_deferred(&mut self, locked: &Locked<'_>) {
         defer_events(&mut self.deferred, &mut self.runner.effects);
-        if self.deferred.is_empty() {
-            return;
-        }
         let server = self.server;
         let seen = server.aof.seen_by(locked);
         for Deferred { kind, channel, payload, seen_before } in self.deferred.drain(..) {

@@ -141,7 +141,10 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            dumps::look(core.server.storage(), core.now);
+            // What may follow takes all locks: not while one of them is held for long.
+            if core.server.keyspace.for_each_free_shard(|_, _| {}) == 0 {
+                dumps::look(core.server.storage(), core.now);
+            }
         }
     }
 
