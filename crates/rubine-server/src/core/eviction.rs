@@ -106,6 +106,8 @@ impl Core {
                 return need == Need::Urgent && self.wait_for_garbage();
             }
             evicted += 1;
+            // Others may have freed enough by now.
+            self.memory.look();
             let elapsed = ticks::now().wrapping_sub(start) as f64 / ticks::per_microsecond();
             if evicted % KEYS_PER_LOOK == 0 && limit_us < elapsed {
                 self.must_evict_more = true;

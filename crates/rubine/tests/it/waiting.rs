@@ -173,7 +173,7 @@ fn connections_wait_for_descriptors() {
     let open = std::fs::read_dir(directory).expect("its descriptors");
     let open: Vec<_> = open.map(|it| it.expect("one").file_name()).collect();
     let is_free = |number: &u32| !open.iter().any(|it| *it == *number.to_string());
-    limit(&(0..).find(is_free).expect("a number").to_string());
+    limit(&(0..1024).find(is_free).expect("a number").to_string());
     let mut late = server.client();
     send(&mut late, "PING");
     wait_until("the refusal", || server.log().contains("Accepting client connection"));
