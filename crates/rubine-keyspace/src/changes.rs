@@ -1,6 +1,8 @@
 //! What a unit of work has done to keys: counts, and what is to be told or done about it. Never touches a key but to
 //! take back what was done.
 
+use std::cell::Cell;
+
 use crate::keyspace::{Keyspace, Locked};
 use crate::undo::Undo;
 
@@ -28,6 +30,9 @@ pub struct Changes {
     /// Keys that a walk found due. It held no lock to remove them under, so whoever ran the command has
     /// [`crate::remove_due`] do it.
     pub found_due: Vec<(usize, Box<[u8]>)>,
+    /// A walk that takes locks by itself has met this shard, which is busy, and has ended there: what the command has
+    /// replied is worth nothing, and it is to run again when the shard is free.
+    pub busy_shard: Cell<Option<usize>>,
     /// What was there before, if the unit may have to be taken back.
     pub(crate) undo: Option<Box<Undo>>,
     /// A log that is not used now.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::key::SHARD_COUNT;
 
 /// Databases from this on are counted under the locks.
-pub(crate) const COUNTED_DBS: usize = 16;
+pub const COUNTED_DBS: usize = 16;
 
 const LEN_BITS: u32 = 32;
 

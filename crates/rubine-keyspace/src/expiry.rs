@@ -49,6 +49,8 @@ pub struct ExpiryStep {
     pub removed_count: usize,
     /// The walk has come round.
     pub is_round: bool,
+    /// A shard on which a hand-off is due now, for the caller to complete: nobody else may come by.
+    pub pending: Option<usize>,
 }
 
 impl ExpiryCycle {
@@ -58,7 +60,8 @@ impl ExpiryCycle {
     }
 
     /// Looks through one segment of one table and removes what is due at `now`, unless `is_stopped`: it is asked when
-    /// the shard is locked, since whoever held it before may have asked that nothing goes.
+    /// the shard is locked, since whoever held it before may have asked that nothing goes. A shard that is busy is passed
+    /// by; the walk comes there again.
     pub fn step(
         &mut self,
         keyspace: &Keyspace,
@@ -70,12 +73,16 @@ impl ExpiryCycle {
             self.shard = self.first;
             return ExpiryStep { is_round: true, ..ExpiryStep::default() };
         }
-        let mut locked = keyspace.lock(&ShardSet::of_shard(self.shard));
-        // Whoever made a key ready completes the hand-off first; the walk comes by again.
-        if locked.pending_hand_off().is_some() || is_stopped() {
-            drop(locked);
+        let Ok(mut locked) = keyspace.try_lock(&ShardSet::of_shard(self.shard)) else {
             self.next_shard();
             return ExpiryStep::default();
+        };
+        // A hand-off comes first; the walk comes by again.
+        let pending = locked.pending_hand_off();
+        if pending.is_some() || is_stopped() {
+            drop(locked);
+            self.next_shard();
+            return ExpiryStep { pending, ..ExpiryStep::default() };
         }
         let shard = locked.shards_mut().next().expect("one shard was locked");
         let mut due_keys: Vec<Vec<u8>> = Vec::new();
@@ -102,7 +109,9 @@ impl ExpiryCycle {
             None if self.db + 1 < shard.db_count() => (self.db, self.table_hash) = (self.db + 1, 0),
             None => self.next_shard(),
         }
-        ExpiryStep { volatile_count, examined_count, removed_count, is_round: false }
+        // Whoever waits for a key may wait for its end.
+        let pending = locked.pending_hand_off();
+        ExpiryStep { volatile_count, examined_count, removed_count, is_round: false, pending }
     }
 
     fn next_shard(&mut self) {
@@ -111,18 +120,21 @@ impl ExpiryCycle {
 }
 
 /// Removes those of `keys` that are due at `now`, each under its own lock, for a walk that found them and held none.
-/// `is_stopped` is as for `ExpiryCycle::step`.
+/// Passes busy shards by: a later walk finds the key again. `is_stopped` is as for `ExpiryCycle::step`. Returns the shards
+/// on which a hand-off is due now, for the caller to complete.
 pub fn remove_due(
     keyspace: &Keyspace,
     keys: &[(usize, Box<[u8]>)],
     now: i64,
     is_stopped: impl Fn() -> bool,
     mut on_due: impl FnMut(Due<'_>),
-) {
+) -> Vec<usize> {
+    let mut pending = Vec::new();
     for (db, key) in keys {
-        let mut locked = keyspace.lock(&ShardSet::of(Key::new(key)));
-        // Whoever completes the hand-off comes first; a later walk finds the key again.
+        let Ok(mut locked) = keyspace.try_lock(&ShardSet::of(Key::new(key))) else { continue };
+        // A hand-off comes first; a later walk finds the key again.
         if locked.pending_hand_off().is_some() || is_stopped() {
+            pending.extend(locked.pending_hand_off());
             continue;
         }
         let shard = locked.shard_mut(Key::new(key));
@@ -130,7 +142,9 @@ pub fn remove_due(
         if record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now) {
             expire_key(keyspace, shard, *db, key, &mut on_due);
         }
+        pending.extend(locked.pending_hand_off());
     }
+    pending
 }
 
 fn expire_key(

@@ -32,6 +32,7 @@ mod watch;
 pub use self::access::{Access, AccessPolicy};
 pub use self::busy::{Standing, Tell, Ticket};
 pub use self::changes::{Changes, ChangesMark};
+pub use self::counts::COUNTED_DBS;
 pub use self::defrag::{DefragStep, DefragWalk};
 pub use self::eviction::{Candidate, EvictionOrder, EvictionRule};
 pub use self::expiry::{Due, ExpiryCycle, ExpiryStep, remove_due};

@@ -3,7 +3,7 @@
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::TableSnapshot;
 
-use crate::key::{Key, ScanCursor};
+use crate::key::{Key, SHARD_COUNT, ScanCursor};
 use crate::shard::Shard;
 
 /// All databases as they were at one instant.
@@ -21,6 +21,11 @@ impl Snapshot {
             .map(|shard| shard.tables_mut().map(|(_, table)| table.snapshot()).collect())
             .collect();
         Self { shards }
+    }
+
+    /// One of no keys.
+    pub(crate) fn empty() -> Self {
+        Self { shards: (0..SHARD_COUNT).map(|_| Vec::new()).collect() }
     }
 
     /// Number of keys in a database, due ones included.

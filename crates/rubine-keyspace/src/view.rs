@@ -7,6 +7,7 @@ use rubine_structures::value::Value;
 
 use crate::access::Access;
 use crate::changes::Changes;
+use crate::counts::COUNTED_DBS;
 use crate::key::{Key, SHARD_COUNT, ScanCursor};
 use crate::keyspace::Locked;
 use crate::shard::Shard;
@@ -325,7 +326,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Number of keys in the database, under all locks or none.
     pub fn len(&self) -> usize {
-        if self.locked.is_empty() {
+        if self.reads_published_counts() {
             return self.locked.keyspace.len(self.db);
         }
         let mut len = 0;
@@ -340,12 +341,16 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Number of keys that have a deadline.
     pub fn volatile_len(&self) -> usize {
-        if self.locked.is_empty() {
+        if self.reads_published_counts() {
             return self.locked.keyspace.key_counts(self.db).1;
         }
         let mut len = 0;
         self.for_each_shard(|shard| len += shard.table(self.db).map_or(0, Table::volatile_len));
         len
+    }
+
+    fn reads_published_counts(&self) -> bool {
+        self.locked.is_empty() && self.db < COUNTED_DBS
     }
 
     /// How full the database's tables are.
@@ -361,24 +366,36 @@ impl<'a, 'k> View<'a, 'k> {
         sum
     }
 
-    /// Looks at every shard: at all under the locks that are held, or at one after the other, each under its own.
+    /// Looks at every shard: at all under the locks that are held, or at one after the other, each under its own, until one
+    /// is busy.
     fn for_each_shard(&self, mut look: impl FnMut(&Shard)) {
         if self.locked.is_whole() {
             self.locked.shards().for_each(look);
         } else {
             assert!(self.locked.is_empty(), "a walk takes locks, so it must hold none");
-            self.locked.keyspace.for_each_shard(|_, shard| look(shard));
+            let walked = self.locked.keyspace.try_each_shard(|_, shard| look(shard));
+            self.note_if_busy(walked);
         }
     }
 
-    /// Looks at one shard, as [`Self::for_each_shard`].
-    fn with_shard<T>(&self, index: usize, look: impl FnOnce(&Shard) -> T) -> T {
+    /// Looks at one shard, as [`Self::for_each_shard`]; `None` if it is busy.
+    fn with_shard<T>(&self, index: usize, look: impl FnOnce(&Shard) -> T) -> Option<T> {
         if self.locked.is_whole() {
-            return look(self.locked.shards().nth(index).expect("all shards are locked"));
+            return Some(look(self.locked.shards().nth(index).expect("all shards are locked")));
         }
         assert!(self.locked.is_empty(), "a walk takes locks, so it must hold none");
-        let locked = self.locked.keyspace.lock(&ShardSet::of_shard(index));
-        look(locked.shards().next().expect("one shard was locked"))
+        let locked = self.locked.keyspace.try_lock(&ShardSet::of_shard(index));
+        let locked = self.note_if_busy(locked)?;
+        Some(look(locked.shards().next().expect("one shard was locked")))
+    }
+
+    fn note_if_busy<T>(&self, taken: Result<T, usize>) -> Option<T> {
+        taken.inspect_err(|&busy| self.changes.busy_shard.set(Some(busy))).ok()
+    }
+
+    /// Whether a walk has met a busy shard, so that the command only has to end.
+    fn is_cut_short(&self) -> bool {
+        self.changes.busy_shard.get().is_some()
     }
 
     /// A key chosen at random, due ones not; `None` if there seems to be none. For commands that walk.
@@ -393,7 +410,7 @@ impl<'a, 'k> View<'a, 'k> {
                 let record = shard.table(self.db)?.random(&mut random)?;
                 let is_due = record.deadline().is_some_and(|deadline| deadline <= due_until);
                 Some((record.key().to_vec(), is_due))
-            });
+            })?;
             match picked {
                 Some((key, false)) => return Some(key),
                 Some((key, true)) => self.found_due(&key),
@@ -403,7 +420,7 @@ impl<'a, 'k> View<'a, 'k> {
         self.first_key_after_random_position()
     }
 
-    /// A shard, each as likely as it has keys; `None` if there are no keys.
+    /// A shard, each as likely as it has keys; `None` if there are no keys, or a shard is busy.
     fn random_shard(&mut self) -> Option<usize> {
         // Shards whose lengths are looked at to guess the length of all.
         const SAMPLES: usize = 16;
@@ -414,13 +431,14 @@ impl<'a, 'k> View<'a, 'k> {
         let mut random = self.split_random();
         let len_of = |view: &Self, index: usize| view.with_shard(index, |it| it.len(view.db));
         let any_shard = |random: &mut Random| random.below(SHARD_COUNT as u64) as usize;
-        let sampled: usize = (0..SAMPLES).map(|_| len_of(self, any_shard(&mut random))).sum();
+        let samples = (0..SAMPLES).map(|_| len_of(self, any_shard(&mut random)));
+        let sampled = samples.sum::<Option<usize>>()?;
         if EVEN_LEN_MIN * SAMPLES <= sampled {
             let bound = sampled / SAMPLES * 2;
             for _ in 0..TRIES_MAX {
                 let index = any_shard(&mut random);
                 let rank = random.below(bound as u64) as usize;
-                if rank < len_of(self, index) {
+                if rank < len_of(self, index)? {
                     return Some(index);
                 }
             }
@@ -431,6 +449,9 @@ impl<'a, 'k> View<'a, 'k> {
             lens[index] = shard.len(self.db);
             index += 1;
         });
+        if self.is_cut_short() {
+            return None;
+        }
         let len: usize = lens.iter().sum();
         let mut rank = random.below(len.max(1) as u64) as usize;
         lens.iter().position(|&it| {
@@ -528,7 +549,7 @@ impl<'a, 'k> View<'a, 'k> {
     }
 
     /// Visits some `count` records from `cursor` on, through as many shards as it takes, with whether they are due:
-    /// then a client does not see them. `None` after the last. For commands that walk.
+    /// then a client does not see them. `None` after the last, and where a shard is busy. For commands that walk.
     pub fn scan(
         &self,
         mut cursor: ScanCursor,
@@ -544,7 +565,7 @@ impl<'a, 'k> View<'a, 'k> {
                     seen += 1;
                     visit(record, record.deadline().is_some_and(|it| it <= due_until));
                 })
-            });
+            })?;
             cursor = cursor.advanced(next)?;
             if count <= seen {
                 return Some(cursor);
@@ -552,13 +573,14 @@ impl<'a, 'k> View<'a, 'k> {
         }
     }
 
-    /// An image of all databases at this instant, for commands that walk.
+    /// An image of all databases at this instant, for commands that walk; of nothing, if a shard is busy.
     pub fn image(&mut self) -> Snapshot {
         if self.locked.is_whole() {
             return Snapshot::of(self.locked.shards_mut());
         }
         assert!(self.locked.is_empty(), "a walk takes locks, so it must hold none");
-        self.locked.keyspace.snapshot()
+        let locked = self.note_if_busy(self.locked.keyspace.try_lock(&ShardSet::All));
+        locked.map_or_else(Snapshot::empty, |mut locked| locked.snapshot())
     }
 
     #[inline]

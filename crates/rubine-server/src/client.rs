@@ -126,6 +126,8 @@ pub(crate) struct Durability {
     pub(crate) written_offset: Offset,
     /// Nothing of its output leaves before the journal is on disk up to here.
     pub(crate) durable_offset: Offset,
+    /// Saves that have to end before anything of its output leaves: it has removed all keys.
+    pub(crate) saves: u32,
     /// Its worker looks after it when the journal is on disk up to `durable_offset`.
     pub(crate) is_unsynced: bool,
     /// In which of its worker's `disk_waits` it was last counted.
@@ -260,8 +262,11 @@ impl Client {
         // What was received and not looked at holds requests that come first.
         let has_backlog =
             (self.input.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
-        // A command that has begun runs to its end, though its client be gone: that is noticed afterwards.
-        let has_begun = self.is_computing() || self.brought.is_some();
+        // A command that has begun, or has its turn soon, runs to its end, though its client be gone: that is noticed
+        // afterwards.
+        let reason = self.suspended.as_ref().map(|it| &it.reason);
+        let is_next = matches!(reason, Some(Reason::BusyShard | Reason::Over));
+        let has_begun = self.is_computing() || is_next || self.brought.is_some();
         !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog && !has_begun
     }
 

@@ -19,11 +19,11 @@ use rubine_commands::{Args, Command, CommandResult, Group, Runner};
 use rubine_journal::Offset;
 use rubine_keyspace::{Locked, OwedHandOffs};
 use rubine_resp::writer::Reply;
+use rubine_system::allocator::Estimate;
 use rubine_system::ticks;
 
 use self::unit::Role;
 use crate::client::Client;
-use crate::client::subscriptions::ChannelKind;
 use crate::command_table::{Entry, Run};
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
@@ -31,8 +31,8 @@ use crate::server::Server;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 
-/// A message that is sent when its unit is kept: its channel and what it says.
-type HeldMessage = (ChannelKind, Box<[u8]>, Box<[u8]>);
+/// After a command that ended so long after the time was read, it is read again.
+const NOW_MAX_US: f64 = 1000.0;
 
 /// What a worker needs to run commands: everything but its clients and its event loop.
 pub(crate) struct Core {
@@ -43,7 +43,7 @@ pub(crate) struct Core {
     /// The handlers of the server's own commands, by their numbers.
     pub(crate) handlers: &'static [SessionHandler],
     pub(crate) settings: Arc<Settings>,
-    /// Unix milliseconds, read once a turn.
+    /// Unix milliseconds, read once a turn, and again after a command that took long.
     pub(crate) now: i64,
     /// Runs data commands, and holds what they have done until it is carried out.
     pub(crate) runner: Runner,
@@ -51,16 +51,18 @@ pub(crate) struct Core {
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
     /// Clients whose requests wait until a pause is over, in the order of their coming.
     pub(crate) paused: Vec<u64>,
+    /// What a unit tells listeners once it is in the journal, where nobody may hear of it before it is on disk.
+    pub(crate) deferred: Vec<unit::Deferred>,
     /// Clients of this worker that listen to channels and patterns.
     pub(crate) subscribers: LocalSubscribers,
+    /// Memory in use, as far as is known.
+    pub(crate) memory: Estimate,
     /// Candidates for eviction.
     pub(crate) eviction_pool: eviction::Pool,
     /// Eviction was not done when its time was over.
     pub(crate) must_evict_more: bool,
     /// Memory is used up, evicting did not help, and the command would add to it.
     pub(crate) is_out_of_memory: bool,
-    /// When clients were last looked after, Unix milliseconds.
-    pub(crate) looked_after_at: i64,
     /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
     pub(crate) unsynced: BTreeSet<(Offset, u64)>,
     /// How many clients have had to wait for the disk.
@@ -69,11 +71,14 @@ pub(crate) struct Core {
     pub(crate) parked_at: Option<Offset>,
     /// The append-only file is far behind: commands that write have to wait.
     pub(crate) is_throttled: bool,
+    /// When `now` was read, in ticks, and after how many it is out of date.
+    now_ticks: u64,
+    now_ticks_max: u64,
     /// When the last command ended, in ticks.
     ticks: u64,
     pub(crate) scripts: scripts::ScriptEngine,
-    /// Messages of a unit that may be taken back.
-    held_messages: Option<Vec<HeldMessage>>,
+    /// What the unit does may be taken back.
+    is_undoable: bool,
     /// Hand-offs that this worker has to complete when busy shards are free.
     owed_hand_offs: OwedHandOffs,
     /// How long has been waited for locks since then, in ticks.
@@ -121,18 +126,21 @@ impl Core {
             runner: Runner::new(seed),
             deadlines: BTreeSet::new(),
             paused: Vec::new(),
+            deferred: Vec::new(),
             subscribers: LocalSubscribers::default(),
+            memory: Estimate::default(),
             eviction_pool: eviction::Pool::default(),
             must_evict_more: false,
             is_out_of_memory: false,
-            looked_after_at: 0,
             unsynced: BTreeSet::new(),
             disk_waits: Window::new(ticks::now()),
             parked_at: None,
             is_throttled: false,
+            now_ticks: ticks::now(),
+            now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
             scripts: scripts::ScriptEngine::default(),
-            held_messages: None,
+            is_undoable: false,
             owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
         }
@@ -141,6 +149,20 @@ impl Core {
     #[inline]
     pub(crate) fn stats(&self) -> &'static WorkerStats {
         self.stats
+    }
+
+    /// Reads the time, at the beginning of a turn.
+    pub(crate) fn read_time(&mut self) {
+        self.now = rubine_base::clock::unix_millis();
+        self.now_ticks = ticks::now();
+    }
+
+    /// Reads the time again if a command has taken long: what a later one gives a deadline would be due too early.
+    #[inline]
+    pub(crate) fn catch_up(&mut self) {
+        if self.now_ticks_max < self.ticks.saturating_sub(self.now_ticks) {
+            self.read_time();
+        }
     }
 
     /// Starts to measure: what follows is the time of commands.

@@ -157,6 +157,15 @@ impl Core {
                 let counted = (self.runner.changes.hits, self.runner.changes.misses);
                 let role = Role::Alone;
                 let result = self.run_data(command, db, flags, role, reply, args, &mut locked);
+                if locked.is_empty()
+                    && let Some(busy) = self.runner.changes.busy_shard.take()
+                {
+                    reply.truncate_to(reply_start);
+                    (self.runner.changes.hits, self.runner.changes.misses) = counted;
+                    self.end_client_unit(client, locked);
+                    self.stand_for(client, args, busy);
+                    return;
+                }
                 if !self.runner.effects.has_follow_up() {
                     self.end_client_unit(client, locked);
                 } else if !self.follow_up(client, args, locked, counted, hold) {

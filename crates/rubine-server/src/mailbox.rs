@@ -1,22 +1,36 @@
 //! What one worker tells another. Messages of one sender arrive in the order in which they were sent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use mio::Waker;
 use parking_lot::Mutex;
+use rubine_base::hash::HashMap;
 use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
+use crate::client::subscriptions::ChannelKind;
 use crate::publication::Publication;
 use rubine_net::socket::Socket;
 
-/// A worker's incoming messages.
+/// A worker's incoming messages. All but those that were published are bounded by the number of clients.
 pub(crate) struct Mailbox {
-    messages: Mutex<Vec<Message>>,
+    queue: Mutex<Queue>,
     waker: Waker,
+    /// Bytes of published messages in `queue`, readable without its lock.
+    published_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    messages: Vec<Message>,
+    published_bytes: usize,
+    /// Made when all names together are above what one may have: until then, none is.
+    tally: Option<Tally>,
 }
 
 /// Something that another worker, or a thread of the server, wants a worker to do.
@@ -38,6 +52,14 @@ pub(crate) enum Message {
     ShardFree { clients: Box<[u64]> },
     /// A message to clients that listen.
     Published(Arc<Publication>),
+    /// More was published under a name than may wait: whoever has listened to it since `version` or before, is cut.
+    Overrun { kind: ChannelKind, name: Arc<[u8]>, version: u64 },
+    /// Do nothing for so long.
+    Sleep { span: Duration },
+    /// A save that a client's reply waits for has ended.
+    FlushSaved { client: u64 },
+    /// Drop this at the end of the turn: whoever drops the last of its kind has somebody told.
+    EndOfTurn { told: Box<dyn Send> },
     /// A pause of all clients is over or was changed.
     PauseChanged,
     /// Keys have been loaded: remove what is due among them, as far as that is soon done, and say so.
@@ -52,15 +74,36 @@ pub(crate) enum Message {
 
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Self {
-        Self { messages: Mutex::new(Vec::new()), waker }
+        Self { queue: Mutex::default(), waker, published_bytes: AtomicUsize::new(0) }
     }
 
     /// Puts a message in and wakes the worker.
     pub(crate) fn send(&self, message: Message) {
-        let mut messages = self.messages.lock();
-        let was_empty = messages.is_empty();
-        messages.push(message);
-        drop(messages);
+        let mut queue = self.queue.lock();
+        let was_empty = queue.messages.is_empty();
+        queue.messages.push(message);
+        drop(queue);
+        self.wake_if(was_empty);
+    }
+
+    /// Puts a message to clients in that listen, and wakes the worker. Under each name, `bytes_max` may wait at most; 0 is for
+    /// no bound.
+    pub(crate) fn publish(&self, publication: &Arc<Publication>, bytes_max: u64) {
+        let mut queue = self.queue.lock();
+        let was_empty = queue.messages.is_empty();
+        let bytes = publication.byte_count();
+        let is_above = bytes_max != 0 && bytes_max < (queue.published_bytes + bytes) as u64;
+        if is_above && !queue.count(publication, bytes_max) {
+            return;
+        }
+        queue.published_bytes += bytes;
+        queue.messages.push(Message::Published(Arc::clone(publication)));
+        self.published_bytes.store(queue.published_bytes, Ordering::Relaxed);
+        drop(queue);
+        self.wake_if(was_empty);
+    }
+
+    fn wake_if(&self, was_empty: bool) {
         if was_empty {
             // A failing wake-up means that the event queue is gone, and the worker with it.
             let _ = self.waker.wake();
@@ -69,6 +112,76 @@ impl Mailbox {
 
     /// Takes all messages out.
     pub(crate) fn take(&self, into: &mut Vec<Message>) {
-        std::mem::swap(&mut *self.messages.lock(), into);
+        let mut queue = self.queue.lock();
+        std::mem::swap(&mut queue.messages, into);
+        if queue.published_bytes != 0 {
+            queue.published_bytes = 0;
+            self.published_bytes.store(0, Ordering::Relaxed);
+        }
+        let tally = queue.tally.take();
+        drop(queue);
+        if let Some(tally) = tally {
+            into.extend(tally.overruns());
+        }
+    }
+
+    /// Bytes of published messages that wait here.
+    pub(crate) fn published_bytes(&self) -> usize {
+        self.published_bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Queue {
+    /// Counts a publication by its names, with all that wait already. Returns whether anybody is to have it.
+    #[cold]
+    fn count(&mut self, publication: &Publication, bytes_max: u64) -> bool {
+        let tally = self.tally.get_or_insert_with(|| {
+            let mut tally = Tally::default();
+            for message in &self.messages {
+                if let Message::Published(earlier) = message {
+                    tally.add(earlier, bytes_max);
+                }
+            }
+            tally
+        });
+        tally.add(publication, bytes_max)
+    }
+}
+
+/// Bytes of the messages that wait, by the names under which they were published.
+#[derive(Default)]
+struct Tally {
+    names: HashMap<(usize, Arc<[u8]>), Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: u64,
+    /// The version of the last message that was too much.
+    overrun: Option<u64>,
+}
+
+impl Tally {
+    /// Returns whether it is not too much under all of its names: those who listen to the others are to have it.
+    fn add(&mut self, publication: &Publication, bytes_max: u64) -> bool {
+        let bytes = publication.byte_count() as u64;
+        let mut is_wanted = false;
+        publication.for_each_name(|kind, name, version| {
+            let waiting = self.names.entry((kind.index(), Arc::clone(name))).or_default();
+            waiting.bytes += bytes;
+            if bytes_max < waiting.bytes {
+                waiting.overrun = Some(version);
+            } else {
+                is_wanted = true;
+            }
+        });
+        is_wanted
+    }
+
+    fn overruns(self) -> impl Iterator<Item = Message> {
+        self.names.into_iter().filter_map(|((kind, name), waiting)| {
+            let version = waiting.overrun?;
+            Some(Message::Overrun { kind: ChannelKind::ALL[kind], name, version })
+        })
     }
 }

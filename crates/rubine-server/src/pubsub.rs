@@ -10,15 +10,16 @@ mod local;
 mod patterns;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rubine_base::hash::HashMap;
 use rubine_base::{glob, hash};
+use rubine_journal::Offset;
 
 use self::patterns::Patterns;
 use crate::client::subscriptions::ChannelKind;
-use crate::mailbox::{Mailbox, Message};
+use crate::mailbox::Mailbox;
 use crate::publication::Publication;
 
 pub(crate) use self::local::LocalSubscribers;
@@ -32,6 +33,18 @@ pub(crate) struct Registry {
     channels: Directory,
     shard_channels: Directory,
     patterns: Patterns,
+    /// What may wait in a mailbox under one name; 0 for no bound. As much as a client may leave unread that listens.
+    bytes_max: AtomicU64,
+}
+
+/// A message before it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notice<'a> {
+    pub(crate) kind: ChannelKind,
+    pub(crate) channel: &'a [u8],
+    pub(crate) payload: &'a [u8],
+    /// Nobody hears of it before the disk has the journal up to here.
+    pub(crate) durable_offset: Offset,
 }
 
 /// Listeners of one name: a worker and how many of its clients.
@@ -66,6 +79,7 @@ impl Default for Registry {
             channels: Directory::new(),
             shard_channels: Directory::new(),
             patterns: Patterns::default(),
+            bytes_max: AtomicU64::new(0),
         }
     }
 }
@@ -122,7 +136,12 @@ impl Registry {
         names
     }
 
-    /// How many would get a message, by the channel or by patterns.
+    /// Takes over what may wait for clients that listen; 0 for no bound.
+    pub(crate) fn set_bytes_max(&self, bytes_max: u64) {
+        self.bytes_max.store(bytes_max, Ordering::Relaxed);
+    }
+
+    /// How many a message would be sent to.
     pub(crate) fn receiver_count(&self, kind: ChannelKind, channel: &[u8]) -> usize {
         let mut receivers = Receivers::default();
         if kind == ChannelKind::Channel && 0 < self.patterns.len() {
@@ -132,13 +151,8 @@ impl Registry {
     }
 
     /// Sends a message to all who listen; returns how many they are.
-    pub(crate) fn publish(
-        &self,
-        workers: &[Mailbox],
-        kind: ChannelKind,
-        channel: &[u8],
-        payload: &[u8],
-    ) -> usize {
+    pub(crate) fn publish(&self, workers: &[Mailbox], notice: Notice<'_>) -> usize {
+        let Notice { kind, channel, payload, durable_offset } = notice;
         let directory = self.directory(kind).expect("nobody publishes to a pattern");
         let has_patterns = kind == ChannelKind::Channel && 0 < self.patterns.len();
         if directory.len() == 0 && !has_patterns {
@@ -166,10 +180,12 @@ impl Registry {
             version: listeners.version,
             patterns,
             patterns_version,
+            durable_offset,
         });
+        let bytes_max = self.bytes_max.load(Ordering::Relaxed);
         // While the section is locked, so that no later message of the channel overtakes this one.
         for worker in receivers.workers {
-            workers[worker].send(Message::Published(Arc::clone(&publication)));
+            workers[worker].publish(&publication, bytes_max);
         }
         receivers.count
     }

@@ -15,7 +15,7 @@ use rubine_net::listener::Listening;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
-pub(crate) use self::ending::{Asker, Ending};
+pub(crate) use self::ending::{AllDone, Asker, Ending};
 pub(crate) use self::scripting::{
     LoadingHost, NotKilled, Running, ScriptKind, Scripting, Wish, interpreter_settings,
     log_of_script,
@@ -36,7 +36,6 @@ use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
-use crate::stats::errors::ErrorStats;
 use crate::stats::gauges::Gauges;
 use crate::stats::memory::OverLimit;
 
@@ -54,7 +53,6 @@ pub(crate) struct Server {
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
     pub(crate) stats: Vec<WorkerStats>,
-    pub(crate) errors: ErrorStats,
     pub(crate) resting: Resting,
     /// Held by the worker that evicts clients, so that no two of them choose for the same need.
     pub(crate) client_eviction: Mutex<()>,
@@ -103,6 +101,7 @@ impl Server {
     pub(crate) fn publish(&self, mut settings: Settings) {
         let checks_sums = self.checks_dump_sums.load(Ordering::Relaxed);
         settings.limits.dump_checks.checksum = checks_sums;
+        self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
         self.settings.store(Arc::new(settings));
         self.settings_version.fetch_add(1, Ordering::Release);
         self.wake_all();
@@ -158,7 +157,6 @@ impl Server {
     /// Lets every counter start anew. What workers count at the same moment may be lost.
     pub(crate) fn reset_stats(&self) {
         self.stats.iter().for_each(WorkerStats::reset);
-        self.errors.clear();
         self.persistence.saves.reset_count();
         self.defrag.reset();
         self.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) pubsub_output_limit: OutputBufferLimit,
     pub(crate) requires_password: bool,
     pub(crate) idle_seconds_max: u32,
+    /// How hard keys that are due are looked for, from 1 to 10.
+    pub(crate) expiry_effort: u32,
     /// How long a worker may put off a turn to find more requests, in microseconds.
     pub(crate) coalesce_us: u32,
     /// No reply leaves before what it tells of is on disk.
@@ -70,6 +72,7 @@ impl Settings {
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
             requires_password: config.requirepass.is_some(),
             idle_seconds_max: config.timeout,
+            expiry_effort: config.active_expire_effort,
             coalesce_us: coalesce_us(config, waits_for_disk),
             import_mode: config.import_mode,
             client_bytes_max: client_bytes_max(config),

@@ -53,6 +53,9 @@ Every directive of the configuration file is an option too, after those of the f
                      (start with what the append-only file held then, in a new folder)
 ";
 
+const USERS: &str = "The configuration has 'user' lines, but there are no users beside the default one yet: without them, \
+     this server would be open to whom they keep out. Take them out, and set a password by 'requirepass'.";
+
 /// Runs the server that `args` (without the program's name) ask for, until it is shut down.
 pub fn main(args: &[Vec<u8>]) -> ExitCode {
     match args.first().map(Vec::as_slice) {
@@ -75,6 +78,9 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
+    if !config.users.is_empty() {
+        return fail(USERS);
+    }
     if config.set_proc_title {
         // No other thread has been started so far.
         title::prepare();
@@ -312,7 +318,6 @@ fn build(
         clients: crate::client::registry::Clients::default(),
         moving: Arc::new(MovingKeys::new(tell_of_free_keys(&workers))),
         workers,
-        errors: crate::stats::errors::ErrorStats::default(),
         resting: crate::client::resting::Resting::default(),
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
@@ -343,6 +348,7 @@ fn build(
         logger,
         config: ConfigStore::new(config, source),
     };
+    server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }
 
@@ -383,13 +389,21 @@ fn start_workers(
     Ok(threads)
 }
 
-/// SIGTERM and SIGINT shut down in order; a second SIGINT, which is Ctrl-C as a rule, ends the process at once.
+/// SIGTERM and SIGINT shut down in order; a second SIGINT, which is Ctrl-C as a rule, ends the process at once. SIGHUP has
+/// log files opened anew: the server outlives the terminal that it was started from.
 fn install_signals(server: &'static Server) -> Result<(), String> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM])
         .map_err(|error| format!("Can't watch signals: {error}"))?;
     let watch = move || {
         for signal in &mut signals {
+            if signal == SIGHUP {
+                if let Some(logger) = &server.logger {
+                    logger.reopen();
+                }
+                tracing::info!("Received SIGHUP: log files have been opened anew");
+                continue;
+            }
             let config = server.config.load();
             let (name, options) = match signal {
                 SIGINT => ("SIGINT", config.shutdown_on_sigint),

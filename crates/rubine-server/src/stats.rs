@@ -8,6 +8,7 @@ pub(crate) mod memory;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use self::errors::ErrorStats;
 use self::histogram::Histogram;
 
 /// A counter that one thread writes and others read.
@@ -58,6 +59,7 @@ pub(crate) struct CommandStats {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct WorkerStats {
+    pub(crate) errors: ErrorStats,
     pub(crate) commands: Vec<CommandStats>,
     pub(crate) connections_received: Counter,
     pub(crate) rejected_connections: Counter,
@@ -141,6 +143,7 @@ impl WorkerStats {
             &self.turn_ticks_max,
             &self.turn_commands_max,
         ];
+        self.errors.clear();
         for counter in counters {
             counter.set(0);
         }

@@ -8,7 +8,9 @@ mod admission;
 mod batch;
 mod cron;
 mod delivery;
+mod doorway;
 mod limits;
+mod period;
 mod schedule;
 
 use std::io::{self, IoSlice};
@@ -26,6 +28,7 @@ use rubine_resp::writer::{Output, Reply};
 
 use self::batch::{Batch, Request, Run};
 use self::cron::Cron;
+use self::doorway::Doorway;
 use self::schedule::schedule;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
@@ -93,8 +96,10 @@ pub(crate) struct Worker {
     settings_version: u64,
     /// When the last sleep ended, in ticks.
     woken_at: u64,
-    /// The worker that gets the next connection.
-    next_turn: usize,
+    /// Where connections come from, and go to.
+    doorway: Doorway,
+    /// Dropped when the turn ends.
+    told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
     turn_requests: usize,
     /// When postponed commands last tried again because time had passed, Unix milliseconds.
@@ -121,7 +126,8 @@ impl Worker {
             pacing: Pacing::new(ticks::now()),
             settings_version: 0,
             woken_at: ticks::now(),
-            next_turn: 0,
+            doorway: Doorway::default(),
+            told_at_end: Vec::new(),
             turn_requests: 0,
             resumed_at: 0,
         }
@@ -133,14 +139,17 @@ impl Worker {
         let mut events = Events::with_capacity(1024);
         while !self.core.server.is_shutting_down.load(Ordering::Acquire) {
             self.wait(&mut events);
-            self.core.now = unix_millis();
+            self.core.read_time();
             self.refresh_settings();
             self.take_events(&events);
+            self.accept();
             self.read_mail();
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
             self.serve_scheduled();
+            // Whoever waits to hear that this turn is over hears it.
+            self.told_at_end.clear();
             self.core.evict_clients(self.core.settings.client_bytes_max);
             self.end_waits();
             let cron_start = ticks::now();
@@ -161,7 +170,8 @@ impl Worker {
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let is_synced = !self.core.park_unsynced();
-        let timeout_ms = if self.scheduled.is_empty() && !self.core.must_evict_more && is_synced {
+        let has_work = !self.scheduled.is_empty() || self.doorway.has_more();
+        let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
             until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))
@@ -203,7 +213,7 @@ impl Worker {
                 continue;
             }
             if FIRST_LISTENER <= token.0 {
-                self.accept(token);
+                self.doorway.note_arrival(token);
                 continue;
             }
             let Some(client) = self.clients.get_mut(token.0).and_then(Option::as_mut) else {
@@ -219,34 +229,17 @@ impl Worker {
         }
     }
 
-    /// Takes all waiting connections of a listener and gives them to the workers in turn.
-    fn accept(&mut self, listener: Token) {
+    /// Takes connections that have come, and gives them to the workers in turn.
+    fn accept(&mut self) {
         let server = self.core.server;
-        loop {
-            let accepted = match server.listening.accept(listener, &server.config.load()) {
-                Ok(accepted) => accepted,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted
-                    ) =>
-                {
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!("Accepting client connection: {error}");
-                    return;
-                }
-            };
-            let worker = self.next_turn;
+        while let Some((accepted, worker)) = self.doorway.next(&self.core) {
             // Whoever connects after a CONFIG SET was answered is treated by it.
             let config = server.config.load();
             let Some((socket, info)) = admission::admit(&mut self.core, &config, accepted, worker)
             else {
                 continue;
             };
-            self.next_turn = (self.next_turn + 1) % server.workers.len();
+            self.doorway.pass_on(server.workers.len());
             if worker == self.core.index {
                 self.add_client(socket, info);
             } else {
@@ -295,6 +288,13 @@ impl Worker {
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::ShardFree { clients } => self.take_turns(&clients),
                 Message::Published(publication) => self.deliver_published(&publication),
+                Message::Overrun { kind, name, version } => {
+                    let Self { core, clients, slot_of, scheduled, .. } = self;
+                    delivery::cut(core, clients, slot_of, scheduled, (kind, &name, version));
+                }
+                Message::Sleep { span } => std::thread::sleep(span),
+                Message::FlushSaved { client } => self.flush_saved(client),
+                Message::EndOfTurn { told } => self.told_at_end.push(told),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
                     self.cron.remove_loaded_due(&mut self.core);
@@ -310,6 +310,14 @@ impl Worker {
             }
         }
         self.messages = messages;
+    }
+
+    /// A save that a client's reply waited for has ended.
+    fn flush_saved(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        client.disk.saves -= 1;
+        schedule(&mut self.scheduled, client, slot);
     }
 
     /// A waiting client's command ran somewhere: its reply.
@@ -519,6 +527,7 @@ impl Worker {
             }
             if client.suspended.is_some() && !client.is_held() {
                 self.core.run_again(client);
+                self.core.catch_up();
             }
             let first = self.batch.requests.len();
             parse(&mut self.core, client, room, &mut self.batch);
@@ -553,6 +562,7 @@ impl Worker {
                 client.input.query_start = request.span.end;
                 flow = self.core.execute(client, &mut reply, request.entry, view);
                 reply.set_protocol(client.protocol);
+                self.core.catch_up();
             }
             client.output = output;
             client.input.query = query;
@@ -582,6 +592,7 @@ impl Worker {
             client.publish();
             client.sending.reply_peak =
                 client.sending.reply_peak.max(client.output.buffered_bytes());
+            limits::notice_end(client);
             limits::enforce(&mut self.core, client);
             let is_open =
                 !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
@@ -599,8 +610,10 @@ impl Worker {
             let may_run = client.input.may_parse && !client.is_held() && !client.is_stalled();
             let has_requests =
                 may_run || (client.input.is_readable && client.has_room_for_requests());
-            let has_output =
-                client.sending.is_writable && !client.output.is_empty() && !client.disk.is_unsynced;
+            let has_output = client.sending.is_writable
+                && !client.output.is_empty()
+                && !client.disk.is_unsynced
+                && client.disk.saves == 0;
             if has_requests || has_output {
                 schedule(&mut self.scheduled, client, slot);
             }
@@ -790,7 +803,7 @@ fn send(core: &mut Core, client: &mut Client) -> bool {
                 sent += written;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                client.sending.is_writable = false
+                client.sending.is_writable = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,

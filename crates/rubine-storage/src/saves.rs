@@ -210,7 +210,13 @@ impl Saves {
 
     /// What decides whether a save is due, after so many changes that are not saved.
     pub(crate) fn moment(&self, changes: u64, now_seconds: i64) -> Moment {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        // Whoever looks may have read the clock a moment before a save ended.
+        if now_seconds + 1 < self.last_saved_at().max(state.last_try_at) {
+            // The clock was set back: nothing has happened in the future.
+            self.last_saved_at.fetch_min(now_seconds, Ordering::Relaxed);
+            state.last_try_at = state.last_try_at.min(now_seconds);
+        }
         Moment {
             changes,
             seconds_since_save: now_seconds - self.last_saved_at(),
@@ -334,5 +340,22 @@ impl Saves {
             state.last_failed = outcome == Outcome::Failed;
             on_news(state.last_failed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Saves;
+
+    #[test]
+    fn a_clock_that_is_set_back_starts_anew() {
+        let saves = Saves::new(10_000);
+        assert_eq!(saves.moment(1, 10_060).seconds_since_save, 60);
+        assert_eq!(saves.moment(1, 9_999).seconds_since_save, -1);
+        assert_eq!(saves.last_saved_at(), 10_000);
+        // Back by more than an hour.
+        assert_eq!(saves.moment(1, 5_000).seconds_since_save, 0);
+        assert_eq!(saves.moment(1, 5_060).seconds_since_save, 60);
+        assert_eq!(saves.last_saved_at(), 5_000);
     }
 }

@@ -7,13 +7,17 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use rubine_structures::pack::allocation_class;
 use tikv_jemallocator::Jemalloc;
 
-/// Threads that count alone; later ones share the last line.
+use crate::ticks;
+
+/// Threads that count alone at one time; further ones share the last line.
 const LINES: usize = 128;
+/// What other threads have allocated is looked at so seldom, where an estimate will do.
+const ESTIMATE_US: f64 = 50.0;
 
 #[repr(align(128))]
 struct Line(AtomicIsize);
@@ -21,17 +25,71 @@ struct Line(AtomicIsize);
 static COUNTS: [Line; LINES] = [const { Line(AtomicIsize::new(0)) }; LINES];
 static NEXT_LINE: AtomicUsize = AtomicUsize::new(0);
 
+/// A bit for each line whose thread has ended. What it has counted stays there; the next thread goes on with it.
+static GIVEN_BACK: [AtomicU64; LINES / 64] = [const { AtomicU64::new(0) }; LINES / 64];
+
 thread_local! {
     static LINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    static TENANCY: Tenancy = const { Tenancy };
+}
+
+/// Gives the line of a thread back when that ends.
+struct Tenancy;
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        // What is freed after this is counted where all do.
+        let line = LINE.replace(LINES - 1);
+        if line + 1 < LINES {
+            GIVEN_BACK[line / 64].fetch_or(1 << (line % 64), Ordering::Release);
+        }
+    }
 }
 
 /// Bytes that are allocated now.
 pub fn used_memory() -> usize {
-    // Asked before every command where memory is limited: only lines that were ever used are added up.
     let used = NEXT_LINE.load(Ordering::Relaxed).min(LINES - 1);
     let lines = COUNTS[..used].iter().chain(&COUNTS[LINES - 1..]);
     let sum: isize = lines.map(|line| line.0.load(Ordering::Relaxed)).sum();
     sum.max(0) as usize
+}
+
+/// Bytes that are allocated, about: what this thread has is exact, what others have is as of some microseconds ago. For one
+/// thread, which asks before every command.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Estimate {
+    others: isize,
+    /// When others were looked at, in ticks.
+    looked_at: u64,
+}
+
+impl Estimate {
+    /// Bytes that are allocated now, as far as is known.
+    #[inline]
+    pub fn used(&mut self) -> usize {
+        let age = ticks::now().wrapping_sub(self.looked_at);
+        if (ESTIMATE_US * ticks::per_microsecond()) as u64 <= age {
+            self.look();
+        }
+        (self.others + own()).max(0) as usize
+    }
+
+    /// As [`used_memory`], for what is asked next, too.
+    #[cold]
+    pub fn look(&mut self) -> usize {
+        let used = used_memory();
+        self.others = used as isize - own();
+        self.looked_at = ticks::now();
+        used
+    }
+}
+
+/// What the calling thread has allocated and not freed.
+#[inline]
+fn own() -> isize {
+    let line = LINE.get();
+    // Whoever shares a line has nothing of its own.
+    if line + 1 < LINES { COUNTS[line].0.load(Ordering::Relaxed) } else { 0 }
 }
 
 /// What jemalloc itself says, in bytes.
@@ -145,9 +203,34 @@ fn count(bytes: isize) {
 
 #[cold]
 fn claim_line() -> usize {
-    let line = NEXT_LINE.fetch_add(1, Ordering::Relaxed).min(LINES - 1);
+    let line = take_given_back().unwrap_or_else(|| {
+        // Never more than there are, however many threads come.
+        let next = NEXT_LINE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+            (next + 1 < LINES).then_some(next + 1)
+        });
+        next.unwrap_or(LINES - 1)
+    });
     let _ = LINE.try_with(|it| it.set(line));
+    // To have it told of the end of the thread may allocate, which is counted on the line by now.
+    let _ = TENANCY.try_with(|_| ());
     line
+}
+
+/// A line whose thread has ended.
+fn take_given_back() -> Option<usize> {
+    GIVEN_BACK.iter().enumerate().find_map(|(index, word)| {
+        loop {
+            let bits = word.load(Ordering::Relaxed);
+            let bit = bits.trailing_zeros();
+            if bit == u64::BITS {
+                return None;
+            }
+            // What the former owner has counted is seen with its bit.
+            if word.fetch_and(!(1 << bit), Ordering::Acquire) & (1 << bit) != 0 {
+                return Some(index * 64 + bit as usize);
+            }
+        }
+    })
 }
 
 /// The size class of an allocation of `size` bytes.
@@ -204,7 +287,39 @@ unsafe impl GlobalAlloc for CountingAllocator {
 mod tests {
     use std::alloc::{GlobalAlloc, Layout};
 
-    use super::{CountingAllocator, class, forgo_thread_cache, is_thin};
+    use super::{
+        COUNTS, CountingAllocator, Estimate, LINE, LINES, NEXT_LINE, class, count,
+        forgo_thread_cache, is_thin,
+    };
+
+    /// Other tests of this process count on lines of their own.
+    #[test]
+    fn lines_of_ended_threads_are_given_back() {
+        for _ in 0..10 * LINES {
+            let line = std::thread::spawn(|| {
+                count(8);
+                count(-8);
+                LINE.get()
+            });
+            let line = line.join().unwrap();
+            assert!(line + 1 < LINES, "threads that have ended leave nothing over");
+        }
+        assert!(NEXT_LINE.load(std::sync::atomic::Ordering::Relaxed) < LINES);
+    }
+
+    #[test]
+    fn an_estimate_has_all_of_its_own_thread() {
+        count(0);
+        let mut estimate = Estimate::default();
+        estimate.look();
+        let others = estimate.others;
+        let own = COUNTS[LINE.get()].0.load(std::sync::atomic::Ordering::Relaxed);
+        count(1 << 40);
+        // Whether or not others were looked at again, who have far less.
+        let used = estimate.used() as isize - (others + own);
+        count(-(1 << 40));
+        assert!((1 << 39) < used, "{used}");
+    }
 
     #[test]
     fn classes_are_jemallocs() {

@@ -3,9 +3,11 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
-use super::info::{ClientFlags, ClientInfo, NO_COMMAND};
+use super::info::{ClientFlags, ClientInfo, ClientNames, NO_COMMAND};
 use super::subscriptions::ChannelKind;
 use crate::command_table::CommandTable;
+use crate::process::logging::user_data;
+use rubine_config::Config;
 
 /// The letter of each flag, in the order in which CLIENT LIST shows them.
 const LETTERS: &[(char, ClientFlags)] = &[
@@ -40,12 +42,40 @@ pub(crate) fn flag_letters(flags: ClientFlags) -> String {
     if letters.is_empty() { "N".to_owned() } else { letters }
 }
 
+/// A client as the log shows it: without what it calls itself, if that is to be hidden.
+pub(crate) fn log_line(
+    commands: &CommandTable,
+    info: &ClientInfo,
+    now: i64,
+    config: &Config,
+) -> String {
+    let mut names = info.names.lock().clone();
+    if config.hide_user_data_from_log {
+        let hidden = user_data(config, b"");
+        (names.name, names.user) = (hidden.as_bytes().into(), hidden.as_bytes().into());
+    }
+    let mut text = String::new();
+    add_line_with(&mut text, commands, info, &names, now);
+    text.truncate(text.trim_end().len());
+    text
+}
+
 /// Appends what is known of a client, as `id=1 addr=.. ..`, and a line end.
 pub(crate) fn add_line(text: &mut String, commands: &CommandTable, info: &ClientInfo, now: i64) {
+    let names = info.names.lock().clone();
+    add_line_with(text, commands, info, &names, now);
+}
+
+fn add_line_with(
+    text: &mut String,
+    commands: &CommandTable,
+    info: &ClientInfo,
+    names: &ClientNames,
+    now: i64,
+) {
     let seconds_since = |moment: i64| (now / 1000 - moment / 1000).max(0);
     let number = |atomic: &std::sync::atomic::AtomicUsize| atomic.load(Ordering::Relaxed);
     let lossy = String::from_utf8_lossy;
-    let names = info.names.lock().clone();
     let flags = info.flags();
     let capa = if flags.contains(ClientFlags::CAPA_REDIRECT) { "r" } else { "" };
     let unsent = number(&info.output_bytes) + number(&info.pinned_bytes);

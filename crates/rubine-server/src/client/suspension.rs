@@ -40,6 +40,11 @@ impl Reason {
     pub(crate) fn counts_as_blocked(&self) -> bool {
         matches!(self, Self::Paused | Self::BusyShard | Self::Waiting(_))
     }
+
+    /// Whether it is about something that others have to do, and may never do.
+    pub(crate) fn waits_for_others(&self) -> bool {
+        matches!(self, Self::Paused | Self::Waiting(_))
+    }
 }
 
 /// What has been done for a request elsewhere, for when it runs again.

@@ -184,7 +184,8 @@ fn spublish(session: &mut Session<'_>) -> CommandResult {
 
 fn send(session: &mut Session<'_>, kind: ChannelKind) -> CommandResult {
     let (channel, payload) = (session.args.at(1), session.args.at(2));
-    let receivers = session.core.publish(kind, channel, payload);
+    let Session { core, client, locked, .. } = session;
+    let receivers = core.publish(client, kind, channel, payload, locked.is_some());
     session.reply.integer(receivers as i64);
     Ok(())
 }

@@ -8,6 +8,7 @@ use rubine_storage::Trouble;
 
 use super::help;
 use super::scripts::{kill, refusal};
+use crate::core::eviction::Need;
 use crate::core::scripts::{Ended, Rules, ScriptRun};
 use crate::core::{ServerCommand, Session};
 use crate::server::ScriptKind;
@@ -206,7 +207,8 @@ fn rules_of(
     is_read_only: bool,
 ) -> Result<Rules, CommandError> {
     let core = &mut *session.core;
-    let is_over = core.settings.maxmemory != 0 && session.locked.is_none() && !core.make_room();
+    let is_over =
+        core.settings.maxmemory != 0 && session.locked.is_none() && !core.make_room(Need::Urgent);
     let is_compatible = flags.contains(ScriptFlags::COMPATIBLE);
     let writes = !flags.contains(ScriptFlags::NO_WRITES);
     if !is_compatible {

@@ -8,6 +8,7 @@ mod disk_fault;
 mod info;
 mod lolwut;
 mod memory;
+mod module;
 mod persistence;
 mod process;
 
@@ -27,6 +28,7 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     persistence::LASTSAVE,
     lolwut::LOLWUT,
     memory::MEMORY,
+    module::MODULE,
     process::ROLE,
     persistence::SAVE,
     process::SHUTDOWN,

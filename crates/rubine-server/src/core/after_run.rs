@@ -58,7 +58,7 @@ impl Core {
 
     pub(crate) fn count_error(&mut self, error: &CommandError) {
         self.stats().error_replies.add(1);
-        self.server.errors.count(error);
+        self.stats().errors.count(error);
     }
 
     /// Adds up what the commands of a turn did.

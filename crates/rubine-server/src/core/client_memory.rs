@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::client::line::add_line;
+use crate::client::line::log_line;
 use crate::client::{Client, ClientFlags, ClientInfo};
 use crate::core::Core;
 
@@ -49,9 +49,8 @@ impl Core {
             if client_bytes == 0 {
                 return;
             }
-            let mut line = String::new();
-            add_line(&mut line, &server.commands, &info, self.now);
-            tracing::info!("Evicting client: {}", line.trim_end());
+            let line = log_line(&server.commands, &info, self.now, &server.config.load());
+            tracing::info!("Evicting client: {line}");
             server.kill(&info);
             self.stats().evicted_clients.add(1);
             bytes -= client_bytes;

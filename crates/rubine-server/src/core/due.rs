@@ -15,6 +15,8 @@ pub(crate) fn tell_due(
     now: i64,
     due: &Due<'_>,
 ) {
+    // Asked under the lock of the shard: a log that is switched on meanwhile has the key, and needs to hear that it goes.
+    effects.is_journalled = server.journal.is_active();
     match *due {
         Due::Key { db, key } => {
             stats.expired_keys.add(1);
@@ -40,11 +42,13 @@ pub(crate) fn tell_due(
             }
         }
     }
+    let mut end = 0;
     if !effects.journal.is_empty() {
-        server.journal.append(&mut effects.journal, (now / 1000) as u64);
+        end = server.journal.append(&mut effects.journal, (now / 1000) as u64);
     }
     if !effects.events.is_empty() {
-        publish_events(server, effects);
+        let waits_for_disk = server.settings.load().waits_for_disk;
+        publish_events(server, effects, if waits_for_disk { end } else { 0 });
     }
 }
 

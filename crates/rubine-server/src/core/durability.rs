@@ -9,7 +9,8 @@ use rubine_resp::writer::{Output, Reply};
 use super::Core;
 use crate::client::Client;
 use crate::client::suspension::TimeoutReply;
-use rubine_storage::Host as _;
+use crate::mailbox::Message;
+use rubine_storage::{Host as _, dumps};
 use rubine_system::ticks;
 
 impl Core {
@@ -17,6 +18,9 @@ impl Core {
     /// when that is so.
     #[inline]
     pub(crate) fn holds_back(&mut self, client: &mut Client) -> bool {
+        if client.disk.saves != 0 {
+            return true;
+        }
         if client.disk.durable_offset <= self.server.aof.synced().reached() {
             return false;
         }
@@ -26,6 +30,26 @@ impl Core {
             self.unsynced.insert((client.disk.durable_offset, client.id));
         }
         true
+    }
+
+    /// All keys have been removed by a client: what it is told waits until they are gone from the dump file too. A thread
+    /// sees to that, since it may have to wait for a save that goes on.
+    pub(crate) fn save_flush(&mut self, client: Option<&mut Client>) {
+        let (server, now, worker) = (self.server, self.now, self.index);
+        let waits = !server.config.load().save.is_empty();
+        let Some(client) = client.filter(|_| waits) else {
+            dumps::note_flush(server.storage(), now);
+            return;
+        };
+        let id = client.id;
+        let run = move || {
+            dumps::note_flush(server.storage(), now);
+            server.workers[worker].send(Message::FlushSaved { client: id });
+        };
+        match std::thread::Builder::new().name("flush".to_owned()).spawn(run) {
+            Ok(_) => client.disk.saves += 1,
+            Err(error) => tracing::warn!("Can't save: no thread can be started: {error}"),
+        }
     }
 
     /// Sees to it that this worker is woken when the disk has got to where the first of its clients waits. Returns whether

@@ -3,14 +3,14 @@
 
 use rubine_commands::{Event, Flags};
 use rubine_keyspace::{
-    Access, Candidate, EvictionOrder, EvictionRule, Key, Locked, SHARD_COUNT, ShardSet,
+    Access, COUNTED_DBS, Candidate, EvictionOrder, EvictionRule, Key, Locked, SHARD_COUNT, ShardSet,
 };
 
 use crate::client::Client;
 use crate::command_table::Entry;
 use crate::core::Core;
 use rubine_config::MaxmemoryPolicy;
-use rubine_system::{allocator, ticks};
+use rubine_system::ticks;
 
 /// Candidates that a worker keeps from one eviction to the next.
 const POOL_LEN_MAX: usize = 16;
@@ -19,6 +19,8 @@ const KEYS_PER_LOOK: usize = 16;
 /// How often the background thread is waited for, and how long.
 const WAITS_MAX: usize = 5;
 const WAIT_US: u64 = 100;
+/// For so long it is remembered that no key could go, so that not every command looks at all shards again.
+const REST_US: f64 = 10_000.0;
 
 /// The best candidates that samples have brought up so far.
 #[derive(Debug, Default)]
@@ -27,6 +29,17 @@ pub(crate) struct Pool {
     candidates: Vec<Candidate>,
     /// By what they were compared.
     rule: Option<EvictionRule>,
+    /// Since when no key can go, in ticks, if that was so when it was looked for.
+    vain_since: Option<u64>,
+}
+
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// A command that would be refused without it.
+    Urgent,
+    /// A command that runs in any case, or the clock.
+    None,
 }
 
 impl Pool {
@@ -47,14 +60,22 @@ impl Core {
     /// Looks before a command whether memory is used up, and evicts if it is.
     #[cold]
     pub(crate) fn look_at_memory(&mut self, client: &Client, entry: &Entry) {
-        let has_room = self.make_room();
-        self.is_out_of_memory = !has_room && client.runs_any(entry, Flags::DENYOOM);
+        if self.has_room() {
+            self.is_out_of_memory = false;
+            self.server.over_memory_limit.note(false, self.now);
+            return;
+        }
+        let is_urgent = client.runs_any(entry, Flags::DENYOOM);
+        let has_room = self.make_room(if is_urgent { Need::Urgent } else { Need::None });
+        self.is_out_of_memory = !has_room && is_urgent;
     }
 
     /// Evicts keys until memory is below its limit or the time for it is over; then it goes on in the next turn.
     /// Returns false if nothing can go and memory is above its limit.
-    pub(crate) fn make_room(&mut self) -> bool {
+    pub(crate) fn make_room(&mut self, need: Need) -> bool {
         self.must_evict_more = false;
+        // Whoever is to evict, or is refused, is so by what is true now.
+        self.memory.look();
         if self.has_room() {
             self.server.over_memory_limit.note(false, self.now);
             return true;
@@ -64,20 +85,29 @@ impl Core {
             return true;
         }
         match rule_of(self.settings.eviction) {
-            Some(rule) if !self.settings.import_mode => self.evict(rule),
+            Some(rule) if !self.settings.import_mode => self.evict(rule, need),
             _ => false,
         }
     }
 
-    fn evict(&mut self, rule: EvictionRule) -> bool {
+    fn evict(&mut self, rule: EvictionRule, need: Need) -> bool {
+        if self.is_in_vain(rule, need) {
+            return false;
+        }
         let start = ticks::now();
         let limit_us = time_limit_us(self.settings.eviction_tenacity);
         let mut evicted = 0;
         while !self.has_room() {
             if !self.evict_one(rule) {
-                return self.is_eviction_paused() || self.wait_for_garbage();
+                if self.is_eviction_paused() {
+                    return true;
+                }
+                self.eviction_pool.vain_since = Some(ticks::now());
+                return need == Need::Urgent && self.wait_for_garbage();
             }
             evicted += 1;
+            // Others may have freed enough by now.
+            self.memory.look();
             let elapsed = ticks::now().wrapping_sub(start) as f64 / ticks::per_microsecond();
             if evicted % KEYS_PER_LOOK == 0 && limit_us < elapsed {
                 self.must_evict_more = true;
@@ -88,30 +118,49 @@ impl Core {
         true
     }
 
+    /// Whether no key could go a moment ago. Whoever would be refused for that looks whether there is one now, by the counts
+    /// that are known without locks.
+    fn is_in_vain(&mut self, rule: EvictionRule, need: Need) -> bool {
+        let Some(since) = self.eviction_pool.vain_since else { return false };
+        let is_over = REST_US * ticks::per_microsecond() <= ticks::now().wrapping_sub(since) as f64;
+        let is_other_rule = self.eviction_pool.rule != Some(rule);
+        let databases = self.settings.limits.databases;
+        let has_candidates = |db| {
+            let (keys, volatile) = self.server.keyspace.key_counts(db);
+            0 < if rule.only_volatile { volatile } else { keys }
+        };
+        let may_go = || COUNTED_DBS < databases || (0..databases).any(has_candidates);
+        if is_over || is_other_rule || need == Need::Urgent && may_go() {
+            self.eviction_pool.vain_since = None;
+        }
+        self.eviction_pool.vain_since.is_some()
+    }
+
     /// Whether the data shall not change: what must not wait may use more memory meanwhile.
     fn is_eviction_paused(&self) -> bool {
         self.server.pause.stops_writes(self.now)
     }
 
     /// Whether memory is below its limit, or will be when all is freed that nobody has any more.
-    fn has_room(&self) -> bool {
+    fn has_room(&mut self) -> bool {
         let limit = self.settings.maxmemory;
         if limit == 0 {
             return true;
         }
         let garbage = self.server.keyspace.garbage();
-        let used = allocator::used_memory().saturating_sub(garbage.pending_bytes());
+        let used = self.memory.used().saturating_sub(garbage.pending_bytes());
         used as u64 <= limit || garbage.has_pending_databases()
     }
 
     /// What is being freed in the background may be enough.
-    fn wait_for_garbage(&self) -> bool {
+    fn wait_for_garbage(&mut self) -> bool {
         for _ in 0..WAITS_MAX {
             if self.server.keyspace.garbage().pending() == 0 {
                 break;
             }
             std::thread::sleep(std::time::Duration::from_micros(WAIT_US));
         }
+        self.memory.look();
         self.has_room()
     }
 
@@ -123,7 +172,9 @@ impl Core {
         }
         // Candidates may have gone since they were chosen.
         for _ in 0..=POOL_LEN_MAX {
-            self.fill_pool(rule);
+            if !self.fill_pool(rule) {
+                return false;
+            }
             while let Some(candidate) = self.eviction_pool.candidates.pop() {
                 if self.remove(&candidate, rule) {
                     return true;
@@ -136,8 +187,8 @@ impl Core {
         false
     }
 
-    /// Samples shards, from a random one on, until there are candidates.
-    fn fill_pool(&mut self, rule: EvictionRule) {
+    /// Samples shards, from a random one on, until there are candidates. Returns whether there are any.
+    fn fill_pool(&mut self, rule: EvictionRule) -> bool {
         let access = Access::new(self.settings.access, self.now);
         let samples = match rule.order {
             EvictionOrder::Random => 1,
@@ -158,9 +209,10 @@ impl Core {
                 });
             }
             if samples <= found {
-                return;
+                break;
             }
         }
+        !self.eviction_pool.candidates.is_empty()
     }
 
     fn remove(&mut self, candidate: &Candidate, rule: EvictionRule) -> bool {

@@ -17,7 +17,6 @@ use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Run;
 use crate::mailbox::Message;
-use rubine_storage::dumps;
 
 /// Who is told, in place of a client, that a worker can complete hand-offs that it owes.
 pub(crate) const WORKER_ITSELF: u64 = 0;
@@ -57,6 +56,9 @@ impl Core {
         let start = ticks::now();
         let ticket = Ticket { worker: self.index, client: client.id };
         let keyspace = &self.server.keyspace;
+        // A walk that has met a busy shard takes all at once when it comes back: of those who walk on their own, each would
+        // meet the others, who stand there too.
+        let shards = if shards.is_empty() { &ShardSet::All } else { shards };
         let locked = lock_in_turn(keyspace, shards, ticket, &mut client.standing, self);
         self.lock_ticks += ticks::now().wrapping_sub(start);
         locked
@@ -143,7 +145,7 @@ impl Core {
             let seen = if locked.is_empty() { aof.seen_by_walk() } else { aof.seen_by(&locked) };
             client.disk.durable_offset = client.disk.durable_offset.max(seen);
         }
-        self.give_back(locked);
+        self.give_back(locked, Some(client));
     }
 
     /// Ends a unit of work: its effects go to the journal while the locks are held, then the locks are given back and
@@ -151,30 +153,30 @@ impl Core {
     #[inline]
     pub(crate) fn end_unit(&mut self, locked: Locked<'static>) {
         self.write_journal(&locked);
-        self.give_back(locked);
+        self.give_back(locked, None);
     }
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "as above")]
-    fn give_back(&mut self, locked: Locked<'static>) {
+    fn give_back(&mut self, locked: Locked<'static>, client: Option<&mut Client>) {
         let is_done = locked.pending_hand_off().is_none()
             && self.runner.changes.found_due.is_empty()
             && !self.runner.changes.was_flushed;
         if !is_done {
-            self.give_back_and_settle(locked);
+            self.give_back_and_settle(locked, client);
         }
     }
 
     #[cold]
-    fn give_back_and_settle(&mut self, locked: Locked<'static>) {
+    fn give_back_and_settle(&mut self, locked: Locked<'static>, client: Option<&mut Client>) {
         let pending = locked.pending_hand_offs();
         drop(locked);
         if std::mem::take(&mut self.runner.changes.was_flushed) {
-            dumps::note_flush(self.server.storage(), self.now);
+            self.save_flush(client);
         }
         if !pending.is_empty() {
             // What was handed in may have fallen due while the unit ran.
-            self.now = rubine_base::clock::unix_millis();
+            self.read_time();
         }
         self.complete_hand_offs(pending);
         self.remove_found_due();
@@ -187,9 +189,13 @@ impl Core {
         let (server, stats, now) = (self.server, self.stats(), self.now);
         let effects = &mut self.runner.effects;
         let is_stopped = || server.pause.stops_writes(now);
-        rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
-            tell_due(server, stats, effects, now, &due);
-        });
+        let pending =
+            rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
+                tell_due(server, stats, effects, now, &due);
+            });
+        if !pending.is_empty() {
+            self.complete_hand_offs(pending);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! compute, or by another server that takes their keys.
 
 use rubine_commands::{Args, CommandError, Shipment, Task};
+use rubine_keyspace::Ticket;
 
 use super::Core;
 use crate::aside::{compute, migration};
@@ -22,6 +23,20 @@ impl Core {
         }
         let request = args.map(OwnedArgs::of);
         client.suspended = Some(Box::new(Suspended { request, reason }));
+    }
+
+    /// A walk has met a busy shard. Its command is as if it had not run, and runs when the shard is free.
+    #[cold]
+    pub(crate) fn stand_for(&mut self, client: &mut Client, args: Args<'_>, busy: usize) {
+        let effects = &mut self.runner.effects;
+        let computations = &self.server.computations;
+        for task in [effects.task.take(), effects.computed.take()].into_iter().flatten() {
+            computations.discard(task);
+        }
+        let ticket = Ticket { worker: self.index, client: client.id };
+        client.standing = Some(self.server.keyspace.stand(ticket, busy));
+        self.suspend(client, Some(args), Reason::BusyShard);
+        self.start_clock();
     }
 
     /// Lets a request that was put off run again when its client is served next. Returns why it had to wait.

@@ -11,9 +11,20 @@ use rubine_resp::writer::{Protocol, Reply};
 
 use super::Core;
 use crate::aside::compute::STEPS_AT_ONCE_MAX;
-use crate::client::ClientFlags;
 use crate::client::subscriptions::ChannelKind;
+use crate::client::{Client, ClientFlags};
+use crate::pubsub::Notice;
 use crate::server::Server;
+
+/// A message that is sent when the unit which it tells of is in the journal.
+#[derive(Debug)]
+pub(crate) struct Deferred {
+    pub(crate) kind: ChannelKind,
+    pub(crate) channel: Box<[u8]>,
+    pub(crate) payload: Box<[u8]>,
+    /// What its sender had seen of the journal before.
+    pub(crate) seen_before: Offset,
+}
 
 /// In what setting a data command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +50,7 @@ impl Role {
 /// A moment of a unit that can be taken back.
 pub(crate) struct UnitMark {
     runner: RunnerMark,
-    message_count: usize,
+    deferred_count: usize,
 }
 
 impl Core {
@@ -82,8 +93,13 @@ impl Core {
         if let Err(error) = &result {
             log_damage(error);
         }
+        // What a script does is told at its end: it may be put back.
         if !self.runner.effects.events.is_empty() && role != Role::Script {
-            publish_events(self.server, &mut self.runner.effects);
+            if self.settings.waits_for_disk {
+                defer_events(&mut self.deferred, &mut self.runner.effects);
+            } else {
+                publish_events(self.server, &mut self.runner.effects, 0);
+            }
         }
         result
     }
@@ -98,31 +114,26 @@ impl Core {
         self.runner.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
     }
 
-    /// From now on, what the unit does can be taken back. Nobody hears of it before [`Self::keep`].
+    /// From now on, what the unit does can be taken back. Nobody hears of it before [`Self::keep`] and the unit's end.
     pub(crate) fn begin_undoable(&mut self) -> UnitMark {
-        self.held_messages = Some(Vec::new());
-        UnitMark { runner: self.runner.begin_undo(), message_count: 0 }
+        self.is_undoable = true;
+        UnitMark { runner: self.runner.begin_undo(), deferred_count: self.deferred.len() }
     }
 
     /// This moment of a unit that can be taken back.
     pub(crate) fn mark(&mut self) -> UnitMark {
-        let message_count = self.held_messages.as_ref().map_or(0, Vec::len);
-        UnitMark { runner: self.runner.mark(), message_count }
+        UnitMark { runner: self.runner.mark(), deferred_count: self.deferred.len() }
     }
 
     /// Takes back what was done since `mark`.
     pub(crate) fn undo_to(&mut self, mark: &UnitMark, locked: &mut Locked<'_>) {
         self.runner.undo_to(&mark.runner, locked);
-        if let Some(messages) = &mut self.held_messages {
-            messages.truncate(mark.message_count);
-        }
+        self.deferred.truncate(mark.deferred_count);
     }
 
-    /// What the unit has done stands: its messages are sent, while the locks are still held.
+    /// What the unit has done stands.
     pub(crate) fn keep(&mut self) {
-        for (kind, channel, payload) in self.held_messages.take().into_iter().flatten() {
-            self.server.pubsub.publish(&self.server.workers, kind, &channel, &payload);
-        }
+        self.is_undoable = false;
     }
 
     /// Drops what was kept to take the unit back. Best called when the locks are given back.
@@ -130,28 +141,61 @@ impl Core {
         self.runner.keep_all(&self.server.keyspace);
     }
 
-    /// Sends a message; returns how many listen. In a unit that may be taken back it is held until that is kept.
-    pub(crate) fn publish(&mut self, kind: ChannelKind, channel: &[u8], payload: &[u8]) -> usize {
+    /// Sends a message; returns how many get it. It waits for the end of its unit where that may be taken back, or where what
+    /// the unit wrote has to be on disk first. `is_within` a transaction or script there is such a unit.
+    pub(crate) fn publish(
+        &mut self,
+        client: &Client,
+        kind: ChannelKind,
+        channel: &[u8],
+        payload: &[u8],
+        is_within: bool,
+    ) -> usize {
         let server = self.server;
-        let Some(messages) = &mut self.held_messages else {
-            return server.pubsub.publish(&server.workers, kind, channel, payload);
-        };
-        messages.push((kind, channel.into(), payload.into()));
-        server.pubsub.receiver_count(kind, channel)
+        let waits_for_disk = self.settings.waits_for_disk;
+        // Whoever hears of it shall find what its sender has found.
+        let durable_offset = if waits_for_disk { client.disk.durable_offset } else { 0 };
+        if self.is_undoable || (waits_for_disk && is_within) {
+            let (channel_name, payload) = (channel.into(), payload.into());
+            let seen_before = durable_offset;
+            self.deferred.push(Deferred { kind, channel: channel_name, payload, seen_before });
+            return server.pubsub.receiver_count(kind, channel);
+        }
+        let notice = Notice { kind, channel, payload, durable_offset };
+        server.pubsub.publish(&server.workers, notice)
     }
 
     /// Appends the effects of the unit to the journal, and returns where they end.
     #[inline]
     pub(crate) fn write_journal(&mut self, locked: &Locked<'_>) -> Option<Offset> {
-        if !self.runner.effects.events.is_empty() {
-            publish_events(self.server, &mut self.runner.effects);
+        let has_news = !self.runner.effects.events.is_empty() || !self.deferred.is_empty();
+        if has_news && !self.settings.waits_for_disk {
+            publish_events(self.server, &mut self.runner.effects, 0);
         }
         // Counted while the locks are held: whoever holds all of them knows how many changes an image has.
         self.stats().dirty.add(std::mem::take(&mut self.runner.changes.dirty));
-        if self.runner.effects.journal.is_empty() {
+        let end = if self.runner.effects.journal.is_empty() {
             None
         } else {
             Some(self.append_to_journal(locked))
+        };
+        if has_news {
+            self.publish_deferred(locked);
+        }
+        end
+    }
+
+    /// Sends what the unit tells listeners, who hear of it when the disk has what it tells of.
+    #[cold]
+    fn publish_deferred(&mut self, locked: &Locked<'_>) {
+        defer_events(&mut self.deferred, &mut self.runner.effects);
+        let server = self.server;
+        let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
+        for Deferred { kind, channel, payload, seen_before } in self.deferred.drain(..) {
+            let (channel, payload) = (&*channel, &*payload);
+            let durable_offset = seen.max(seen_before);
+            let notice = Notice { kind, channel, payload, durable_offset };
+            server.pubsub.publish(&server.workers, notice);
         }
     }
 
@@ -177,12 +221,27 @@ fn log_damage(error: &CommandError) {
 /// Tells what has happened to keys to those who listen, while the shards of the keys are still locked: events of one
 /// key come in the order of its changes.
 #[cold]
-pub(super) fn publish_events(server: &Server, effects: &mut Effects) {
+pub(super) fn publish_events(server: &Server, effects: &mut Effects, durable_offset: Offset) {
+    let kind = ChannelKind::Channel;
+    take_events(effects, |channel, payload| {
+        let notice = Notice { kind, channel, payload, durable_offset };
+        server.pubsub.publish(&server.workers, notice);
+    });
+}
+
+/// Keeps what has happened to keys until the unit is in the journal.
+#[cold]
+fn defer_events(deferred: &mut Vec<Deferred>, effects: &mut Effects) {
+    take_events(effects, |channel, payload| {
+        let (channel, payload) = (channel.into(), payload.into());
+        deferred.push(Deferred { kind: ChannelKind::Channel, channel, payload, seen_before: 0 });
+    });
+}
+
+/// The messages about what has happened to keys.
+fn take_events(effects: &mut Effects, mut publish: impl FnMut(&[u8], &[u8])) {
     let listened = effects.listened.unwrap_or(EventClass::empty());
     for (Event { name, .. }, db, key) in effects.events.drain(..) {
-        let publish = |channel: &[u8], payload: &[u8]| {
-            server.pubsub.publish(&server.workers, ChannelKind::Channel, channel, payload);
-        };
         if listened.contains(EventClass::KEYSPACE) {
             let channel = [format!("__keyspace@{db}__:").as_bytes(), &key].concat();
             publish(&channel, name.as_bytes());

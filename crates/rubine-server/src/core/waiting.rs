@@ -113,8 +113,11 @@ impl Core {
         let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.now);
         match blocked.retry {
             Some((at, interval)) if !is_over && at <= self.now => {
+                let is_paused = self.server.pause.stops_writes(self.now);
                 // A shard that is busy is looked at the next time.
-                if let Ok(mut locked) = self.server.keyspace.try_lock(&blocked.waiter.shards()) {
+                if !is_paused
+                    && let Ok(mut locked) = self.server.keyspace.try_lock(&blocked.waiter.shards())
+                {
                     locked.make_ready(&blocked.waiter);
                     let shards = locked.pending_hand_offs();
                     drop(locked);

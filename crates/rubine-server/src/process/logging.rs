@@ -108,6 +108,24 @@ impl Logger {
         tracing::callsite::rebuild_interest_cache();
     }
 
+    /// Opens what is open anew: the log file may have been moved away, and syslog started again.
+    pub fn reopen(&self) {
+        let settings = self.settings.load();
+        if let Some(path) = &settings.file {
+            // Whether it can be opened is seen again with each line.
+            let _ = open_to_append(path);
+        }
+        if let Some(Syslog { ident, facility, .. }) = &settings.syslog {
+            let syslog = Syslog {
+                ident: ident.clone(),
+                facility: *facility,
+                socket: unblocking_socket().ok(),
+            };
+            let (file, syslog) = (settings.file.clone(), Some(syslog));
+            self.settings.store(Arc::new(Settings { file, syslog, ..**settings }));
+        }
+    }
+
     pub fn set_role(&self, role: Role) {
         self.role.store(role as u8, Ordering::Relaxed);
     }

@@ -27,6 +27,28 @@ impl Asker {
     }
 }
 
+/// Tells a client that all is done when the last clone of it is dropped: each worker has one.
+pub(crate) struct AllDone {
+    asker: Asker,
+    workers: Arc<[Mailbox]>,
+}
+
+impl AllDone {
+    /// Has each worker end a turn that it begins after this; then the client hears it. It waits meanwhile.
+    pub(crate) fn await_turns(asker: Asker, workers: &Arc<[Mailbox]>) {
+        let all_done = Arc::new(Self { asker, workers: Arc::clone(workers) });
+        for worker in workers.iter() {
+            worker.send(Message::EndOfTurn { told: Box::new(Arc::clone(&all_done)) });
+        }
+    }
+}
+
+impl Drop for AllDone {
+    fn drop(&mut self) {
+        self.asker.answer(&self.workers, |reply| reply.simple("OK"));
+    }
+}
+
 /// Who has asked for the end, and how far it is.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {

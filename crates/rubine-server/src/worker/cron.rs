@@ -6,31 +6,29 @@ use std::sync::atomic::Ordering;
 use rubine_keyspace::ExpiryCycle;
 use rubine_structures::table::free_what_waits;
 
+use super::period::Period;
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
 use crate::control::defrag;
 use crate::core::Core;
 use crate::core::due::tell_due;
+use crate::core::eviction::Need;
 use rubine_storage::dumps;
 use rubine_system::process::{self, Whose};
 use rubine_system::{allocator, ticks};
 
 /// How often the clock's work is done.
 const PERIOD_MS: i64 = 100;
-/// Part of a worker's time that expiry may take while much is due, in percent, for each unit of effort.
-const EXPIRY_SHARE_PERCENT: f64 = 25.0;
-/// Time that expiry takes in a period when little is due.
-const EXPIRY_QUIET_US: f64 = 500.0;
 /// One turn's part of expiry, so that clients are served in between.
 const EXPIRY_SLICE_US: f64 = 500.0;
 /// Time that it takes after keys were loaded, before clients are served.
 const EXPIRY_LOADED_US: f64 = 25_000.0;
-/// Above this part of due keys among those looked at, expiry works harder.
-const EXPIRY_STALE_MAX: f64 = 0.02;
 
 /// The clock's work of one worker.
 pub(crate) struct Cron {
-    next_at: i64,
+    period: Period,
+    /// When clients are looked after.
+    care: Period,
     expiry: ExpiryCycle,
     /// Time that expiry may still take in this period, in microseconds.
     expiry_budget_us: f64,
@@ -41,6 +39,34 @@ pub(crate) struct Cron {
     sampled: Sample,
     /// Where looking after clients has come to.
     next_client: usize,
+}
+
+/// How hard expiry works, as `active-expire-effort` says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Effort {
+    /// Time that it takes in a period when little is due, in microseconds.
+    quiet_us: f64,
+    /// Time that it may take while much is due.
+    behind_us: f64,
+    /// Above this part of due keys among those looked at, much is due.
+    stale_max: f64,
+}
+
+impl Effort {
+    /// Of 1, the least, to 10.
+    fn of(effort: u32) -> Self {
+        /// Of the time of a period, with the least effort, and for each step.
+        const SHARE_PERCENT: f64 = 25.0;
+        const SHARE_STEP_PERCENT: f64 = 2.0;
+        const QUIET_US: f64 = 500.0;
+        const STALE_MAX: f64 = 0.02;
+        let steps = f64::from(effort.saturating_sub(1));
+        Self {
+            quiet_us: QUIET_US * (1.0 + steps / 4.0),
+            behind_us: PERIOD_MS as f64 * 10.0 * (SHARE_PERCENT + SHARE_STEP_PERCENT * steps),
+            stale_max: STALE_MAX * (1.0 - steps / 10.0),
+        }
+    }
 }
 
 /// What a walk of expiry did.
@@ -64,7 +90,8 @@ struct Sample {
 impl Cron {
     pub(crate) fn new(core: &Core) -> Self {
         Self {
-            next_at: core.now,
+            period: Period::new(PERIOD_MS),
+            care: Period::new(PERIOD_MS),
             expiry: ExpiryCycle::new(core.index, core.server.workers.len()),
             expiry_budget_us: 0.0,
             removed: 0,
@@ -88,26 +115,22 @@ impl Cron {
         if core.index == 0 && core.server.shutdown.is_asked() {
             crate::control::shutdown::begin_asked(core.server);
         }
-        if self.next_at <= core.now {
-            self.next_at = core.now + PERIOD_MS;
+        if self.period.has_begun(core.now) {
             self.start_period(core);
         }
         if 0.0 < self.expiry_budget_us {
             self.expire(core);
         }
         if core.must_evict_more {
-            core.make_room();
+            core.make_room(Need::None);
         }
     }
 
     fn start_period(&mut self, core: &mut Core) {
         let stale = self.removed as f64 / self.examined.max(1) as f64;
-        self.is_behind = EXPIRY_STALE_MAX < stale;
-        self.expiry_budget_us = if self.is_behind {
-            PERIOD_MS as f64 * 1000.0 * EXPIRY_SHARE_PERCENT / 100.0
-        } else {
-            EXPIRY_QUIET_US
-        };
+        let effort = Effort::of(core.settings.expiry_effort);
+        self.is_behind = effort.stale_max < stale;
+        self.expiry_budget_us = if self.is_behind { effort.behind_us } else { effort.quiet_us };
         (self.removed, self.examined) = (0, 0);
         let stats = core.stats();
         if self.is_behind {
@@ -122,7 +145,10 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            dumps::look(core.server.storage(), core.now);
+            // What may follow takes all locks: not while one of them is held for long.
+            if core.server.keyspace.for_each_free_shard(|_, _| {}) == 0 {
+                dumps::look(core.server.storage(), core.now);
+            }
             defrag::look(core.server, PERIOD_MS as u64);
         }
     }
@@ -170,6 +196,10 @@ impl Cron {
             });
             self.removed += step.removed_count;
             self.examined += step.examined_count;
+            if let Some(shard) = step.pending {
+                core.complete_hand_offs(vec![shard]);
+                core.begin_unit();
+            }
             let is_over = limit <= ticks::now().wrapping_sub(start);
             // One round in a period is enough where nothing was found.
             let is_idle = step.is_round && std::mem::replace(&mut was_round, true);
@@ -186,6 +216,10 @@ impl Cron {
     fn sample(&mut self, core: &Core) {
         const SPAN_MS: i64 = 1000;
         let server = core.server;
+        if core.now < self.sampled.at {
+            // The clock was set back.
+            self.sampled.at = core.now;
+        }
         let used = allocator::used_memory();
         if server.peak_memory.fetch_max(used, Ordering::Relaxed) < used {
             server.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
@@ -229,11 +263,9 @@ impl Cron {
         /// So few clients all have their turn in each period.
         const CLIENTS_MIN: usize = 32;
         let is_paused = core.server.is_cron_paused.load(Ordering::Relaxed);
-        let is_due = core.looked_after_at + PERIOD_MS <= core.now;
-        if is_paused || !is_due || clients.is_empty() {
+        if is_paused || clients.is_empty() || !self.care.has_begun(core.now) {
             return;
         }
-        core.looked_after_at = core.now;
         let periods = (1000 / PERIOD_MS) as usize;
         let count = clients.len().div_ceil(periods).max(CLIENTS_MIN).min(clients.len());
         for _ in 0..count {
@@ -243,6 +275,26 @@ impl Cron {
             if client.flags.contains(ClientFlags::CLOSE_NOW) {
                 schedule(scheduled, client, self.next_client);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Effort;
+
+    #[test]
+    fn effort_takes_time_and_leaves_less_behind() {
+        let cases = [
+            (1, 500.0, 25_000.0, 0.02),
+            (5, 1000.0, 33_000.0, 0.012),
+            (10, 1625.0, 43_000.0, 0.002),
+        ];
+        for (effort, quiet_us, behind_us, stale_max) in cases {
+            let found = Effort::of(effort);
+            assert!((found.quiet_us - quiet_us).abs() < 1e-6, "{effort}: {found:?}");
+            assert!((found.behind_us - behind_us).abs() < 1e-6, "{effort}: {found:?}");
+            assert!((found.stale_max - stale_max).abs() < 1e-6, "{effort}: {found:?}");
         }
     }
 }

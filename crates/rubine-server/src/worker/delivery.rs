@@ -4,7 +4,7 @@
 use rubine_base::hash::HashMap;
 use rubine_resp::writer::Reply;
 
-use super::limits::enforce_after_push;
+use super::limits::{close_for_output, enforce_after_push};
 use super::schedule::schedule;
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags};
@@ -19,6 +19,8 @@ pub(super) fn deliver(
     scheduled: &mut Vec<usize>,
     publication: &Publication,
 ) {
+    let Publication { kind, channel, payload, version, patterns, .. } = publication;
+    let Publication { patterns_version, durable_offset, .. } = publication;
     let subscribers = std::mem::take(&mut core.subscribers);
     let mut give = |kind: ChannelKind, name: &[u8], version: u64, message: &[&[u8]]| {
         for id in subscribers.listening(kind, name, version) {
@@ -28,11 +30,11 @@ pub(super) fn deliver(
                 continue;
             }
             append(client, message);
+            client.disk.durable_offset = client.disk.durable_offset.max(*durable_offset);
             enforce_after_push(core, client);
             schedule(scheduled, client, slot);
         }
     };
-    let Publication { kind, channel, payload, version, patterns, patterns_version } = publication;
     let word: &[u8] = if *kind == ChannelKind::ShardChannel { b"smessage" } else { b"message" };
     give(*kind, channel, *version, &[word, channel, payload]);
     for pattern in patterns {
@@ -44,6 +46,23 @@ pub(super) fn deliver(
         );
     }
     core.subscribers = subscribers;
+}
+
+/// Cuts all clients of this worker that have listened to a name since `version` or before: more came than may wait.
+pub(super) fn cut(
+    core: &mut Core,
+    clients: &mut [Option<Box<Client>>],
+    slot_of: &HashMap<u64, usize>,
+    scheduled: &mut Vec<usize>,
+    (kind, name, version): (ChannelKind, &[u8], u64),
+) {
+    let listening: Vec<u64> = core.subscribers.listening(kind, name, version).collect();
+    for id in listening {
+        let Some(&slot) = slot_of.get(&id) else { continue };
+        let Some(client) = &mut clients[slot] else { continue };
+        close_for_output(core, client);
+        schedule(scheduled, client, slot);
+    }
 }
 
 /// Appends a message that is no reply: it comes whatever CLIENT REPLY says.

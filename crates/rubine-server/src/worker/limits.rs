@@ -3,9 +3,11 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::client::line::{FIXED_OUTPUT_BYTES, add_line};
+use crate::client::line::{FIXED_OUTPUT_BYTES, log_line};
+use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
+use crate::process::logging::user_data;
 use rubine_config::OutputBufferLimit;
 
 /// Replies that a client which has never authenticated may leave unread.
@@ -18,6 +20,15 @@ const SPARE_BYTES_MIN: usize = 4 * 1024;
 const BUSY_QUERY_BYTES_MAX: usize = 32 * 1024;
 /// After this time without a request a client gives back its buffers.
 const IDLE_SECONDS: i64 = 2;
+
+/// Marks a client to be closed that waits though the other side is gone: what it has sent and nobody has looked at may be
+/// more than is read ahead, so that its end is not read.
+#[inline]
+pub(super) fn notice_end(client: &mut Client) {
+    if client.input.is_read_closed && client.suspension().is_some_and(Reason::waits_for_others) {
+        client.flags |= ClientFlags::CLOSE_NOW;
+    }
+}
 
 /// Marks a client to be closed if its buffers have grown beyond their limits.
 #[inline]
@@ -49,16 +60,24 @@ fn enforce_query_limit(core: &mut Core, client: &mut Client) {
     client.flags |= ClientFlags::CLOSE_NOW;
     core.stats().query_buffer_limit_disconnections.add(1);
     let query = &client.input.query[client.input.query_start..];
-    let shown = query[..query.len().min(SHOWN_QUERY_BYTES)].escape_ascii();
+    let shown = &query[..query.len().min(SHOWN_QUERY_BYTES)];
+    let shown = user_data(&core.server.config.load(), shown);
     tracing::warn!(
-        "Closing client that reached max query buffer length: {} (qbuf initial bytes: \"{shown}\")",
+        "Closing client that reached max query buffer length: {} (qbuf initial bytes: {shown})",
         line(core, client)
     );
 }
 
 /// Marks a client to be closed if it has left more unread than it may.
 fn enforce_output_limit(core: &mut Core, client: &mut Client) {
-    if !exceeds_output_limit(core, client) || client.flags.contains(ClientFlags::CLOSE_NOW) {
+    if exceeds_output_limit(core, client) {
+        close_for_output(core, client);
+    }
+}
+
+/// Marks a client to be closed that has left, or would have left, more unread than it may.
+pub(super) fn close_for_output(core: &mut Core, client: &mut Client) {
+    if client.flags.contains(ClientFlags::CLOSE_NOW) {
         return;
     }
     client.flags |= ClientFlags::CLOSE_NOW;
@@ -133,12 +152,9 @@ fn shrink_query(client: &mut Client, is_idle: bool) {
     }
 }
 
-/// The client as CLIENT LIST shows it.
+/// The client as the log shows it.
 fn line(core: &Core, client: &Client) -> String {
     client.publish();
     client.publish_output();
-    let mut text = String::new();
-    add_line(&mut text, &core.server.commands, &client.info, core.now);
-    text.truncate(text.trim_end().len());
-    text
+    log_line(&core.server.commands, &client.info, core.now, &core.server.config.load())
 }

@@ -5,6 +5,7 @@
 mod append_only;
 mod bad_disk;
 mod blocking;
+mod busy_shards;
 mod computing;
 mod histories;
 mod isolation;
@@ -19,3 +20,4 @@ mod saving;
 mod starting;
 mod support;
 mod transcripts;
+mod waiting;

@@ -6,6 +6,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use crate::core::{ServerCommand, Session};
 use crate::mailbox::Message;
 use crate::pause::Kind;
+use crate::server::{AllDone, Asker};
 
 const FLAGS: Flags = Flags::ADMIN
     .union(Flags::NOSCRIPT)
@@ -37,8 +38,24 @@ fn pause(session: &mut Session<'_>) -> CommandResult {
     let now = session.core.now;
     let until = timeout_ms(session.args.at(2), now)?.unwrap_or(0);
     session.core.server.pause.start(now, until, kind);
-    session.reply.ok();
+    answer_when_seen(session);
     Ok(())
+}
+
+/// Answers when all workers have seen a change of the pause: what they ran under the old state has ended then, and what
+/// they run under the new one has begun. A transaction holds locks, so it waits for nobody.
+fn answer_when_seen(session: &mut Session<'_>) {
+    if session.locked.is_some() {
+        session.reply.ok();
+        return;
+    }
+    let asker = Asker {
+        worker: session.core.index,
+        client: session.client.id,
+        protocol: session.client.protocol,
+    };
+    session.core.block_until_answered(session.client);
+    AllDone::await_turns(asker, &session.core.server.workers);
 }
 
 /// The moment at which a time given in milliseconds is over; `None` for a time of zero.
@@ -64,7 +81,7 @@ fn unpause(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
     server.pause.end();
     server.workers.iter().for_each(|it| it.send(Message::PauseChanged));
-    session.reply.ok();
+    answer_when_seen(session);
     Ok(())
 }
 

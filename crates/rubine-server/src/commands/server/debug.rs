@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use rubine_base::number::{parse_f64, parse_i64};
 use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_keyspace::{Key, ShardSet};
 use rubine_resp::writer::Protocol;
 
 use super::form;
 use crate::client::resting::Resting;
 use crate::core::{ServerCommand, Session};
+use crate::mailbox::Message;
 use crate::persistence::load::start_reload;
 use crate::server::Asker;
 use crate::settings::Settings;
@@ -27,6 +29,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         super::disk_fault::DISK_FAULT,
         ERROR,
         HELP,
+        HOLD_SHARD,
         super::aof::LOADAOF,
         LOG,
         PANIC,
@@ -188,16 +191,50 @@ fn switch(session: &Session<'_>) -> Result<bool, CommandError> {
 }
 
 const SLEEP: ServerCommand = form("SLEEP", sleep)
-    .summary("Lets the worker that serves this client do nothing for a while.")
+    .summary("Lets the server do nothing for a while.")
     .syntax("seconds")
     .arity(3);
 
 fn sleep(session: &mut Session<'_>) -> CommandResult {
     let seconds = parse_f64(session.args.at(2)).unwrap_or(0.0);
     if let Ok(span) = Duration::try_from_secs_f64(seconds) {
+        let others = session.core.server.workers.iter().enumerate();
+        for (_, worker) in others.filter(|(index, _)| *index != session.core.index) {
+            worker.send(Message::Sleep { span });
+        }
         std::thread::sleep(span);
     }
     session.reply.ok();
+    Ok(())
+}
+
+const HOLD_SHARD: ServerCommand = form("HOLD-SHARD", hold_shard)
+    .summary("Keeps the lock of a key's shard for a while, on a thread of its own; replies when it has it.")
+    .syntax("key milliseconds")
+    .arity(4)
+    .flag(Flags::NO_MULTI);
+
+fn hold_shard(session: &mut Session<'_>) -> CommandResult {
+    let milliseconds = parse_i64(session.args.at(3)).and_then(|it| u64::try_from(it).ok());
+    let span = Duration::from_millis(milliseconds.ok_or(CommandError::NotInteger)?);
+    let shards = ShardSet::of(Key::new(session.args.at(2)));
+    let server = session.core.server;
+    let asker = Asker {
+        worker: session.core.index,
+        client: session.client.id,
+        protocol: session.client.protocol,
+    };
+    session.core.block_until_answered(session.client);
+    let hold = move || {
+        let locked = server.keyspace.lock(&shards);
+        asker.answer(&server.workers, |reply| reply.simple("OK"));
+        std::thread::sleep(span);
+        drop(locked);
+    };
+    if let Err(error) = std::thread::Builder::new().name("hold".to_owned()).spawn(hold) {
+        tracing::warn!("DEBUG HOLD-SHARD: no thread can be started: {error}");
+        asker.answer(&server.workers, |reply| reply.error("ERR"));
+    }
     Ok(())
 }
 

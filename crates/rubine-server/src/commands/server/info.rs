@@ -69,7 +69,7 @@ pub(super) struct Source<'a> {
 /// How the shards may be looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Shards<'a> {
-    /// One after the other, each under its lock.
+    /// One after the other, each under its lock; those that are busy are passed by.
     Free,
     /// These, whose locks are held.
     Locked(&'a Locked<'static>),
@@ -80,7 +80,9 @@ pub(super) enum Shards<'a> {
 impl Source<'_> {
     pub(super) fn for_each_shard(&self, mut look: impl FnMut(&rubine_keyspace::Shard)) {
         match self.shards {
-            Shards::Free => self.server.keyspace.for_each_shard(|_, shard| look(shard)),
+            Shards::Free => {
+                self.server.keyspace.for_each_free_shard(|_, shard| look(shard));
+            }
             Shards::Locked(locked) => locked.shards().for_each(look),
             Shards::Unreachable => {}
         }

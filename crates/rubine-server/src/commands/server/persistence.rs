@@ -1,6 +1,7 @@
 //! SAVE, BGSAVE, LASTSAVE: the data as a file. Saves nothing itself: threads of their own do.
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
+use rubine_keyspace::ShardSet;
 
 use crate::core::{ServerCommand, Session};
 use crate::server::Asker;
@@ -33,6 +34,9 @@ pub(super) const SAVE: ServerCommand = ServerCommand::declare("SAVE", save)
     );
 
 fn save(session: &mut Session<'_>) -> CommandResult {
+    if !may_take_image(session) {
+        return Ok(());
+    }
     let core = &mut *session.core;
     let asker =
         Asker { worker: core.index, client: session.client.id, protocol: session.client.protocol };
@@ -81,6 +85,9 @@ fn bgsave(session: &mut Session<'_>) -> CommandResult {
         session.reply.simple("Background saving scheduled");
         return Ok(());
     }
+    if !may_take_image(session) {
+        return Ok(());
+    }
     match dumps::start(server.storage(), Kind::Background, session.core.now, Box::new(|_| {})) {
         Start::Started => session.reply.simple("Background saving started"),
         Start::Saving => return Err(CommandError::text(SAVING)),
@@ -98,6 +105,12 @@ fn bgsave(session: &mut Session<'_>) -> CommandResult {
         Start::Failed => return Err(CommandError::text("ERR")),
     }
     Ok(())
+}
+
+/// Whether all shards could be had a moment ago, so that the image is made at once. Otherwise the command is suspended, and
+/// has to end without a reply.
+fn may_take_image(session: &mut Session<'_>) -> bool {
+    session.lock(&ShardSet::All).is_some()
 }
 
 fn cancel(session: &mut Session<'_>) -> CommandResult {

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
 use crate::client::subscriptions::ChannelKind;
+use crate::stats::errors::ErrorStats;
 use crate::stats::histogram::percentile;
 use crate::stats::{CommandStats, WorkerStats};
 use rubine_system::ticks;
@@ -210,7 +211,7 @@ pub(super) fn debug(source: &Source<'_>, text: &mut Text) {
 
 /// Each error code that was replied.
 pub(super) fn errors(source: &Source<'_>, text: &mut Text) {
-    for (code, count) in source.server.errors.list() {
+    for (code, count) in ErrorStats::list(source.server.stats.iter().map(|it| &it.errors)) {
         text.field(&format!("errorstat_{code}"), format_args!("count={count}"));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
+use crate::mailbox::Mailbox;
 use rubine_system::{allocator, process};
 
 /// Figures about memory at one moment, in bytes.
@@ -128,6 +129,9 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
         "mem_cluster_slot_export",
         "mem_aof_buffer",
     ]);
+    let mailboxes = source.server.workers.iter();
+    let on_their_way: usize = mailboxes.map(Mailbox::published_bytes).sum();
+    text.field("mem_messages_on_their_way", on_their_way);
     text.field("mem_allocator", "jemalloc-5.3.0");
     text.field("mem_overhead_db_hashtable_rehashing", 0);
     text.field("active_defrag_running", source.server.defrag.running());

@@ -1,8 +1,8 @@
 //! The sections of INFO about the process, its place among others, and its keys.
 
-use rubine_keyspace::{SHARD_COUNT, Survey};
+use rubine_keyspace::{COUNTED_DBS, SHARD_COUNT, Survey};
 
-use super::{Source, Text};
+use super::{Shards, Source, Text};
 use crate::process::identity::REDIS_VERSION;
 use rubine_config::Supervised;
 use rubine_system::process::{self, CpuTime, Whose};
@@ -131,6 +131,13 @@ pub(super) fn keyspace(source: &Source<'_>, text: &mut Text) {
             }
         }
     });
+    if matches!(source.shards, Shards::Free) {
+        // Those of the shards that are busy, too.
+        counts.resize(counts.len().max(COUNTED_DBS), Counts::default());
+        for (db, count) in counts.iter_mut().enumerate().take(COUNTED_DBS) {
+            (count.keys, count.volatile) = source.server.keyspace.key_counts(db);
+        }
+    }
     if counts.iter().any(|it| it.to_survey != 0) {
         source.for_each_shard(|shard| {
             for (db, count) in counts.iter_mut().enumerate() {
