@@ -644,3 +644,6 @@ impl Locked<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;
