@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 }
 
 /// Plays what can be played under `folder`; returns how many replies were checked.
-fn play(folder: &Path, expiry: Expiry) -> usize {
+fn play(folder: &Path, server: impl Fn() -> InProcess) -> usize {
     let update = std::env::var_os("UPDATE").is_some_and(|value| value == "1");
     let filter = std::env::var("FILTER").unwrap_or_default();
     let (mut checked, mut failures) = (0, Vec::new());
@@ -25,7 +25,7 @@ fn play(folder: &Path, expiry: Expiry) -> usize {
         }
         let text = fs::read_to_string(&path).expect("the transcript is readable");
         let transcript = Transcript::parse(&name, &text).unwrap_or_else(|error| panic!("{error}"));
-        let mut target = InProcess::new(expiry);
+        let mut target = server();
         if let Some(unknown) = target.unknown_in(&transcript) {
             eprintln!("{name} takes a server: {unknown}");
             continue;
@@ -44,12 +44,18 @@ fn play(folder: &Path, expiry: Expiry) -> usize {
 
 #[test]
 fn all_hold() {
-    let checked = play(&root(), Expiry::Active);
+    let checked = play(&root(), || InProcess::new(Expiry::Active));
     eprintln!("{checked} replies");
 }
 
 /// Keys that are due and still there must look as if they were not. Strings suffice: the lookup is everyone's.
 #[test]
 fn strings_hold_while_what_is_due_stays() {
-    play(&root().join("string"), Expiry::Lazy);
+    play(&root().join("string"), || InProcess::new(Expiry::Lazy));
+}
+
+/// What is taken back leaves nothing behind: every command runs and is taken back before it runs.
+#[test]
+fn all_hold_though_each_command_was_taken_back_before() {
+    play(&root(), || InProcess::rehearsing(Expiry::Active));
 }

@@ -666,3 +666,6 @@ impl Locked<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(shuttle)))]
+mod tests;

@@ -47,6 +47,8 @@ pub struct InProcess {
     /// Those whose command waits, in the order in which they came.
     waiting: Vec<Waiting>,
     now: i64,
+    /// How many commands were run and taken back before they ran, if all are.
+    rehearsed_count: Option<u64>,
 }
 
 #[derive(Default)]
@@ -78,7 +80,34 @@ impl InProcess {
             clients: Vec::new(),
             waiting: Vec::new(),
             now: START,
+            rehearsed_count: None,
         }
+    }
+
+    /// As [`Self::new`], where each command runs twice: first it is taken back, and nothing may show it.
+    pub fn rehearsing(expiry: Expiry) -> Self {
+        Self { rehearsed_count: Some(0), ..Self::new(expiry) }
+    }
+
+    /// Runs data commands of a client as one unit, each in its database, and takes them back. What is none is left out.
+    ///
+    /// # Panics
+    /// If anything shows that they ran.
+    pub fn rehearse(&mut self, commands: &[(usize, Vec<Vec<u8>>)], with_snapshot: bool) {
+        let known = commands.iter().filter_map(|(db, args)| {
+            let name = String::from_utf8_lossy(&args[0]).to_uppercase();
+            let command = subcommand(self.commands.get(&*name)?.1, args);
+            command.spec.takes(args.len()).then_some(Call {
+                command,
+                args,
+                db: *db,
+                protocol: Protocol::Resp3,
+                may_wait: false,
+                is_replay: false,
+            })
+        });
+        let calls: Vec<_> = known.collect();
+        self.store.rehearse(&calls, with_snapshot, self.now, &self.settings);
     }
 
     /// The first thing in a transcript that takes a whole server.
@@ -125,6 +154,12 @@ impl InProcess {
         }
         let session = &self.clients[client];
         let (db, protocol) = (session.db, session.protocol);
+        if let Some(count) = &mut self.rehearsed_count {
+            *count += 1;
+            let with_snapshot = *count % 2 == 0;
+            let call = Call { command, args, db, protocol, may_wait: false, is_replay: false };
+            self.store.rehearse(&[call], with_snapshot, self.now, &self.settings);
+        }
         let call = Call { command, args, db, protocol, may_wait: true, is_replay: false };
         let outcome = self.store.run(&call, self.now, &self.settings);
         let content = self.store.content_of_keys(&call);
@@ -376,7 +411,8 @@ impl Target for InProcess {
 
     fn reset(&mut self) -> io::Result<()> {
         self.check_all_keys();
-        *self = Self::new(self.expiry);
+        let rehearsed_count = self.rehearsed_count;
+        *self = Self { rehearsed_count, ..Self::new(self.expiry) };
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! A keyspace with its journal, and one command at a time on it, checked. Knows no client.
 
+mod rehearsal;
+
 use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -137,7 +139,7 @@ impl Store {
             now,
             limits: &settings.limits,
             access: settings.access,
-            view: ViewOptions { notes_access: true, due_keys },
+            view: ViewOptions { notes_access: unit.notes_access, due_keys },
             client: ClientFacts {
                 protocol: call.protocol,
                 may_wait: call.may_wait,
@@ -234,6 +236,8 @@ struct Unit {
     runner: Runner,
     seed: u64,
     steps_at_once_max: u64,
+    /// Whether looks at keys are remembered.
+    notes_access: bool,
     /// A change of a key that is counted, or written to the journal.
     is_told: bool,
     /// What its keys held before.
@@ -251,6 +255,7 @@ impl Unit {
             runner,
             seed,
             steps_at_once_max: u64::MAX,
+            notes_access: true,
             is_told: false,
             before,
         }
