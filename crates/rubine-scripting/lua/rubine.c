@@ -58,10 +58,7 @@ static void raise_from_hook (lua_State *L) {
 }
 
 static void hook (lua_State *L, lua_Debug *ar) {
-  int is_line = ar->event == LUA_HOOKLINE;
-  if (is_line)
-    lua_getinfo(L, "l", ar);
-  if (rubine_tick(L, is_line, is_line ? ar->currentline : 0))
+  if (rubine_tick(L, ar->event == LUA_HOOKLINE))
     raise_from_hook(L);
 }
 
@@ -74,7 +71,7 @@ void rubine_watch (lua_State *L, int count, int lines) {
 /* For functions of C that run long without an instruction in between. */
 void rubine_poll (lua_State *L) {
   luaL_checkstack(L, LUA_MINSTACK, "too many nested functions");
-  if (rubine_tick(L, 0, 0))
+  if (rubine_tick(L, 0))
     raise_from_hook(L);
 }
 
@@ -136,18 +133,6 @@ int rubine_pcall (lua_State *L) {
   lua_pushboolean(L, 0);
   lua_replace(L, 1);
   return 2;
-}
-
-/* The line that runs now, of the script itself or of a function in it. */
-int rubine_line (lua_State *L) {
-  lua_Debug ar;
-  int level;
-  for (level = 0; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "l", &ar);
-    if (ar.currentline > 0)
-      return ar.currentline;
-  }
-  return 0;
 }
 
 /* As `%.14g` and its like. */

@@ -14,7 +14,7 @@
 /* Written in Rust. */
 int rubine_dispatch (lua_State *L, const void *function);
 int rubine_argument (lua_State *L);
-int rubine_tick (lua_State *L, int is_line, int line);
+int rubine_tick (lua_State *L, int is_line);
 int rubine_is_stopping (lua_State *L);
 
 /* Written in C. */
@@ -24,7 +24,6 @@ void rubine_poll (lua_State *L);
 void rubine_watch (lua_State *L, int count, int lines);
 int rubine_error_handler (lua_State *L);
 int rubine_pcall (lua_State *L);
-int rubine_line (lua_State *L);
 int rubine_format_double (char *buffer, size_t size, int precision, double value);
 double rubine_parse_double (const char *text, size_t *length);
 int rubine_frame (lua_State *L, int level, char *name, size_t size, int *line);

@@ -7,12 +7,14 @@
 mod api;
 mod bits;
 mod convert;
+mod debugger;
 mod error;
 mod functions;
 mod host;
 mod interpreter;
 mod json;
 mod msgpack;
+pub mod payload;
 mod random;
 #[expect(unsafe_code, reason = "Lua is written in C")]
 mod raw;
@@ -22,6 +24,7 @@ mod scripts;
 mod shebang;
 mod structs;
 
+pub use debugger::Console;
 pub use error::ScriptError;
 pub use functions::{Function, Libraries, Library, LibraryRegistry, Policy};
 pub use host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict, text};

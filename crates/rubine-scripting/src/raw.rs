@@ -29,8 +29,6 @@ const GLOBALS: c_int = -10_002;
 
 /// The second upvalue of a function in Rust.
 pub(crate) const UPVALUE: i32 = GLOBALS - 2;
-/// All results of a call.
-pub(crate) const ALL: i32 = -1;
 
 /// A function in Rust that scripts call. Its arguments are on the stack, from 1; its results are the topmost values.
 pub(crate) type Function = fn(&mut Stack, &mut Context<'_>) -> Return;
@@ -187,7 +185,6 @@ unsafe extern "C" {
     fn rubine_watch(state: *mut State, count: c_int, lines: c_int);
     fn rubine_error_handler(state: *mut State) -> c_int;
     fn rubine_pcall(state: *mut State) -> c_int;
-    fn rubine_line(state: *mut State) -> c_int;
     fn rubine_format_double(
         buffer: *mut c_char,
         size: usize,
@@ -275,15 +272,9 @@ impl Lua {
         self.stack.collector(Collect::All, 0);
     }
 
-    /// Calls the function below `args` arguments on the stack, which are replaced by its results. The error is made by
+    /// Calls the function below `args` arguments on the stack, which are replaced by its result. The error is made by
     /// the handler at the index, if that is not 0.
-    pub(crate) fn call(
-        &mut self,
-        cx: &mut Context<'_>,
-        args: usize,
-        results: i32,
-        handler: i32,
-    ) -> Status {
+    pub(crate) fn call(&mut self, cx: &mut Context<'_>, args: usize, handler: i32) -> Status {
         let state = self.stack.0.as_ptr();
         let shared = self.shared();
         shared.is_stopping.set(false);
@@ -296,7 +287,7 @@ impl Lua {
         let status = unsafe {
             rubine_watch(state, TICK_INSTRUCTIONS, c_int::from(cx.watches_lines()));
             shared.is_in_rust.set(false);
-            lua_pcall(state, args as c_int, results, handler)
+            lua_pcall(state, args as c_int, 1, handler)
         };
         shared.is_in_rust.set(true);
         shared.context.set(before);
@@ -510,7 +501,7 @@ impl Stack {
     }
 
     /// The bytes of a text, or of a number, which becomes text where it stands. Not for keys of a table that is walked.
-    pub(crate) fn to_text(&mut self, index: i32) -> Option<&[u8]> {
+    pub(crate) fn coerce_text(&mut self, index: i32) -> Option<&[u8]> {
         let mut len = 0;
         // SAFETY: as for `text`.
         unsafe {
@@ -534,15 +525,6 @@ impl Stack {
     pub(crate) fn identity(&self, index: i32) -> usize {
         // SAFETY: the state is open; the address is not followed.
         unsafe { lua_topointer(self.state(), index) as usize }
-    }
-
-    /// The length of a text or table, without metamethods.
-    pub(crate) fn len(&self, index: i32) -> usize {
-        // SAFETY: the state is open; other types have none.
-        match self.kind(index) {
-            Kind::Text | Kind::Table => unsafe { lua_objlen(self.state(), index) },
-            _ => 0,
-        }
     }
 
     /// Replaces the key on top by what the table at `index` has for it.
@@ -630,7 +612,7 @@ impl Stack {
     pub(crate) fn push_words<const N: usize>(&mut self, words: [i32; N]) {
         // SAFETY: so much memory was asked for; Lua aligns it.
         unsafe {
-            lua_newuserdata(self.state(), size_of_val(&words)).cast::<[i32; N]>().write(words)
+            lua_newuserdata(self.state(), size_of_val(&words)).cast::<[i32; N]>().write(words);
         }
     }
 
@@ -681,10 +663,17 @@ impl Stack {
         unsafe { lua_gc(self.state(), what as c_int, data) }
     }
 
-    /// The line of the script that runs.
-    pub(crate) fn line(&self) -> i32 {
-        // SAFETY: the state is open.
-        unsafe { rubine_line(self.state()) }
+    /// Calls a function as [`Lua::call`] does, from between two instructions of a script.
+    pub(crate) fn call_within(&mut self, cx: &mut Context<'_>, args: usize) -> Status {
+        let shared = self.shared();
+        let before = shared.context.replace(ptr::from_mut(cx).cast());
+        shared.is_in_rust.set(false);
+        // SAFETY: as for `Lua::call`; the context is the one that was there, lent on.
+        let status = unsafe { lua_pcall(self.state(), args as c_int, 1, 0) };
+        let shared = self.shared();
+        shared.is_in_rust.set(true);
+        shared.context.set(before);
+        if status == 0 { Status::Done } else { Status::Failed }
     }
 
     /// The name and line of the function at a level of calls; a line of 0 or less where it is none of the script's.
@@ -718,11 +707,6 @@ impl Stack {
         /// What one text may have where there is no limit.
         const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
         self.shared().limit.get().saturating_sub(self.shared().used.get()).min(TEXT_BYTES_MAX)
-    }
-
-    /// Whether the run ends, whatever the script does.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.shared().is_stopping.get()
     }
 
     /// Ends the run: the error that is raised next is not caught by the script.
@@ -866,7 +850,7 @@ unsafe extern "C" fn rubine_is_stopping(state: *mut State) -> c_int {
 
 /// C calls it between instructions. What it returns, if not 0, says that the value on top is to be raised.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int, line: c_int) -> c_int {
+unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int) -> c_int {
     // SAFETY: as for `rubine_dispatch`.
     unsafe {
         let shared = shared_of(state);
@@ -883,7 +867,7 @@ unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int, line: c_int)
             stack.push_nil();
             Tick::Raise
         } else {
-            cx.tick(&mut stack, (is_line != 0).then_some(line))
+            cx.tick(&mut stack, is_line != 0)
         };
         shared.is_in_rust.set(false);
         c_int::from(tick == Tick::Raise)

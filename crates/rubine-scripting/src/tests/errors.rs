@@ -169,28 +169,18 @@ fn memory_is_bounded() {
 
 #[test]
 fn the_stack_is_bounded() {
-    check(
-        &[
-            (
-                "local function f() return 1 + f() end return f()",
-                "-ERR user_script:1: stack overflow",
-            ),
-            ("return unpack({}, 1, 1e7)", "-ERR user_script:1: too many results to unpack"),
-            ("return unpack({}, -2^31, 2^31-1)", "-ERR user_script:1: too many results to unpack"),
-            ("return unpack({}, 0, 2^31-1)", "-ERR user_script:1: too many results to unpack"),
-            ("return select('#', unpack({}, 1, 7900))", ":7900"),
-            (
-                "return ('a'):rep(300000):find(('a?'):rep(300000))",
-                "-ERR user_script:1: pattern too complex",
-            ),
-            ("return ('a?'):rep(100000):gsub('a?', '%0')", "$200000 x"),
-        ]
-        .map(|(script, expected)| match expected {
-            "$200000 x" => ("return #(('a?'):rep(100000):gsub('a?', '%0'))", ":200000"),
-            _ => (script, expected),
-        })
-        .map(|(script, expected)| (script, expected)),
-    );
+    check(&[
+        ("local function f() return 1 + f() end return f()", "-ERR user_script:1: stack overflow"),
+        ("return unpack({}, 1, 1e7)", "-ERR user_script:1: too many results to unpack"),
+        ("return unpack({}, -2^31, 2^31-1)", "-ERR user_script:1: too many results to unpack"),
+        ("return unpack({}, 0, 2^31-1)", "-ERR user_script:1: too many results to unpack"),
+        ("return select('#', unpack({}, 1, 7900))", ":7900"),
+        (
+            "return ('a'):rep(300000):find(('a?'):rep(300000))",
+            "-ERR user_script:1: pattern too complex",
+        ),
+        ("return #(('a?'):rep(100000):gsub('a?', '%0'))", ":200000"),
+    ]);
     let mut session = Session::new();
     let reply = session.eval("local a = {} local b = {a} a[1] = b return a");
     assert!(reply.ends_with("-ERR reached lua stack limit"));
