@@ -10,6 +10,7 @@ mod convert;
 mod debugger;
 mod error;
 mod functions;
+pub mod fuzz;
 mod host;
 mod interpreter;
 mod json;

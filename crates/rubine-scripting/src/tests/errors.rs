@@ -145,6 +145,8 @@ fn memory_is_bounded() {
         "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end",
     ];
     let mut session = Session::new();
+    let memory_limit = 16 * 1024 * 1024;
+    session.interpreter = Interpreter::new(crate::Settings { memory_limit, ..settings() });
     for script in scripts {
         let reply = session.eval(script);
         assert!(

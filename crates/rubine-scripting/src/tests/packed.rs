@@ -41,7 +41,7 @@ fn msgpack() {
             "return cmsgpack.unpack('\\221\\255\\255\\255\\255')",
             "-ERR user_script:1: Missing bytes in input.",
         ),
-        ("return cmsgpack.unpack('\\129\\192\\1')", "-table index is nil"),
+        ("return cmsgpack.unpack('\\129\\192\\1')", "-ERR table index is nil"),
         (
             "return cmsgpack.unpack_one('x', -1)",
             "-ERR user_script:1: Invalid request to unpack with offset of -1 and limit of 1.",

@@ -10,6 +10,14 @@ fn globals() {
             "local t = {} for k in pairs(_G) do t[#t + 1] = k end table.sort(t) return table.concat(t, ' ')",
             "$304 ARGV KEYS _G _VERSION __redis__err__handler __server__err__handler assert bit cjson cmsgpack collectgarbage coroutine error gcinfo getmetatable ipairs load loadstring math next os pairs pcall rawequal rawget rawset redis select server setmetatable string struct table tonumber tostring type unpack xpcall",
         ),
+        (
+            "local t = {} for k in pairs(redis) do t[#t + 1] = k end table.sort(t) return table.concat(t, ' ')",
+            "$289 LOG_DEBUG LOG_NOTICE LOG_VERBOSE LOG_WARNING REDIS_VERSION REDIS_VERSION_NUM REPL_ALL REPL_AOF REPL_NONE REPL_REPLICA REPL_SLAVE SERVER_NAME VALKEY_VERSION VALKEY_VERSION_NUM acl_check_cmd breakpoint call debug error_reply log pcall replicate_commands set_repl setresp sha1hex status_reply",
+        ),
+        (
+            "local r='' for _,m in ipairs{'string','math','table','cjson','cmsgpack','bit','struct','os','coroutine'} do local t={} for k in pairs(_G[m]) do t[#t+1]=k end table.sort(t) r=r..m..': '..table.concat(t,' ')..' | ' end return r",
+            "$765 string: byte char dump find format gfind gmatch gsub len lower match rep reverse sub upper | math: abs acos asin atan atan2 ceil cos cosh deg exp floor fmod frexp huge ldexp log log10 max min mod modf pi pow rad random randomseed sin sinh sqrt tan tanh | table: concat foreach foreachi getn insert maxn remove setn sort | cjson: _NAME _VERSION decode decode_invalid_numbers decode_max_depth encode encode_invalid_numbers encode_keep_buffer encode_max_depth encode_number_precision encode_sparse_array new null | cmsgpack: _COPYRIGHT _DESCRIPTION _NAME _VERSION pack unpack unpack_limit unpack_one | bit: arshift band bnot bor bswap bxor lshift rol ror rshift tobit tohex | struct: pack size unpack | os: clock | coroutine: create resume running status wrap yield | ",
+        ),
         ("a = 1", "-ERR user_script:1: Attempt to modify a readonly table"),
         (
             "return a",
