@@ -16,6 +16,7 @@ int rubine_dispatch (lua_State *L, const void *function);
 int rubine_argument (lua_State *L);
 int rubine_tick (lua_State *L, int is_line);
 int rubine_is_stopping (lua_State *L);
+void rubine_worked (lua_State *L, size_t bytes);
 
 /* Written in C. */
 void rubine_push_function (lua_State *L, const void *function);

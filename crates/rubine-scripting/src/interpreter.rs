@@ -26,6 +26,13 @@ pub struct Interpreter {
     functions: Option<FunctionState>,
     buffers: Buffers,
     hasher: KeyHasher,
+    retired: Option<Retired>,
+}
+
+/// What an interpreter has thrown away: dropping it takes time in proportion to what scripts had left in it.
+pub struct Retired {
+    _scripts: Option<ScriptState>,
+    _functions: Option<FunctionState>,
 }
 
 /// What a script is asked for by.
@@ -120,14 +127,27 @@ impl Interpreter {
             functions: None,
             buffers: Buffers::default(),
             hasher: KeyHasher::with_seed(0),
+            retired: None,
         }
+    }
+
+    /// What was thrown away by a flush, to be dropped where time does not matter. What nobody takes is dropped here, at the
+    /// next flush.
+    pub fn take_retired(&mut self) -> Option<Retired> {
+        self.retired.take()
+    }
+
+    /// FUNCTION FLUSH: what functions had is thrown away.
+    pub fn retire_functions(&mut self) {
+        self.retired = Some(Retired { _scripts: None, _functions: self.functions.take() });
     }
 
     /// From now on these hold. What was compiled is forgotten, if need be.
     pub fn set_settings(&mut self, settings: Settings) {
         let limit = settings.memory_limit;
         if settings.has_insecure_api != self.settings.has_insecure_api {
-            (self.scripts, self.functions) = (None, None);
+            let (scripts, functions) = (self.scripts.take(), self.functions.take());
+            self.retired = Some(Retired { _scripts: scripts, _functions: functions });
         }
         self.scripts.iter_mut().for_each(|it| it.lua.set_memory_limit(limit));
         self.functions.iter_mut().for_each(|it| it.lua.set_memory_limit(limit));
@@ -175,7 +195,7 @@ impl Interpreter {
     ) -> Result<Prepared, ScriptError> {
         let generation = scripts.generation();
         if self.scripts.as_ref().is_some_and(|it| it.generation != generation) {
-            self.scripts = None;
+            self.retired = Some(Retired { _scripts: self.scripts.take(), _functions: None });
         }
         let settings = &self.settings;
         let state = self.scripts.get_or_insert_with(|| ScriptState::new(settings, generation));

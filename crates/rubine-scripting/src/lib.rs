@@ -29,7 +29,7 @@ pub use debugger::Console;
 pub use error::ScriptError;
 pub use functions::{Function, Libraries, Library, LibraryRegistry, Policy};
 pub use host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict, text};
-pub use interpreter::{Call, Interpreter, Outcome, Prepared, Source};
+pub use interpreter::{Call, Interpreter, Outcome, Prepared, Retired, Source};
 pub use sandbox::Settings;
 pub use scripts::{EVALED_SCRIPTS_MAX, Origin, Script, Scripts, Sha};
 pub use shebang::{FLAGS, Flags};

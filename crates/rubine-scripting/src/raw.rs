@@ -14,6 +14,8 @@ use crate::run::{Context, Tick};
 
 /// Instructions between two looks at whether the script is to end.
 const TICK_INSTRUCTIONS: c_int = 10_000;
+/// So many bytes may be allocated or looked through between them.
+const TICK_BYTES: usize = 4 * 1024 * 1024;
 
 /// The collector waits until this much more than what was left is in use, in per cent.
 const PAUSE: c_int = 200;
@@ -108,6 +110,11 @@ struct Shared {
     /// Where everything is collected before an allocation has to fail.
     soft_limit: Cell<usize>,
     is_collection_due: Cell<bool>,
+    /// Bytes that were allocated or looked through since the last look at whether the script is to end: a few
+    /// instructions can take long.
+    worked: Cell<usize>,
+    /// A look comes with the next instruction.
+    is_tick_due: Cell<bool>,
     /// Rust is at work: allocations do not fail.
     is_in_rust: Cell<bool>,
     /// The run ends, whatever the script does.
@@ -224,6 +231,8 @@ impl Lua {
             limit: Cell::new(0),
             soft_limit: Cell::new(0),
             is_collection_due: Cell::new(false),
+            worked: Cell::new(0),
+            is_tick_due: Cell::new(false),
             is_in_rust: Cell::new(true),
             is_stopping: Cell::new(false),
             is_collector_touched: Cell::new(true),
@@ -280,6 +289,8 @@ impl Lua {
         shared.is_stopping.set(false);
         shared.watches_lines.set(cx.watches_lines());
         shared.is_collection_due.set(false);
+        shared.is_tick_due.set(false);
+        shared.worked.set(0);
         shared.soft_limit.set(shared.limit.get() / 4 * 3);
         let before = shared.context.replace(ptr::from_mut(cx).cast());
         // SAFETY: the context is borrowed for as long as the call lasts and touched by nothing else meanwhile. The call
@@ -312,6 +323,23 @@ impl Lua {
 }
 
 impl Shared {
+    /// Counts bytes that were allocated or looked through.
+    fn note_work(&self, bytes: usize) {
+        let worked = self.worked.get() + bytes;
+        self.worked.set(worked);
+        if TICK_BYTES < worked && !self.context.get().is_null() {
+            self.worked.set(0);
+            self.ask_for_tick();
+        }
+    }
+
+    /// Has the script looked at before its next instruction.
+    fn ask_for_tick(&self) {
+        self.is_tick_due.set(true);
+        // SAFETY: the main state lives as long as this.
+        unsafe { rubine_watch(self.main.get(), 1, c_int::from(self.watches_lines.get())) }
+    }
+
     /// Collects everything, and lets the script use half of what is left before that is done again.
     fn collect(&self, stack: &mut Stack) {
         stack.collector(Collect::All, 0);
@@ -770,7 +798,10 @@ unsafe extern "C" fn allocate(
                 return ptr::null_mut();
             }
             shared.is_collection_due.set(true);
-            rubine_watch(shared.main.get(), 1, c_int::from(shared.watches_lines.get()));
+            shared.ask_for_tick();
+        }
+        if grows {
+            shared.note_work(new_bytes - old_bytes);
         }
         shared.used.set(used);
         let layout = |bytes| Layout::from_size_align_unchecked(bytes, ALIGNMENT);
@@ -842,6 +873,13 @@ unsafe extern "C" fn rubine_argument(state: *mut State) -> c_int {
     unsafe { shared_of(state).argument.get() }
 }
 
+/// C has looked through a long text.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rubine_worked(state: *mut State, bytes: usize) {
+    // SAFETY: C hands over the state that runs.
+    unsafe { shared_of(state).note_work(bytes) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rubine_is_stopping(state: *mut State) -> c_int {
     // SAFETY: as above.
@@ -859,6 +897,8 @@ unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int) -> c_int {
         shared.is_in_rust.set(true);
         if shared.is_collection_due.replace(false) {
             shared.collect(&mut stack);
+        }
+        if shared.is_tick_due.replace(false) {
             let count = if shared.is_stopping.get() { 1 } else { TICK_INSTRUCTIONS };
             rubine_watch(state, count, c_int::from(shared.watches_lines.get()));
             rubine_watch(shared.main.get(), count, c_int::from(shared.watches_lines.get()));

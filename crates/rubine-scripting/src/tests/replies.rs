@@ -154,6 +154,8 @@ fn scripts_by_their_digest() {
     assert_eq!(run(&mut session, b"xyz"), "-NOSCRIPT No matching script.");
     session.scripts.flush();
     assert_eq!(run(&mut session, &sha), "-NOSCRIPT No matching script.");
+    let retired = session.interpreter.take_retired();
+    std::thread::spawn(move || drop(retired)).join().unwrap();
     let loaded = session.interpreter.load(&session.scripts, b"return 7").unwrap();
     assert_eq!(loaded.to_hex(), sha);
     assert_eq!(run(&mut session, &sha), ":7");
