@@ -9,7 +9,10 @@
 #include "lua.h"
 #include "lauxlib.h"
 #include "lualib.h"
+#include "lgc.h"
 #include "lstate.h"
+#include "lstring.h"
+#include "ltable.h"
 #include "rubine.h"
 
 /* Calls the function in Rust whose address is the first upvalue, and raises what it asks for. */
@@ -146,6 +149,16 @@ double rubine_parse_double (const char *text, size_t *length) {
   double value = strtod(text, &end);
   *length = (size_t)(end - text);
   return value;
+}
+
+/* Sets two globals, whose values are on top, in a table that is read-only for everybody else. */
+void rubine_set_arguments (lua_State *L) {
+  Table *globals = hvalue(gt(L));
+  setobj2t(L, luaH_setstr(L, globals, luaS_newliteral(L, "KEYS")), L->top - 2);
+  setobj2t(L, luaH_setstr(L, globals, luaS_newliteral(L, "ARGV")), L->top - 1);
+  luaC_barriert(L, globals, L->top - 2);
+  luaC_barriert(L, globals, L->top - 1);
+  L->top -= 2;
 }
 
 /* A function's name and line at a level of the stack, for the debugger. */

@@ -23,6 +23,7 @@ void rubine_push_function (lua_State *L, const void *function);
 void rubine_open (lua_State *L);
 void rubine_poll (lua_State *L);
 void rubine_watch (lua_State *L, int count, int lines);
+void rubine_set_arguments (lua_State *L);
 int rubine_error_handler (lua_State *L);
 int rubine_pcall (lua_State *L);
 int rubine_format_double (char *buffer, size_t size, int precision, double value);

@@ -386,7 +386,7 @@ fn run(
     push_arguments(stack, args);
     let arg_count = match purpose {
         Purpose::Script => {
-            sandbox::set_arguments(stack);
+            stack.set_arguments();
             0
         }
         Purpose::Function | Purpose::Load => 2,

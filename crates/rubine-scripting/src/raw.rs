@@ -190,6 +190,7 @@ unsafe extern "C" {
     fn rubine_open(state: *mut State);
     fn rubine_push_function(state: *mut State, function: *const c_void);
     fn rubine_watch(state: *mut State, count: c_int, lines: c_int);
+    fn rubine_set_arguments(state: *mut State);
     fn rubine_error_handler(state: *mut State) -> c_int;
     fn rubine_pcall(state: *mut State) -> c_int;
     fn rubine_format_double(
@@ -450,6 +451,13 @@ impl Stack {
 
     pub(crate) fn push_globals(&mut self) {
         self.push_copy(GLOBALS);
+    }
+
+    /// Takes two tables off the stack and sets them as KEYS and ARGV, though globals are read-only.
+    pub(crate) fn set_arguments(&mut self) {
+        assert!(self.kind(-2) == Kind::Table && self.kind(-1) == Kind::Table);
+        // SAFETY: there are two values, and nothing is raised but for lack of memory.
+        unsafe { rubine_set_arguments(self.state()) }
     }
 
     /// Makes the table on top the globals.
