@@ -16,6 +16,7 @@
 #include "lobject.h"
 #include "lstate.h"
 #include "lstring.h"
+#include "rubine.h"
 
 
 
@@ -111,6 +112,7 @@ static unsigned int hash_short (const char *str, size_t l) {
 
 
 #define SHORT_MAX	128
+#define LONG_MIN_COUNTED	4096
 #define WORD		sizeof(unsigned long long)
 
 static unsigned int hash_long (const char *str, size_t l) {
@@ -146,6 +148,8 @@ TString *luaS_newlstr (lua_State *L, const char *str, size_t l) {
     if (ts->tsv.len == l && (memcmp(str, getstr(ts), l) == 0)) {
       /* string may be dead */
       if (isdead(G(L), o)) changewhite(o);
+      if (l >= LONG_MIN_COUNTED)  /* rubine: it took time, though no memory */
+        rubine_worked(L, l);
       return ts;
     }
   }

@@ -161,7 +161,7 @@ typedef struct MatchState {
   lua_State *L;
   int level;  /* total number of captures (finished or unfinished) */
   int depth;  /* rubine: how deep `match' has gone */
-  unsigned int steps;  /* rubine: how often it was called */
+  size_t work;  /* rubine: how much has been looked at */
   struct {
     const char *init;
     ptrdiff_t len;
@@ -265,6 +265,20 @@ static int singlematch (int c, const char *p, const char *ep) {
 }
 
 
+/* rubine: bounds for the stack and for time */
+#define MATCH_DEPTH_MAX		2000
+#define MATCH_WORK		0x3fffff
+#define MATCH_CALL		16
+
+/* rubine: asks from time to time whether the script is to end */
+static void work (MatchState *ms, size_t n) {
+  ms->work += n;
+  if (ms->work > MATCH_WORK) {
+    ms->work = 0;
+    rubine_poll(ms->L);
+  }
+}
+
 static const char *match (MatchState *ms, const char *s, const char *p);
 
 
@@ -277,12 +291,14 @@ static const char *matchbalance (MatchState *ms, const char *s,
     int b = *p;
     int e = *(p+1);
     int cont = 1;
+    const char *start = s;
     while (++s < ms->src_end) {
       if (*s == e) {
         if (--cont == 0) return s+1;
       }
       else if (*s == b) cont++;
     }
+    work(ms, (size_t)(s - start));
   }
   return NULL;  /* string ends out of balance */
 }
@@ -293,6 +309,7 @@ static const char *max_expand (MatchState *ms, const char *s,
   ptrdiff_t i = 0;  /* counts maximum expand for item */
   while ((s+i)<ms->src_end && singlematch(uchar(*(s+i)), p, ep))
     i++;
+  work(ms, (size_t)i);
   /* keeps trying to match with the maximum repetitions */
   while (i>=0) {
     const char *res = match(ms, (s+i), ep+1);
@@ -345,6 +362,7 @@ static const char *match_capture (MatchState *ms, const char *s, int l) {
   size_t len;
   l = check_capture(ms, l);
   len = ms->capture[l].len;
+  work(ms, len / 8);
   if ((size_t)(ms->src_end-s) >= len &&
       memcmp(ms->capture[l].init, s, len) == 0)
     return s+len;
@@ -352,18 +370,13 @@ static const char *match_capture (MatchState *ms, const char *s, int l) {
 }
 
 
-/* rubine: bounds for the stack and for time */
-#define MATCH_DEPTH_MAX		2000
-#define MATCH_STEPS		0x3ffff
-
 static const char *do_match (MatchState *ms, const char *s, const char *p);
 
 static const char *match (MatchState *ms, const char *s, const char *p) {
   const char *res;
   if (++ms->depth > MATCH_DEPTH_MAX)
     luaL_error(ms->L, "pattern too complex");
-  if ((++ms->steps & MATCH_STEPS) == 0)
-    rubine_poll(ms->L);
+  work(ms, MATCH_CALL);
   res = do_match(ms, s, p);
   ms->depth--;
   return res;
@@ -449,8 +462,9 @@ static const char *do_match (MatchState *ms, const char *s, const char *p) {
 
 
 
-static const char *lmemfind (const char *s1, size_t l1,
+static const char *lmemfind (lua_State *L, const char *s1, size_t l1,
                                const char *s2, size_t l2) {
+  size_t done = 0;  /* rubine */
   if (l2 == 0) return s1;  /* empty strings are everywhere */
   else if (l2 > l1) return NULL;  /* avoids a negative `l1' */
   else {
@@ -459,6 +473,11 @@ static const char *lmemfind (const char *s1, size_t l1,
     l1 = l1-l2;  /* `s2' cannot be found after that */
     while (l1 > 0 && (init = (const char *)memchr(s1, *s2, l1)) != NULL) {
       init++;   /* 1st char is already checked */
+      done += l2 / 8 + MATCH_CALL;  /* rubine */
+      if (done > MATCH_WORK) {
+        done = 0;
+        rubine_poll(L);
+      }
       if (memcmp(init, s2+1, l2) == 0)
         return init-1;
       else {  /* correct `l1' and `s1' to try again */
@@ -510,7 +529,7 @@ static int str_find_aux (lua_State *L, int find) {
   if (find && (lua_toboolean(L, 4) ||  /* explicit request? */
       strpbrk(p, SPECIALS) == NULL)) {  /* or no special characters? */
     /* do a plain search */
-    const char *s2 = lmemfind(s+init, l1-init, p, l2);
+    const char *s2 = lmemfind(L, s+init, l1-init, p, l2);
     if (s2) {
       lua_pushinteger(L, s2-s+1);
       lua_pushinteger(L, s2-s+l2);
@@ -523,7 +542,7 @@ static int str_find_aux (lua_State *L, int find) {
     const char *s1=s+init;
     ms.L = L;
     ms.depth = 0;
-    ms.steps = 0;
+    ms.work = 0;
     ms.src_init = s;
     ms.src_end = s+l1;
     do {
@@ -563,7 +582,7 @@ static int gmatch_aux (lua_State *L) {
   const char *src;
   ms.L = L;
   ms.depth = 0;
-  ms.steps = 0;
+  ms.work = 0;
   ms.src_init = s;
   ms.src_end = s+ls;
   for (src = s + (size_t)lua_tointeger(L, lua_upvalueindex(3));
@@ -669,7 +688,7 @@ static int str_gsub (lua_State *L) {
   luaL_buffinit(L, &b);
   ms.L = L;
   ms.depth = 0;
-  ms.steps = 0;
+  ms.work = 0;
   ms.src_init = src;
   ms.src_end = src+srcl;
   while (n < max_s) {

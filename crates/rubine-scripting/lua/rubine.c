@@ -9,7 +9,10 @@
 #include "lua.h"
 #include "lauxlib.h"
 #include "lualib.h"
+#include "lgc.h"
 #include "lstate.h"
+#include "lstring.h"
+#include "ltable.h"
 #include "rubine.h"
 
 /* Calls the function in Rust whose address is the first upvalue, and raises what it asks for. */
@@ -58,10 +61,7 @@ static void raise_from_hook (lua_State *L) {
 }
 
 static void hook (lua_State *L, lua_Debug *ar) {
-  int is_line = ar->event == LUA_HOOKLINE;
-  if (is_line)
-    lua_getinfo(L, "l", ar);
-  if (rubine_tick(L, is_line, is_line ? ar->currentline : 0))
+  if (rubine_tick(L, ar->event == LUA_HOOKLINE))
     raise_from_hook(L);
 }
 
@@ -74,7 +74,7 @@ void rubine_watch (lua_State *L, int count, int lines) {
 /* For functions of C that run long without an instruction in between. */
 void rubine_poll (lua_State *L) {
   luaL_checkstack(L, LUA_MINSTACK, "too many nested functions");
-  if (rubine_tick(L, 0, 0))
+  if (rubine_tick(L, 0))
     raise_from_hook(L);
 }
 
@@ -138,18 +138,6 @@ int rubine_pcall (lua_State *L) {
   return 2;
 }
 
-/* The line that runs now, of the script itself or of a function in it. */
-int rubine_line (lua_State *L) {
-  lua_Debug ar;
-  int level;
-  for (level = 0; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "l", &ar);
-    if (ar.currentline > 0)
-      return ar.currentline;
-  }
-  return 0;
-}
-
 /* As `%.14g` and its like. */
 int rubine_format_double (char *buffer, size_t size, int precision, double value) {
   return snprintf(buffer, size, "%.*g", precision, value);
@@ -161,6 +149,16 @@ double rubine_parse_double (const char *text, size_t *length) {
   double value = strtod(text, &end);
   *length = (size_t)(end - text);
   return value;
+}
+
+/* Sets two globals, whose values are on top, in a table that is read-only for everybody else. */
+void rubine_set_arguments (lua_State *L) {
+  Table *globals = hvalue(gt(L));
+  setobj2t(L, luaH_setstr(L, globals, luaS_newliteral(L, "KEYS")), L->top - 2);
+  setobj2t(L, luaH_setstr(L, globals, luaS_newliteral(L, "ARGV")), L->top - 1);
+  luaC_barriert(L, globals, L->top - 2);
+  luaC_barriert(L, globals, L->top - 1);
+  L->top -= 2;
 }
 
 /* A function's name and line at a level of the stack, for the debugger. */

@@ -44,7 +44,7 @@ pub(crate) fn raise(stack: &mut Stack, text: &str) -> Return {
     Err(Raise::Value)
 }
 
-fn call(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
+pub(crate) fn call(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
     match run_command(stack, cx)? {
         Pushed::Value => Ok(1),
         Pushed::Error => Err(Raise::Value),
@@ -64,19 +64,25 @@ fn run_command(stack: &mut Stack, cx: &mut Context<'_>) -> Result<Pushed, Raise>
     stack.set_top(0);
     let buffers = &mut *cx.buffers;
     let request = Request { buffer: &buffers.request, ranges: &buffers.ranges };
+    if let Some(debugger) = &mut cx.debugger {
+        debugger.command(request);
+    }
     let called = cx.host.call(request, &mut Reply::new(&mut buffers.reply, cx.protocol));
     if called == Called::Stop {
         buffers.reply = Output::default();
         cx.end(stack, Stop::Host);
         return Err(Raise::Value);
     }
-    let pushed = push_reply(stack, &mut buffers.reply, &mut buffers.bytes);
-    Ok(pushed.unwrap_or_else(|_| {
+    let pushed = push_reply(stack, &mut buffers.reply, &mut buffers.bytes).unwrap_or_else(|_| {
         buffers.reply = Output::default();
         stack.set_top(0);
         push_error(stack, b"ERR the reply is nested too deeply, or too long");
         Pushed::Error
-    }))
+    });
+    if let Some(debugger) = &mut cx.debugger {
+        debugger.reply(stack);
+    }
+    Ok(pushed)
 }
 
 /// Copies the arguments on the stack to the buffers.
@@ -108,6 +114,8 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
     let is_integer = number.abs() <= INTEGERS && is_whole(number);
     if is_integer {
         write_i64(out, number as i64);
+    } else if number.is_nan() {
+        out.extend_from_slice(if number.is_sign_negative() { b"-nan" } else { b"nan" });
     } else {
         out.extend_from_slice(DoubleText::of_digits(number).as_bytes());
     }
@@ -154,7 +162,7 @@ fn sha1hex(stack: &mut Stack, _: &mut Context<'_>) -> Return {
     if stack.top() != 1 {
         return raise(stack, "ERR wrong number of arguments");
     }
-    let digest = hex(&Sha1::digest(stack.to_text(1).unwrap_or_default()).into());
+    let digest = hex(&Sha1::digest(stack.coerce_text(1).unwrap_or_default()).into());
     stack.push_text(digest);
     Ok(1)
 }
@@ -185,7 +193,7 @@ fn log(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
     };
     let mut line = Vec::new();
     for index in 2..=count {
-        if let Some(text) = stack.to_text(index) {
+        if let Some(text) = stack.coerce_text(index) {
             if 2 < index {
                 line.push(b' ');
             }
@@ -228,12 +236,18 @@ fn replicate_commands(stack: &mut Stack, _: &mut Context<'_>) -> Return {
     Ok(1)
 }
 
-fn breakpoint(stack: &mut Stack, _: &mut Context<'_>) -> Return {
-    stack.push_boolean(false);
+fn breakpoint(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
+    if let Some(debugger) = &mut cx.debugger {
+        debugger.break_at_next_line();
+    }
+    stack.push_boolean(cx.debugger.is_some());
     Ok(1)
 }
 
-fn debug(_: &mut Stack, _: &mut Context<'_>) -> Return {
+fn debug(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
+    if let Some(debugger) = &mut cx.debugger {
+        debugger.print(stack);
+    }
     Ok(0)
 }
 
@@ -317,7 +331,7 @@ pub(crate) fn nonexistent(stack: &mut Stack, _: &mut Context<'_>) -> Return {
     if stack.top() != 2 {
         return error(stack, "Wrong number of arguments to luaProtectedTableError");
     }
-    let Some(name) = stack.to_text(2) else {
+    let Some(name) = stack.coerce_text(2) else {
         return error(
             stack,
             "Second argument to luaProtectedTableError must be a string or number",
@@ -370,7 +384,7 @@ pub(crate) fn check_option(
     number: i32,
     options: &[&str],
 ) -> Result<usize, Raise> {
-    let Some(text) = stack.to_text(number) else { return wrong_type(stack, number, "string") };
+    let Some(text) = stack.coerce_text(number) else { return wrong_type(stack, number, "string") };
     let text = before_zero(text);
     if let Some(index) = options.iter().position(|it| it.as_bytes() == text) {
         return Ok(index);

@@ -444,7 +444,11 @@ fn write_tagged(
         stack.set_top(top);
         stack.get_field(top, "big_number");
         if let Some(text) = stack.text(-1) {
-            reply.big_number(&String::from_utf8_lossy(&one_line(before_zero(text))));
+            let digits = one_line(before_zero(text));
+            match reply.protocol() {
+                Protocol::Resp2 => reply.bulk(&digits),
+                Protocol::Resp3 => reply.raw(&[b"(", &digits[..], b"\r\n"].concat()),
+            }
             break 'written true;
         }
         stack.get_field(top, "verbatim_string");

@@ -328,7 +328,7 @@ fn read_flags(stack: &mut Stack) -> Option<Flags> {
 /// The text of a value, up to a zero byte; empty if it is none.
 fn text_of(stack: &mut Stack, index: i32) -> Vec<u8> {
     stack.push_copy(index);
-    let text = stack.to_text(-1).map_or(Vec::new(), |it| before_zero(it).to_vec());
+    let text = stack.coerce_text(-1).map_or(Vec::new(), |it| before_zero(it).to_vec());
     stack.pop(1);
     text
 }

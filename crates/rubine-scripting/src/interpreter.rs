@@ -7,6 +7,7 @@ use rubine_base::hash::{HashMap, KeyHasher};
 use rubine_resp::writer::{Protocol, Reply};
 
 use crate::convert::{before_zero, write_reply};
+use crate::debugger::{Console, Debugger};
 use crate::error::ScriptError;
 use crate::functions::{Function, Libraries, Library, LibraryRegistry, Policy, check_functions};
 use crate::host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict};
@@ -25,6 +26,13 @@ pub struct Interpreter {
     functions: Option<FunctionState>,
     buffers: Buffers,
     hasher: KeyHasher,
+    retired: Option<Retired>,
+}
+
+/// What an interpreter has thrown away: dropping it takes time in proportion to what scripts had left in it.
+pub struct Retired {
+    _scripts: Option<ScriptState>,
+    _functions: Option<FunctionState>,
 }
 
 /// What a script is asked for by.
@@ -119,14 +127,27 @@ impl Interpreter {
             functions: None,
             buffers: Buffers::default(),
             hasher: KeyHasher::with_seed(0),
+            retired: None,
         }
+    }
+
+    /// What was thrown away by a flush, to be dropped where time does not matter. What nobody takes is dropped here, at the
+    /// next flush.
+    pub fn take_retired(&mut self) -> Option<Retired> {
+        self.retired.take()
+    }
+
+    /// FUNCTION FLUSH: what functions had is thrown away.
+    pub fn retire_functions(&mut self) {
+        self.retired = Some(Retired { _scripts: None, _functions: self.functions.take() });
     }
 
     /// From now on these hold. What was compiled is forgotten, if need be.
     pub fn set_settings(&mut self, settings: Settings) {
         let limit = settings.memory_limit;
         if settings.has_insecure_api != self.settings.has_insecure_api {
-            (self.scripts, self.functions) = (None, None);
+            let (scripts, functions) = (self.scripts.take(), self.functions.take());
+            self.retired = Some(Retired { _scripts: scripts, _functions: functions });
         }
         self.scripts.iter_mut().for_each(|it| it.lua.set_memory_limit(limit));
         self.functions.iter_mut().for_each(|it| it.lua.set_memory_limit(limit));
@@ -174,7 +195,7 @@ impl Interpreter {
     ) -> Result<Prepared, ScriptError> {
         let generation = scripts.generation();
         if self.scripts.as_ref().is_some_and(|it| it.generation != generation) {
-            self.scripts = None;
+            self.retired = Some(Retired { _scripts: self.scripts.take(), _functions: None });
         }
         let settings = &self.settings;
         let state = self.scripts.get_or_insert_with(|| ScriptState::new(settings, generation));
@@ -251,6 +272,22 @@ impl Interpreter {
         Ok(name)
     }
 
+    /// FUNCTION RESTORE: runs the code of libraries and puts them among the others, all or none. A dump file's are put
+    /// there the same way.
+    pub fn restore_libraries(
+        &mut self,
+        registry: &LibraryRegistry,
+        codes: &[Vec<u8>],
+        policy: Policy,
+        host: &mut dyn Host,
+    ) -> Result<(), ScriptError> {
+        let mut libraries = Vec::new();
+        for code in codes {
+            libraries.push(Arc::new(self.compile_library(code, host)?));
+        }
+        registry.change(|current| current.joined(libraries, policy))
+    }
+
     /// Runs the code of a library, and finds out which functions it has.
     pub fn compile_library(
         &mut self,
@@ -272,6 +309,31 @@ impl Interpreter {
 
     /// Runs what was prepared last.
     pub fn run(&mut self, prepared: Prepared, call: Call<'_, '_>) -> Outcome {
+        self.run_with(prepared, call, None)
+    }
+
+    /// Runs the script that was prepared last, line by line as the console wants it.
+    pub fn debug(
+        &mut self,
+        prepared: Prepared,
+        call: Call<'_, '_>,
+        console: &mut dyn Console,
+    ) -> Outcome {
+        self.run_with(prepared, call, Some(console))
+    }
+
+    fn run_with(
+        &mut self,
+        prepared: Prepared,
+        call: Call<'_, '_>,
+        console: Option<&mut dyn Console>,
+    ) -> Outcome {
+        let console = match (console, prepared.purpose) {
+            (Some(console), Purpose::Script) => {
+                Some((console, self.script(prepared).text.to_vec()))
+            }
+            _ => None,
+        };
         let Self { scripts, functions, buffers, .. } = self;
         buffers.random = Random48::default();
         let (lua, name, handler, function, json) = match prepared.purpose {
@@ -290,7 +352,8 @@ impl Interpreter {
                 (&mut state.lua, name, state.handler, loaded.functions[index], state.json)
             }
         };
-        let outcome = run(lua, buffers, prepared.purpose, &name, (handler, function), call);
+        let outcome =
+            run(lua, buffers, prepared.purpose, &name, (handler, function), call, console);
         if std::mem::take(&mut buffers.is_json_touched) {
             json::reset(lua.stack(), json);
         }
@@ -312,6 +375,7 @@ fn run(
     name: &Name,
     (handler, function): (Reference, Reference),
     call: Call<'_, '_>,
+    console: Option<(&mut dyn Console, Vec<u8>)>,
 ) -> Outcome {
     let Call { keys, args, host, reply } = call;
     let stack = lua.stack();
@@ -322,7 +386,7 @@ fn run(
     push_arguments(stack, args);
     let arg_count = match purpose {
         Purpose::Script => {
-            sandbox::set_arguments(stack);
+            stack.set_arguments();
             0
         }
         Purpose::Function | Purpose::Load => 2,
@@ -334,8 +398,13 @@ fn run(
         stop: None,
         buffers,
         registered: Vec::new(),
+        debugger: None,
     };
-    let status = lua.call(&mut cx, arg_count, 1, 1);
+    if let Some((console, text)) = console {
+        cx.debugger = Some(Debugger::new(console, &text));
+    }
+    let status = lua.call(&mut cx, arg_count, 1);
+    cx.debugger.iter_mut().for_each(Debugger::flush);
     let stack = lua.stack();
     let outcome = match (cx.stop, status) {
         (Some(Stop::Host), _) => Outcome::Stopped,
@@ -377,7 +446,7 @@ fn write_error(
     out.clear();
     if stop.is_none() && stack.kind(-1) != Kind::Table {
         out.extend_from_slice(b"ERR Error running script, ");
-        let text = stack.to_text(-1).unwrap_or(b"execution failure");
+        let text = stack.coerce_text(-1).unwrap_or(b"execution failure");
         let text = before_zero(text);
         out.extend_from_slice(&text[..text.len().min(TEXT_BYTES_MAX)]);
         return true;
@@ -388,7 +457,7 @@ fn write_error(
             return (None, false);
         }
         stack.get_field(error, name);
-        let text = stack.to_text(-1).map(|it| before_zero(it).to_vec());
+        let text = stack.coerce_text(-1).map(|it| before_zero(it).to_vec());
         let is_set = stack.boolean(-1);
         stack.set_top(error);
         (text, is_set)
@@ -516,7 +585,7 @@ fn compile(stack: &mut Stack, code: &[u8]) -> Result<Reference, ScriptError> {
     match stack.load(code, c"@user_script") {
         Status::Done => Ok(stack.keep()),
         Status::Failed => {
-            let text = before_zero(stack.to_text(-1).unwrap_or_default());
+            let text = before_zero(stack.coerce_text(-1).unwrap_or_default());
             let error = ScriptError::quoting("ERR Error compiling script (new function): ", text);
             stack.pop(1);
             Err(error)
@@ -599,7 +668,7 @@ impl FunctionState {
         let stack = self.lua.stack();
         stack.set_top(0);
         if stack.load(code, c"@user_function") == Status::Failed {
-            let text = before_zero(stack.to_text(-1).unwrap_or_default());
+            let text = before_zero(stack.coerce_text(-1).unwrap_or_default());
             let error = ScriptError::quoting("ERR Error compiling function: ", text);
             stack.pop(1);
             return Err(error);
@@ -612,8 +681,9 @@ impl FunctionState {
             stop: None,
             buffers,
             registered: Vec::new(),
+            debugger: None,
         };
-        let status = self.lua.call(&mut cx, 0, 0, 0);
+        let status = self.lua.call(&mut cx, 0, 0);
         let (registered, stop) = (cx.registered, cx.stop);
         let stack = self.lua.stack();
         self.globals.show_running(stack);
@@ -638,12 +708,12 @@ impl FunctionState {
 fn load_error(stack: &mut Stack) -> Vec<u8> {
     if stack.kind(-1) == Kind::Table {
         stack.get_field(-1, "err");
-        return match stack.to_text(-1) {
+        return match stack.coerce_text(-1) {
             Some(text) => before_zero(text).to_vec(),
             None => b"ERR unknown error".to_vec(),
         };
     }
-    [b"ERR ", before_zero(stack.to_text(-1).unwrap_or(b"unknown error"))].concat()
+    [b"ERR ", before_zero(stack.coerce_text(-1).unwrap_or(b"unknown error"))].concat()
 }
 
 /// Answers the code of a library that has been loaded elsewhere already.

@@ -513,7 +513,7 @@ fn decode(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
     let options = Options::current(stack);
     let buffer = &mut cx.buffers.bytes;
     buffer.clear();
-    match stack.to_text(1) {
+    match stack.coerce_text(1) {
         Some(text) => buffer.extend_from_slice(text),
         None => return api::wrong_type(stack, 1, "string"),
     }
@@ -591,39 +591,49 @@ fn push_document(
             }
             _ => return Err(unexpected(stack, parser, "value", token)),
         };
-        if !is_complete {
+        if is_complete {
+            match attach(stack, parser, &mut levels)? {
+                Some(next) => token = next,
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+/// Takes the value on top into its table, and that, where it ends, into the one around it. Returns what the next value
+/// begins with; nothing if the whole is complete.
+fn attach(
+    stack: &mut Stack,
+    parser: &mut Parser<'_>,
+    levels: &mut SmallVec<[Filling; 8]>,
+) -> Result<Option<Token>, Raise> {
+    loop {
+        let (end, expected) = match levels.last_mut() {
+            None => return Ok(None),
+            Some(Filling::Array(index)) => {
+                stack.set_element(-2, *index);
+                *index = index.saturating_add(1);
+                (Token::ArrayEnd, "comma or array end")
+            }
+            Some(Filling::Object) => {
+                stack.set(-3);
+                (Token::ObjectEnd, "comma or object end")
+            }
+        };
+        let token = parser.next();
+        if token == end {
+            levels.pop();
             continue;
         }
-        // The value goes into its table; where that ends with it, the table does into the one around it.
-        loop {
-            let (is_end, expected) = match levels.last_mut() {
-                None => return Ok(()),
-                Some(Filling::Array(index)) => {
-                    stack.set_element(-2, *index);
-                    *index = index.saturating_add(1);
-                    token = parser.next();
-                    (token == Token::ArrayEnd, "comma or array end")
-                }
-                Some(Filling::Object) => {
-                    stack.set(-3);
-                    token = parser.next();
-                    (token == Token::ObjectEnd, "comma or object end")
-                }
-            };
-            if is_end {
-                levels.pop();
-                continue;
-            }
-            if token != Token::Comma {
-                return Err(unexpected(stack, parser, expected, token));
-            }
-            token = parser.next();
-            if matches!(levels.last(), Some(Filling::Object)) {
-                push_key(stack, parser, token)?;
-                token = parser.next();
-            }
-            break;
+        if token != Token::Comma {
+            return Err(unexpected(stack, parser, expected, token));
         }
+        let mut token = parser.next();
+        if matches!(levels.last(), Some(Filling::Object)) {
+            push_key(stack, parser, token)?;
+            token = parser.next();
+        }
+        return Ok(Some(token));
     }
 }
 

@@ -7,12 +7,15 @@
 mod api;
 mod bits;
 mod convert;
+mod debugger;
 mod error;
 mod functions;
+pub mod fuzz;
 mod host;
 mod interpreter;
 mod json;
 mod msgpack;
+pub mod payload;
 mod random;
 #[expect(unsafe_code, reason = "Lua is written in C")]
 mod raw;
@@ -22,10 +25,11 @@ mod scripts;
 mod shebang;
 mod structs;
 
+pub use debugger::Console;
 pub use error::ScriptError;
 pub use functions::{Function, Libraries, Library, LibraryRegistry, Policy};
 pub use host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict, text};
-pub use interpreter::{Call, Interpreter, Outcome, Prepared, Source};
+pub use interpreter::{Call, Interpreter, Outcome, Prepared, Retired, Source};
 pub use sandbox::Settings;
 pub use scripts::{EVALED_SCRIPTS_MAX, Origin, Script, Scripts, Sha};
 pub use shebang::{FLAGS, Flags};

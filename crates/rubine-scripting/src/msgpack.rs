@@ -1,4 +1,4 @@
-//! The library `cmsgpack`: MessagePack, with the results and the errors of lua-cmsgpack 0.4.
+//! The library `cmsgpack`: `MessagePack`, with the results and the errors of lua-cmsgpack 0.4.
 
 use smallvec::SmallVec;
 
@@ -148,7 +148,7 @@ fn pack_number(out: &mut Vec<u8>, value: f64) {
 
 fn pack_integer(out: &mut Vec<u8>, value: i64) {
     let (byte, len) = match value {
-        0..=0x7f | -32..=-1 => {
+        -32..=0x7f => {
             out.push(value as u8);
             return;
         }
@@ -193,7 +193,7 @@ fn optional_integer(stack: &mut Stack, number: i32) -> Result<i64, Raise> {
 fn unpack_from(stack: &mut Stack, cx: &mut Context<'_>, limit: i64, offset: i64) -> Return {
     let bytes = &mut cx.buffers.bytes;
     bytes.clear();
-    match stack.to_text(1) {
+    match stack.coerce_text(1) {
         Some(text) => bytes.extend_from_slice(text),
         None => return api::wrong_type(stack, 1, "string"),
     }

@@ -14,6 +14,8 @@ use crate::run::{Context, Tick};
 
 /// Instructions between two looks at whether the script is to end.
 const TICK_INSTRUCTIONS: c_int = 10_000;
+/// So many bytes may be allocated or looked through between them.
+const TICK_BYTES: usize = 4 * 1024 * 1024;
 
 /// The collector waits until this much more than what was left is in use, in per cent.
 const PAUSE: c_int = 200;
@@ -29,8 +31,6 @@ const GLOBALS: c_int = -10_002;
 
 /// The second upvalue of a function in Rust.
 pub(crate) const UPVALUE: i32 = GLOBALS - 2;
-/// All results of a call.
-pub(crate) const ALL: i32 = -1;
 
 /// A function in Rust that scripts call. Its arguments are on the stack, from 1; its results are the topmost values.
 pub(crate) type Function = fn(&mut Stack, &mut Context<'_>) -> Return;
@@ -110,6 +110,11 @@ struct Shared {
     /// Where everything is collected before an allocation has to fail.
     soft_limit: Cell<usize>,
     is_collection_due: Cell<bool>,
+    /// Bytes that were allocated or looked through since the last look at whether the script is to end: a few
+    /// instructions can take long.
+    worked: Cell<usize>,
+    /// A look comes with the next instruction.
+    is_tick_due: Cell<bool>,
     /// Rust is at work: allocations do not fail.
     is_in_rust: Cell<bool>,
     /// The run ends, whatever the script does.
@@ -185,9 +190,9 @@ unsafe extern "C" {
     fn rubine_open(state: *mut State);
     fn rubine_push_function(state: *mut State, function: *const c_void);
     fn rubine_watch(state: *mut State, count: c_int, lines: c_int);
+    fn rubine_set_arguments(state: *mut State);
     fn rubine_error_handler(state: *mut State) -> c_int;
     fn rubine_pcall(state: *mut State) -> c_int;
-    fn rubine_line(state: *mut State) -> c_int;
     fn rubine_format_double(
         buffer: *mut c_char,
         size: usize,
@@ -227,6 +232,8 @@ impl Lua {
             limit: Cell::new(0),
             soft_limit: Cell::new(0),
             is_collection_due: Cell::new(false),
+            worked: Cell::new(0),
+            is_tick_due: Cell::new(false),
             is_in_rust: Cell::new(true),
             is_stopping: Cell::new(false),
             is_collector_touched: Cell::new(true),
@@ -275,20 +282,16 @@ impl Lua {
         self.stack.collector(Collect::All, 0);
     }
 
-    /// Calls the function below `args` arguments on the stack, which are replaced by its results. The error is made by
+    /// Calls the function below `args` arguments on the stack, which are replaced by its result. The error is made by
     /// the handler at the index, if that is not 0.
-    pub(crate) fn call(
-        &mut self,
-        cx: &mut Context<'_>,
-        args: usize,
-        results: i32,
-        handler: i32,
-    ) -> Status {
+    pub(crate) fn call(&mut self, cx: &mut Context<'_>, args: usize, handler: i32) -> Status {
         let state = self.stack.0.as_ptr();
         let shared = self.shared();
         shared.is_stopping.set(false);
         shared.watches_lines.set(cx.watches_lines());
         shared.is_collection_due.set(false);
+        shared.is_tick_due.set(false);
+        shared.worked.set(0);
         shared.soft_limit.set(shared.limit.get() / 4 * 3);
         let before = shared.context.replace(ptr::from_mut(cx).cast());
         // SAFETY: the context is borrowed for as long as the call lasts and touched by nothing else meanwhile. The call
@@ -296,7 +299,7 @@ impl Lua {
         let status = unsafe {
             rubine_watch(state, TICK_INSTRUCTIONS, c_int::from(cx.watches_lines()));
             shared.is_in_rust.set(false);
-            lua_pcall(state, args as c_int, results, handler)
+            lua_pcall(state, args as c_int, 1, handler)
         };
         shared.is_in_rust.set(true);
         shared.context.set(before);
@@ -321,6 +324,23 @@ impl Lua {
 }
 
 impl Shared {
+    /// Counts bytes that were allocated or looked through.
+    fn note_work(&self, bytes: usize) {
+        let worked = self.worked.get() + bytes;
+        self.worked.set(worked);
+        if TICK_BYTES < worked && !self.context.get().is_null() {
+            self.worked.set(0);
+            self.ask_for_tick();
+        }
+    }
+
+    /// Has the script looked at before its next instruction.
+    fn ask_for_tick(&self) {
+        self.is_tick_due.set(true);
+        // SAFETY: the main state lives as long as this.
+        unsafe { rubine_watch(self.main.get(), 1, c_int::from(self.watches_lines.get())) }
+    }
+
     /// Collects everything, and lets the script use half of what is left before that is done again.
     fn collect(&self, stack: &mut Stack) {
         stack.collector(Collect::All, 0);
@@ -433,6 +453,13 @@ impl Stack {
         self.push_copy(GLOBALS);
     }
 
+    /// Takes two tables off the stack and sets them as KEYS and ARGV, though globals are read-only.
+    pub(crate) fn set_arguments(&mut self) {
+        assert!(self.kind(-2) == Kind::Table && self.kind(-1) == Kind::Table);
+        // SAFETY: there are two values, and nothing is raised but for lack of memory.
+        unsafe { rubine_set_arguments(self.state()) }
+    }
+
     /// Makes the table on top the globals.
     pub(crate) fn replace_globals(&mut self) {
         self.replace(GLOBALS);
@@ -510,7 +537,7 @@ impl Stack {
     }
 
     /// The bytes of a text, or of a number, which becomes text where it stands. Not for keys of a table that is walked.
-    pub(crate) fn to_text(&mut self, index: i32) -> Option<&[u8]> {
+    pub(crate) fn coerce_text(&mut self, index: i32) -> Option<&[u8]> {
         let mut len = 0;
         // SAFETY: as for `text`.
         unsafe {
@@ -534,15 +561,6 @@ impl Stack {
     pub(crate) fn identity(&self, index: i32) -> usize {
         // SAFETY: the state is open; the address is not followed.
         unsafe { lua_topointer(self.state(), index) as usize }
-    }
-
-    /// The length of a text or table, without metamethods.
-    pub(crate) fn len(&self, index: i32) -> usize {
-        // SAFETY: the state is open; other types have none.
-        match self.kind(index) {
-            Kind::Text | Kind::Table => unsafe { lua_objlen(self.state(), index) },
-            _ => 0,
-        }
     }
 
     /// Replaces the key on top by what the table at `index` has for it.
@@ -630,7 +648,7 @@ impl Stack {
     pub(crate) fn push_words<const N: usize>(&mut self, words: [i32; N]) {
         // SAFETY: so much memory was asked for; Lua aligns it.
         unsafe {
-            lua_newuserdata(self.state(), size_of_val(&words)).cast::<[i32; N]>().write(words)
+            lua_newuserdata(self.state(), size_of_val(&words)).cast::<[i32; N]>().write(words);
         }
     }
 
@@ -681,10 +699,17 @@ impl Stack {
         unsafe { lua_gc(self.state(), what as c_int, data) }
     }
 
-    /// The line of the script that runs.
-    pub(crate) fn line(&self) -> i32 {
-        // SAFETY: the state is open.
-        unsafe { rubine_line(self.state()) }
+    /// Calls a function as [`Lua::call`] does, from between two instructions of a script.
+    pub(crate) fn call_within(&mut self, cx: &mut Context<'_>, args: usize) -> Status {
+        let shared = self.shared();
+        let before = shared.context.replace(ptr::from_mut(cx).cast());
+        shared.is_in_rust.set(false);
+        // SAFETY: as for `Lua::call`; the context is the one that was there, lent on.
+        let status = unsafe { lua_pcall(self.state(), args as c_int, 1, 0) };
+        let shared = self.shared();
+        shared.is_in_rust.set(true);
+        shared.context.set(before);
+        if status == 0 { Status::Done } else { Status::Failed }
     }
 
     /// The name and line of the function at a level of calls; a line of 0 or less where it is none of the script's.
@@ -718,11 +743,6 @@ impl Stack {
         /// What one text may have where there is no limit.
         const TEXT_BYTES_MAX: usize = 512 * 1024 * 1024;
         self.shared().limit.get().saturating_sub(self.shared().used.get()).min(TEXT_BYTES_MAX)
-    }
-
-    /// Whether the run ends, whatever the script does.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.shared().is_stopping.get()
     }
 
     /// Ends the run: the error that is raised next is not caught by the script.
@@ -786,7 +806,10 @@ unsafe extern "C" fn allocate(
                 return ptr::null_mut();
             }
             shared.is_collection_due.set(true);
-            rubine_watch(shared.main.get(), 1, c_int::from(shared.watches_lines.get()));
+            shared.ask_for_tick();
+        }
+        if grows {
+            shared.note_work(new_bytes - old_bytes);
         }
         shared.used.set(used);
         let layout = |bytes| Layout::from_size_align_unchecked(bytes, ALIGNMENT);
@@ -858,6 +881,13 @@ unsafe extern "C" fn rubine_argument(state: *mut State) -> c_int {
     unsafe { shared_of(state).argument.get() }
 }
 
+/// C has looked through a long text.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rubine_worked(state: *mut State, bytes: usize) {
+    // SAFETY: C hands over the state that runs.
+    unsafe { shared_of(state).note_work(bytes) }
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rubine_is_stopping(state: *mut State) -> c_int {
     // SAFETY: as above.
@@ -866,7 +896,7 @@ unsafe extern "C" fn rubine_is_stopping(state: *mut State) -> c_int {
 
 /// C calls it between instructions. What it returns, if not 0, says that the value on top is to be raised.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int, line: c_int) -> c_int {
+unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int) -> c_int {
     // SAFETY: as for `rubine_dispatch`.
     unsafe {
         let shared = shared_of(state);
@@ -875,6 +905,8 @@ unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int, line: c_int)
         shared.is_in_rust.set(true);
         if shared.is_collection_due.replace(false) {
             shared.collect(&mut stack);
+        }
+        if shared.is_tick_due.replace(false) {
             let count = if shared.is_stopping.get() { 1 } else { TICK_INSTRUCTIONS };
             rubine_watch(state, count, c_int::from(shared.watches_lines.get()));
             rubine_watch(shared.main.get(), count, c_int::from(shared.watches_lines.get()));
@@ -883,7 +915,7 @@ unsafe extern "C" fn rubine_tick(state: *mut State, is_line: c_int, line: c_int)
             stack.push_nil();
             Tick::Raise
         } else {
-            cx.tick(&mut stack, (is_line != 0).then_some(line))
+            cx.tick(&mut stack, is_line != 0)
         };
         shared.is_in_rust.set(false);
         c_int::from(tick == Tick::Raise)

@@ -4,6 +4,7 @@
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol};
 
+use crate::debugger::Debugger;
 use crate::functions::Function;
 use crate::host::{Host, Verdict};
 use crate::random::Random48;
@@ -36,6 +37,7 @@ pub(crate) struct Context<'a> {
     pub(crate) buffers: &'a mut Buffers,
     /// What a library has registered, with the functions themselves.
     pub(crate) registered: Vec<(Function, Reference)>,
+    pub(crate) debugger: Option<Debugger<'a>>,
 }
 
 /// Memory that runs use one after the other.
@@ -80,11 +82,18 @@ pub(crate) enum Tick {
 
 impl Context<'_> {
     pub(crate) fn watches_lines(&self) -> bool {
-        false
+        self.debugger.is_some()
     }
 
-    /// Looks whether the script is to end.
-    pub(crate) fn tick(&mut self, stack: &mut Stack, _line: Option<i32>) -> Tick {
+    /// Looks whether the script is to end. At a new line, the debugger may want to stop.
+    pub(crate) fn tick(&mut self, stack: &mut Stack, is_line: bool) -> Tick {
+        if is_line {
+            // What the debugger runs is not debugged.
+            let Some(mut debugger) = self.debugger.take() else { return Tick::GoOn };
+            let tick = debugger.at_line(stack, self);
+            self.debugger = Some(debugger);
+            return tick;
+        }
         match self.host.poll() {
             Verdict::GoOn => Tick::GoOn,
             Verdict::Kill => self.end(stack, Stop::Killed),

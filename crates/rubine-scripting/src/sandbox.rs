@@ -101,17 +101,6 @@ impl FunctionGlobals {
     }
 }
 
-/// Sets KEYS and ARGV, which are on the stack in this order.
-pub(crate) fn set_arguments(stack: &mut Stack) {
-    stack.push_globals();
-    stack.set_readonly(-1, false);
-    stack.insert(-3);
-    stack.set_field(-3, "ARGV");
-    stack.set_field(-2, "KEYS");
-    stack.set_readonly(-1, true);
-    stack.pop(1);
-}
-
 /// Sets what scripts and functions have in common; returns the options of `cjson`.
 fn open_common(stack: &mut Stack, settings: &Settings) -> Reference {
     stack.push_globals();

@@ -61,6 +61,18 @@ struct Inner {
     text_bytes: usize,
 }
 
+/// What each byte is as a hexadecimal digit; more than 15 if it is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [0xff; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+
 impl Sha {
     pub fn of(text: &[u8]) -> Self {
         Self(Sha1::digest(text).into())
@@ -69,17 +81,13 @@ impl Sha {
     /// Reads forty hexadecimal digits.
     pub fn parse(text: &[u8]) -> Option<Self> {
         let text: &[u8; 40] = text.try_into().ok()?;
-        let digit = |byte: u8| match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            b'A'..=b'F' => Some(byte - b'A' + 10),
-            _ => None,
-        };
-        let mut sha = [0; 20];
+        let (mut sha, mut wrong) = ([0; 20], 0);
         for (byte, digits) in sha.iter_mut().zip(text.as_chunks::<2>().0) {
-            *byte = digit(digits[0])? << 4 | digit(digits[1])?;
+            let (high, low) = (DIGITS[usize::from(digits[0])], DIGITS[usize::from(digits[1])]);
+            *byte = high << 4 | low & 15;
+            wrong |= high | low;
         }
-        Some(Self(sha))
+        (wrong < 16).then_some(Self(sha))
     }
 
     /// Forty digits in lower case.

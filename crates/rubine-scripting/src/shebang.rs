@@ -122,7 +122,6 @@ pub(crate) fn is_name(name: &[u8]) -> bool {
 }
 
 /// The words of the first line, if quotes in it are closed, and its length; `None` if no line ends.
-#[expect(clippy::type_complexity, reason = "two things that can be missing")]
 fn split_line(text: &[u8]) -> Option<(Option<Vec<Vec<u8>>>, usize)> {
     let len = memchr::memchr(b'\n', text)?;
     Some((split_args(&text[..len]).ok().filter(|it| !it.is_empty()), len))

@@ -23,7 +23,7 @@ struct Format {
 impl Format {
     /// The first argument.
     fn of_argument(stack: &mut Stack) -> Result<Self, Raise> {
-        match stack.to_text(1) {
+        match stack.coerce_text(1) {
             Some(text) => Ok(Self {
                 text: before_zero(text).to_vec(),
                 at: 0,
@@ -156,7 +156,7 @@ fn pack(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
                 number += 1;
             }
             b'c' | b's' => {
-                let Some(text) = stack.to_text(number) else {
+                let Some(text) = stack.coerce_text(number) else {
                     return api::wrong_type(stack, number, "string");
                 };
                 number += 1;
@@ -195,7 +195,7 @@ fn unpack(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
     let mut format = Format::of_argument(stack)?;
     let data = &mut cx.buffers.bytes;
     data.clear();
-    match stack.to_text(2) {
+    match stack.coerce_text(2) {
         Some(text) => data.extend_from_slice(text),
         None => return api::wrong_type(stack, 2, "string"),
     }
@@ -223,19 +223,12 @@ fn unpack(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
             }
             b'x' => {}
             b'f' => {
-                let mut bytes: [u8; 4] = rest[..4].try_into().expect("there are so many bytes");
-                if format.is_big_endian {
-                    bytes.reverse();
-                }
+                let bytes = little_endian(rest, format.is_big_endian);
                 stack.push_number(f64::from(f32::from_le_bytes(bytes)));
                 count += 1;
             }
             b'd' => {
-                let mut bytes: [u8; 8] = rest[..8].try_into().expect("there are so many bytes");
-                if format.is_big_endian {
-                    bytes.reverse();
-                }
-                stack.push_number(f64::from_le_bytes(bytes));
+                stack.push_number(f64::from_le_bytes(little_endian(rest, format.is_big_endian)));
                 count += 1;
             }
             b'c' => {
@@ -268,6 +261,15 @@ fn unpack(stack: &mut Stack, cx: &mut Context<'_>) -> Return {
     Ok(count + 1)
 }
 
+/// The bytes at the start of `rest`, of which there are enough, the lowest first.
+fn little_endian<const N: usize>(rest: &[u8], is_big_endian: bool) -> [u8; N] {
+    let mut bytes = *rest.first_chunk().expect("the size was checked");
+    if is_big_endian {
+        bytes.reverse();
+    }
+    bytes
+}
+
 /// What is in `data` from a position on, if that is `size` bytes at least.
 fn rest_of<'a>(
     stack: &mut Stack,
@@ -276,13 +278,10 @@ fn rest_of<'a>(
     size: usize,
 ) -> Result<&'a [u8], Raise> {
     let rest = usize::try_from(position).ok().and_then(|it| data.get(it..));
-    match rest.filter(|it| size <= it.len()) {
-        Some(rest) => Ok(rest),
-        None => {
-            stack.push_text("data string too short");
-            Err(Raise::Argument(2))
-        }
-    }
+    rest.filter(|it| size <= it.len()).ok_or_else(|| {
+        stack.push_text("data string too short");
+        Raise::Argument(2)
+    })
 }
 
 /// Bytes as a number. Of more than eight the last count, and a sign is looked for as processors shift.

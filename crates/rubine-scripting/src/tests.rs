@@ -10,9 +10,11 @@ use crate::{
     Replication, Request, Scripts, Settings, Source, Verdict, text,
 };
 
+mod debugger;
 mod errors;
 mod functions;
 mod json;
+mod packed;
 mod replies;
 mod sandbox;
 

@@ -71,7 +71,6 @@ fn what_a_library_may_do_while_it_is_loaded() {
         ),
     );
     check("redis.x = 1", &failed("ERR user_function:2: Attempt to modify a readonly table"));
-    check("return 1", "-ERR No functions registered");
     check("x = = 1", "-ERR Error compiling function: user_function:2: unexpected symbol near '='");
     check(
         "redis.register_function()",
@@ -111,6 +110,22 @@ fn what_a_library_may_do_while_it_is_loaded() {
         "redis.register_function{function_name='f', callback=function() end, x=1}",
         &failed("ERR unknown argument given to server.register_function"),
     );
+    let libraries = session.libraries.current();
+    let (library, index) = libraries.function(b"f").unwrap();
+    let function = &library.functions[index];
+    assert_eq!(function.flags, Flags::NO_WRITES | Flags::ATOMIC);
+    assert_eq!(function.description.as_deref(), Some(&b"d"[..]));
+    assert_eq!(function.flags.names().collect::<Vec<_>>(), ["no-writes", "atomic"]);
+}
+
+#[test]
+fn names_of_functions() {
+    let mut session = Session::new();
+    let mut check = |body: &str, expected: &str| {
+        let reply = session.load(&format!("#!lua name=lib\n{body}"), Policy::Replace);
+        assert_eq!(reply, expected, "{body}");
+    };
+    check("return 1", "-ERR No functions registered");
     check(
         "redis.register_function('f-', function() end)",
         "-ERR Function names can only contain letters, numbers, or underscores(_) and must be at least one character long",
@@ -119,12 +134,6 @@ fn what_a_library_may_do_while_it_is_loaded() {
         "redis.register_function('f', function() end) redis.register_function('f', function() end)",
         "-ERR Function already exists in the library",
     );
-    let libraries = session.libraries.current();
-    let (library, index) = libraries.function(b"f").unwrap();
-    let function = &library.functions[index];
-    assert_eq!(function.flags, Flags::NO_WRITES | Flags::ATOMIC);
-    assert_eq!(function.description.as_deref(), Some(&b"d"[..]));
-    assert_eq!(function.flags.names().collect::<Vec<_>>(), ["no-writes", "atomic"]);
 }
 
 #[test]
@@ -144,4 +153,39 @@ fn libraries_do_not_share_functions() {
     );
     session.libraries.flush();
     assert_eq!(session.fcall("g", &[], &[]), "-ERR Function not found");
+}
+
+#[test]
+fn libraries_are_dumped_and_restored() {
+    use crate::payload::{dump, unpack};
+    use rubine_rdb::{Version, VersionCheck};
+
+    let mut session = Session::new();
+    let code = |name: &str| {
+        format!(
+            "#!lua name={name}\nredis.register_function('{name}_f', function() return '{name}' end)"
+        )
+    };
+    session.load(&code("a"), Policy::Append);
+    session.load(&code("b"), Policy::Append);
+    let payload = dump(&session.libraries.current(), Version::COMMON);
+    let codes = unpack(&payload, VersionCheck::Strict).unwrap();
+    assert_eq!(codes, [code("a").into_bytes(), code("b").into_bytes()]);
+    let restore = |session: &mut Session, policy| {
+        let Session { interpreter, libraries, host, .. } = session;
+        let result = interpreter.restore_libraries(libraries, &codes, policy, host);
+        result.map_err(|it| it.to_string())
+    };
+    assert_eq!(restore(&mut session, Policy::Append), Err("ERR Library a already exists".into()));
+    assert_eq!(restore(&mut session, Policy::Replace), Ok(()));
+    session.load(&code("c"), Policy::Append);
+    assert_eq!(restore(&mut session, Policy::Flush), Ok(()));
+    assert_eq!(session.libraries.current().library_count(), 2);
+    assert_eq!(session.fcall("b_f", &[], &[]), "$1 b");
+    let mut damaged = payload.clone();
+    damaged[3] ^= 1;
+    let wrong = Err("ERR DUMP payload version or checksum are wrong".to_owned());
+    let unpack = |it: &[u8]| unpack(it, VersionCheck::Strict).map_err(|it| it.to_string());
+    assert_eq!(unpack(&damaged), wrong);
+    assert_eq!(unpack(b"short"), wrong);
 }

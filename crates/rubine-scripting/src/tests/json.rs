@@ -91,6 +91,12 @@ fn decoding() {
             "return tostring(cjson.decode('123456789012345678901234567890'))",
             "$19 1.2345678901235e+29",
         ),
+    ]);
+}
+
+#[test]
+fn what_is_no_json() {
+    check(&[
         (
             "return cjson.decode('[1,2')",
             "-ERR user_script:1: Expected comma or array end but found T_END at character 5",
