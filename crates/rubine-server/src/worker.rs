@@ -472,16 +472,18 @@ impl Worker {
             let Some(client) = &mut self.clients[slot] else { continue };
             client.is_scheduled = false;
             client.input.turn_requests = 0;
+            client.input.turn_bytes = 0;
             if client.info.is_killed.load(Ordering::Acquire) {
                 client.flags |= ClientFlags::CLOSE_NOW;
             }
             if client.input.is_readable && client.has_room_for_requests() {
-                if client.input.query.capacity() == 0 {
+                let reads_much = USUAL_QUERY_BYTES_MAX < client.input.read_bytes;
+                if client.input.query.capacity() == 0 && !reads_much {
                     client.input.query = self.spare_buffers.pop().unwrap_or_default();
                 }
-                let before = client.input.query.capacity();
+                let before = client.input.allocated_bytes();
                 read(&self.core, client);
-                if before.max(USUAL_QUERY_BYTES_MAX) < client.input.query.capacity() {
+                if before.max(USUAL_QUERY_BYTES_MAX) < client.input.allocated_bytes() {
                     client.publish_output();
                     self.core.count_client(client);
                     has_grown = true;
@@ -521,6 +523,7 @@ impl Worker {
         for Run { client: slot, requests: run } in runs.drain(..) {
             let Some(client) = &mut self.clients[slot] else { continue };
             let query = std::mem::take(&mut client.input.query);
+            let apart = client.input.apart.take();
             let mut output = std::mem::take(&mut client.output);
             let mut reply = Reply::new(&mut output, client.protocol);
             let is_killed = client.info.is_killed.load(Ordering::Acquire);
@@ -533,7 +536,7 @@ impl Worker {
                     // It stays in the query and is parsed again when its turn comes.
                     break;
                 }
-                let view = request.args(&query, args);
+                let view = request.args(&query, args).with_apart(&apart);
                 client.input.query_start = request.span.end;
                 flow = self.core.execute(client, &mut reply, request.entry, view);
                 reply.set_protocol(client.protocol);

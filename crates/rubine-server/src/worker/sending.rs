@@ -38,12 +38,15 @@ pub(super) fn send(core: &mut Core, client: &mut Client) -> bool {
         if TURN_OUTPUT_BYTES_MAX <= sent {
             break;
         }
+        // What a stream adds to a header, say, leaves with it.
+        if client.output.has_stream() {
+            client.output.pump(STREAM_BYTES);
+        }
         let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
         let count = client.output.front_slices(&mut slices, WRITE_BYTES_MAX);
         if count == 0 {
             // A stream that looks for something produces nothing for a while: the others come first.
             sent += TURN_OUTPUT_BYTES_MAX / 4;
-            client.output.pump(STREAM_BYTES);
             continue;
         }
         core.stats().writes_processed.add(1);
@@ -60,7 +63,7 @@ pub(super) fn send(core: &mut Core, client: &mut Client) -> bool {
                 sent += written;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                client.sending.is_writable = false
+                client.sending.is_writable = false;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return false,
