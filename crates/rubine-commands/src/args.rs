@@ -1,9 +1,11 @@
 //! A command's arguments, as slices of the query buffer, and a cursor that reads options off them.
 //! Never copies an argument.
 
+use rubine_base::SharedBytes;
 use rubine_base::number::{LongDouble, parse_f64, parse_i64};
 use rubine_keyspace::{Key, Place};
 use rubine_resp::parser::ArgRange;
+use rubine_structures::value::Value;
 
 use crate::error::CommandError;
 
@@ -15,10 +17,16 @@ pub struct Args<'a> {
     /// Which argument was hashed before, and where it belongs as a key. The name is none, so 0 stands for "none".
     placed: usize,
     place: Place,
+    /// Where those lie that do not lie in the buffer, if there may be any.
+    apart: Option<&'a ArgsApart>,
 }
 
 /// Bytes of an argument that is no key and no part of a collection any more: lengths in records have 32 bits.
 pub(crate) const LONG_ARGUMENT: usize = u32::MAX as usize;
+
+/// Long arguments that lie apart from the buffer of their request, in their order.
+#[derive(Clone, Debug, Default)]
+pub struct ArgsApart(pub Vec<SharedBytes>);
 
 /// How many decimal digits a number has.
 fn digit_count(number: usize) -> usize {
@@ -32,7 +40,13 @@ fn digit_count(number: usize) -> usize {
 impl<'a> Args<'a> {
     /// Arguments that lie at `ranges` in `buffer`.
     pub fn new(buffer: &'a [u8], ranges: &'a [ArgRange]) -> Self {
-        Self { buffer, ranges, placed: 0, place: Place::default() }
+        Self { buffer, ranges, placed: 0, place: Place::default(), apart: None }
+    }
+
+    /// The same arguments, of which those in `apart` do not lie in the buffer.
+    #[inline]
+    pub fn with_apart(self, apart: &'a ArgsApart) -> Self {
+        Self { apart: Some(apart), ..self }
     }
 
     /// The same arguments, of which number `index` is known to belong, as a key, to `place`.
@@ -57,7 +71,12 @@ impl<'a> Args<'a> {
 
     /// How many there are, the name included.
     #[inline]
-    /// What the arguments lie in, and where.
+    /// Whether all arguments lie in one buffer.
+    pub fn are_together(self) -> bool {
+        self.apart.is_none_or(|it| it.0.is_empty())
+    }
+
+    /// What the arguments lie in, if they lie together, and where.
     pub fn parts(self) -> (&'a [u8], &'a [ArgRange]) {
         (self.buffer, self.ranges)
     }
@@ -73,7 +92,8 @@ impl<'a> Args<'a> {
     /// Whether none is so long that only few places can hold it: a look at all of them together.
     #[inline]
     pub fn are_short(self) -> bool {
-        self.buffer.len() < LONG_ARGUMENT
+        let are_short = |apart: &ArgsApart| apart.0.iter().all(|it| it.len() < LONG_ARGUMENT);
+        self.buffer.len() < LONG_ARGUMENT && self.apart.is_none_or(are_short)
     }
 
     /// Argument number `index`.
@@ -82,18 +102,42 @@ impl<'a> Args<'a> {
     /// If there is none: arity was checked before the handler runs.
     #[inline]
     pub fn at(self, index: usize) -> &'a [u8] {
-        self.ranges[index].of(self.buffer)
+        let range = self.ranges[index];
+        match range.within(self.buffer) {
+            Some(bytes) => bytes,
+            None => shared_apart(self.apart, range),
+        }
     }
 
     #[inline]
     pub fn get(self, index: usize) -> Option<&'a [u8]> {
-        self.ranges.get(index).map(|range| range.of(self.buffer))
+        (index < self.ranges.len()).then(|| self.at(index))
+    }
+
+    /// Argument number `index` as a string to be stored. What lies apart is not copied.
+    #[inline]
+    pub fn string(self, index: usize) -> Value<'a> {
+        let range = self.ranges[index];
+        match range.within(self.buffer) {
+            Some(bytes) => Value::string(bytes),
+            None => Value::Shared(shared_apart(self.apart, range).clone()),
+        }
+    }
+
+    /// Argument number `index` by reference, if it lies apart.
+    pub fn shared(self, index: usize) -> Option<&'a SharedBytes> {
+        let range = self.ranges[index];
+        range.apart_index().map(|_| shared_apart(self.apart, range))
     }
 
     /// All arguments from number `from` on.
     pub fn from(self, from: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
-        let buffer = self.buffer;
-        self.ranges[from.min(self.ranges.len())..].iter().map(move |range| range.of(buffer))
+        let Self { buffer, apart, .. } = self;
+        let ranges = &self.ranges[from.min(self.ranges.len())..];
+        ranges.iter().map(move |range| match range.within(buffer) {
+            Some(bytes) => bytes,
+            None => shared_apart(apart, *range),
+        })
     }
 
     /// The request as its client sent it, if that is an array of bulk strings and nothing else stands in the buffer.
@@ -103,7 +147,9 @@ impl<'a> Args<'a> {
         let line = |number: usize| 1 + digit_count(number) + LINE_END;
         let strings = self.ranges.iter().map(|range| line(range.len) + range.len + LINE_END);
         let len = line(self.len()) + strings.sum::<usize>();
-        (self.buffer.len() == len && self.buffer.first() == Some(&b'*')).then_some(self.buffer)
+        let is_whole = self.apart.is_none_or(|it| it.0.is_empty());
+        let is_plain = is_whole && self.buffer.first() == Some(&b'*');
+        (is_plain && self.buffer.len() == len).then_some(self.buffer)
     }
 
     /// The first `count` arguments, or all.
@@ -233,6 +279,14 @@ impl<'a> ArgCursor<'a> {
     pub fn expect_end(&self) -> Result<(), CommandError> {
         if self.is_at_end() { Ok(()) } else { Err(CommandError::Syntax) }
     }
+}
+
+/// The argument of `range`, which does not lie in the request's buffer.
+#[cold]
+#[inline(never)]
+fn shared_apart(apart: Option<&ArgsApart>, range: ArgRange) -> &SharedBytes {
+    let shared = apart.zip(range.apart_index()).and_then(|(apart, index)| apart.0.get(index));
+    shared.expect("an argument lies in the request or apart from it")
 }
 
 fn count_of(argument: &[u8]) -> Option<usize> {

@@ -32,7 +32,7 @@ mod stream;
 mod string;
 mod table;
 
-pub use self::args::{ArgCursor, Args};
+pub use self::args::{ArgCursor, Args, ArgsApart};
 pub use self::command::{
     Acl, Command, Flags, Group, Handler, KeyAccess, KeyFinder, KeyPositions, KeySpec, Scope, Spec,
 };

@@ -2,10 +2,12 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rubine_system::scatter;
 use rustix::net::{RecvFlags, SendFlags};
 
 /// A connected socket.
@@ -25,6 +27,20 @@ impl Socket {
             Self::Unix(stream) => rustix::net::recv(&*stream, spare, flags)?,
         };
         Ok(read)
+    }
+
+    /// Reads what has arrived into `first`, no more than `first_room` bytes, and what comes behind that into the spare room of
+    /// `second`. 0 at the end of the stream.
+    pub fn read_into_two(
+        &mut self,
+        first: &mut Vec<u8>,
+        first_room: usize,
+        second: &mut Vec<u8>,
+    ) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => scatter::read_into_two(stream.as_fd(), first, first_room, second),
+            Self::Unix(stream) => scatter::read_into_two(stream.as_fd(), first, first_room, second),
+        }
     }
 
     /// Offers `slices` to the socket. Returns how many bytes it has taken.

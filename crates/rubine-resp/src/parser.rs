@@ -15,8 +15,13 @@ pub const ARGS_MAX: i64 = i32::MAX as i64;
 pub const STRANGER_ARGS_MAX: i64 = 10;
 /// Longest argument of a client that has yet to authenticate.
 pub const STRANGER_BULK_BYTES_MAX: i64 = 16 * 1024;
+/// Arguments from this length on may be kept apart from their request.
+pub const APART_BYTES_MIN: usize = 32 * 1024;
 
-/// Where an argument stands, counted from the first byte of its request.
+/// Ranges from here on are numbers of arguments that lie apart: no buffer is that long.
+const APART_START: usize = isize::MAX as usize + 1;
+
+/// Where an argument stands, counted from the first byte of its request; or that it lies apart from it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArgRange {
     pub start: usize,
@@ -28,6 +33,22 @@ impl ArgRange {
     #[inline]
     pub fn of(self, request: &[u8]) -> &[u8] {
         &request[self.start..self.start + self.len]
+    }
+
+    /// As [`Self::of`]; `None` if the argument lies apart.
+    #[inline]
+    pub fn within(self, request: &[u8]) -> Option<&[u8]> {
+        request.get(self.start..self.start + self.len)
+    }
+
+    /// The argument of `len` bytes that is number `index` of those that lie apart from their request.
+    pub fn apart(index: usize, len: usize) -> Self {
+        Self { start: APART_START + index, len }
+    }
+
+    /// Which of the arguments apart it is, if it is one.
+    pub fn apart_index(self) -> Option<usize> {
+        self.start.checked_sub(APART_START)
     }
 }
 
@@ -117,6 +138,11 @@ pub struct Parser {
     resume: Option<Box<Resume>>,
     /// That of the request before, if it was a short one.
     head: Head,
+    /// The long argument that a request was last found to end in.
+    unfinished: Option<ArgRange>,
+    /// Where, in the request that is parsed, arguments were taken out of the buffer.
+    /// Invariant: ascending.
+    taken_out: Vec<usize>,
 }
 
 /// The beginning of a request, up to the end of its name. Clients tend to repeat themselves, and what is the same as before
@@ -180,11 +206,25 @@ struct Progress {
     /// Where the next argument starts, at its `$`.
     at: usize,
     args_left: usize,
+    /// The long argument of which only a part has arrived.
+    unfinished: Option<ArgRange>,
 }
 
 impl Parser {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// After `Incomplete`: the long argument that the buffer ends in, which may be taken out of it.
+    pub fn unfinished(&self) -> Option<ArgRange> {
+        self.unfinished
+    }
+
+    /// Notes that all bytes of the unfinished argument are taken out of the buffer. When they have arrived, wherever they
+    /// went, parsing goes on as if the argument were empty; it will be one that lies apart, and these are numbered in the
+    /// order of the request.
+    pub fn take_out(&mut self) {
+        self.taken_out.extend(self.unfinished.take().map(|it| it.start));
     }
 
     /// Parses the request at the start of `buf` and appends its arguments to `args`.
@@ -267,6 +307,7 @@ impl Parser {
         limits: &Limits,
     ) -> Result<Parsed, ProtocolError> {
         self.head = Head::default();
+        self.unfinished = None;
         match buf.first() {
             Some(b'*') => self.parse_array(buf, args, limits),
             Some(_) => parse_inline(buf, args),
@@ -287,13 +328,17 @@ impl Parser {
             return Ok(Parsed::Empty { consumed: at });
         }
         let arg_count = count as usize;
-        let mut progress = Progress { at, args_left: arg_count };
+        let mut progress = Progress { at, args_left: arg_count, unfinished: None };
         args.reserve(arg_count.min(ARGS_RESERVED_MAX));
         let args_before = args.len();
-        let parsed = parse_bulks(&mut progress, buf, args, limits);
+        let parsed = parse_bulks(&mut progress, buf, args, limits, &self.taken_out);
         match parsed {
-            Ok(None) => Ok(Parsed::Request { consumed: progress.at, arg_count, repeats: false }),
+            Ok(None) => {
+                self.taken_out.clear();
+                Ok(Parsed::Request { consumed: progress.at, arg_count, repeats: false })
+            }
             Ok(Some(want)) => {
+                self.unfinished = progress.unfinished;
                 self.keep(progress, args.drain(args_before..));
                 Ok(Parsed::Incomplete { want })
             }
@@ -321,13 +366,17 @@ impl Parser {
         let Some(mut resume) = self.resume.take() else {
             return Ok(Parsed::Incomplete { want: WANT_MIN });
         };
-        match parse_bulks(&mut resume.progress, buf, &mut resume.args, limits)? {
+        let parsed =
+            parse_bulks(&mut resume.progress, buf, &mut resume.args, limits, &self.taken_out)?;
+        match parsed {
             None => {
+                self.taken_out.clear();
                 args.extend_from_slice(&resume.args);
                 let arg_count = resume.args.len();
                 Ok(Parsed::Request { consumed: resume.progress.at, arg_count, repeats: false })
             }
             Some(want) => {
+                self.unfinished = resume.progress.unfinished;
                 self.resume = Some(resume);
                 Ok(Parsed::Incomplete { want })
             }
@@ -368,17 +417,19 @@ fn parse_bulks(
     buf: &[u8],
     args: &mut Vec<ArgRange>,
     limits: &Limits,
+    taken_out: &[usize],
 ) -> Result<Option<usize>, ProtocolError> {
     let mut at = progress.at;
     while 0 < progress.args_left {
         if push_short_bulk(buf, &mut at, args, limits).is_none() {
-            match any_bulk(buf, at, limits)? {
+            match any_bulk(buf, at, limits, taken_out)? {
                 Bulk::Whole(arg, end) => {
                     args.push(arg);
                     at = end;
                 }
-                Bulk::Incomplete { want } => {
+                Bulk::Incomplete { want, of } => {
                     progress.at = at;
+                    progress.unfinished = of;
                     return Ok(Some(want));
                 }
             }
@@ -411,25 +462,34 @@ fn push_short_bulk(
 enum Bulk {
     /// An argument and where it ends.
     Whole(ArgRange, usize),
-    Incomplete {
-        want: usize,
-    },
+    /// It goes on behind the buffer; `of` says where it is if it is long.
+    Incomplete { want: usize, of: Option<ArgRange> },
 }
 
 /// The argument at `at`, whatever it is.
-fn any_bulk(buf: &[u8], at: usize, limits: &Limits) -> Result<Bulk, ProtocolError> {
+fn any_bulk(
+    buf: &[u8],
+    at: usize,
+    limits: &Limits,
+    taken_out: &[usize],
+) -> Result<Bulk, ProtocolError> {
     let rest = buf.get(at..).unwrap_or_default();
     let Some((len, header_len)) = read_length(rest, limits)? else {
-        return Ok(Bulk::Incomplete { want: WANT_MIN });
+        return Ok(Bulk::Incomplete { want: WANT_MIN, of: None });
     };
     let start = at + header_len;
-    let end = start.saturating_add(len);
+    let (range, end) = match taken_out.binary_search(&start) {
+        Ok(index) => (ArgRange::apart(index, len), start),
+        Err(_) => (ArgRange { start, len }, start.saturating_add(len)),
+    };
     match buf.get(end..end.saturating_add(LINE_END.len())) {
-        Some(b"\r\n") => Ok(Bulk::Whole(ArgRange { start, len }, end + LINE_END.len())),
+        Some(b"\r\n") => Ok(Bulk::Whole(range, end + LINE_END.len())),
         Some(_) => Err(ProtocolError::LineEnd),
         None => {
             let missing = end.saturating_add(LINE_END.len()) - buf.len();
-            Ok(Bulk::Incomplete { want: missing.min(buf.len().max(WANT_TRUSTED)) })
+            let is_long = APART_BYTES_MIN <= len && buf.len() < end;
+            let want = missing.min(buf.len().max(WANT_TRUSTED));
+            Ok(Bulk::Incomplete { want, of: is_long.then_some(range) })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One client: its connection, what it has sent and not yet seen, and what it has told about itself.
 //! Never runs a command.
 
+pub(crate) mod apart;
 pub(crate) mod info;
 pub(crate) mod line;
 pub(crate) mod moving;
@@ -22,6 +23,7 @@ use rubine_net::socket::Socket;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol};
 
+use self::apart::Apart;
 use self::queue::Transaction;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
@@ -87,6 +89,8 @@ pub(crate) struct Input {
     /// What was received and not yet executed, from `query_start` on.
     pub(crate) query: Vec<u8>,
     pub(crate) query_start: usize,
+    /// Long arguments of the request at `query_start`, which the query is without.
+    pub(crate) apart: Apart,
     /// It keeps its query buffer when that is empty: requests tend to arrive in parts.
     pub(crate) keeps_query: bool,
     /// The most that the query buffer has held lately.
@@ -99,10 +103,21 @@ pub(crate) struct Input {
     pub(crate) may_parse: bool,
     /// Bytes that are worth having room for at the next read.
     pub(crate) read_want: usize,
+    /// Bytes that a read shall take at once, where that is more than usual.
+    pub(crate) read_bytes: usize,
     /// What the name of the request that was parsed last stands for.
     pub(crate) named: Option<&'static Entry>,
     /// Requests that were taken in this turn.
     pub(crate) turn_requests: usize,
+    /// Bytes that were read in this turn.
+    pub(crate) turn_bytes: usize,
+}
+
+impl Input {
+    /// Memory of what has arrived, and of what is to come.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        self.query.capacity() + self.apart.allocated_bytes()
+    }
 }
 
 /// How replies leave.
@@ -251,7 +266,8 @@ impl Client {
 
     /// Bytes received and not executed; none while a command runs, since the worker holds the query then.
     pub(crate) fn query_len(&self) -> usize {
-        self.input.query.len().saturating_sub(self.input.query_start)
+        let query_len = self.input.query.len().saturating_sub(self.input.query_start);
+        query_len + self.input.apart.byte_count()
     }
 
     /// Whether more may be read from its socket. While it waits, some is read ahead, so that the end of the connection
@@ -331,7 +347,7 @@ impl Client {
         let multi = info.multi_bytes.load(Ordering::Relaxed);
         let subscriptions = self.subscriptions.as_ref().map_or(0, |it| it.byte_count());
         let own = structures + multi + subscriptions + self.watches.byte_count();
-        let total = own + self.input.query.capacity() + allocated + pinned;
+        let total = own + self.input.allocated_bytes() + allocated + pinned;
         info.output_bytes.store(buffered, Ordering::Relaxed);
         info.pinned_bytes.store(pinned, Ordering::Relaxed);
         info.reply_buffer_bytes.store(allocated, Ordering::Relaxed);

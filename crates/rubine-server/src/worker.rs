@@ -11,25 +11,27 @@ mod delivery;
 mod doorway;
 mod limits;
 mod period;
+mod reading;
 mod schedule;
+mod sending;
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 use rubine_base::clock::unix_millis;
 use rubine_base::hash::HashMap;
-use rubine_commands::{Args, Shipment, Task};
+use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
-use rubine_keyspace::Place;
-use rubine_resp::parser::Parsed;
 use rubine_resp::writer::{Output, Reply};
 
-use self::batch::{Batch, Request, Run};
+use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
 use self::schedule::schedule;
+use self::sending::{send, send_held};
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -47,23 +49,6 @@ const GROUP_CLIENTS_MAX: usize = 16;
 const BATCH_REQUESTS_MAX: usize = 32;
 /// Room for so many arguments is kept from batch to batch; a request may have far more.
 const ARGS_KEPT_MAX: usize = 1 << 14;
-/// Requests of one client in one turn; the rest has to wait for the others.
-const TURN_REQUESTS_MAX: usize = 1024;
-/// Room for one read.
-const READ_BYTES: usize = 16 * 1024;
-/// A query buffer of up to this size is like all others.
-const USUAL_QUERY_BYTES_MAX: usize = 2 * READ_BYTES;
-/// Query buffers that are kept for reuse.
-const SPARE_BUFFERS_MAX: usize = GROUP_CLIENTS_MAX * 2;
-/// An empty query buffer up to this size is kept by a client whose requests arrive in parts.
-const KEPT_QUERY_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes offered to a socket at once, and pieces.
-const WRITE_BYTES_MAX: usize = 128 * 1024;
-const WRITE_SLICES_MAX: usize = 64;
-/// Bytes that one call of a stream may produce.
-const STREAM_BYTES: usize = 64 * 1024;
-/// Bytes that one client may be sent in one turn before the others have theirs.
-const TURN_OUTPUT_BYTES_MAX: usize = 128 * 1024;
 /// Replies are held back this long at most, so that those to several clients leave together.
 const REPLIES_HELD_MAX_US: f64 = 250.0;
 /// How soon a worker looks again whether the append-only file has caught up, or a key has moved.
@@ -496,16 +481,18 @@ impl Worker {
             let Some(client) = &mut self.clients[slot] else { continue };
             client.is_scheduled = false;
             client.input.turn_requests = 0;
+            client.input.turn_bytes = 0;
             if client.info.is_killed.load(Ordering::Acquire) {
                 client.flags |= ClientFlags::CLOSE_NOW;
             }
             if client.input.is_readable && client.has_room_for_requests() {
-                if client.input.query.capacity() == 0 {
+                let reads_much = USUAL_QUERY_BYTES_MAX < client.input.read_bytes;
+                if client.input.query.capacity() == 0 && !reads_much {
                     client.input.query = self.spare_buffers.pop().unwrap_or_default();
                 }
-                let before = client.input.query.capacity();
+                let before = client.input.allocated_bytes();
                 read(&self.core, client);
-                if before.max(USUAL_QUERY_BYTES_MAX) < client.input.query.capacity() {
+                if before.max(USUAL_QUERY_BYTES_MAX) < client.input.allocated_bytes() {
                     client.publish_output();
                     self.core.count_client(client);
                     has_grown = true;
@@ -546,6 +533,7 @@ impl Worker {
         for Run { client: slot, requests: run } in runs.drain(..) {
             let Some(client) = &mut self.clients[slot] else { continue };
             let query = std::mem::take(&mut client.input.query);
+            let apart = client.input.apart.take();
             let mut output = std::mem::take(&mut client.output);
             let mut reply = Reply::new(&mut output, client.protocol);
             let is_killed = client.info.is_killed.load(Ordering::Acquire);
@@ -558,7 +546,7 @@ impl Worker {
                     // It stays in the query and is parsed again when its turn comes.
                     break;
                 }
-                let view = request.args(&query, args);
+                let view = request.args(&query, args).with_apart(&apart);
                 client.input.query_start = request.span.end;
                 flow = self.core.execute(client, &mut reply, request.entry, view);
                 reply.set_protocol(client.protocol);
@@ -646,168 +634,4 @@ impl Worker {
             self.close(slot);
         }
     }
-}
-
-/// Reads once. Notes the end of the stream as a wish to be closed.
-fn read(core: &Core, client: &mut Client) {
-    let room = client.input.query.capacity() - client.input.query.len();
-    if room < client.input.read_want.max(READ_BYTES / 4) {
-        // Not twice the size, which would count against the client's memory; enough, still, that copying is rare.
-        let grown = client.input.query.len() / 4;
-        client.input.query.reserve_exact(client.input.read_want.max(READ_BYTES).max(grown));
-    }
-    let room = client.input.query.capacity() - client.input.query.len();
-    core.stats().reads_processed.add(1);
-    match client.socket.read_into(&mut client.input.query) {
-        Ok(0) => client.flags |= ClientFlags::CLOSE_NOW,
-        Ok(count) => {
-            // A full buffer may have left something behind; a short read has not, but for the end of the stream.
-            client.input.is_readable = count == room || client.input.is_read_closed;
-            client.input.may_parse = true;
-            client.input.query_peak = client.input.query_peak.max(client.input.query.len());
-            client.traffic.last_interaction = core.now;
-            client.traffic.net_input += count as u64;
-            core.stats().input_bytes.add(count as u64);
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.input.is_readable = false,
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-        Err(_) => client.flags |= ClientFlags::CLOSE_NOW,
-    }
-}
-
-/// Parses up to `room` requests of a client into the batch.
-fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &mut Batch) {
-    if client.is_held() || client.is_stalled() {
-        return;
-    }
-    let limits = core.settings.parser_limits(client.is_authenticated);
-    let mut start = client.input.query_start;
-    for parsed_count in 0..room {
-        if !client.input.may_parse || TURN_REQUESTS_MAX <= client.input.turn_requests {
-            return;
-        }
-        if start == client.input.query.len() {
-            client.input.may_parse = client.input.query_start < start;
-            return;
-        }
-        // An inline request is unquoted in place, so it cannot be parsed twice: it has to be run at once.
-        let is_inline = client.input.query[start] != b'*';
-        // And what a client may send changes when it authenticates.
-        if (is_inline || !client.is_authenticated) && 0 < parsed_count {
-            return;
-        }
-        let first_arg = batch.args.len();
-        match client.input.parser.parse(&mut client.input.query[start..], &mut batch.args, &limits)
-        {
-            Ok(Parsed::Request { consumed, repeats, .. }) => {
-                let span = start..start + consumed;
-                let args = first_arg..batch.args.len();
-                let view = Args::new(&client.input.query[span.clone()], &batch.args[args.clone()]);
-                if !repeats {
-                    client.input.named = core.server.commands.find(view.at(0));
-                }
-                let entry = client.input.named.map(|it| it.asked_for(view));
-                start = span.end;
-                batch.requests.push(Request { span, args, entry, key: (0, Place::default()) });
-                client.input.turn_requests += 1;
-                if is_inline || !client.is_authenticated {
-                    return;
-                }
-            }
-            Ok(Parsed::Empty { consumed }) => {
-                start += consumed;
-                if parsed_count == 0 {
-                    client.input.query_start = start;
-                }
-            }
-            Ok(Parsed::Incomplete { want }) => {
-                if parsed_count == 0 {
-                    client.input.may_parse = false;
-                    client.input.read_want = want;
-                }
-                return;
-            }
-            Err(error) => {
-                if parsed_count == 0 {
-                    core.protocol_error(client, error);
-                }
-                return;
-            }
-        }
-    }
-}
-
-/// Drops what was executed from the query buffer, and the buffer itself when nothing is left.
-fn compact(client: &mut Client, spare_buffers: &mut Vec<Vec<u8>>) {
-    if client.input.query_start == client.input.query.len() {
-        client.input.query.clear();
-        client.input.query_start = 0;
-        client.input.may_parse = false;
-        if client.input.keeps_query && client.input.query.capacity() <= KEPT_QUERY_BYTES_MAX {
-            return;
-        }
-        client.input.keeps_query = false;
-        let buffer = std::mem::take(&mut client.input.query);
-        let is_usual = 0 < buffer.capacity() && buffer.capacity() <= USUAL_QUERY_BYTES_MAX;
-        if is_usual && spare_buffers.len() < SPARE_BUFFERS_MAX {
-            spare_buffers.push(buffer);
-        }
-        return;
-    }
-    client.input.keeps_query = true;
-    if 0 < client.input.query_start {
-        client.input.query.drain(..client.input.query_start);
-        client.input.query_start = 0;
-    }
-}
-
-/// Sends the replies of clients whose requests are done. What a socket takes at once exceeds no limit.
-fn send_held(core: &mut Core, clients: &mut [Option<Box<Client>>], answered: &mut Vec<usize>) {
-    for slot in answered.drain(..) {
-        let Some(client) = &mut clients[slot] else { continue };
-        if !send(core, client) {
-            client.flags |= ClientFlags::CLOSE_NOW;
-        }
-    }
-}
-
-/// Writes as much as the socket takes and the turn allows. Returns whether the connection is still good.
-fn send(core: &mut Core, client: &mut Client) -> bool {
-    if !client.output.is_empty() && core.holds_back(client) {
-        return true;
-    }
-    let mut sent = 0;
-    while client.sending.is_writable && !client.output.is_empty() {
-        if TURN_OUTPUT_BYTES_MAX <= sent {
-            break;
-        }
-        let mut slices = [IoSlice::new(&[]); WRITE_SLICES_MAX];
-        let count = client.output.front_slices(&mut slices, WRITE_BYTES_MAX);
-        if count == 0 {
-            // A stream that looks for something produces nothing for a while: the others come first.
-            sent += TURN_OUTPUT_BYTES_MAX / 4;
-            client.output.pump(STREAM_BYTES);
-            continue;
-        }
-        core.stats().writes_processed.add(1);
-        // Whoever reads the reply may look this number up at once.
-        let offered: usize = slices[..count].iter().map(|it| it.len()).sum();
-        let total = client.traffic.net_output + offered as u64;
-        client.info.net_output.store(total, Ordering::Relaxed);
-        match client.socket.write_vectored(&slices[..count]) {
-            Ok(written) => {
-                client.output.advance(written);
-                client.traffic.last_interaction = core.now;
-                client.traffic.net_output += written as u64;
-                core.stats().output_bytes.add(written as u64);
-                sent += written;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                client.sending.is_writable = false;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
-    }
-    true
 }

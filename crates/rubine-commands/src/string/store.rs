@@ -3,7 +3,6 @@
 
 use rubine_base::number::write_i64;
 use rubine_structures::record::RecordRef;
-use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
 use super::condition::Condition;
@@ -40,13 +39,13 @@ fn set(cx: &mut Context<'_, '_>) -> CommandResult {
     let is_plain = cx.args.len() == 3;
     if is_plain {
         let key = cx.key(1);
-        store(cx, key, Value::string(cx.args.at(2)), None);
+        store(cx, key, cx.args.string(2), None);
         cx.touched(key, Event::SET);
         cx.reply.ok();
         return Ok(());
     }
     let options = SetOptions::parse(cx.args.options(3))?;
-    set_with(cx, cx.args.at(2), options, Answer::OkOrNull)
+    set_with(cx, 2, options, Answer::OkOrNull)
 }
 
 pub(super) const SETNX: Command = Command::new("SETNX", setnx)
@@ -61,7 +60,7 @@ pub(super) const SETNX: Command = Command::new("SETNX", setnx)
 
 fn setnx(cx: &mut Context<'_, '_>) -> CommandResult {
     let options = SetOptions { condition: Condition::IfMissing, ..SetOptions::default() };
-    set_with(cx, cx.args.at(2), options, Answer::OneOrZero)
+    set_with(cx, 2, options, Answer::OneOrZero)
 }
 
 pub(super) const SETEX: Command = Command::new("SETEX", |cx| set_for(cx, TimeForm::Seconds))
@@ -87,7 +86,7 @@ pub(super) const PSETEX: Command = Command::new("PSETEX", |cx| set_for(cx, TimeF
 fn set_for(cx: &mut Context<'_, '_>, form: TimeForm) -> CommandResult {
     let time = Time { form, text: cx.args.at(2) };
     let options = SetOptions { expiry: Expiry::Set(time), ..SetOptions::default() };
-    set_with(cx, cx.args.at(3), options, Answer::OkOrNull)
+    set_with(cx, 3, options, Answer::OkOrNull)
 }
 
 pub(super) const GETSET: Command = Command::new("GETSET", getset)
@@ -102,7 +101,7 @@ pub(super) const GETSET: Command = Command::new("GETSET", getset)
 
 fn getset(cx: &mut Context<'_, '_>) -> CommandResult {
     let options = SetOptions { returns_old: true, ..SetOptions::default() };
-    set_with(cx, cx.args.at(2), options, Answer::OkOrNull)
+    set_with(cx, 2, options, Answer::OkOrNull)
 }
 
 /// What SET was asked beyond key and value.
@@ -148,9 +147,10 @@ impl<'a> SetOptions<'a> {
     }
 }
 
+/// Stores argument number `value_index`, if the options let it.
 fn set_with(
     cx: &mut Context<'_, '_>,
-    value: &[u8],
+    value_index: usize,
     options: SetOptions<'_>,
     answer: Answer,
 ) -> CommandResult {
@@ -190,7 +190,7 @@ fn set_with(
     }
 
     let kept = if options.expiry == Expiry::Keep { old_deadline } else { None };
-    if cx.keys.store_again(key, Value::string(value), deadline.or(kept)) {
+    if cx.keys.store_again(key, cx.args.string(value_index), deadline.or(kept)) {
         cx.notify(key, Event::NEW);
     }
     cx.touched(key, Event::SET);
@@ -198,7 +198,7 @@ fn set_with(
         cx.notify(key, Event::EXPIRE);
     }
     if !options.is_reproducible() {
-        replicate_set(cx, value, options.expiry, deadline);
+        replicate_set(cx, cx.args.at(value_index), options.expiry, deadline);
     }
     Ok(())
 }
@@ -335,7 +335,7 @@ fn store_pairs(
             Expiry::Keep => cx.keys.peek(key).and_then(RecordRef::deadline),
             _ => deadline,
         };
-        store(cx, key, Value::string(cx.args.at(index + 1)), deadline);
+        store(cx, key, cx.args.string(index + 1), deadline);
         cx.touched(key, Event::SET);
         if matches!(expiry, Expiry::Set(_)) {
             cx.notify(key, Event::EXPIRE);

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::{
-    ArgRange, LINE_BYTES_MAX, Limits, Parsed, Parser, ProtocolError, Sender, WANT_TRUSTED,
-    read_length, small_length,
+    APART_BYTES_MIN, ArgRange, LINE_BYTES_MAX, Limits, Parsed, Parser, ProtocolError, Sender,
+    WANT_TRUSTED, read_length, small_length,
 };
 use crate::fuzz::{check_request, parse_all};
 
@@ -51,6 +51,64 @@ fn lines() {
     assert_eq!(parse(b"\nPING", CLIENT), Ok(Parsed::Empty { consumed: 1 }));
     assert_eq!(parse(b"  \r\n", CLIENT), Ok(Parsed::Empty { consumed: 4 }));
     assert_eq!(parse(b"\0PING\r\n", CLIENT), Ok(Parsed::Incomplete { want: 1 }));
+}
+
+/// A request whose long arguments are taken out as soon as they are seen, wherever that is.
+#[test]
+fn long_arguments_may_be_taken_out() {
+    let long = |seed: u8| vec![seed; APART_BYTES_MIN + usize::from(seed)];
+    let (a, b) = (long(b'a'), long(b'b'));
+    let few: Vec<&[u8]> = vec![b"MSET", b"k", &a, b"l", b"short", b"m", &b];
+    // More than are parsed again each time.
+    let many: Vec<&[u8]> =
+        few.iter().copied().chain([&b"x"[..]; 50]).chain([&a[..], b"end"]).collect();
+    for expected in [few, many] {
+        let mut request = format!("*{}\r\n", expected.len()).into_bytes();
+        for arg in &expected {
+            request.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            request.extend_from_slice(arg);
+            request.extend_from_slice(b"\r\n");
+        }
+        request.extend_from_slice(b"*1\r\n$4\r\nPING\r\n");
+        for piece in [1000, 20_000] {
+            check_taken_out(&request, piece, &expected);
+        }
+    }
+}
+
+fn check_taken_out(request: &[u8], piece: usize, expected: &[&[u8]]) {
+    let (mut parser, mut args, mut apart) = (Parser::new(), Vec::new(), Vec::new());
+    let (mut buf, mut at) = (Vec::new(), 0);
+    let consumed = loop {
+        match parser.parse(&mut buf, &mut args, &CLIENT) {
+            Ok(Parsed::Request { consumed, .. }) => break consumed,
+            Ok(Parsed::Incomplete { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        if let Some(unfinished) = parser.unfinished() {
+            let arrived = buf.len() - unfinished.start;
+            buf.truncate(unfinished.start);
+            let start = at - arrived;
+            at = start + unfinished.len;
+            apart.push(&request[start..at]);
+            parser.take_out();
+            continue;
+        }
+        let end = request.len().min(at + piece);
+        buf.extend_from_slice(&request[at..end]);
+        at = end;
+    };
+    assert_eq!(apart.len(), expected.iter().filter(|it| APART_BYTES_MIN <= it.len()).count());
+    let found = args.iter().map(|arg| match arg.apart_index() {
+        Some(index) => apart[index],
+        None => arg.of(&buf),
+    });
+    assert!(found.eq(expected.iter().copied()));
+    args.clear();
+    buf.drain(..consumed);
+    buf.extend_from_slice(&request[at..]);
+    let parsed = parser.parse(&mut buf, &mut args, &CLIENT);
+    assert!(matches!(parsed, Ok(Parsed::Request { arg_count: 1, .. })), "{parsed:?}");
 }
 
 #[test]

@@ -16,6 +16,8 @@ const BLOCK_BYTES: usize = 16 * 1024;
 const BLOCK_BYTES_FIRST: usize = 512;
 /// Room for this many blocks is kept when all are sent.
 const BLOCKS_KEPT: usize = 64;
+/// A block of no more than this is worth no write of its own: the end of one reply, and the header of the next.
+const LINE_BYTES: usize = 64;
 /// A stream runs when less than this waits in front of it.
 const LOW_WATER_BYTES: usize = BLOCK_BYTES;
 
@@ -115,13 +117,13 @@ impl Output {
     }
 
     /// Fills `slices` with what can be sent now, up to about `bytes_max`, for one vectored write; returns how many
-    /// were filled. None, though the queue is not empty, means that a stream has to be pumped.
+    /// were filled. What ends a long value goes with it. None, though the queue is not empty, means that a stream has to be pumped.
     pub fn front_slices<'a>(&'a self, slices: &mut [IoSlice<'a>], bytes_max: usize) -> usize {
         let tail = (!self.tail.is_empty() && self.stream_count == 0).then_some(&self.tail[..]);
         let sendable = self.blocks.iter().map_while(Block::sendable).chain(tail);
         let (mut slice_count, mut bytes, mut skip) = (0, 0, self.front_sent);
         for (slice, block) in slices.iter_mut().zip(sendable) {
-            if bytes_max <= bytes {
+            if bytes_max <= bytes && LINE_BYTES < block.len() {
                 break;
             }
             let unsent = &block[std::mem::take(&mut skip)..];

@@ -8,6 +8,7 @@ use rubine_storage::Trouble;
 
 use super::help;
 use super::scripts::{kill, refusal};
+use crate::client::request::OwnedArgs;
 use crate::core::eviction::Need;
 use crate::core::scripts::{Ended, Rules, ScriptRun};
 use crate::core::{ServerCommand, Session};
@@ -155,7 +156,13 @@ fn run(
     key_count: usize,
 ) -> CommandResult {
     let rules = rules_of(session, prepared.flags, kind, is_read_only)?;
-    let args = session.args;
+    let owned;
+    let args = if session.args.are_together() {
+        session.args
+    } else {
+        owned = OwnedArgs::of(session.args);
+        owned.as_args()
+    };
     let keys = args.skip(3).first(key_count);
     let script = ScriptRun {
         prepared,

@@ -31,7 +31,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Its arguments, when `query` is its client's and `args` are the batch's.
+    /// Its arguments, but those that lie apart, when `query` is its client's and `args` are the batch's.
     #[inline]
     pub(crate) fn args<'b>(&self, query: &'b [u8], args: &'b [ArgRange]) -> Args<'b> {
         let (index, place) = self.key;
@@ -75,7 +75,7 @@ impl Batch {
         };
         let Self { requests, args, runs, looks_for_members } = self;
         for Run { client, requests: run } in runs {
-            let Some(client) = &clients[*client] else { continue };
+            let Some(client) = look_into(clients, *client) else { continue };
             for request in &mut requests[run.clone()] {
                 let Some(entry) = request.entry else { continue };
                 let args = request.args(&client.input.query, args);
@@ -120,7 +120,7 @@ impl Batch {
             }
         };
         for Run { client, requests } in &self.runs {
-            let Some(client) = &clients[*client] else { continue };
+            let Some(client) = look_into(clients, *client) else { continue };
             for request in &self.requests[requests.clone()] {
                 let Some(entry) = request.entry else { continue };
                 let Some((first, step)) = entry.spec.members else { continue };
@@ -139,4 +139,11 @@ impl Batch {
         }
         fetch(collection, &members);
     }
+}
+
+/// The client in `slot`, if what it has sent lies in its query as a whole. Where something lies apart, fetching ahead is
+/// nothing beside the copying of the kernel.
+#[inline]
+fn look_into(clients: &Clients, slot: usize) -> Option<&Client> {
+    clients[slot].as_deref().filter(|it| !it.input.apart.has_any())
 }

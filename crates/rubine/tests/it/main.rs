@@ -12,6 +12,7 @@ mod isolation;
 mod life;
 mod limits;
 mod listening;
+mod long_arguments;
 mod messages;
 mod migrate;
 mod old_files;
