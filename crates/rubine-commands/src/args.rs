@@ -43,6 +43,18 @@ impl<'a> Args<'a> {
         Self { buffer, ranges, placed: 0, place: Place::default(), apart: None }
     }
 
+    /// The arguments of a request that a client sent: with those that do not lie in `buffer`, and of which number `index` is
+    /// known to belong, as a key, to `place`.
+    #[inline]
+    pub fn of_request(
+        buffer: &'a [u8],
+        ranges: &'a [ArgRange],
+        apart: &'a ArgsApart,
+        (index, place): (usize, Place),
+    ) -> Self {
+        Self { buffer, ranges, placed: index, place, apart: Some(apart) }
+    }
+
     /// The same arguments, of which those in `apart` do not lie in the buffer.
     #[inline]
     pub fn with_apart(self, apart: &'a ArgsApart) -> Self {

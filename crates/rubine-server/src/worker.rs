@@ -546,7 +546,7 @@ impl Worker {
                     // It stays in the query and is parsed again when its turn comes.
                     break;
                 }
-                let view = request.args(&query, args).with_apart(&apart);
+                let view = request.args(&query, &apart, args);
                 client.input.query_start = request.span.end;
                 flow = self.core.execute(client, &mut reply, request.entry, view);
                 reply.set_protocol(client.protocol);

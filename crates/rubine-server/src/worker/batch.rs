@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use rubine_commands::Args;
+use rubine_commands::{Args, ArgsApart};
 use rubine_keyspace::{Hint, Key, Keyspace, Place, Reading};
 use rubine_resp::parser::ArgRange;
 use smallvec::SmallVec;
@@ -31,11 +31,16 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Its arguments, but those that lie apart, when `query` is its client's and `args` are the batch's.
+    /// Its arguments, when `query` and `apart` are its client's and `args` are the batch's.
     #[inline]
-    pub(crate) fn args<'b>(&self, query: &'b [u8], args: &'b [ArgRange]) -> Args<'b> {
-        let (index, place) = self.key;
-        Args::new(&query[self.span.clone()], &args[self.args.clone()]).with_place(index, place)
+    pub(crate) fn args<'b>(
+        &self,
+        query: &'b [u8],
+        apart: &'b ArgsApart,
+        args: &'b [ArgRange],
+    ) -> Args<'b> {
+        let (buffer, ranges) = (&query[self.span.clone()], &args[self.args.clone()]);
+        Args::of_request(buffer, ranges, apart, self.key)
     }
 }
 
@@ -75,10 +80,11 @@ impl Batch {
         };
         let Self { requests, args, runs, looks_for_members } = self;
         for Run { client, requests: run } in runs {
-            let Some(client) = look_into(clients, *client) else { continue };
+            let Some(client) = &clients[*client] else { continue };
             for request in &mut requests[run.clone()] {
                 let Some(entry) = request.entry else { continue };
-                let args = request.args(&client.input.query, args);
+                let input = &client.input;
+                let args = request.args(&input.query, input.apart.whole(), args);
                 *looks_for_members |= entry.spec.members.is_some();
                 if let Some(index) = entry.single_key {
                     if let Some(key) = args.get(index) {
@@ -120,11 +126,12 @@ impl Batch {
             }
         };
         for Run { client, requests } in &self.runs {
-            let Some(client) = look_into(clients, *client) else { continue };
+            let Some(client) = &clients[*client] else { continue };
             for request in &self.requests[requests.clone()] {
                 let Some(entry) = request.entry else { continue };
                 let Some((first, step)) = entry.spec.members else { continue };
-                let args = request.args(&client.input.query, &self.args);
+                let input = &client.input;
+                let args = request.args(&input.query, input.apart.whole(), &self.args);
                 let key = entry.single_key.and_then(|index| args.get(index));
                 let found = key.map(|key| (client.db, key));
                 if collection != found {
@@ -139,11 +146,4 @@ impl Batch {
         }
         fetch(collection, &members);
     }
-}
-
-/// The client in `slot`, if what it has sent lies in its query as a whole. Where something lies apart, fetching ahead is
-/// nothing beside the copying of the kernel.
-#[inline]
-fn look_into(clients: &Clients, slot: usize) -> Option<&Client> {
-    clients[slot].as_deref().filter(|it| !it.input.apart.has_any())
 }

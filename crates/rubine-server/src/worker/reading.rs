@@ -2,7 +2,6 @@
 
 use std::io;
 
-use rubine_commands::Args;
 use rubine_keyspace::Place;
 use rubine_resp::parser::Parsed;
 
@@ -122,20 +121,19 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
             Ok(Parsed::Request { consumed, repeats, .. }) => {
                 let span = start..start + consumed;
                 let args = first_arg..batch.args.len();
-                let mut view =
-                    Args::new(&client.input.query[span.clone()], &batch.args[args.clone()]);
-                // What lies apart belongs to the first request of the query alone.
-                let has_apart = client.input.apart.has_any();
-                if has_apart {
-                    view = view.with_apart(client.input.apart.whole());
-                }
+                let key = (0, Place::default());
+                let request = Request { span, args, entry: None, key };
+                let apart = client.input.apart.whole();
+                let view = request.args(&client.input.query, apart, &batch.args);
                 if !repeats {
                     client.input.named = core.server.commands.find(view.at(0));
                 }
                 let entry = client.input.named.map(|it| it.asked_for(view));
-                start = span.end;
-                batch.requests.push(Request { span, args, entry, key: (0, Place::default()) });
+                start = request.span.end;
+                batch.requests.push(Request { entry, ..request });
                 client.input.turn_requests += 1;
+                // What lies apart belongs to the first request of the query alone.
+                let has_apart = client.input.apart.has_any();
                 if is_inline || !client.is_authenticated || has_apart {
                     return;
                 }
