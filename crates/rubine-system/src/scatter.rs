@@ -45,7 +45,7 @@ mod tests {
             let count = read_into_two(reader.as_fd(), &mut first, 6, &mut second).unwrap();
             let room = second.capacity();
             assert_eq!(count, sent.min(6 + room));
-            assert_eq!(first, b"-abcdef"[..1 + count.min(6)]);
+            assert_eq!(first, b"-abcdef"[..=count.min(6)]);
             assert_eq!(second, b"ghijklmnopqrst"[..count.saturating_sub(6)]);
         }
     }

@@ -333,6 +333,12 @@ impl Output {
         let Some(Block::Stream { mut stream, protocol }) = self.blocks.pop_back() else {
             unreachable!("the block at the index is a stream");
         };
+        // What it writes goes on where the bytes in front of it end, so that both leave as one piece.
+        if matches!(self.blocks.back(), Some(Block::Bytes(_)))
+            && let Some(Block::Bytes(bytes)) = self.pop_back()
+        {
+            self.recycle(bytes);
+        }
         let stream_count_behind = std::mem::take(&mut self.stream_count) - 1;
         let progress = stream.fill(&mut Reply::new(self, protocol), budget_bytes);
         assert!(self.stream_count == 0, "a stream must not push another");
