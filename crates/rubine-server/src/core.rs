@@ -35,6 +35,7 @@ use crate::stats::WorkerStats;
 const NOW_MAX_US: f64 = 1000.0;
 
 /// What a worker needs to run commands: everything but its clients and its event loop.
+#[expect(clippy::struct_excessive_bools, reason = "facts that change one by one")]
 pub(crate) struct Core {
     pub(crate) server: &'static Server,
     /// The worker's number.

@@ -208,10 +208,10 @@ impl Core {
         self.end_client_unit(client, locked);
         // What the command had no use for.
         if let Some(task) = self.runner.effects.computed.take() {
-            self.server.computations.discard(task);
+            self.server.aside.computations.discard(task);
         }
         if let Some(shipment) = self.runner.effects.shipped.take() {
-            self.server.computations.discard(shipment);
+            self.server.aside.computations.discard(shipment);
         }
         if let Some(task) = task {
             // It has not run yet, so it has not looked anything up either.
@@ -224,7 +224,7 @@ impl Core {
                 self.start_shipping(client, args, shipment, hold);
             } else {
                 // Others move the keys already: when they have, it tries again.
-                self.server.computations.discard(shipment);
+                self.server.aside.computations.discard(shipment);
                 self.suspend(client, Some(args), Reason::Paused);
             }
             return false;

@@ -4,7 +4,7 @@ mod ending;
 mod scripting;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -20,11 +20,8 @@ pub(crate) use self::scripting::{
     LoadingHost, NotKilled, Running, ScriptKind, Scripting, Wish, interpreter_settings,
     log_of_script,
 };
-use crate::aside::compute::Queue;
-use crate::aside::defrag::Defrag;
-use crate::aside::migration::Migrations;
+use crate::aside::Aside;
 use crate::client::ClientInfo;
-use crate::client::moving::MovingKeys;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
 use crate::command_table::CommandTable;
@@ -37,7 +34,7 @@ use crate::pubsub::Registry;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
-use crate::stats::memory::OverLimit;
+use crate::stats::memory::MemoryHistory;
 
 /// A running server.
 pub(crate) struct Server {
@@ -45,7 +42,6 @@ pub(crate) struct Server {
     pub(crate) journal: Arc<Journal>,
     pub(crate) aof: Aof,
     pub(crate) config: ConfigStore,
-    pub(crate) logger: Option<Arc<Logger>>,
     pub(crate) settings: ArcSwap<Settings>,
     /// Counts the changes of `settings`.
     pub(crate) settings_version: AtomicU64,
@@ -60,46 +56,55 @@ pub(crate) struct Server {
     pub(crate) pubsub: Registry,
     pub(crate) pause: Pause,
     pub(crate) scripting: Scripting,
-    pub(crate) computations: Arc<Queue>,
-    pub(crate) defrag: Defrag,
-    pub(crate) migrations: Arc<Migrations>,
-    /// Keys that move to other servers now.
-    pub(crate) moving: Arc<MovingKeys>,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
+    /// Where the server listens, for INFO.
+    pub(crate) listening: Listening,
+    pub(crate) is_shutting_down: AtomicBool,
+    pub(crate) gauges: Gauges,
+    pub(crate) memory: MemoryHistory,
+    /// What is done on threads beside the workers.
+    pub(crate) aside: Aside,
+    pub(crate) process: ThisProcess,
+    pub(crate) switches: Switches,
+    /// Names the history of the data: 40 hexadecimal digits.
+    pub(crate) replication_id: ArcSwap<String>,
+    pub(crate) persistence: Persistence,
+    pub(crate) shutdown: Ending,
+}
+
+/// This run of the program, and what watches over it.
+pub(crate) struct ThisProcess {
+    pub(crate) logger: Option<Arc<Logger>>,
     /// 40 hexadecimal digits that no other run has.
     pub(crate) run_id: String,
     /// Unix milliseconds.
     pub(crate) started_at: i64,
-    /// Where the server listens, for INFO.
-    pub(crate) listening: Listening,
-    pub(crate) is_shutting_down: AtomicBool,
+    pub(crate) oom_score: OomScore,
+    pub(crate) watchdog: Watchdog,
+}
+
+/// What DEBUG switches off for tests.
+pub(crate) struct Switches {
     /// Whether keys that are due are removed although nobody asks for them: `DEBUG SET-ACTIVE-EXPIRE`.
     pub(crate) expires_actively: AtomicBool,
     /// Whether payloads of RESTORE need a checksum that is right; workers learn it from the settings.
     pub(crate) checks_dump_sums: AtomicBool,
-    pub(crate) peak_memory: AtomicUsize,
-    /// Memory in use when the server was ready.
-    pub(crate) startup_memory: AtomicUsize,
-    pub(crate) last_peak_at: AtomicI64,
-    pub(crate) gauges: Gauges,
-    /// Names the history of the data: 40 hexadecimal digits.
-    pub(crate) replication_id: ArcSwap<String>,
     /// Nothing happens by the clock: `DEBUG PAUSE-CRON`.
     pub(crate) is_cron_paused: AtomicBool,
-    /// What the background thread had freed when the counters were last set to 0.
-    pub(crate) freed_before: AtomicU64,
-    pub(crate) over_memory_limit: OverLimit,
-    pub(crate) persistence: Persistence,
-    pub(crate) shutdown: Ending,
-    pub(crate) oom_score: OomScore,
-    pub(crate) watchdog: Watchdog,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        let (expires_actively, checks_dump_sums) = (AtomicBool::new(true), AtomicBool::new(true));
+        Self { expires_actively, checks_dump_sums, is_cron_paused: AtomicBool::new(false) }
+    }
 }
 
 impl Server {
     /// Takes over new settings; workers notice at their next turn.
     pub(crate) fn publish(&self, mut settings: Settings) {
-        let checks_sums = self.checks_dump_sums.load(Ordering::Relaxed);
+        let checks_sums = self.switches.checks_dump_sums.load(Ordering::Relaxed);
         settings.limits.dump_checks.checksum = checks_sums;
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
         self.settings.store(Arc::new(settings));
@@ -158,9 +163,9 @@ impl Server {
     pub(crate) fn reset_stats(&self) {
         self.stats.iter().for_each(WorkerStats::reset);
         self.persistence.saves.reset_count();
-        self.defrag.reset();
-        self.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
-        self.over_memory_limit.reset();
+        self.aside.defrag.reset();
+        self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
+        self.memory.over_limit.reset();
     }
 
     /// Commands that ran, of all workers.

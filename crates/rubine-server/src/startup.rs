@@ -5,7 +5,9 @@ mod crash;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+
+use std::sync::mpsc::Receiver;
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
@@ -13,7 +15,7 @@ use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace, Tell};
 
-use crate::client::moving::MovingKeys;
+use crate::aside::Aside;
 use crate::commands;
 use crate::control::shutdown;
 use crate::core::{Core, SessionHandler};
@@ -23,11 +25,14 @@ use crate::process::affinity;
 use crate::process::identity::{new_run_id, version_line};
 use crate::process::logging;
 use crate::process::oom_score;
+use crate::process::oom_score::OomScore;
 use crate::process::process_title;
 use crate::process::supervision;
-use crate::server::Server;
+use crate::process::watchdog::Watchdog;
+use crate::server::{Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
+use crate::stats::memory::MemoryHistory;
 use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
@@ -152,7 +157,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     install_signals(server)?;
     tracing::info!("Server initialized");
     let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
-    crate::aside::compute::start(&server.computations, &server.workers, pin)?;
+    crate::aside::compute::start(&server.aside.computations, &server.workers, pin)?;
     log_load::load_keys(server.storage())?;
     // Clients can connect while data is loaded, and are told so.
     let is_log = config.appendonly;
@@ -171,8 +176,8 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     server.persistence.set_trouble(Trouble::LOADING, false);
     let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
-    let _ = server.oom_score.apply(&config);
-    server.watchdog.set(&server.stats, &server.commands, config.watchdog_period);
+    let _ = server.process.oom_score.apply(&config);
+    server.process.watchdog.set(&server.stats, &server.commands, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     supervision::say_ready(config.supervised);
     for worker in workers {
@@ -298,14 +303,7 @@ fn build(
         .map_err(|error| format!("Can't watch a listening socket: {error}"))?;
     let workers: Arc<[Mailbox]> = workers.into();
     let (keyspace, garbage) = Keyspace::telling(Box::new(TellWorkers(Arc::clone(&workers))));
-    let bio_cpulist = config.bio_cpulist.clone();
-    std::thread::Builder::new()
-        .name("free".to_owned())
-        .spawn(move || {
-            affinity::pin(bio_cpulist.as_deref());
-            garbage.into_iter().for_each(drop::<Discarded>);
-        })
-        .map_err(|error| format!("Can't start a thread: {error}"))?;
+    free_in_background(garbage, config.bio_cpulist.clone())?;
     let now = unix_millis();
     let server = Server {
         keyspace,
@@ -316,40 +314,43 @@ fn build(
         stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
         clients: crate::client::registry::Clients::default(),
-        moving: Arc::new(MovingKeys::new(tell_of_free_keys(&workers))),
+        aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
         resting: crate::client::resting::Resting::default(),
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
         pause: crate::pause::Pause::default(),
         scripting: crate::server::Scripting::default(),
-        computations: Arc::default(),
-        defrag: crate::aside::defrag::Defrag::default(),
-        migrations: Arc::default(),
         warned_of_http_at: AtomicI64::new(0),
-        run_id: new_run_id(),
-        started_at: now,
         listening,
         is_shutting_down: AtomicBool::new(false),
-        expires_actively: AtomicBool::new(true),
-        checks_dump_sums: AtomicBool::new(true),
-        peak_memory: AtomicUsize::new(0),
-        startup_memory: AtomicUsize::new(allocator::used_memory()),
-        last_peak_at: AtomicI64::new(now / 1000),
+        switches: Switches::default(),
+        memory: MemoryHistory::new(now, allocator::used_memory()),
         gauges: crate::stats::gauges::Gauges::default(),
         replication_id: ArcSwap::from_pointee(new_run_id()),
-        is_cron_paused: AtomicBool::new(false),
-        freed_before: AtomicU64::new(0),
-        over_memory_limit: crate::stats::memory::OverLimit::default(),
         persistence: Persistence::new(now),
         shutdown: crate::server::Ending::default(),
-        oom_score: crate::process::oom_score::OomScore::default(),
-        watchdog: crate::process::watchdog::Watchdog::default(),
-        logger,
+        process: ThisProcess {
+            logger,
+            run_id: new_run_id(),
+            started_at: now,
+            oom_score: OomScore::default(),
+            watchdog: Watchdog::default(),
+        },
         config: ConfigStore::new(config, source),
     };
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
+}
+
+/// Starts the thread that frees what is large.
+fn free_in_background(garbage: Receiver<Discarded>, cpulist: Option<String>) -> Result<(), String> {
+    let free = move || {
+        affinity::pin(cpulist.as_deref());
+        garbage.into_iter().for_each(drop::<Discarded>);
+    };
+    let started = std::thread::Builder::new().name("free".to_owned()).spawn(free);
+    started.map(drop).map_err(|error| format!("Can't start a thread: {error}"))
 }
 
 /// Tells workers whose turn it is at a shard that was busy.
@@ -398,7 +399,7 @@ fn install_signals(server: &'static Server) -> Result<(), String> {
     let watch = move || {
         for signal in &mut signals {
             if signal == SIGHUP {
-                if let Some(logger) = &server.logger {
+                if let Some(logger) = &server.process.logger {
                     logger.reopen();
                 }
                 tracing::info!("Received SIGHUP: log files have been opened anew");

@@ -329,7 +329,7 @@ impl Worker {
         let slot = self.slot_of.get(&id).copied();
         let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
         else {
-            self.core.server.computations.discard(task);
+            self.core.server.aside.computations.discard(task);
             return;
         };
         self.core.resume(client);
@@ -342,7 +342,7 @@ impl Worker {
         let slot = self.slot_of.get(&id).copied();
         let Some((slot, client)) = slot.and_then(|slot| Some((slot, self.clients[slot].as_mut()?)))
         else {
-            self.core.server.computations.discard(shipment);
+            self.core.server.aside.computations.discard(shipment);
             return;
         };
         let hold = match self.core.resume(client) {
@@ -419,7 +419,7 @@ impl Worker {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
-        if self.core.is_throttled || self.core.server.moving.has_any() {
+        if self.core.is_throttled || self.core.server.aside.moving.has_any() {
             return unix_millis() + THROTTLE_MS;
         }
         self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
@@ -430,8 +430,8 @@ impl Worker {
         let is_over =
             || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.
-        let is_held =
-            self.core.server.moving.has_any() && self.core.now < self.resumed_at + THROTTLE_MS;
+        let is_held = self.core.server.aside.moving.has_any()
+            && self.core.now < self.resumed_at + THROTTLE_MS;
         if !self.core.paused.is_empty() && !is_held && is_over() {
             self.resumed_at = self.core.now;
             self.resume_paused();

@@ -18,7 +18,7 @@ const REST_AFTER_IDLE_WALK: Duration = Duration::from_secs(10);
 
 /// The clock's work, every `period_ms`: looks how much is wasted, and lets the thread work accordingly.
 pub(crate) fn look(server: &'static Server, period_ms: u64) {
-    let defrag = &server.defrag;
+    let defrag = &server.aside.defrag;
     let config = server.config.load();
     let may_run = config.activedefrag && !server.persistence.is_loading();
     // A walk that has begun comes to its end, as fast as it was at its fastest.
@@ -60,7 +60,7 @@ fn start(server: &'static Server) {
     let builder = std::thread::Builder::new().name("defrag".to_owned());
     match builder.spawn(move || serve(server)) {
         // The clock's work is done by one worker, so nobody else has set it.
-        Ok(handle) => _ = server.defrag.thread.set(handle.thread().clone()),
+        Ok(handle) => _ = server.aside.defrag.thread.set(handle.thread().clone()),
         Err(error) => tracing::warn!("Can't start the thread that defragments memory: {error}"),
     }
 }
@@ -72,7 +72,7 @@ fn serve(server: &'static Server) {
     let mut walk = DefragWalk::default();
     let (mut moved, mut seen) = (0, 0);
     loop {
-        let share = u64::from(server.defrag.running());
+        let share = u64::from(server.aside.defrag.running());
         if share == 0 {
             std::thread::park();
             continue;
@@ -83,14 +83,14 @@ fn serve(server: &'static Server) {
         let mut is_over = false;
         while !is_over && ticks::now().wrapping_sub(start) < slice_ticks {
             let step = walk.step(&server.keyspace, &mut allocator::is_thin);
-            server.defrag.count(step);
+            server.aside.defrag.count(step);
             (moved, seen) = (moved + step.moved, seen + step.moved + step.kept);
             is_over = step.is_over;
         }
         std::thread::sleep(Duration::from_micros(slice_us * (100 - share.min(99)) / share));
         if is_over {
             // Whether there shall be another one, the clock's work decides.
-            server.defrag.share_percent.store(0, Ordering::Relaxed);
+            server.aside.defrag.share_percent.store(0, Ordering::Relaxed);
             // Pages go back as the allocator lets them, in some ten seconds: all at once would stop whoever needs a page.
             free_what_waits();
             if moved * 100 < seen * MOVED_PERCENT_MIN {

@@ -42,7 +42,7 @@ pub(crate) fn apply(
         }
         return Err(refusal);
     }
-    if let Some(logger) = &server.logger {
+    if let Some(logger) = &server.process.logger {
         logger.apply(new);
     }
     server.publish(Settings::of(new));
@@ -53,7 +53,7 @@ pub(crate) fn apply(
         server.aof.set_wanted(new.appendonly);
     }
     if is_changed("watchdog-period") {
-        server.watchdog.set(&server.stats, &server.commands, new.watchdog_period);
+        server.process.watchdog.set(&server.stats, &server.commands, new.watchdog_period);
     }
     if ["proc-title-template", "port", "bind"].into_iter().any(is_changed) {
         process_title::show(new, server.config.source());
@@ -72,7 +72,7 @@ fn apply_to_system(
         ["oom-score-adj", "oom-score-adj-values"].into_iter().find(|name| is_changed(name));
     if let Some(directive) = scored {
         oom_score::check(new);
-        server.oom_score.apply(new).map_err(|_| Refusal {
+        server.process.oom_score.apply(new).map_err(|_| Refusal {
             directive,
             reason: "Failed to set current oom_score_adj. Check server logs.".to_owned(),
         })?;
@@ -88,7 +88,7 @@ fn apply_to_system(
             let _ = server.listening.retune(old);
         }
         if scored.is_some() {
-            let _ = server.oom_score.apply(old);
+            let _ = server.process.oom_score.apply(old);
         }
     })
 }

@@ -16,7 +16,9 @@ pub(crate) struct Ran<'a, 'r> {
     #[expect(dead_code, reason = "for what shows requests: it has one place to come to")]
     pub(crate) args: Args<'a>,
     /// What it replied begins at `reply_start`.
+    #[expect(dead_code, reason = "as above")]
     pub(crate) reply: &'a Reply<'r>,
+    #[expect(dead_code, reason = "as above")]
     pub(crate) reply_start: Mark,
     pub(crate) result: CommandResult,
 }

@@ -62,7 +62,7 @@ impl Core {
     pub(crate) fn look_at_memory(&mut self, client: &Client, entry: &Entry) {
         if self.has_room() {
             self.is_out_of_memory = false;
-            self.server.over_memory_limit.note(false, self.now);
+            self.server.memory.over_limit.note(false, self.now);
             return;
         }
         let is_urgent = client.runs_any(entry, Flags::DENYOOM);
@@ -77,10 +77,10 @@ impl Core {
         // Whoever is to evict, or is refused, is so by what is true now.
         self.memory.look();
         if self.has_room() {
-            self.server.over_memory_limit.note(false, self.now);
+            self.server.memory.over_limit.note(false, self.now);
             return true;
         }
-        self.server.over_memory_limit.note(true, self.now);
+        self.server.memory.over_limit.note(true, self.now);
         if self.is_eviction_paused() {
             return true;
         }
@@ -114,7 +114,7 @@ impl Core {
                 return true;
             }
         }
-        self.server.over_memory_limit.note(false, self.now);
+        self.server.memory.over_limit.note(false, self.now);
         true
     }
 

@@ -29,7 +29,7 @@ impl Core {
     #[cold]
     pub(crate) fn stand_for(&mut self, client: &mut Client, args: Args<'_>, busy: usize) {
         let effects = &mut self.runner.effects;
-        let computations = &self.server.computations;
+        let computations = &self.server.aside.computations;
         for task in [effects.task.take(), effects.computed.take()].into_iter().flatten() {
             computations.discard(task);
         }
@@ -54,12 +54,12 @@ impl Core {
         if client.blocked().is_some() {
             self.abandon_wait(client);
         }
-        let computations = &self.server.computations;
+        let computations = &self.server.aside.computations;
         match self.resume(client) {
             Some(Reason::Computing) => computations.cancel(client.id),
             Some(Reason::Shipping(_)) => {
                 // What is under way arrives, but nothing is removed for it.
-                let waiting = self.server.migrations.cancel(client.id);
+                let waiting = self.server.aside.migrations.cancel(client.id);
                 waiting.into_iter().for_each(|it| computations.discard(it));
             }
             _ => {}
@@ -73,7 +73,7 @@ impl Core {
 
     /// Has what nobody takes up any more dropped where that may take long.
     pub(crate) fn discard_brought(&mut self, client: &mut Client) {
-        let computations = &self.server.computations;
+        let computations = &self.server.aside.computations;
         match client.brought.take() {
             Some(Brought::Computed(task)) => computations.discard(task),
             Some(Brought::Shipped(shipment, _)) => computations.discard(shipment),
@@ -100,7 +100,7 @@ impl Core {
     pub(crate) fn start_computing(&mut self, client: &mut Client, args: Args<'_>, task: Task) {
         self.suspend(client, Some(args), Reason::Computing);
         let asker = compute::Asker { worker: self.index, client: client.id };
-        self.server.computations.compute(asker, task);
+        self.server.aside.computations.compute(asker, task);
     }
 
     /// Makes the keys of a shipment the client's, while the locks are held under which it was made. Returns whether they
@@ -112,7 +112,7 @@ impl Core {
         shipment: &Shipment,
     ) -> bool {
         if shipment.removes() && hold.is_none() {
-            *hold = Hold::new(&self.server.moving, client.id, shipment);
+            *hold = Hold::new(&self.server.aside.moving, client.id, shipment);
         }
         hold.is_some() || !shipment.removes()
     }
@@ -130,7 +130,7 @@ impl Core {
         }
         self.suspend(client, Some(args), Reason::Shipping(hold));
         let job = migration::Job { worker: self.index, client: client.id, shipment };
-        migration::start(&self.server.migrations, &self.server.workers, job);
+        migration::start(&self.server.aside.migrations, &self.server.workers, job);
     }
 
     /// Sends what a command of a transaction has handed out, in place: nothing may come between, so all who need the
@@ -139,7 +139,7 @@ impl Core {
     pub(crate) fn ship_in_place(&self, client: &Client, shipment: &mut Shipment) {
         let mut hold = None;
         if self.claim_keys(client, &mut hold, shipment) {
-            self.server.migrations.carry(shipment);
+            self.server.aside.migrations.carry(shipment);
         } else {
             shipment.refuse(CommandError::BeingMoved);
         }

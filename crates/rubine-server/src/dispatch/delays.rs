@@ -17,7 +17,7 @@ const DELAYS: &[Delay] = &[log_is_behind, is_paused, keys_move];
 pub(super) fn may_hold(core: &Core) -> bool {
     core.is_throttled
         || core.server.pause.in_force(core.now).is_some()
-        || core.server.moving.has_contested()
+        || core.server.aside.moving.has_contested()
 }
 
 /// Whether a request has to wait.
@@ -46,7 +46,7 @@ fn is_paused(request: Request<'_>) -> bool {
 /// It would change a key that nobody may change now but the client that moves it.
 fn keys_move(request: Request<'_>) -> bool {
     let Request { core, client, entry, args } = request;
-    let moving = &core.server.moving;
+    let moving = &core.server.aside.moving;
     let may_be_held =
         moving.has_contested() && !client.moves_keys() && may_change_data(entry, client);
     if !may_be_held || is_queued(client, entry) {

@@ -1,6 +1,32 @@
 //! What INFO tells of memory over time.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// What memory was before.
+#[derive(Debug)]
+pub(crate) struct MemoryHistory {
+    /// The most that was in use, and when, Unix seconds.
+    pub(crate) peak: AtomicUsize,
+    pub(crate) last_peak_at: AtomicI64,
+    /// Memory in use when the server was ready.
+    pub(crate) startup: AtomicUsize,
+    /// What the background thread had freed when the counters were last set to 0.
+    pub(crate) freed_before: AtomicU64,
+    pub(crate) over_limit: OverLimit,
+}
+
+impl MemoryHistory {
+    /// Of a server that starts now, Unix milliseconds, with so many bytes in use.
+    pub(crate) fn new(now: i64, startup_bytes: usize) -> Self {
+        Self {
+            peak: AtomicUsize::new(0),
+            last_peak_at: AtomicI64::new(now / 1000),
+            startup: AtomicUsize::new(startup_bytes),
+            freed_before: AtomicU64::new(0),
+            over_limit: OverLimit::default(),
+        }
+    }
+}
 
 /// The time that memory was above its limit.
 #[derive(Debug, Default)]

@@ -109,7 +109,7 @@ impl Cron {
 
     /// Does what is due that needs no client.
     pub(crate) fn run(&mut self, core: &mut Core) {
-        if core.server.is_cron_paused.load(Ordering::Relaxed) {
+        if core.server.switches.is_cron_paused.load(Ordering::Relaxed) {
             return;
         }
         if core.index == 0 && core.server.shutdown.is_asked() {
@@ -164,7 +164,7 @@ impl Cron {
     /// One slice of expiry.
     fn expire(&mut self, core: &mut Core) {
         let server = core.server;
-        let is_stopped = !server.expires_actively.load(Ordering::Relaxed)
+        let is_stopped = !server.switches.expires_actively.load(Ordering::Relaxed)
             || core.settings.import_mode
             || server.pause.stops_writes(core.now)
             || server.persistence.is_loading();
@@ -221,13 +221,13 @@ impl Cron {
             self.sampled.at = core.now;
         }
         let used = allocator::used_memory();
-        if server.peak_memory.fetch_max(used, Ordering::Relaxed) < used {
-            server.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
+        if server.memory.peak.fetch_max(used, Ordering::Relaxed) < used {
+            server.memory.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
         }
         if core.now - self.sampled.at < SPAN_MS {
             return;
         }
-        server.migrations.close_idle();
+        server.aside.migrations.close_idle();
         let sample = Sample {
             at: core.now,
             commands: server.commands_processed(),
@@ -262,7 +262,7 @@ impl Cron {
     ) {
         /// So few clients all have their turn in each period.
         const CLIENTS_MIN: usize = 32;
-        let is_paused = core.server.is_cron_paused.load(Ordering::Relaxed);
+        let is_paused = core.server.switches.is_cron_paused.load(Ordering::Relaxed);
         if is_paused || clients.is_empty() || !self.care.has_begun(core.now) {
             return;
         }

@@ -92,7 +92,7 @@ impl Store {
         unit.steps_at_once_max = if call.may_wait { 0 } else { u64::MAX };
         let (locked, result) = loop {
             let mut locked = keyspace.lock(&shards_of(&call.command.spec, args, false));
-            let result = self.attempt(call, args, &mut unit, &mut locked, now, settings);
+            let result = attempt(call, args, &mut unit, &mut locked, now, settings);
             let Some(mut task) = unit.runner.effects.task.take() else { break (locked, result) };
             let is_clean =
                 result.is_ok() && unit.output.is_empty() && unit.runner.changes.dirty == 0;
@@ -118,39 +118,10 @@ impl Store {
         let (buffer, ranges) = laid_out(call.args);
         let mut unit = Unit::new(content_in(locked, call), &mut self.random);
         let args = Args::new(&buffer, &ranges);
-        let result = self.attempt(call, args, &mut unit, locked, now, settings);
+        let result = attempt(call, args, &mut unit, locked, now, settings);
         assert!(unit.runner.effects.task.is_none(), "{} asked for time it has", shown(call.args));
         self.append(call, &mut unit, &result, now);
         unit.outcome(call, &content_in(locked, call), result)
-    }
-
-    fn attempt(
-        &self,
-        call: &Call<'_>,
-        args: Args<'_>,
-        unit: &mut Unit,
-        locked: &mut Locked<'_>,
-        now: i64,
-        settings: &Settings,
-    ) -> CommandResult {
-        let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
-        let occasion = Occasion {
-            db: call.db,
-            now,
-            limits: &settings.limits,
-            access: settings.access,
-            view: ViewOptions { notes_access: unit.notes_access, due_keys },
-            client: ClientFacts {
-                protocol: call.protocol,
-                may_wait: call.may_wait,
-                is_trusted: call.is_replay,
-                steps_at_once_max: unit.steps_at_once_max,
-            },
-        };
-        // A command that runs again makes the same choices.
-        unit.runner.random = Random::with_seed(unit.seed);
-        let mut reply = Reply::new(&mut unit.output, call.protocol);
-        unit.runner.run(call.command, &occasion, &mut reply, args, locked)
     }
 
     /// Writes to the journal what a command did, while its locks are held.
@@ -275,6 +246,34 @@ impl Unit {
         assert!(!was_changed || self.is_told, "{} changed a key unnoticed", command());
         Outcome { reply, wait: self.runner.effects.wait, result }
     }
+}
+
+fn attempt(
+    call: &Call<'_>,
+    args: Args<'_>,
+    unit: &mut Unit,
+    locked: &mut Locked<'_>,
+    now: i64,
+    settings: &Settings,
+) -> CommandResult {
+    let due_keys = if call.is_replay { DueKeys::Shown } else { DueKeys::Removed };
+    let occasion = Occasion {
+        db: call.db,
+        now,
+        limits: &settings.limits,
+        access: settings.access,
+        view: ViewOptions { notes_access: unit.notes_access, due_keys },
+        client: ClientFacts {
+            protocol: call.protocol,
+            may_wait: call.may_wait,
+            is_trusted: call.is_replay,
+            steps_at_once_max: unit.steps_at_once_max,
+        },
+    };
+    // A command that runs again makes the same choices.
+    unit.runner.random = Random::with_seed(unit.seed);
+    let mut reply = Reply::new(&mut unit.output, call.protocol);
+    unit.runner.run(call.command, &occasion, &mut reply, args, locked)
 }
 
 fn write_due(due: &Due<'_>, effects: &mut JournalEffects) {

@@ -51,16 +51,18 @@ fn rewrite(server: &Server) -> Vec<u8> {
     fs::read(base).expect("a file")
 }
 
-/// Function libraries cannot be called yet, and are not lost by anything.
+/// Function libraries of a file can be called, and are not lost by anything.
 #[test]
 fn function_libraries_are_kept() {
+    let one = Value::Integer(1);
     let options = debug_options().with("rdbcompression", "no");
     let mut server = options.start().expect("it starts");
     start_with(&mut server, &dump(b"REDIS0011", &[&library(), b"\x00\x01k\x01v"])).expect("loads");
-    assert!(server.log().contains("There is a function library 'mylib'"), "{}", server.log());
     let mut client = server.client();
+    assert_eq!(call(&mut client, "FCALL f 0"), one);
     for _ in 0..2 {
         assert_eq!(call(&mut client, "DEBUG RELOAD"), Value::Status("OK".into()));
+        assert_eq!(call(&mut client, "FCALL f 0"), one);
     }
     let file = fs::read(server.directory().join("dump.rdb")).expect("a file");
     assert_eq!(count(&file, LIBRARY), 1);
@@ -75,8 +77,22 @@ fn function_libraries_are_kept() {
         server.restart().expect("it loads its log");
         client = server.client();
         assert_eq!(call(&mut client, "GET k").as_text(), Some("v".into()));
+        assert_eq!(call(&mut client, "FCALL f 0"), one);
     }
     assert_eq!(count(&rewrite(&server), LIBRARY), 1);
+}
+
+/// A library that does not work stops the start with its name, and leaves the file as it was.
+#[test]
+fn a_library_that_does_not_load_is_told_of() {
+    let mut server = debug_options().start().expect("it starts");
+    let code = b"#!lua name=broken\nthis is no Lua";
+    let library = [&[0xf5, 0x40, code.len() as u8][..], code].concat();
+    let file = dump(b"REDIS0011", &[&library, b"\x00\x01k\x01v"]);
+    start_with(&mut server, &file).expect_err("the library does not compile");
+    assert!(server.log().contains("The function library 'broken' does not load"));
+    let left = fs::read(server.directory().join("dump.rdb")).expect("a file");
+    assert!(left == file, "the file is as it was");
 }
 
 /// As Valkey writes them: one command for each change of the libraries.

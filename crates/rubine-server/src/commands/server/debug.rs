@@ -103,7 +103,7 @@ const PAUSE_CRON: ServerCommand = form("PAUSE-CRON", pause_cron)
 
 fn pause_cron(session: &mut Session<'_>) -> CommandResult {
     let pauses = switch(session)?;
-    session.core.server.is_cron_paused.store(pauses, Ordering::Relaxed);
+    session.core.server.switches.is_cron_paused.store(pauses, Ordering::Relaxed);
     session.reply.ok();
     Ok(())
 }
@@ -115,7 +115,7 @@ const SET_ACTIVE_EXPIRE: ServerCommand = form("SET-ACTIVE-EXPIRE", set_active_ex
 
 fn set_active_expire(session: &mut Session<'_>) -> CommandResult {
     let expires = switch(session)?;
-    session.core.server.expires_actively.store(expires, Ordering::Relaxed);
+    session.core.server.switches.expires_actively.store(expires, Ordering::Relaxed);
     session.reply.ok();
     Ok(())
 }
@@ -129,7 +129,7 @@ const SET_SKIP_CHECKSUM_VALIDATION: ServerCommand =
 fn set_skip_checksum_validation(session: &mut Session<'_>) -> CommandResult {
     let skips = switch(session)?;
     let server = session.core.server;
-    server.checks_dump_sums.store(!skips, Ordering::Relaxed);
+    server.switches.checks_dump_sums.store(!skips, Ordering::Relaxed);
     let settings = server.settings.load();
     server.publish(Settings::clone(&settings));
     session.reply.ok();

@@ -27,6 +27,12 @@ const STATS: ServerCommand = ServerCommand::declare("STATS", stats)
     .each_shard()
     .tips("nondeterministic_output request_policy:all_shards response_policy:special");
 
+/// What the texts of scripts take, and libraries.
+fn script_bytes(session: &Session<'_>) -> (i64, i64) {
+    let scripting = &session.core.server.scripting;
+    (scripting.scripts.memory() as i64, scripting.libraries.current().memory() as i64)
+}
+
 fn stats(session: &mut Session<'_>) -> CommandResult {
     let facts = facts(session);
     let allocator::Stats { allocated, active, resident } = facts.allocator;
@@ -37,8 +43,7 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
     let per_key = data / facts.keys().max(1);
     let per_key = if facts.keys() == 0 { 0 } else { per_key };
     let more = |whole: u64, part: u64| whole as i64 - part as i64;
-    let scripts = &session.core.server.scripting.scripts;
-    let libraries = session.core.server.scripting.libraries.current();
+    let (scripts, libraries) = script_bytes(session);
     let before = [
         ("peak.allocated", facts.peak as i64),
         ("total.allocated", facts.used as i64),
@@ -51,8 +56,8 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
         ("cluster.slot_import", 0),
         ("cluster.slot_export", 0),
         ("aof.buffer", 0),
-        ("lua.caches", scripts.memory() as i64),
-        ("functions.caches", libraries.memory() as i64),
+        ("lua.caches", scripts),
+        ("functions.caches", libraries),
     ];
     let after = [
         ("overhead.db.hashtable.lut", Figure::Bytes(tables as i64)),

@@ -80,17 +80,17 @@ impl Store {
         unit.notes_access = false;
         let start = unit.runner.begin_undo();
         let (first, rest) = calls.split_at(calls.len() / 2);
-        self.run_all(first, &mut unit, &mut locked, now, settings);
+        run_all(first, &mut unit, &mut locked, now, settings);
         let at_middle = Picture::of_now(&locked);
         let told = told_by(&unit);
         let middle = unit.runner.mark();
         for _ in 0..2 {
-            self.run_all(rest, &mut unit, &mut locked, now, settings);
+            run_all(rest, &mut unit, &mut locked, now, settings);
             unit.runner.undo_to(&middle, &mut locked);
             check(rest, &at_middle, &Picture::of_now(&locked));
             assert_eq!(told, told_by(&unit), "what is told at a mark that was gone back to");
         }
-        self.run_all(rest, &mut unit, &mut locked, now, settings);
+        run_all(rest, &mut unit, &mut locked, now, settings);
         unit.runner.undo_to(&start, &mut locked);
         check(calls, &before, &Picture::of_now(&locked));
         assert_eq!(told_by(&unit), [0; 6], "what is told of nothing");
@@ -104,22 +104,21 @@ impl Store {
             assert_eq!(expected, self.keyspace.key_counts(db), "the counts that anybody can see");
         }
     }
+}
 
-    fn run_all(
-        &self,
-        calls: &[Call<'_>],
-        unit: &mut Unit,
-        locked: &mut Locked<'_>,
-        now: i64,
-        settings: &Settings,
-    ) {
-        for call in calls {
-            let (buffer, ranges) = laid_out(call.args);
-            // An error is a result like others.
-            let _ = self.attempt(call, Args::new(&buffer, &ranges), unit, locked, now, settings);
-            let has_left = unit.runner.effects.task.is_some() || unit.runner.effects.wait.is_some();
-            assert!(!has_left, "{} hands work out, or waits, in a unit", shown(call.args));
-        }
+fn run_all(
+    calls: &[Call<'_>],
+    unit: &mut Unit,
+    locked: &mut Locked<'_>,
+    now: i64,
+    settings: &Settings,
+) {
+    for call in calls {
+        let (buffer, ranges) = laid_out(call.args);
+        // An error is a result like others.
+        let _ = super::attempt(call, Args::new(&buffer, &ranges), unit, locked, now, settings);
+        let has_left = unit.runner.effects.task.is_some() || unit.runner.effects.wait.is_some();
+        assert!(!has_left, "{} hands work out, or waits, in a unit", shown(call.args));
     }
 }
 

@@ -38,9 +38,9 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("pubsub_patterns", pubsub.len(ChannelKind::Pattern));
     text.field("pubsubshard_channels", pubsub.len(ChannelKind::ShardChannel));
     text.zeros(&["latest_fork_usec", "total_forks"]);
-    text.field("migrate_cached_sockets", server.migrations.kept_connections());
+    text.field("migrate_cached_sockets", server.aside.migrations.kept_connections());
     text.field("slave_expires_tracked_keys", 0);
-    let defrag = &server.defrag;
+    let defrag = &server.aside.defrag;
     for (name, counter) in [
         ("active_defrag_hits", &defrag.hits),
         ("active_defrag_misses", &defrag.misses),
@@ -67,7 +67,7 @@ fn keys(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
     let total = |counter: fn(&WorkerStats) -> u64| server.total(counter);
     let expiry_ms = total(|it| it.expiry_ticks.get()) as f64 / ticks::per_microsecond() / 1000.0;
-    let over = &server.over_memory_limit;
+    let over = &server.memory.over_limit;
     text.field("expired_keys", total(|it| it.expired_keys.get()));
     // Valkey's name, and Redis's.
     text.field("expired_fields", total(|it| it.expired_fields.get()));

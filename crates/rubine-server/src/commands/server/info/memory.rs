@@ -31,7 +31,7 @@ impl MemoryFacts {
     pub(in crate::commands::server) fn gather(source: &Source<'_>) -> Self {
         let server = source.server;
         let used = allocator::used_memory();
-        let peak = server.peak_memory.fetch_max(used, Ordering::Relaxed).max(used);
+        let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);
         let clients = server.clients.list();
         let buffers = clients.iter().map(|it| {
             it.query_len.load(Ordering::Relaxed)
@@ -53,7 +53,7 @@ impl MemoryFacts {
         Self {
             used: used as u64,
             peak: peak as u64,
-            startup: server.startup_memory.load(Ordering::Relaxed) as u64,
+            startup: server.memory.startup.load(Ordering::Relaxed) as u64,
             resident_set: process::resident_bytes(),
             allocator: allocator::stats(),
             clients: buffers.sum::<usize>() as u64,
@@ -100,7 +100,7 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.bytes("used_memory", facts.used);
     text.bytes("used_memory_rss", facts.resident_set);
     text.bytes("used_memory_peak", facts.peak);
-    text.field("used_memory_peak_time", source.server.last_peak_at.load(Ordering::Relaxed));
+    text.field("used_memory_peak_time", source.server.memory.last_peak_at.load(Ordering::Relaxed));
     text.field("used_memory_peak_perc", format_args!("{:.2}%", facts.peak_percent()));
     text.field("used_memory_overhead", facts.overhead());
     text.field("used_memory_startup", facts.startup);
@@ -134,10 +134,10 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("mem_messages_on_their_way", on_their_way);
     text.field("mem_allocator", "jemalloc-5.3.0");
     text.field("mem_overhead_db_hashtable_rehashing", 0);
-    text.field("active_defrag_running", source.server.defrag.running());
+    text.field("active_defrag_running", source.server.aside.defrag.running());
     let server = source.server;
     let garbage = server.keyspace.garbage();
-    let freed_before = server.freed_before.load(Ordering::Relaxed);
+    let freed_before = server.memory.freed_before.load(Ordering::Relaxed);
     text.field("lazyfree_pending_objects", garbage.pending());
     text.field("lazyfreed_objects", garbage.freed().saturating_sub(freed_before));
 }

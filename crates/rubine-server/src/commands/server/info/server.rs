@@ -12,7 +12,7 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     const DAY_SECONDS: i64 = 24 * 60 * 60;
     let server = source.server;
     let config = server.config.load();
-    let uptime = (source.now - server.started_at) / 1000;
+    let uptime = (source.now - server.process.started_at) / 1000;
     let system = rustix::system::uname();
     let word = |it: &std::ffi::CStr| it.to_string_lossy().into_owned();
     let file = server.config.source().file.as_ref();
@@ -47,7 +47,7 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
             Supervised::Auto => "unknown",
         },
     );
-    text.field("run_id", &server.run_id);
+    text.field("run_id", &server.process.run_id);
     text.field("tcp_port", config.port);
     text.field("server_time_usec", source.now * 1000);
     text.field("uptime_in_seconds", uptime);
