@@ -93,7 +93,7 @@ impl DefragWalk {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests {
     use rubine_structures::hash::{Hash, Limits};
     use rubine_structures::trie::Deadline;
