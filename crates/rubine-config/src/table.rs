@@ -31,7 +31,7 @@ const COMMANDLOG: &str = "there is no command log yet";
 const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
-const SCRIPTING: &str = "there are no scripts yet";
+const SCRIPTING: &str = "no command is answered with BUSY yet";
 const TLS: &str = "there is no TLS yet";
 const TRACKING: &str = "there is no client-side caching yet";
 

@@ -40,15 +40,13 @@ const LOAD: ServerCommand = ServerCommand::declare("LOAD", load)
 
 fn load(session: &mut Session<'_>) -> CommandResult {
     let args = session.args;
-    let policy = match args.len() {
-        3 => Policy::Append,
-        4 if args.at(2).eq_ignore_ascii_case(b"REPLACE") => Policy::Replace,
-        4 => {
-            let option = args.at(2);
+    let mut policy = Policy::Append;
+    for option in args.from(2).take(args.len() - 3) {
+        if !option.eq_ignore_ascii_case(b"REPLACE") {
             return Err(CommandError::quoting(&[b"ERR Unknown option given: ", option]));
         }
-        _ => return Err(CommandError::text("ERR Function code is missing")),
-    };
+        policy = Policy::Replace;
+    }
     let mut interpreter = session.core.take_interpreter();
     let registry = &session.core.server.scripting.libraries;
     let code = args.at(args.len() - 1);
