@@ -27,6 +27,11 @@ pub fn monotonic_nanos() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
+/// The same in milliseconds.
+pub fn monotonic_millis() -> u64 {
+    monotonic_nanos() / 1_000_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::{monotonic_nanos, unix_micros, unix_millis};

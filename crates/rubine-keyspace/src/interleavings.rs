@@ -364,6 +364,22 @@ fn wait_for_turn<'k>(
     }
 }
 
+/// For each set a thread that takes its locks as a worker does, and gives them back.
+fn spawn_requests<const N: usize>(
+    keyspace: &Arc<Keyspace>,
+    sets: [ShardSet; N],
+    bells: &mut [Option<shuttle::sync::mpsc::Receiver<()>>; N],
+) -> Vec<thread::JoinHandle<()>> {
+    let requests = sets.into_iter().zip(bells).enumerate();
+    requests
+        .map(|(client, (set, bell))| {
+            let keyspace = Arc::clone(keyspace);
+            let bell = bell.take().expect("each has its own");
+            thread::spawn(move || drop(lock_or_stand(&keyspace, &set, client as u64, &bell)))
+        })
+        .collect()
+}
+
 /// Takes locks as a worker does for a request.
 fn lock_or_stand<'k>(
     keyspace: &'k Keyspace,
@@ -386,18 +402,7 @@ fn all_that_stand_for_busy_shards_go_on() {
             let [name, other]: [String; 2] = names();
             let sets =
                 [set_of(&[&name]), set_of(&[&other, &name]), ShardSet::All, set_of(&[&other])];
-            let mut threads: Vec<_> = sets
-                .into_iter()
-                .zip(&mut bells)
-                .enumerate()
-                .map(|(client, (set, bell))| {
-                    let keyspace = Arc::clone(&keyspace);
-                    let bell = bell.take().expect("each has its own");
-                    thread::spawn(move || {
-                        drop(lock_or_stand(&keyspace, &set, client as u64, &bell));
-                    })
-                })
-                .collect();
+            let mut threads = spawn_requests(&keyspace, sets, &mut bells);
             let patient = Arc::clone(&keyspace);
             threads.push(thread::spawn(move || drop(patient.lock(&set_of(&[&name])))));
             threads.into_iter().for_each(|it| it.join().expect("it ends"));
@@ -513,18 +518,7 @@ fn requests_that_move_go_on() {
             let [one, two, three] = [&first, &second, &third].map(|it| set_of(&[it]));
             let held = [&one, &two, &three].map(|it| keyspace.lock(it));
             let sets = [ShardSet::All, set_of(&[&first, &second, &third]), one, two];
-            let mut threads: Vec<_> = sets
-                .into_iter()
-                .zip(&mut bells)
-                .enumerate()
-                .map(|(client, (set, bell))| {
-                    let keyspace = Arc::clone(&keyspace);
-                    let bell = bell.take().expect("each has its own");
-                    thread::spawn(move || {
-                        drop(lock_or_stand(&keyspace, &set, client as u64, &bell));
-                    })
-                })
-                .collect();
+            let mut threads = spawn_requests(&keyspace, sets, &mut bells);
             let patient = Arc::clone(&keyspace);
             threads.push(thread::spawn(move || drop(patient.lock(&three))));
             held.into_iter().for_each(drop);

@@ -272,18 +272,18 @@ impl Interpreter {
         Ok(name)
     }
 
-    /// FUNCTION RESTORE: runs the code of libraries and puts them among the others, all or none. A dump file's are put
-    /// there the same way.
-    pub fn restore_libraries(
+    /// FUNCTION RESTORE: runs the code of libraries and puts them among the others, all or none. Each library has a host
+    /// of its own, since each may take the time that one may take.
+    pub fn restore_libraries<H: Host>(
         &mut self,
         registry: &LibraryRegistry,
         codes: &[Vec<u8>],
         policy: Policy,
-        host: &mut dyn Host,
+        host: impl Fn() -> H,
     ) -> Result<(), ScriptError> {
         let mut libraries = Vec::new();
         for code in codes {
-            libraries.push(Arc::new(self.compile_library(code, host)?));
+            libraries.push(Arc::new(self.compile_library(code, &mut host())?));
         }
         registry.change(|current| current.joined(libraries, policy))
     }

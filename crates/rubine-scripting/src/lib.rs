@@ -15,7 +15,6 @@ mod host;
 mod interpreter;
 mod json;
 mod msgpack;
-pub mod payload;
 mod random;
 #[expect(unsafe_code, reason = "Lua is written in C")]
 mod raw;

@@ -1,6 +1,6 @@
 //! Libraries.
 
-use super::Session;
+use super::{Map, Session};
 use crate::{Flags, Policy};
 
 #[test]
@@ -157,8 +157,8 @@ fn libraries_do_not_share_functions() {
 
 #[test]
 fn libraries_are_dumped_and_restored() {
-    use crate::payload::{dump, unpack};
-    use rubine_rdb::{Version, VersionCheck};
+    use rubine_rdb::Version;
+    use rubine_rdb::dump::{Checks, decode_libraries, encode_libraries};
 
     let mut session = Session::new();
     let code = |name: &str| {
@@ -168,12 +168,14 @@ fn libraries_are_dumped_and_restored() {
     };
     session.load(&code("a"), Policy::Append);
     session.load(&code("b"), Policy::Append);
-    let payload = dump(&session.libraries.current(), Version::COMMON);
-    let codes = unpack(&payload, VersionCheck::Strict).unwrap();
+    let libraries = session.libraries.current();
+    let payload = encode_libraries(libraries.iter().map(|it| &it.code[..]), Version::COMMON);
+    let payload = payload.unwrap();
+    let codes = decode_libraries(&payload, Checks::default()).unwrap();
     assert_eq!(codes, [code("a").into_bytes(), code("b").into_bytes()]);
     let restore = |session: &mut Session, policy| {
-        let Session { interpreter, libraries, host, .. } = session;
-        let result = interpreter.restore_libraries(libraries, &codes, policy, host);
+        let Session { interpreter, libraries, .. } = session;
+        let result = interpreter.restore_libraries(libraries, &codes, policy, Map::default);
         result.map_err(|it| it.to_string())
     };
     assert_eq!(restore(&mut session, Policy::Append), Err("ERR Library a already exists".into()));
@@ -185,7 +187,8 @@ fn libraries_are_dumped_and_restored() {
     let mut damaged = payload.clone();
     damaged[3] ^= 1;
     let wrong = Err("ERR DUMP payload version or checksum are wrong".to_owned());
-    let unpack = |it: &[u8]| unpack(it, VersionCheck::Strict).map_err(|it| it.to_string());
+    let unpack =
+        |it: &[u8]| decode_libraries(it, Checks::default()).map_err(|it| format!("ERR {it}"));
     assert_eq!(unpack(&damaged), wrong);
     assert_eq!(unpack(b"short"), wrong);
 }

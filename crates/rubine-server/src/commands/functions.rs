@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rubine_base::clock::monotonic_nanos;
+use rubine_base::clock::monotonic_millis;
 use rubine_base::glob::{Case, matches};
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_rdb::Version;
@@ -11,7 +11,7 @@ use rubine_resp::writer::Reply;
 use rubine_scripting::{Library, Policy, ScriptError};
 
 use super::help;
-use super::scripts::{kill, refusal};
+use super::scripts::{is_flush, kill, refusal};
 use crate::core::{ServerCommand, Session};
 use crate::server::{LoadingHost, ScriptKind};
 
@@ -94,15 +94,7 @@ const FLUSH: ServerCommand = ServerCommand::declare("FLUSH", flush)
     .flag(CHANGING);
 
 fn flush(session: &mut Session<'_>) -> CommandResult {
-    let args = session.args;
-    let is_known =
-        |it: &[u8]| [&b"ASYNC"[..], b"SYNC"].iter().any(|word| word.eq_ignore_ascii_case(it));
-    let is_right = match args.len() {
-        2 => true,
-        3 => is_known(args.at(2)),
-        _ => false,
-    };
-    if !is_right {
+    if !is_flush(session.args) {
         return Err(CommandError::text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     session.core.server.scripting.libraries.flush();
@@ -162,18 +154,12 @@ fn restore(session: &mut Session<'_>) -> CommandResult {
         }
     };
     let checks = session.core.settings.limits.dump_checks;
-    let codes = decode_libraries(args.at(2), checks)
-        .map_err(|_| CommandError::text("ERR DUMP payload version or checksum are wrong"))?;
+    let codes = decode_libraries(args.at(2), checks).map_err(|_| CommandError::DumpFooter)?;
     let mut interpreter = session.core.take_interpreter();
-    let compiled: Result<Vec<_>, _> = codes
-        .iter()
-        .map(|code| interpreter.compile_library(code, &mut LoadingHost::new()).map(Arc::new))
-        .collect();
-    session.core.keep_interpreter(interpreter);
-    let libraries = compiled.map_err(|error| loading_refusal(&error))?;
     let registry = &session.core.server.scripting.libraries;
-    let joined = registry.change(|present| present.joined(libraries, policy));
-    joined.map_err(|error| refusal(&error))?;
+    let restored = interpreter.restore_libraries(registry, &codes, policy, LoadingHost::new);
+    session.core.keep_interpreter(interpreter);
+    restored.map_err(|error| loading_refusal(&error))?;
     session.note_libraries();
     session.reply.ok();
     Ok(())
@@ -249,7 +235,7 @@ const STATS: ServerCommand = ServerCommand::declare("STATS", stats)
 
 fn stats(session: &mut Session<'_>) -> CommandResult {
     let scripting = &session.core.server.scripting;
-    let now_ms = monotonic_nanos() / 1_000_000;
+    let now_ms = monotonic_millis();
     let reply = &mut session.reply;
     reply.map(2);
     reply.bulk(b"running_script");

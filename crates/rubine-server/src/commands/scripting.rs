@@ -4,10 +4,9 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{Args, CommandError, CommandResult, Flags, shards_of};
 use rubine_keyspace::ShardSet;
 use rubine_scripting::{Flags as ScriptFlags, Interpreter, Prepared, Request, Sha, Source};
-use rubine_storage::Trouble;
 
 use super::help;
-use super::scripts::{kill, refusal};
+use super::scripts::{is_flush, kill, refusal};
 use crate::client::request::OwnedArgs;
 use crate::core::eviction::Need;
 use crate::core::scripts::{Ended, Rules, ScriptRun};
@@ -243,8 +242,7 @@ fn rules_of(
 /// Why nothing may be written: what is written could not be kept.
 fn disk_trouble(session: &Session<'_>) -> Option<CommandError> {
     let core = &session.core;
-    let has_failed = core.server.persistence.troubles().contains(Trouble::SAVE_FAILED);
-    if core.settings.stops_writes_on_failed_save && has_failed {
+    if core.failed_save_stops_writes() {
         return Some(CommandError::text(
             "MISCONF Rubine is configured to save RDB snapshots, but it's currently unable to persist to disk. Writable \
              scripts are blocked. Use 'no-writes' flag for read only scripts.",
@@ -298,14 +296,7 @@ const FLUSH: ServerCommand = ServerCommand::declare("FLUSH", flush)
     .flag(Flags::NOSCRIPT);
 
 fn flush(session: &mut Session<'_>) -> CommandResult {
-    let is_known =
-        |it: &[u8]| [&b"ASYNC"[..], b"SYNC"].iter().any(|word| word.eq_ignore_ascii_case(it));
-    let is_right = match session.args.len() {
-        2 => true,
-        3 => is_known(session.args.at(2)),
-        _ => false,
-    };
-    if !is_right {
+    if !is_flush(session.args) {
         let text = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
         return Err(CommandError::text(text));
     }

@@ -1,6 +1,6 @@
 //! What the commands about scripts and those about functions share.
 
-use rubine_commands::{CommandError, CommandResult};
+use rubine_commands::{Args, CommandError, CommandResult};
 use rubine_scripting::ScriptError;
 
 use crate::core::Session;
@@ -8,6 +8,15 @@ use crate::server::{NotKilled, ScriptKind};
 
 pub(super) fn refusal(error: &ScriptError) -> CommandError {
     CommandError::quoting(&[&error.reply()])
+}
+
+/// Whether SCRIPT FLUSH and FUNCTION FLUSH have nothing but what they take.
+pub(super) fn is_flush(args: Args<'_>) -> bool {
+    match args.len() {
+        2 => true,
+        3 => [&b"ASYNC"[..], b"SYNC"].iter().any(|it| it.eq_ignore_ascii_case(args.at(2))),
+        _ => false,
+    }
 }
 
 /// SCRIPT KILL and FUNCTION KILL.

@@ -10,10 +10,16 @@ use super::Core;
 use crate::client::Client;
 use crate::client::suspension::TimeoutReply;
 use crate::mailbox::Message;
-use rubine_storage::{Host as _, dumps};
+use rubine_storage::{Host as _, Trouble, dumps};
 use rubine_system::ticks;
 
 impl Core {
+    /// Whether writes are refused because the last save has failed.
+    pub(crate) fn failed_save_stops_writes(&self) -> bool {
+        self.settings.stops_writes_on_failed_save
+            && self.server.persistence.troubles().contains(Trouble::SAVE_FAILED)
+    }
+
     /// Whether a client's output has to stay until the disk has what it tells of. If so, the client is looked after again
     /// when that is so.
     #[inline]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rubine_base::clock::monotonic_nanos;
+use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
 use rubine_commands::{Args, CommandError, Flags, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
@@ -116,7 +116,7 @@ impl Core {
             rules: run.rules,
             command: run.command,
             name: &run.name,
-            started_ms: monotonic_nanos() / 1_000_000,
+            started_ms: monotonic_millis(),
             running: None,
             has_written: false,
             needs_all: false,
@@ -201,7 +201,7 @@ impl Host for ScriptHost<'_> {
     }
 
     fn poll(&mut self) -> Verdict {
-        let age_ms = (monotonic_nanos() / 1_000_000).saturating_sub(self.started_ms);
+        let age_ms = monotonic_millis().saturating_sub(self.started_ms);
         if age_ms < SEEN_AFTER_MS {
             return Verdict::GoOn;
         }

@@ -8,7 +8,6 @@ use super::Request;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
-use rubine_storage::Trouble;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -139,12 +138,7 @@ fn log_is_writable(request: Request<'_>) -> Result<(), CommandError> {
 
 /// What a command writes can be expected to reach the disk.
 fn can_be_saved(request: Request<'_>) -> Result<(), CommandError> {
-    let core = request.core;
-    let has_failed = || core.server.persistence.troubles().contains(Trouble::SAVE_FAILED);
-    if !core.settings.stops_writes_on_failed_save || !has_failed() {
-        return Ok(());
-    }
-    if !depends_on_disk(request) {
+    if !request.core.failed_save_stops_writes() || !depends_on_disk(request) {
         return Ok(());
     }
     Err(CommandError::text(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use rubine_base::clock::monotonic_nanos;
+use rubine_base::clock::monotonic_millis;
 use rubine_config::Config;
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
@@ -140,7 +140,7 @@ pub(crate) struct LoadingHost {
 
 impl LoadingHost {
     pub(crate) fn new() -> Self {
-        Self { until_ms: monotonic_nanos() / 1_000_000 + LOADING_MS_MAX }
+        Self { until_ms: monotonic_millis() + LOADING_MS_MAX }
     }
 }
 
@@ -151,7 +151,7 @@ impl Host for LoadingHost {
     }
 
     fn poll(&mut self) -> Verdict {
-        let is_over = self.until_ms < monotonic_nanos() / 1_000_000;
+        let is_over = self.until_ms < monotonic_millis();
         if is_over { Verdict::Stop } else { Verdict::GoOn }
     }
 
