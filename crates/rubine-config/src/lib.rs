@@ -25,7 +25,7 @@ pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
 pub use values::path_of;
 pub use values::{
-    AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
+    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
     OomScoreAdj, OutputBufferLimit, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction,
     RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint,

@@ -6,7 +6,7 @@ pub(crate) mod directive;
 use self::directive::{Directive, Traits};
 use super::checks;
 use super::values::{
-    AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
+    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
     KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
     OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersion,
     RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions,
@@ -31,7 +31,6 @@ const COMMANDLOG: &str = "there is no command log yet";
 const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
-const SCRIPTING: &str = "no command is answered with BUSY yet";
 const TLS: &str = "there is no TLS yet";
 const TRACKING: &str = "there is no client-side caching yet";
 
@@ -438,7 +437,8 @@ directives! {
 
     // Scripts.
     busy_reply_threshold: u64 = 5000,
-        "busy-reply-threshold".alias("lua-time-limit").number(0, LONG).not_yet(SCRIPTING);
+        "busy-reply-threshold".alias("lua-time-limit").number(0, LONG);
+    busy_reply_scope: BusyReplyScope = BusyReplyScope::Held, "busy-reply-scope";
     lua_enable_insecure_api: bool = false,
         "lua-enable-insecure-api".alias("lua-enable-deprecated-api").hidden().is(Traits::PROTECTED);
     lua_memory_limit: u64 = 512 << 20,

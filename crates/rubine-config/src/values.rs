@@ -69,6 +69,11 @@ named_enum! {
 }
 
 named_enum! {
+    /// Whom a busy script keeps from what they ask for.
+    BusyReplyScope { Held = "held", All = "all" }
+}
+
+named_enum! {
     /// When the append-only file is forced to disk.
     Appendfsync { Everysec = "everysec", Always = "always", No = "no" }
 }

@@ -2,6 +2,7 @@
 //! Never runs a command.
 
 pub(crate) mod apart;
+pub(crate) mod away;
 pub(crate) mod info;
 pub(crate) mod line;
 pub(crate) mod moving;
@@ -217,12 +218,26 @@ impl Client {
 
     /// Whether what its request needs is done elsewhere.
     pub(crate) fn is_computing(&self) -> bool {
-        matches!(self.suspension(), Some(Reason::Computing | Reason::Shipping(_)))
+        matches!(self.suspension(), Some(Reason::Computing | Reason::Shipping(_))) || self.is_away()
+    }
+
+    /// Whether a script of its request runs on another thread, or has and is to be gone on with: until that is done it is
+    /// not closed.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.suspension(), Some(Reason::Scripting(_)))
+            || matches!(self.brought, Some(Brought::Ran(..)))
     }
 
     /// Whether its request holds keys that it moves to another server.
     pub(crate) fn moves_keys(&self) -> bool {
         matches!(self.brought, Some(Brought::Shipped(_, Some(_))))
+    }
+
+    /// Marks it to be closed if somebody has killed it. What a script of it has begun ends before that.
+    pub(crate) fn notice_kill(&mut self) {
+        if self.info.is_killed.load(Ordering::Acquire) && !self.is_away() {
+            self.flags |= ClientFlags::CLOSE_NOW;
+        }
     }
 
     /// What it waits for, if it does.

@@ -1,6 +1,7 @@
 //! What all workers share. Every part is safe to use from any thread.
 
 mod ending;
+mod script_threads;
 mod scripting;
 
 use std::sync::Arc;
@@ -16,9 +17,9 @@ use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
 pub(crate) use self::ending::{AllDone, Asker, Ending};
+pub(crate) use self::script_threads::{Given, Job, Rules, SCRIPT_THREADS_MAX, ScriptKind};
 pub(crate) use self::scripting::{
-    LoadingHost, NotKilled, Running, ScriptKind, Scripting, Wish, interpreter_settings,
-    log_of_script,
+    LoadingHost, NotKilled, Running, Scripting, Wish, interpreter_settings, log_of_script,
 };
 use crate::aside::Aside;
 use crate::client::ClientInfo;
@@ -48,6 +49,7 @@ pub(crate) struct Server {
     pub(crate) commands: CommandTable,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
+    /// Those of the workers, then those of the threads for scripts.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) resting: Resting,
     /// Held by the worker that evicts clients, so that no two of them choose for the same need.
@@ -173,6 +175,11 @@ impl Server {
         let of_worker =
             |stats: &WorkerStats| stats.commands.iter().map(|it| it.calls.get()).sum::<u64>();
         self.stats.iter().map(of_worker).sum()
+    }
+
+    /// The counters of the workers.
+    pub(crate) fn worker_stats(&self) -> &[WorkerStats] {
+        &self.stats[..self.workers.len()]
     }
 
     /// A counter of all workers, added up.

@@ -29,7 +29,7 @@ use crate::process::oom_score::OomScore;
 use crate::process::process_title;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
-use crate::server::{Server, Switches, ThisProcess};
+use crate::server::{SCRIPT_THREADS_MAX, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
@@ -177,7 +177,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.process.oom_score.apply(&config);
-    server.process.watchdog.set(&server.stats, &server.commands, config.watchdog_period);
+    server.process.watchdog.set(server.worker_stats(), &server.commands, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     supervision::say_ready(config.supervised);
     for worker in workers {
@@ -311,7 +311,9 @@ fn build(
         aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
-        stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),
+        stats: (0..worker_count + SCRIPT_THREADS_MAX)
+            .map(|_| WorkerStats::new(commands.len()))
+            .collect(),
         commands,
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),

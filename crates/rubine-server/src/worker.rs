@@ -29,9 +29,11 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
 use self::schedule::schedule;
 use self::sending::{send, send_held};
+use crate::client::away::{Ran, Slot};
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -53,6 +55,8 @@ const ARGS_KEPT_MAX: usize = 1 << 14;
 const REPLIES_HELD_MAX_US: f64 = 250.0;
 /// How soon a worker looks again whether the append-only file has caught up, or a key has moved.
 const THROTTLE_MS: i64 = 10;
+/// How soon a worker looks again who waits for a script that is busy.
+const BUSY_LOOK_MS: i64 = 10;
 /// How long a worker sleeps at most.
 const SLEEP_MAX_MS: i64 = 100;
 
@@ -87,6 +91,8 @@ pub(crate) struct Worker {
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
     turn_requests: usize,
+    /// When it looks who waits for a script that is busy.
+    busy_looks: Period,
     /// When postponed commands last tried again because time had passed, Unix milliseconds.
     resumed_at: i64,
 }
@@ -114,6 +120,7 @@ impl Worker {
             doorway: Doorway::default(),
             told_at_end: Vec::new(),
             turn_requests: 0,
+            busy_looks: Period::new(BUSY_LOOK_MS),
             resumed_at: 0,
         }
     }
@@ -132,6 +139,7 @@ impl Worker {
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
+            self.answer_for_busy_scripts();
             self.serve_scheduled();
             // Whoever waits to hear that this turn is over hears it.
             self.told_at_end.clear();
@@ -159,7 +167,8 @@ impl Worker {
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
-            until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))
+            let most = if self.core.is_script_busy { BUSY_LOOK_MS } else { SLEEP_MAX_MS };
+            until_first.min(self.cron.sleep_ms().min(most))
         } else {
             0
         };
@@ -272,6 +281,8 @@ impl Worker {
                 Message::Computed { client, task } => self.computed(client, task),
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::ShardFree { clients } => self.take_turns(&clients),
+                Message::ScriptRan { client, ran } => self.script_ran(client, ran),
+                Message::ScriptTurn { client, slot } => self.script_turn(client, slot),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::Overrun { kind, name, version } => {
                     let Self { core, clients, slot_of, scheduled, .. } = self;
@@ -353,6 +364,27 @@ impl Worker {
         schedule(&mut self.scheduled, client, slot);
     }
 
+    /// A client's script has run on another thread: its request goes on. The client is there: until then, it is not closed.
+    fn script_ran(&mut self, id: u64, ran: Box<Ran>) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if let Some(Reason::Scripting(progress)) = self.core.resume(client) {
+            client.brought = Some(Brought::Ran(ran, progress));
+        }
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// A client's script may run on another thread now.
+    fn script_turn(&mut self, id: u64, leave: Slot) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if matches!(client.suspension(), Some(Reason::ScriptThread)) {
+            self.core.resume(client);
+            client.brought = Some(Brought::Slot(leave));
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
     /// The turn of clients at a shard has come: their requests run again.
     fn take_turns(&mut self, ids: &[u64]) {
         for &id in ids {
@@ -377,7 +409,7 @@ impl Worker {
     fn kill(&mut self, id: u64) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         if let Some(client) = &mut self.clients[slot] {
-            client.flags |= ClientFlags::CLOSE_NOW;
+            client.notice_kill();
             schedule(&mut self.scheduled, client, slot);
         }
     }
@@ -392,6 +424,21 @@ impl Worker {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 self.core.end_or_retry(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    /// Whoever waits for what a busy script holds is told so.
+    fn answer_for_busy_scripts(&mut self) {
+        self.core.is_script_busy = self.core.server.scripting.is_busy();
+        if !self.core.is_script_busy || !self.busy_looks.has_begun(self.core.now) {
+            return;
+        }
+        for (slot, client) in self.clients.iter_mut().enumerate() {
+            if let Some(client) = client
+                && self.core.refuse_busy(client)
+            {
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -482,9 +529,7 @@ impl Worker {
             client.is_scheduled = false;
             client.input.turn_requests = 0;
             client.input.turn_bytes = 0;
-            if client.info.is_killed.load(Ordering::Acquire) {
-                client.flags |= ClientFlags::CLOSE_NOW;
-            }
+            client.notice_kill();
             if client.input.is_readable && client.has_room_for_requests() {
                 let reads_much = USUAL_QUERY_BYTES_MAX < client.input.read_bytes;
                 if client.input.query.capacity() == 0 && !reads_much {
@@ -586,6 +631,9 @@ impl Worker {
                 !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
             client.publish_output();
             self.core.count_client(client);
+            if client.is_away() {
+                continue;
+            }
             if !is_open {
                 self.close(slot);
                 continue;

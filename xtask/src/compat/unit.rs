@@ -72,6 +72,8 @@ impl Run<'_> {
             .arg("start.tcl")
             .args(["--single", self.unit, "--clients", "1", "--durable"])
             .args(self.family.arguments())
+            // The suites look for BUSY with commands that need no key of the script's.
+            .args(["--config", "busy-reply-scope", "all"])
             .args(["--baseport", &self.port_first.to_string()])
             .args(["--portcount", &self.port_count.to_string()])
             .args(["--timeout", &self.limit.as_secs().to_string()])

@@ -60,6 +60,11 @@ impl<'a> Reply<'a> {
         self.out.truncate_to(mark);
     }
 
+    /// Writes what was replied elsewhere.
+    pub fn append(&mut self, other: Output) {
+        self.out.append(other);
+    }
+
     /// `+OK`
     #[inline]
     pub fn ok(&mut self) {

@@ -42,6 +42,11 @@ impl Transaction {
         self.queued.iter().map(|(entry, args)| (*entry, args.as_args()))
     }
 
+    /// The command of a number, from 0 on.
+    pub(crate) fn command(&self, number: usize) -> Option<(&'static Entry, Args<'_>)> {
+        self.queued.get(number).map(|(entry, args)| (*entry, args.as_args()))
+    }
+
     pub(crate) fn push(&mut self, entry: &'static Entry, args: Args<'_>) {
         self.any_flags |= entry.spec.flags;
         self.all_flags &= entry.spec.flags;

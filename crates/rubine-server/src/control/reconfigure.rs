@@ -53,7 +53,7 @@ pub(crate) fn apply(
         server.aof.set_wanted(new.appendonly);
     }
     if is_changed("watchdog-period") {
-        server.process.watchdog.set(&server.stats, &server.commands, new.watchdog_period);
+        server.process.watchdog.set(server.worker_stats(), &server.commands, new.watchdog_period);
     }
     if ["proc-title-template", "port", "bind"].into_iter().any(is_changed) {
         process_title::show(new, server.config.source());

@@ -77,7 +77,7 @@ impl Core {
         match client.brought.take() {
             Some(Brought::Computed(task)) => computations.discard(task),
             Some(Brought::Shipped(shipment, _)) => computations.discard(shipment),
-            None => {}
+            Some(Brought::Ran(..) | Brought::Slot(_)) | None => {}
         }
     }
 
@@ -93,6 +93,7 @@ impl Core {
                 self.runner.effects.shipped = Some(shipment);
                 hold
             }
+            Brought::Ran(..) | Brought::Slot(_) => None,
         }
     }
 

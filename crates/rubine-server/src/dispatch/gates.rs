@@ -4,7 +4,7 @@
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
 use rubine_resp::writer::Protocol;
 
-use super::Request;
+use super::{Request, busy};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
@@ -23,6 +23,7 @@ const GATES: &[Gate] = &[
     log_is_writable,
     not_in_subscribe_mode,
     not_loading,
+    busy::not_busy,
 ];
 
 /// The error that a request is refused with, if any.
@@ -40,6 +41,7 @@ pub(super) fn are_open(core: &Core, client: &Client, entry: &Entry, args: Args<'
         && !entry.spec.flags.contains(Flags::PROTECTED)
         && client.transaction.is_none()
         && !core.is_out_of_memory
+        && !core.is_script_busy
         && !core.server.aof.has_error()
         && !client.flags.contains(ClientFlags::PUBSUB)
         && core.server.persistence.troubles().is_empty()

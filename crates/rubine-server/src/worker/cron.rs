@@ -124,6 +124,9 @@ impl Cron {
         if core.must_evict_more {
             core.make_room(Need::None);
         }
+        if core.must_wake_waiters {
+            core.wake_all_waiters();
+        }
     }
 
     fn start_period(&mut self, core: &mut Core) {
@@ -145,10 +148,7 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            // What may follow takes all locks: not while one of them is held for long.
-            if core.server.keyspace.for_each_free_shard(|_, _| {}) == 0 {
-                dumps::look(core.server.storage(), core.now);
-            }
+            dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
         }
     }

@@ -93,7 +93,7 @@ fn traffic(source: &Source<'_>, text: &mut Text) {
     let in_commands = |stats: &WorkerStats| stats.commands.iter().map(|it| it.ticks.get()).sum();
     // The first worker stands where the main thread does elsewhere; what the others do is done by I/O threads.
     let others = |counter: fn(&WorkerStats) -> u64| -> u64 {
-        server.stats.iter().skip(1).map(counter).sum()
+        server.worker_stats().iter().skip(1).map(counter).sum()
     };
     text.field("total_reads_processed", total(|it| it.reads_processed.get()));
     text.field("total_writes_processed", total(|it| it.writes_processed.get()));
@@ -131,7 +131,7 @@ fn traffic(source: &Source<'_>, text: &mut Text) {
 /// Each worker, in the words for I/O threads.
 pub(super) fn threads(source: &Source<'_>, text: &mut Text) {
     let clients = source.server.clients.list();
-    for (index, stats) in source.server.stats.iter().enumerate() {
+    for (index, stats) in source.server.worker_stats().iter().enumerate() {
         let served = clients.iter().filter(|it| it.worker == index).count();
         let commands: u64 = stats.commands.iter().map(|it| it.calls.get()).sum();
         text.field(
