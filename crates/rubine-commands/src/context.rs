@@ -35,6 +35,8 @@ pub struct ClientFacts {
     pub protocol: Protocol,
     /// Not in a transaction or script, where a command that would wait answers at once instead.
     pub may_wait: bool,
+    /// For a script: what has no order of its own comes in one that is the same everywhere.
+    pub is_script: bool,
     /// The command comes from a master or from a log: limits that guard against clients do not apply.
     pub is_trusted: bool,
     /// Computations of more steps than these are to be made without the locks: `u64::MAX` in a transaction or script,

@@ -84,7 +84,8 @@ fn find_destination(args: Args<'_>, visit: &mut dyn FnMut(usize)) {
 }
 
 fn sort(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options::parse(cx.args, Form::MayStore)?;
+    let mut options = Options::parse(cx.args, Form::MayStore)?;
+    options.orders_sets |= cx.client.is_script;
     let source = find(cx)?;
     match options.destination {
         Some(destination) => store(cx, destination, source, options),
@@ -93,7 +94,8 @@ fn sort(cx: &mut Context<'_, '_>) -> CommandResult {
 }
 
 fn sort_ro(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options::parse(cx.args, Form::ReadOnly)?;
+    let mut options = Options::parse(cx.args, Form::ReadOnly)?;
+    options.orders_sets |= cx.client.is_script;
     let source = find(cx)?;
     reply(cx, source, options)
 }

@@ -25,10 +25,10 @@ pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
 pub use values::path_of;
 pub use values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
-    KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
-    OomScoreAdj, OutputBufferLimit, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction,
-    RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint,
-    ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
-    WorkingDirectory,
+    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
+    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimit, OutputBufferLimits,
+    PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad,
+    ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised, SyslogFacility,
+    TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
 };

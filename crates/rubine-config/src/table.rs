@@ -6,11 +6,12 @@ pub(crate) mod directive;
 use self::directive::{Directive, Traits};
 use super::checks;
 use super::values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
-    KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
-    OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersion,
-    RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions,
-    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
+    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
+    ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
+    SavePoint, ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
+    WorkingDirectory,
 };
 
 const INT: i128 = i32::MAX as i128;

@@ -109,6 +109,11 @@ impl Listening {
         }
     }
 
+    /// Listens nowhere any more.
+    pub fn close_all(&self) {
+        self.open.lock().listeners.clear();
+    }
+
     /// What INFO says of each.
     pub fn describe(&self) -> Vec<String> {
         self.open.lock().listeners.iter().map(|(_, it)| it.describe()).collect()

@@ -25,6 +25,7 @@ use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol};
 
 use self::apart::Apart;
+use self::away::ScriptDebug;
 use self::queue::Transaction;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
@@ -78,6 +79,8 @@ pub(crate) struct Client {
     pub(crate) standing: Option<Standing>,
     /// What was done elsewhere for the request that runs next.
     pub(crate) brought: Option<Brought>,
+    /// `SCRIPT DEBUG`
+    pub(crate) debugging: ScriptDebug,
     /// It stands in the worker's list of clients with work to do.
     pub(crate) is_scheduled: bool,
 }
@@ -205,6 +208,7 @@ impl Client {
             suspended: None,
             standing: None,
             brought: None,
+            debugging: ScriptDebug::Off,
             is_scheduled: false,
             info,
         }

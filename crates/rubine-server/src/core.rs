@@ -2,6 +2,7 @@
 
 pub(crate) mod after_run;
 pub(crate) mod client_memory;
+mod debugging;
 pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
@@ -78,6 +79,8 @@ pub(crate) struct Core {
     pub(crate) is_throttled: bool,
     /// A script has run for longer than others wait for it.
     pub(crate) is_script_busy: bool,
+    /// What a unit of several commands has been told the time is, Unix microseconds.
+    unit_micros: Option<i64>,
     /// When `now` was read, in ticks, and after how many it is out of date.
     now_ticks: u64,
     now_ticks_max: u64,
@@ -145,6 +148,7 @@ impl Core {
             parked_at: None,
             is_throttled: false,
             is_script_busy: false,
+            unit_micros: None,
             now_ticks: ticks::now(),
             now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
@@ -158,6 +162,12 @@ impl Core {
     #[inline]
     pub(crate) fn stats(&self) -> &'static WorkerStats {
         self.stats
+    }
+
+    /// The time, in Unix microseconds. Within a unit of several commands it stands still.
+    pub(crate) fn unix_micros(&mut self, is_within_unit: bool) -> i64 {
+        let read = rubine_base::clock::unix_micros;
+        if is_within_unit { *self.unit_micros.get_or_insert_with(read) } else { read() }
     }
 
     /// Reads the time, at the beginning of a turn.

@@ -17,7 +17,9 @@ use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
 pub(crate) use self::ending::{AllDone, Asker, Ending};
-pub(crate) use self::script_threads::{Given, Job, Rules, SCRIPT_THREADS_MAX, ScriptKind};
+pub(crate) use self::script_threads::{
+    Debugged, Given, Job, Rules, SCRIPT_THREADS_MAX, ScriptKind,
+};
 pub(crate) use self::scripting::{
     LoadingHost, NotKilled, Running, Scripting, Wish, interpreter_settings, log_of_script,
 };
@@ -92,6 +94,8 @@ pub(crate) struct Switches {
     pub(crate) expires_actively: AtomicBool,
     /// Whether payloads of RESTORE need a checksum that is right; workers learn it from the settings.
     pub(crate) checks_dump_sums: AtomicBool,
+    /// Scripts may call what is denied to them: `DEBUG SET-DISABLE-DENY-SCRIPTS`.
+    pub(crate) scripts_may_all: AtomicBool,
     /// Nothing happens by the clock: `DEBUG PAUSE-CRON`.
     pub(crate) is_cron_paused: AtomicBool,
 }
@@ -99,7 +103,8 @@ pub(crate) struct Switches {
 impl Default for Switches {
     fn default() -> Self {
         let (expires_actively, checks_dump_sums) = (AtomicBool::new(true), AtomicBool::new(true));
-        Self { expires_actively, checks_dump_sums, is_cron_paused: AtomicBool::new(false) }
+        let (scripts_may_all, is_cron_paused) = Default::default();
+        Self { expires_actively, checks_dump_sums, scripts_may_all, is_cron_paused }
     }
 }
 
@@ -166,6 +171,7 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
+        self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
     }

@@ -6,7 +6,8 @@ use rubine_rdb::dump::Checks;
 use rubine_resp::parser;
 
 use rubine_config::{
-    Appendfsync, BusyReplyScope, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
+    Appendfsync, BusyReplyScope, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent,
+    OutputBufferLimit,
 };
 
 /// Settings that every worker keeps at hand.

@@ -368,6 +368,8 @@ impl Worker {
     fn script_ran(&mut self, id: u64, ran: Box<Ran>) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
+        // A debugger may have read from its socket meanwhile, which then has nothing to tell.
+        client.input.is_readable = true;
         if let Some(Reason::Scripting(progress)) = self.core.resume(client) {
             client.brought = Some(Brought::Ran(ran, progress));
         }

@@ -33,6 +33,9 @@ pub(super) struct Options {
     pub(super) direction: Direction,
     /// By text rather than by number.
     pub(super) alpha: bool,
+    /// A set is sorted, though it was not asked for: what comes of it has to be the same wherever it is computed, and a set
+    /// has no order of its own.
+    pub(super) orders_sets: bool,
     /// Number of the argument that is the key to store under.
     pub(super) destination: Option<usize>,
 }
@@ -46,6 +49,7 @@ impl Options {
             count_max: -1,
             direction: Direction::Ascending,
             alpha: false,
+            orders_sets: false,
             destination: None,
         };
         let mut options = args.options(2);
@@ -61,6 +65,7 @@ impl Options {
                 (parsed.offset, parsed.count_max) = (options.integer()?, options.integer()?);
             } else if form == Form::MayStore && has_value && options.keyword("STORE") {
                 parsed.destination = Some(options.index());
+                parsed.orders_sets = true;
                 options.skip(1);
             } else if has_value && options.keyword("BY") {
                 // What is the same for all elements has nothing to say about their order, nor does what comes after it.

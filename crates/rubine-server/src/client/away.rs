@@ -36,6 +36,8 @@ pub(crate) struct Away {
     pub(crate) locked: Locked<'static>,
     /// Its instant, Unix milliseconds.
     pub(crate) now: i64,
+    /// What it has been told the time is, Unix microseconds.
+    pub(crate) micros: Option<i64>,
 }
 
 /// How a script has ended.
@@ -62,6 +64,15 @@ pub(crate) struct Ran {
     pub(crate) spent_ticks: u64,
     /// It would not have been too long for a worker.
     pub(crate) was_short: bool,
+}
+
+/// Whether a client's scripts are run by the debugger, and what becomes of what they write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ScriptDebug {
+    #[default]
+    Off,
+    Undone,
+    Kept,
 }
 
 /// How far a transaction is one of whose scripts runs on another thread.

@@ -7,11 +7,12 @@ use rubine_scripting::{Flags as ScriptFlags, Interpreter, Sha};
 
 use super::help;
 use super::scripts::{is_flush, kill, refusal};
-use crate::client::away::{Ended, Ran};
+use crate::client::ClientFlags;
+use crate::client::away::{Ended, Ran, ScriptDebug};
 use crate::client::request::OwnedArgs;
 use crate::client::suspension::Brought;
 use crate::core::eviction::Need;
-use crate::core::scripts::{Long, Obstacle, ScriptRun};
+use crate::core::scripts::{Long, Obstacle, ScriptRun, Setting};
 use crate::core::{ServerCommand, Session};
 use crate::server::{Given, Rules, ScriptKind};
 
@@ -89,6 +90,9 @@ const FCALL_RO: ServerCommand = ServerCommand::declare("FCALL_RO", |it| fcall(it
     .keys_counted(2, "RO ACCESS");
 
 fn eval(session: &mut Session<'_>, given: Given, is_read_only: bool) -> CommandResult {
+    if given == Given::Sha && session.client.debugging != ScriptDebug::Off {
+        return Err(CommandError::text("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     let key_count = key_count(session.args)?;
     run(session, given, is_read_only, |_| Ok(key_count))
 }
@@ -152,7 +156,12 @@ fn run(
 
 /// Runs what was prepared, with the locks of its keys or of all, here or on another thread.
 fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script: &ScriptRun<'_>) {
-    let long = || Long { given: script.given, rules: script.rules, key_count: script.key_count };
+    let long = |debugged| Long {
+        given: script.given,
+        rules: script.rules,
+        key_count: script.key_count,
+        debugged,
+    };
     let is_long = session.core.is_long(&script.name);
     if session.locked.is_some() {
         let Session { core, client, reply, locked, .. } = session;
@@ -160,18 +169,19 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         let ended = if is_long {
             Ended::TooLong
         } else {
-            core.run_script(client, interpreter, script, true, reply, locked)
+            core.run_script(client, interpreter, script, Setting::Worker, reply, locked)
         };
         core.note_ended(&script.name, ended, false);
         core.scripts.obstacle = match ended {
             Ended::NeedsAll => Some(Obstacle::NeedsAll),
-            Ended::TooLong => Some(Obstacle::TooLong(long())),
+            Ended::TooLong => Some(Obstacle::TooLong(long(None))),
             Ended::Replied | Ended::Stale => None,
         };
         return;
     }
+    let mut debugged = session.debugged();
     let mut slot = None;
-    if is_long {
+    if is_long || debugged.is_some() {
         let Some(taken) = session.take_slot() else { return };
         slot = Some(taken);
     }
@@ -190,15 +200,17 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         core.begin_unit();
         core.begin_undoable();
         if let Some(slot) = slot.take() {
-            core.run_elsewhere(client, *args, (long(), script.command), None, locked, slot);
+            let long = long(debugged.take());
+            core.run_elsewhere(client, *args, (long, script.command), None, locked, slot);
             return;
         }
-        let ended = core.run_script(client, interpreter, script, true, reply, &mut locked);
+        let setting = Setting::Worker;
+        let ended = core.run_script(client, interpreter, script, setting, reply, &mut locked);
         core.note_ended(&script.name, ended, false);
         if ended == Ended::TooLong
             && let Some(slot) = core.take_slot(client)
         {
-            core.run_elsewhere(client, *args, (long(), script.command), None, locked, slot);
+            core.run_elsewhere(client, *args, (long(None), script.command), None, locked, slot);
             return;
         }
         core.keep();
@@ -220,6 +232,10 @@ fn finish(session: &mut Session<'_>, ran: Box<Ran>) -> Ended {
     let locked = core.take_up(away);
     if ended == Ended::Replied {
         core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+        if client.debugging != ScriptDebug::Off {
+            // Which tells the client that the session is over.
+            client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        }
         session.reply.append(reply);
     }
     core.keep();
@@ -284,13 +300,35 @@ fn disk_trouble(session: &Session<'_>) -> Option<CommandError> {
 const SCRIPT: ServerCommand = ServerCommand::container(
     "SCRIPT",
     super::server::never_runs,
-    &[EXISTS, FLUSH, HELP, KILL, LOAD, SHOW],
+    &[DEBUG, EXISTS, FLUSH, HELP, KILL, LOAD, SHOW],
 )
 .summary("A container for commands about scripts.")
 .since("2.6.0")
 .complexity("Depends on the subcommand.");
 
 const HELP: ServerCommand = help::HELP;
+
+const DEBUG: ServerCommand = ServerCommand::declare("DEBUG", debug)
+    .summary("Has the client's next script run line by line, as `valkey-cli --ldb` wants it.")
+    .syntax("YES | SYNC | NO")
+    .since("3.2.0")
+    .complexity("O(1)")
+    .arity(3)
+    .flag(Flags::NOSCRIPT);
+
+fn debug(session: &mut Session<'_>) -> CommandResult {
+    if !session.reply.is_empty() {
+        return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
+    }
+    session.client.debugging = match session.args.at(2).to_ascii_lowercase().as_slice() {
+        b"no" => ScriptDebug::Off,
+        b"yes" => ScriptDebug::Undone,
+        b"sync" => ScriptDebug::Kept,
+        _ => return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    };
+    session.reply.ok();
+    Ok(())
+}
 
 const EXISTS: ServerCommand = ServerCommand::declare("EXISTS", exists)
     .summary("Says which scripts the server has, by their SHA1 digests.")
@@ -326,6 +364,7 @@ fn flush(session: &mut Session<'_>) -> CommandResult {
         return Err(CommandError::text(text));
     }
     session.core.server.scripting.scripts.flush();
+    session.core.drop_flushed_scripts();
     session.reply.ok();
     Ok(())
 }

@@ -145,6 +145,7 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
         let progress = Progress { transaction, at: 0, replies: Output::new(), mark, db };
         return run_with_scripts(session, locked, progress);
     }
+    core.begin_several();
     reply.array(transaction.len());
     for (entry, args) in transaction.commands() {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {

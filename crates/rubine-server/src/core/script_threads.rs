@@ -8,17 +8,19 @@ use rubine_commands::Args;
 use rubine_keyspace::Locked;
 use rubine_net::socket::Socket;
 use rubine_resp::writer::{Output, Reply};
+use rubine_scripting::Interpreter;
 use rubine_system::process;
 use rubine_system::ticks;
 
-use super::scripts::{Long, SHORT_MAX_US, ScriptRun};
+use super::debugging::Debugging;
+use super::scripts::{Long, SHORT_MAX_US, ScriptRun, Setting};
 use super::{Core, Session, SessionHandler};
 use crate::client::Client;
-use crate::client::away::{Ended, Progress, Ran, Slot};
+use crate::client::away::{Ended, Progress, Ran, ScriptDebug, Slot};
 use crate::client::request::OwnedArgs;
 use crate::client::suspension::{Brought, Reason};
 use crate::mailbox::Message;
-use crate::server::{Job, Server};
+use crate::server::{Debugged, Job, Server};
 
 impl Session<'_> {
     /// What has become of the client's script on another thread, if it has been there.
@@ -40,6 +42,22 @@ impl Session<'_> {
             self.wait_for_slot();
         }
         slot
+    }
+
+    /// What the debugger is to run the client's script with, if it is to.
+    pub(crate) fn debugged(&self) -> Option<Debugged> {
+        let is_kept = match self.client.debugging {
+            ScriptDebug::Off => return None,
+            ScriptDebug::Undone => false,
+            ScriptDebug::Kept => true,
+        };
+        match self.client.socket.duplicate() {
+            Ok(connection) => Some(Debugged { connection, is_kept }),
+            Err(error) => {
+                tracing::warn!("A script can't be debugged: {error}");
+                None
+            }
+        }
     }
 
     /// Suspends the command until its turn at the threads for scripts comes.
@@ -70,14 +88,24 @@ impl Core {
         locked: Locked<'static>,
         slot: Slot,
     ) {
-        let Long { given, rules, key_count } = long;
+        let Long { given, rules, key_count, debugged } = long;
         let away = self.send_away(locked);
         let (worker, likeness) = (self.index, client.likeness());
         let command = OwnedArgs::together(command);
         self.suspend(client, Some(request), Reason::Scripting(progress));
         let (server, handlers) = (self.server, self.handlers);
         let threads = &server.scripting.threads;
-        let job = Job { worker, client: likeness, given, rules, command, key_count, away, slot };
+        let job = Job {
+            worker,
+            client: likeness,
+            given,
+            rules,
+            command,
+            key_count,
+            away,
+            slot,
+            debugged,
+        };
         let Some(number) = threads.push(job) else { return };
         let start = || {
             // The other end is dropped: nothing comes, and nothing is sent.
@@ -88,7 +116,7 @@ impl Core {
         };
         let Err(error) = start() else { return };
         tracing::warn!("A script can't run for long: no thread can be started: {error}");
-        if let Some(job) = threads.note_lack() {
+        if let Some(job) = threads.note_lack(number) {
             let mut reply = Output::new();
             Reply::new(&mut reply, job.client.protocol()).error("ERR no thread can be started");
             answer(server, job, Ended::Replied, reply, Box::default(), 0);
@@ -116,13 +144,44 @@ impl Core {
                 let run = ScriptRun { prepared, given, rules, name, command, key_count };
                 let interpreter = &mut interpreter;
                 let (reply, locked) = (&mut reply, &mut locked);
-                let ended = self.run_script(stand_in, interpreter, &run, false, reply, locked);
+                let ended = if let Some(debugged) = job.debugged.take() {
+                    self.debug_script(stand_in, interpreter, &run, debugged, reply, locked)
+                } else {
+                    let setting = Setting::Thread;
+                    self.run_script(stand_in, interpreter, &run, setting, reply, locked)
+                };
                 (ended, run.name)
             }
         };
         self.keep_interpreter(interpreter);
         job.away = self.send_away(locked);
         answer(self.server, job, ended, output, name, ticks::now().wrapping_sub(start));
+    }
+}
+
+impl Core {
+    /// Runs a script as the client wants it who debugs.
+    fn debug_script(
+        &mut self,
+        stand_in: &mut Client,
+        interpreter: &mut Interpreter,
+        run: &ScriptRun<'_>,
+        debugged: Debugged,
+        reply: &mut Reply<'_>,
+        locked: &mut Locked<'static>,
+    ) -> Ended {
+        let Debugged { connection, is_kept } = debugged;
+        let mut debugging = Debugging::new(self.server, connection);
+        let mark = self.mark();
+        let setting = Setting::Debugger(&mut debugging);
+        let ended = self.run_script(stand_in, interpreter, run, setting, reply, locked);
+        if !is_kept {
+            self.undo_to(&mark, locked);
+        }
+        if ended == Ended::Replied {
+            debugging.end();
+        }
+        ended
     }
 }
 
@@ -142,7 +201,7 @@ fn answer(
     drop(slot);
 }
 
-/// A thread's life. It ends with the process.
+/// A thread's life. It ends when there has been nothing to do for a while.
 fn serve(
     server: &'static Server,
     handlers: &'static [SessionHandler],
@@ -152,9 +211,11 @@ fn serve(
     process::yield_to_others();
     let mut core = Core::new(server, handlers, server.workers.len() + number);
     let threads = Arc::clone(&server.scripting.threads);
-    loop {
-        let job = threads.next();
+    while let Some(job) = threads.next(number) {
         stand_in.take_on(job.client.clone());
         core.run_job(&mut stand_in, job);
+    }
+    for counter in [&core.stats().script_bytes, &core.stats().function_bytes] {
+        counter.set(0);
     }
 }

@@ -4,6 +4,7 @@
 //! back, and it runs again with all shards; that is remembered for the next time (`docs/design/023`).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
@@ -11,8 +12,8 @@ use rubine_commands::{Args, CommandError, Flags, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
-    Call, Called, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication, Request,
-    ScriptError, Source, Verdict, text,
+    Call, Called, Console, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication,
+    Request, ScriptError, Source, Verdict, text,
 };
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
@@ -24,7 +25,8 @@ use crate::client::Client;
 use crate::client::away::Ended;
 use crate::command_table::Entry;
 use crate::server::{
-    Given, Rules, Running, ScriptKind, Scripting, Wish, interpreter_settings, log_of_script,
+    Debugged, Given, Rules, Running, ScriptKind, Scripting, Wish, interpreter_settings,
+    log_of_script,
 };
 
 /// What takes longer is no work for a thread that serves clients. Others may see that it runs, and end it.
@@ -56,6 +58,17 @@ pub(crate) struct Long {
     pub(crate) given: Given,
     pub(crate) rules: Rules,
     pub(crate) key_count: usize,
+    pub(crate) debugged: Option<Debugged>,
+}
+
+/// Where a script runs.
+pub(crate) enum Setting<'a> {
+    /// On the worker of its client, for as long as that can do without it.
+    Worker,
+    /// On a thread for scripts.
+    Thread,
+    /// There, line by line as its client wants it.
+    Debugger(&'a mut dyn Console),
 }
 
 /// One script to be run.
@@ -82,11 +95,22 @@ impl Core {
         }
     }
 
-    pub(crate) fn keep_interpreter(&mut self, interpreter: Box<Interpreter>) {
+    pub(crate) fn keep_interpreter(&mut self, mut interpreter: Box<Interpreter>) {
         let stats = self.stats();
         stats.script_bytes.set(interpreter.script_memory() as u64);
         stats.function_bytes.set(interpreter.function_memory() as u64);
+        if let Some(retired) = interpreter.take_retired() {
+            self.server.aside.computations.discard(retired);
+        }
         self.scripts.interpreter = Some(interpreter);
+    }
+
+    /// Gives back what scripts and functions had that are flushed, here or by another worker.
+    pub(crate) fn drop_flushed_scripts(&mut self) {
+        let Some(mut interpreter) = self.scripts.interpreter.take() else { return };
+        let Scripting { scripts, libraries, .. } = &self.server.scripting;
+        interpreter.follow_flushes(scripts, libraries);
+        self.keep_interpreter(interpreter);
     }
 
     /// Makes a script or function ready to run, as its command names it. Returns it, and the name by which it is remembered.
@@ -137,13 +161,13 @@ impl Core {
     }
 
     /// Runs a script under the locks of its unit, which has begun. What it wrote is put back if it has to run again, if it
-    /// is killed so, or if it is atomic and fails. `may_leave` says that it may run elsewhere if it takes long.
+    /// is killed so, or if it is atomic and fails.
     pub(crate) fn run_script(
         &mut self,
         client: &mut Client,
         interpreter: &mut Interpreter,
         run: &ScriptRun<'_>,
-        may_leave: bool,
+        setting: Setting<'_>,
         reply: &mut Reply<'_>,
         locked: &mut Locked<'static>,
     ) -> Ended {
@@ -158,7 +182,7 @@ impl Core {
             rules: run.rules,
             command: run.command,
             name: &run.name,
-            may_leave,
+            may_leave: matches!(setting, Setting::Worker),
             short_until: ticks::now() + (ticks::per_microsecond() * SHORT_MAX_US) as u64,
             started_ms: monotonic_millis(),
             running: None,
@@ -172,7 +196,10 @@ impl Core {
             host: &mut host,
             reply,
         };
-        let outcome = interpreter.run(run.prepared, call);
+        let outcome = match setting {
+            Setting::Worker | Setting::Thread => interpreter.run(run.prepared, call),
+            Setting::Debugger(console) => interpreter.debug(run.prepared, call, console),
+        };
         let (ended, wish) = (host.ended, host.wish);
         if let Some(running) = host.running.take() {
             host.core.server.scripting.leave(&running);
@@ -191,8 +218,20 @@ impl Core {
         self.resume_clock(start);
         if ended != Ended::Replied {
             reply.truncate_to(reply_start);
+        } else if reply.is_error_at(reply_start) {
+            self.count_failed_script(run.command);
         }
         ended
+    }
+}
+
+impl Core {
+    /// What a script fails with has been counted where it came from, but not that its own command has failed.
+    #[cold]
+    fn count_failed_script(&mut self, command: Args<'_>) {
+        if let Some(entry) = self.server.commands.find(command.at(0)) {
+            self.stats().commands[entry.number].failed_calls.add(1);
+        }
     }
 }
 
@@ -240,19 +279,15 @@ impl Host for ScriptHost<'_> {
             self.ended = Ended::NeedsAll;
             return Called::Stop;
         }
-        let dirty_before = self.core.runner.changes.dirty;
+        if entry.spec.flags.contains(Flags::WRITE) {
+            self.note_write();
+        }
         // What the script computed since the last command is its own time.
         self.core.start_clock();
         let role = if self.may_leave { Role::ShortScript } else { Role::Script };
         if !self.core.call_from_script(self.client, role, reply, entry, args, self.locked) {
             self.ended = Ended::TooLong;
             return Called::Stop;
-        }
-        if dirty_before < self.core.runner.changes.dirty {
-            self.has_written = true;
-            if let Some(running) = &self.running {
-                running.note_write();
-            }
         }
         Called::Replied
     }
@@ -311,11 +346,21 @@ impl Host for ScriptHost<'_> {
 
     fn count_error(&mut self, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
-        self.core.count_error(&CommandError::Other(text.into()));
+        let stats = self.core.stats();
+        stats.error_replies.add(1);
+        stats.errors.count_made_up(&CommandError::Other(text.into()));
     }
 }
 
 impl ScriptHost<'_> {
+    /// It may have changed something.
+    fn note_write(&mut self) {
+        self.has_written = true;
+        if let Some(running) = &self.running {
+            running.note_write();
+        }
+    }
+
     /// Those whose shards it holds need not wait any longer.
     #[cold]
     fn tell_busy(&self, running: &Running, age_ms: u64) {
@@ -342,7 +387,8 @@ impl ScriptHost<'_> {
         if !entry.spec.takes(args.len()) {
             return Err(text::WRONG_ARITY);
         }
-        if entry.spec.flags.contains(Flags::NOSCRIPT) {
+        let allows_all = &self.core.server.switches.scripts_may_all;
+        if entry.spec.flags.contains(Flags::NOSCRIPT) && !allows_all.load(Ordering::Relaxed) {
             return Err(text::NOT_ALLOWED);
         }
         Ok(entry)

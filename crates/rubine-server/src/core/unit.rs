@@ -37,7 +37,8 @@ impl Role {
         let may_wait = matches!(self, Self::Alone | Self::HandOff);
         let may_end_early = matches!(self, Self::Alone | Self::ShortScript);
         let steps_at_once_max = if may_end_early { STEPS_AT_ONCE_MAX } else { u64::MAX };
-        ClientFacts { protocol, may_wait, is_trusted: false, steps_at_once_max }
+        let is_script = matches!(self, Self::Script | Self::ShortScript);
+        ClientFacts { protocol, may_wait, is_script, is_trusted: false, steps_at_once_max }
     }
 }
 
@@ -103,9 +104,15 @@ impl Core {
         self.runner.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
     }
 
+    /// The unit is one of several commands, for which time stands still.
+    pub(crate) fn begin_several(&mut self) {
+        self.unit_micros = None;
+    }
+
     /// From now on, what the unit does can be taken back. Nobody hears of it before [`Self::keep`] and the unit's end.
     pub(crate) fn begin_undoable(&mut self) -> UnitMark {
         self.is_undoable = true;
+        self.begin_several();
         UnitMark { runner: self.runner.begin_undo(), deferred_count: self.deferred.len() }
     }
 
@@ -125,14 +132,16 @@ impl Core {
         let runner = Runner::new(self.runner.random.next_u64());
         let runner = std::mem::replace(&mut self.runner, runner);
         self.is_undoable = false;
-        Away { runner, deferred: std::mem::take(&mut self.deferred), locked, now: self.now }
+        let deferred = std::mem::take(&mut self.deferred);
+        Away { runner, deferred, locked, now: self.now, micros: self.unit_micros }
     }
 
     /// Goes on with a unit that comes from another thread. Returns the locks that it holds.
     pub(crate) fn take_up(&mut self, away: Away) -> Locked<'static> {
-        let Away { runner, deferred, locked, now } = away;
+        let Away { runner, deferred, locked, now, micros } = away;
         self.flush_counts();
         (self.runner, self.deferred, self.now) = (runner, deferred, now);
+        self.unit_micros = micros;
         self.is_undoable = true;
         locked
     }

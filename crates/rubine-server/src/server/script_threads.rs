@@ -1,7 +1,9 @@
 //! What the threads for scripts have to do. There are so many places; a script that finds none waits without any lock.
 
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rubine_scripting::Flags;
@@ -23,7 +25,8 @@ pub(crate) struct ScriptThreads {
 #[derive(Default)]
 struct State {
     jobs: VecDeque<Job>,
-    threads: usize,
+    /// Which numbers are a thread's.
+    threads: [bool; SCRIPT_THREADS_MAX],
     /// Threads that wait for a job.
     idle: usize,
     /// Places that are taken. Invariant: there are no more jobs than these.
@@ -44,6 +47,15 @@ pub(crate) struct Job {
     /// The unit that it is to run in, which has begun.
     pub(crate) away: Away,
     pub(crate) slot: Slot,
+    pub(crate) debugged: Option<Debugged>,
+}
+
+/// A script that is run by the debugger.
+pub(crate) struct Debugged {
+    /// The client's connection.
+    pub(crate) connection: OwnedFd,
+    /// What the script writes is kept.
+    pub(crate) is_kept: bool,
 }
 
 /// By what a script is given.
@@ -117,10 +129,11 @@ impl ScriptThreads {
     pub(crate) fn push(&self, job: Job) -> Option<usize> {
         let mut state = self.state.lock();
         state.jobs.push_back(job);
-        let lacks_one = state.idle < state.jobs.len() && state.threads < SCRIPT_THREADS_MAX;
-        if lacks_one {
-            state.threads += 1;
-            return Some(state.threads - 1);
+        if state.idle < state.jobs.len()
+            && let Some(number) = state.threads.iter().position(|is_there| !is_there)
+        {
+            state.threads[number] = true;
+            return Some(number);
         }
         drop(state);
         self.has_jobs.notify_one();
@@ -128,22 +141,28 @@ impl ScriptThreads {
     }
 
     /// A thread could not be started. Returns the job that it was to do, if nobody else does it.
-    pub(crate) fn note_lack(&self) -> Option<Job> {
+    pub(crate) fn note_lack(&self, number: usize) -> Option<Job> {
         let mut state = self.state.lock();
-        state.threads -= 1;
-        if state.threads == 0 { state.jobs.pop_back() } else { None }
+        state.threads[number] = false;
+        if state.threads.contains(&true) { None } else { state.jobs.pop_back() }
     }
 
-    /// Waits for a job.
-    pub(crate) fn next(&self) -> Job {
+    /// Waits for a job for a thread. `None` if there was none for a while: then the thread is to end, which gives back the
+    /// memory of its interpreter.
+    pub(crate) fn next(&self, number: usize) -> Option<Job> {
+        const PATIENCE: Duration = Duration::from_secs(10);
         let mut state = self.state.lock();
         state.idle += 1;
-        loop {
-            if let Some(job) = state.jobs.pop_front() {
-                state.idle -= 1;
-                return job;
+        let mut is_over = false;
+        let job = loop {
+            let job = state.jobs.pop_front();
+            if job.is_some() || is_over {
+                break job;
             }
-            self.has_jobs.wait(&mut state);
-        }
+            is_over = self.has_jobs.wait_for(&mut state, PATIENCE).timed_out();
+        };
+        state.idle -= 1;
+        state.threads[number] = job.is_some();
+        job
     }
 }

@@ -135,6 +135,11 @@ impl Scripting {
         busy.find(|it| holds(it)).map(|it| it.kind)
     }
 
+    /// Whether a script runs for long.
+    pub(crate) fn is_any_long(&self) -> bool {
+        !self.running.lock().is_empty()
+    }
+
     /// Ends all scripts that have run for longer than others wait for them, and puts back what they wrote. Returns whether any
     /// script runs for long.
     pub(crate) fn end_busy(&self) -> bool {

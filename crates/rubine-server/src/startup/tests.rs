@@ -90,6 +90,7 @@ fn run(server: &Server, keyspace: &Keyspace, db: usize, words: &[&[u8]], now: i6
         client: ClientFacts {
             protocol: Protocol::Resp2,
             may_wait: false,
+            is_script: false,
             is_trusted: true,
             steps_at_once_max: u64::MAX,
         },

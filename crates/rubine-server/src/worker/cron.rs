@@ -139,6 +139,7 @@ impl Cron {
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
         }
+        core.drop_flushed_scripts();
         // Little of it would go by itself where tables change little.
         free_what_waits();
         let time = process::cpu_time(Whose::Thread);

@@ -266,6 +266,7 @@ fn attempt(
         client: ClientFacts {
             protocol: call.protocol,
             may_wait: call.may_wait,
+            is_script: false,
             is_trusted: call.is_replay,
             steps_at_once_max: unit.steps_at_once_max,
         },

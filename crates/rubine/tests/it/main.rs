@@ -18,6 +18,7 @@ mod migrate;
 mod old_files;
 mod process;
 mod saving;
+mod scripts;
 mod starting;
 mod support;
 mod transcripts;
