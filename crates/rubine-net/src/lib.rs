@@ -4,3 +4,4 @@
 
 pub mod listener;
 pub mod socket;
+pub mod tls;

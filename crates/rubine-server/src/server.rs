@@ -12,6 +12,7 @@ use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
+use rubine_net::tls::Tls;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -58,8 +59,12 @@ pub(crate) struct Server {
     pub(crate) scripting: Scripting,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
+    /// When it last told of a client that speaks otherwise than its port.
+    pub(crate) warned_of_speech_at: AtomicI64,
     /// Where the server listens, for INFO.
     pub(crate) listening: Listening,
+    pub(crate) tls: Tls,
+    pub(crate) tls_reloads: Reloads,
     pub(crate) is_shutting_down: AtomicBool,
     pub(crate) gauges: Gauges,
     pub(crate) memory: MemoryHistory,
@@ -71,6 +76,15 @@ pub(crate) struct Server {
     pub(crate) replication_id: ArcSwap<String>,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
+}
+
+/// When the files that TLS is made from are looked at again.
+#[derive(Default)]
+pub(crate) struct Reloads {
+    /// When they were last looked at, Unix milliseconds.
+    pub(crate) looked_at: AtomicI64,
+    /// A thread looks at them.
+    pub(crate) is_under_way: AtomicBool,
 }
 
 /// This run of the program, and what watches over it.

@@ -20,5 +20,6 @@ mod process;
 mod saving;
 mod starting;
 mod support;
+mod tls;
 mod transcripts;
 mod waiting;
