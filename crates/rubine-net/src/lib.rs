@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod link;
 pub mod listener;
 pub mod socket;
 pub mod tls;

@@ -12,7 +12,7 @@ use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
-use rubine_net::tls::Tls;
+use rubine_net::tls::{ClientConfig, Tls};
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -132,6 +132,12 @@ impl Server {
         self.clients.remove(info.id);
         info.cancel_wait();
         self.workers[info.worker].send(Message::Kill { client: info.id });
+    }
+
+    /// What TLS is spoken with towards the nodes that keys move to, if it is.
+    pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_cluster;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
     /// Has the function libraries, as they are now, in what is saved next.

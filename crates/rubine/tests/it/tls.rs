@@ -340,3 +340,42 @@ fn versions_and_ciphers_are_those_that_are_allowed() {
     let suite = line.conn.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
 }
+
+#[test]
+fn keys_move_over_tls() {
+    let papers = Papers::new();
+    let from = papers.server().with("tls-cluster", "yes").start().unwrap();
+    let to = papers.server().start().unwrap();
+    let (mut here, mut there) = (from.client(), to.client());
+    let large = "x".repeat(3_000_000);
+    call(&mut here, &format!("MSET a 1 b 2 large {large}"));
+    let port = address(&to).port();
+    let migrate = format!("MIGRATE 127.0.0.1 {port} \"\" 0 5000 KEYS a b large");
+    assert_eq!(call(&mut here, &migrate), Value::Status("OK".to_owned()));
+    assert_eq!(call(&mut there, "STRLEN large").as_integer(), Some(3_000_000));
+    assert_eq!(call(&mut here, "EXISTS a b large").as_integer(), Some(0));
+    // The same connection again, and another that does not speak it.
+    call(&mut here, "SET c 3");
+    let migrate = format!("MIGRATE 127.0.0.1 {port} c 0 5000");
+    assert_eq!(call(&mut here, &migrate), Value::Status("OK".to_owned()));
+    assert_eq!(info(&mut here, "stats", "migrate_cached_sockets"), "1");
+    call(&mut here, "SET d 4");
+    let plain = format!("MIGRATE 127.0.0.1 {} d 0 5000", to.address().port());
+    let refused = call(&mut here, &plain);
+    assert!(
+        matches!(&refused, Value::Error(it) if it.starts_with("IOERR error or timeout connecting"))
+    );
+    call(&mut here, "CONFIG SET tls-cluster no");
+    assert_eq!(call(&mut here, &plain), Value::Status("OK".to_owned()));
+    // Whoever is vouched for by nobody that we know gets nothing.
+    call(&mut here, "CONFIG SET tls-cluster yes");
+    let others = Papers::new();
+    let other = others.server().with("tls-auth-clients", "no").start().unwrap();
+    call(&mut here, "SET e 5");
+    let migrate = format!("MIGRATE 127.0.0.1 {} e 0 5000", address(&other).port());
+    let refused = call(&mut here, &migrate);
+    assert!(
+        matches!(&refused, Value::Error(it) if it.starts_with("IOERR error or timeout connecting"))
+    );
+    assert_eq!(call(&mut here, "GET e"), Value::Bulk(b"5".to_vec()));
+}
