@@ -21,6 +21,7 @@ use rubine_commands::Flags;
 use rubine_journal::Offset;
 use rubine_keyspace::Standing;
 use rubine_net::socket::Socket;
+use rubine_net::tls::stream::TlsStream;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol};
 
@@ -173,7 +174,7 @@ impl Client {
     pub(crate) fn new(socket: Socket, info: Arc<ClientInfo>, is_authenticated: bool) -> Self {
         let flags = match socket {
             Socket::Unix(_) => ClientFlags::UNIX_SOCKET,
-            Socket::Tcp(_) => ClientFlags::empty(),
+            Socket::Tcp(_) | Socket::Tls(_) => ClientFlags::empty(),
         };
         Self {
             id: info.id,
@@ -365,7 +366,8 @@ impl Client {
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);
         let subscriptions = self.subscriptions.as_ref().map_or(0, |it| it.byte_count());
-        let own = structures + multi + subscriptions + self.watches.byte_count();
+        let tls = self.socket.tls().map_or(0, TlsStream::allocated_bytes);
+        let own = structures + tls + multi + subscriptions + self.watches.byte_count();
         let total = own + self.input.allocated_bytes() + allocated + pinned;
         info.output_bytes.store(buffered, Ordering::Relaxed);
         info.pinned_bytes.store(pinned, Ordering::Relaxed);

@@ -1,7 +1,8 @@
 //! What a worker runs commands with, and what the handlers of the server's own commands see of it. Knows no event loop.
 
 pub(crate) mod after_run;
-pub(crate) mod client_memory;
+pub(crate) mod certificates;
+mod client_memory;
 mod debugging;
 pub(crate) mod due;
 pub(crate) mod durability;

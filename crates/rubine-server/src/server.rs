@@ -13,6 +13,7 @@ use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
+use rubine_net::tls::{ClientConfig, Tls};
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -62,8 +63,12 @@ pub(crate) struct Server {
     pub(crate) scripting: Scripting,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
+    /// When it last told of a client that speaks otherwise than its port.
+    pub(crate) warned_of_speech_at: AtomicI64,
     /// Where the server listens, for INFO.
     pub(crate) listening: Listening,
+    pub(crate) tls: Tls,
+    pub(crate) tls_reloads: Reloads,
     pub(crate) is_shutting_down: AtomicBool,
     pub(crate) gauges: Gauges,
     pub(crate) memory: MemoryHistory,
@@ -75,6 +80,15 @@ pub(crate) struct Server {
     pub(crate) replication_id: ArcSwap<String>,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
+}
+
+/// When the files that TLS is made from are looked at again.
+#[derive(Default)]
+pub(crate) struct Reloads {
+    /// When they were last looked at, Unix milliseconds.
+    pub(crate) looked_at: AtomicI64,
+    /// A thread looks at them.
+    pub(crate) is_under_way: AtomicBool,
 }
 
 /// This run of the program, and what watches over it.
@@ -125,6 +139,12 @@ impl Server {
         self.clients.remove(info.id);
         info.cancel_wait();
         self.workers[info.worker].send(Message::Kill { client: info.id });
+    }
+
+    /// What TLS is spoken with towards the nodes that keys move to, if it is.
+    pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_cluster;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
     /// Has the function libraries, as they are now, in what is saved next.

@@ -37,6 +37,7 @@ use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
 use rubine_net::listener;
+use rubine_net::tls::{Contexts, Tls};
 use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
@@ -148,8 +149,10 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     tune(&config)?;
     fit_maxclients(&mut config);
+    let contexts = Contexts::of(&config)?;
     let listeners = listener::open_all(&config)?;
     let (server, handlers, polls) = build(config, source, Some(logger), listeners)?;
+    server.tls.set(contexts.map(Arc::new));
     crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
@@ -271,6 +274,9 @@ fn where_it_listens(config: &Config) -> String {
     if config.port != 0 {
         places.push("tcp");
     }
+    if config.tls_port != 0 {
+        places.push("tls");
+    }
     if config.unixsocket.is_some() {
         places.push("unix");
     }
@@ -324,7 +330,10 @@ fn build(
         pause: crate::pause::Pause::default(),
         scripting: crate::server::Scripting::default(),
         warned_of_http_at: AtomicI64::new(0),
+        warned_of_speech_at: AtomicI64::new(0),
         listening,
+        tls: Tls::default(),
+        tls_reloads: crate::server::Reloads::default(),
         is_shutting_down: AtomicBool::new(false),
         switches: Switches::default(),
         memory: MemoryHistory::new(now, allocator::used_memory()),

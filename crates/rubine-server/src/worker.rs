@@ -9,6 +9,7 @@ mod batch;
 mod cron;
 mod delivery;
 mod doorway;
+mod handshakes;
 mod limits;
 mod period;
 mod reading;
@@ -29,6 +30,7 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::handshakes::Handshakes;
 use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
 use self::schedule::schedule;
@@ -87,6 +89,8 @@ pub(crate) struct Worker {
     woken_at: u64,
     /// Where connections come from, and go to.
     doorway: Doorway,
+    /// Clients that have yet to agree with the server on how they speak.
+    handshakes: Handshakes,
     /// Dropped when the turn ends.
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
@@ -118,6 +122,7 @@ impl Worker {
             settings_version: 0,
             woken_at: ticks::now(),
             doorway: Doorway::default(),
+            handshakes: Handshakes::default(),
             told_at_end: Vec::new(),
             turn_requests: 0,
             busy_looks: Period::new(BUSY_LOOK_MS),
@@ -136,6 +141,7 @@ impl Worker {
             self.take_events(&events);
             self.accept();
             self.read_mail();
+            self.shake_hands();
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
@@ -163,7 +169,8 @@ impl Worker {
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let is_synced = !self.core.park_unsynced();
-        let has_work = !self.scheduled.is_empty() || self.doorway.has_more();
+        let has_work =
+            !self.scheduled.is_empty() || self.doorway.has_more() || !self.handshakes.is_empty();
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
@@ -219,6 +226,10 @@ impl Worker {
             if event.is_readable() {
                 self.pacing.note_arrival(&mut client.traffic.arrival_window);
             }
+            if client.socket.is_handshaking() {
+                self.handshakes.note_event(client, token.0);
+                continue;
+            }
             schedule(&mut self.scheduled, client, token.0);
         }
     }
@@ -265,6 +276,15 @@ impl Worker {
         client.publish_output();
         self.core.count_client(&mut client);
         self.clients[slot] = Some(client);
+    }
+
+    /// Goes on with some handshakes, since each takes as long as hundreds of commands.
+    fn shake_hands(&mut self) {
+        let Self { core, clients, scheduled, handshakes, .. } = self;
+        handshakes.go_on(core, clients, scheduled);
+        for slot in self.handshakes.take_failed() {
+            self.close(slot);
+        }
     }
 
     fn read_mail(&mut self) {

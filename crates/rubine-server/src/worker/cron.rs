@@ -9,7 +9,7 @@ use rubine_structures::table::free_what_waits;
 use super::period::Period;
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
-use crate::control::defrag;
+use crate::control::{defrag, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -229,6 +229,7 @@ impl Cron {
             return;
         }
         server.aside.migrations.close_idle();
+        tls::look(server, core.now);
         let sample = Sample {
             at: core.now,
             commands: server.commands_processed(),

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::handshakes;
 use crate::client::line::{FIXED_OUTPUT_BYTES, log_line};
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
@@ -120,6 +121,7 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
         tracing::info!(target: "verbose", "Closing idle client");
         client.flags |= ClientFlags::CLOSE_NOW;
     }
+    handshakes::end_if_late(core, client);
     enforce(core, client);
     let is_idle = IDLE_SECONDS < idle_seconds;
     let before = (client.input.query.capacity(), client.output.allocated_bytes());

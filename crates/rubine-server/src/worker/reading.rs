@@ -6,6 +6,7 @@ use rubine_keyspace::Place;
 use rubine_resp::parser::Parsed;
 
 use super::batch::{Batch, Request};
+use super::handshakes;
 use crate::client::{Client, ClientFlags, Input};
 use crate::core::Core;
 
@@ -80,7 +81,8 @@ fn note_read(core: &Core, client: &mut Client, read: io::Result<(usize, bool)>) 
         Ok((0, _)) => client.flags |= ClientFlags::CLOSE_NOW,
         Ok((count, is_filled)) => {
             // A full buffer may have left something behind; a short read has not, but for the end of the stream.
-            client.input.is_readable = is_filled || client.input.is_read_closed;
+            client.input.is_readable =
+                is_filled || client.input.is_read_closed || client.socket.holds_more();
             client.input.turn_bytes += count;
             client.traffic.last_interaction = core.now;
             client.traffic.net_input += count as u64;
@@ -114,6 +116,9 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
         // And what a client may send changes when it authenticates.
         if (is_inline || !client.is_authenticated) && client.input.query_start < start {
             return;
+        }
+        if is_inline && handshakes::begins_tls(&client.input.query[start..]) {
+            return handshakes::refuse_tls(core, client);
         }
         let first_arg = batch.args.len();
         match client.input.parser.parse(&mut client.input.query[start..], &mut batch.args, &limits)

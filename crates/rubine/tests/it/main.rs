@@ -21,5 +21,6 @@ mod saving;
 mod scripts;
 mod starting;
 mod support;
+mod tls;
 mod transcripts;
 mod waiting;
