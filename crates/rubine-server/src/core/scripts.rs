@@ -266,6 +266,7 @@ impl Host for ScriptHost<'_> {
         let entry = match self.find(args) {
             Ok(entry) => entry,
             Err(refusal) => {
+                self.core.count_error(&CommandError::text(refusal));
                 reply.error(refusal);
                 return Called::Replied;
             }
