@@ -114,14 +114,19 @@ impl User {
         }
     }
 
-    /// The line of ACL LIST, which a file or a configuration has as well: `user NAME ...`.
+    /// The line of ACL LIST, which a file has as well: `user NAME ...`.
     pub fn line(&self) -> Vec<u8> {
+        self.words().join(&b' ')
+    }
+
+    /// The words of that line, of which a selector is one, for who has to quote them.
+    pub fn words(&self) -> Vec<Vec<u8>> {
         let mut words = vec![b"user".to_vec(), self.name.to_vec()];
         words.extend(self.flags().map(|flag| flag.as_bytes().to_vec()));
         words.extend(self.passwords.iter().map(|hash| [b"#", &*hash.to_hex()].concat()));
         words.extend(self.root.words());
         words.extend(self.selectors.iter().map(Permissions::selector_text));
-        words.join(&b' ')
+        words
     }
 
     /// Whether somebody with that password is this user.

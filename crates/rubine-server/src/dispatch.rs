@@ -100,11 +100,15 @@ impl Core {
             return self.refuse_unknown(client, reply, entry, args);
         };
         self.note_request(client, entry);
-        if !gates::are_open(self, client, entry, args)
-            && let Err(error) = gates::check(Request { core: self, client, entry, args })
-        {
-            self.refuse(client, reply, Some(entry), &error);
-            return Flow::Next;
+        if !gates::are_open(self, client, entry, args) {
+            self.follow_user(client);
+            if client.flags.contains(ClientFlags::CLOSE_NOW) {
+                return Flow::Stop;
+            }
+            if let Err(error) = gates::check(Request { core: self, client, entry, args }) {
+                self.refuse(client, reply, Some(entry), &error);
+                return Flow::Next;
+            }
         }
         if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
             self.suspend(client, Some(args), Reason::Paused);
@@ -113,7 +117,7 @@ impl Core {
         if is_queued(client, entry)
             && let Some(transaction) = &mut client.transaction
         {
-            transaction.push(entry, args);
+            transaction.push(entry, args, self.settings.limits.databases);
             reply.simple("QUEUED");
             return Flow::Next;
         }
@@ -159,7 +163,7 @@ impl Core {
                 self.begin_unit();
                 let brought = client.brought.take();
                 let hold = brought.and_then(|it| self.take_brought(it));
-                let (db, flags) = (client.db, client.flags);
+                let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 let counted = (self.runner.changes.hits, self.runner.changes.misses);
                 let role = Role::Alone;
                 let result = self.run_data(command, db, flags, role, reply, args, &mut locked);
@@ -273,7 +277,7 @@ impl Core {
                 self.refuse_http(client);
                 return Flow::Stop;
             }
-            None if !client.is_authenticated => gates::not_authenticated(),
+            None if !client.identity.is_authenticated => gates::not_authenticated(),
             None => unknown_command(args),
             Some(entry) if args.len() < 2 => CommandError::Arity(entry.full_name.clone()),
             Some(entry) => unknown_subcommand(entry, args),
