@@ -6,7 +6,7 @@ use rubine_base::quote;
 use crate::check::{Access, ChannelUse, Denial, Reason, Request};
 use crate::command_rules::CommandRules;
 use crate::commands::Commands;
-use crate::pattern::Pattern;
+use crate::pattern::{Pattern, Subject};
 use crate::rule::{RuleError, has_blanks};
 
 /// What `acl-pubsub-default` says: the channels of new users and selectors.
@@ -151,7 +151,7 @@ impl Permissions {
         match &self.channels {
             Scope::All => true,
             Scope::Only(patterns) => patterns.iter().any(|pattern| match usage {
-                ChannelUse::Literal => pattern.matches(channel),
+                ChannelUse::Literal => pattern.matches(Subject::new(channel)),
                 ChannelUse::Pattern => pattern.text() == channel,
             }),
         }
@@ -281,6 +281,7 @@ fn refuse(reason: Reason, argument: Option<usize>) -> Result<(), Denial> {
 
 /// One pattern must allow all of the access: one that reads and one that writes are no pattern that does both.
 fn any_allows(patterns: &[KeyPattern], key: &[u8], access: Access) -> bool {
+    let key = Subject::new(key);
     patterns.iter().any(|it| it.access.contains(access) && it.pattern.matches(key))
 }
 

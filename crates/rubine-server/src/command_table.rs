@@ -36,6 +36,7 @@ pub(crate) struct Entry {
     pub(crate) single_key: Option<usize>,
     /// What a user must be allowed to do with the keys of each of its specifications; nothing where these are no keys.
     key_access: Vec<Option<Access>>,
+    single_key_access: Option<(usize, Access)>,
     /// In order of declaration; empty unless it is a container.
     pub(crate) subcommands: Vec<&'static Entry>,
 }
@@ -48,8 +49,10 @@ impl Entry {
         subcommands: Vec<&'static Entry>,
     ) -> Self {
         let is_subcommand = full_name.contains('|');
-        let key_access = spec.keys().map(|it| needed_access(it.access())).collect();
+        let key_access: Vec<_> = spec.keys().map(|it| needed_access(it.access())).collect();
         let single_key = spec.single_key();
+        let fixed_key = single_key.filter(|_| !spec.has_variable_access());
+        let single_key_access = fixed_key.zip(key_access.first().copied().flatten());
         Self {
             spec,
             group,
@@ -59,6 +62,7 @@ impl Entry {
             number,
             single_key,
             key_access,
+            single_key_access,
             subcommands,
         }
     }
@@ -76,6 +80,12 @@ impl Entry {
             };
             Some((spec, access?))
         })
+    }
+
+    /// The number of its one key argument, and what a user must be allowed to do with that, where both are always the same.
+    #[inline]
+    pub(crate) fn single_key_access(&self) -> Option<(usize, Access)> {
+        self.single_key_access
     }
 
     /// Whether it has keys, and not only what is hashed as one.
@@ -108,6 +118,11 @@ impl Entry {
 
     pub(crate) fn is_container(&self) -> bool {
         !self.subcommands.is_empty()
+    }
+
+    /// Whether `args` name it, rather than a subcommand that it does not have.
+    pub(crate) fn is_command_of(&self, args: Args<'_>) -> bool {
+        !self.is_container() || self.spec.counts_as_one || args.len() == 1
     }
 
     /// Whether there is something to run: not where a container stands alone, or before a name that is none of its own.
@@ -176,6 +191,11 @@ impl CommandTable {
     /// Every command and subcommand, by number.
     pub(crate) fn all(&self) -> &[&'static Entry] {
         &self.all
+    }
+
+    /// The name under which a command is known to rules about users: of forms of one command, that one's.
+    pub(crate) fn name_in_rules(&self, entry: &Entry) -> &str {
+        &self.all[entry.number].full_name
     }
 
     /// The commands without subcommands, in order of name.

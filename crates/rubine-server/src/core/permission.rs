@@ -97,6 +97,20 @@ impl Core {
         Wish { entry, args, db, db_count: self.settings.limits.databases }
     }
 
+    /// What a client is told, behind `start`.
+    #[cold]
+    pub(crate) fn no_permission(
+        &self,
+        start: &str,
+        denial: Denial,
+        client: &Client,
+        entry: &'static Entry,
+    ) -> CommandError {
+        let full_name = self.server.commands.name_in_rules(entry);
+        let text = denial.text(client.identity.user.name(), full_name);
+        CommandError::quoting(&[start.as_bytes(), &text])
+    }
+
     /// Notes a refusal for ACL LOG.
     #[cold]
     pub(crate) fn note_denial(
@@ -109,7 +123,8 @@ impl Core {
     ) {
         self.show(client);
         let wish = self.wish(client, entry, args);
-        let object = denial.object(&wish, &entry.full_name).to_vec();
+        let full_name = self.server.commands.name_in_rules(entry);
+        let object = denial.object(&wish, full_name).to_vec();
         let username = client.identity.user.name().to_vec();
         self.note_incident(&client.info, denial.reason, context, object, username);
     }
@@ -165,14 +180,10 @@ impl Core {
         let db_count = self.settings.limits.databases;
         let wish = Wish { entry, args, db: waiter.db, db_count };
         let denial = users.get(&name)?.check(&wish).err()?;
-        let object = denial.object(&wish, &entry.full_name).to_vec();
-        let error = no_permission(denial, &name, entry);
+        let full_name = self.server.commands.name_in_rules(entry);
+        let object = denial.object(&wish, full_name).to_vec();
+        let error = CommandError::quoting(&[b"NOPERM ", &denial.text(&name, full_name)]);
         self.note_incident(&info, denial.reason, Context::TopLevel, object, name);
         Some(error)
     }
-}
-
-/// What a client is told.
-pub(crate) fn no_permission(denial: Denial, user: &[u8], entry: &Entry) -> CommandError {
-    CommandError::quoting(&[b"NOPERM ", &denial.text(user, &entry.full_name)])
 }

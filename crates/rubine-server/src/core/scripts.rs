@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rubine_acl::{Context, Denial};
+use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
 use rubine_commands::{Args, CommandError, Flags, shards_of};
@@ -402,7 +402,8 @@ impl ScriptHost<'_> {
     fn check(&mut self, entry: &'static Entry, args: Args<'_>) -> Result<(), CommandError> {
         let flags = entry.spec.flags;
         if let Err(denial) = self.core.permit(self.client, entry, args, Context::Lua) {
-            return Err(no_permission_in_script(denial, self.client, entry));
+            let start = text::NO_PERMISSION;
+            return Err(self.core.no_permission(start, denial, self.client, entry));
         }
         if flags.contains(Flags::WRITE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
@@ -414,12 +415,6 @@ impl ScriptHost<'_> {
         }
         Ok(())
     }
-}
-
-/// What a script is told of a command that its client's user may not run.
-fn no_permission_in_script(denial: Denial, client: &Client, entry: &'static Entry) -> CommandError {
-    let text = denial.text(client.identity.user.name(), &entry.full_name);
-    CommandError::quoting(&[text::NO_PERMISSION.as_bytes(), &text])
 }
 
 impl Core {

@@ -9,7 +9,6 @@ use super::{Request, busy};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
-use crate::core::permission::no_permission;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -118,7 +117,7 @@ fn permitted(request: Request<'_>) -> Result<(), CommandError> {
     user.check(&core.wish(client, entry, args)).map_err(|denial| {
         let context = if client.transaction.is_some() { Context::Multi } else { Context::TopLevel };
         core.note_denial(client, entry, args, denial, context);
-        no_permission(denial, user.name(), entry)
+        core.no_permission("NOPERM ", denial, client, entry)
     })
 }
 

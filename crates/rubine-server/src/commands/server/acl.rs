@@ -135,7 +135,8 @@ fn dryrun(session: &mut Session<'_>) -> CommandResult {
         Ok(()) => session.reply.ok(),
         Err(denial) => {
             let object = request.get(denial.argument).unwrap_or_default();
-            let text = denial.detailed_text(user.name(), &entry.full_name, object);
+            let full_name = core.server.commands.name_in_rules(entry);
+            let text = denial.detailed_text(user.name(), full_name, object);
             session.reply.bulk(&text);
         }
     }
@@ -148,7 +149,7 @@ fn find_command(
     request: Args<'_>,
 ) -> Result<&'static Entry, CommandError> {
     let entry = named.map(|it| it.asked_for(request));
-    let Some(entry) = entry.filter(|it| !it.is_container() || request.len() == 1) else {
+    let Some(entry) = entry.filter(|it| it.is_command_of(request)) else {
         let name = shown(request.at(0));
         return Err(CommandError::quoting(&[b"ERR Command '", name, b"' not found"]));
     };
