@@ -28,10 +28,13 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The first eight bytes, with zeros behind a shorter text.
+/// How many bytes are compared at once.
+const HEAD_LEN: usize = 8;
+
+/// The first bytes, with zeros behind a shorter text.
 #[inline]
 fn head(text: &[u8]) -> u64 {
-    match text.first_chunk() {
+    match text.first_chunk::<HEAD_LEN>() {
         Some(bytes) => u64::from_le_bytes(*bytes),
         None => text.iter().rev().fold(0, |head, byte| head << 8 | u64::from(*byte)),
     }
@@ -56,7 +59,7 @@ impl Pattern {
             _ => Rest::Glob,
         };
         let head_mask = match literal_len {
-            0..8 => (1 << (8 * literal_len)) - 1,
+            0..HEAD_LEN => (1 << (8 * literal_len)) - 1,
             _ => u64::MAX,
         };
         let head = head(&text[..literal_len]);
@@ -73,7 +76,16 @@ impl Pattern {
         subject.head & self.head_mask == self.head && self.matches_whole(subject.text)
     }
 
+    /// As `matches`, of a text whose first bytes fit.
+    #[inline]
     fn matches_whole(&self, text: &[u8]) -> bool {
+        if self.literal_len <= HEAD_LEN && matches!(self.rest, Rest::Star) {
+            return !text.is_empty() && self.literal_len <= text.len();
+        }
+        self.matches_slowly(text)
+    }
+
+    fn matches_slowly(&self, text: &[u8]) -> bool {
         let (literal, pattern) = self.text.split_at(self.literal_len);
         let Some(behind) = text.strip_prefix(literal) else { return false };
         match self.rest {

@@ -36,6 +36,7 @@ pub(crate) struct Entry {
     pub(crate) single_key: Option<usize>,
     /// What a user must be allowed to do with the keys of each of its specifications; nothing where these are no keys.
     key_access: Vec<Option<Access>>,
+    /// That of the one key argument, if it is one, unless it depends on the arguments.
     single_key_access: Option<(usize, Access)>,
     /// In order of declaration; empty unless it is a container.
     pub(crate) subcommands: Vec<&'static Entry>,
@@ -51,8 +52,7 @@ impl Entry {
         let is_subcommand = full_name.contains('|');
         let key_access: Vec<_> = spec.keys().map(|it| needed_access(it.access())).collect();
         let single_key = spec.single_key();
-        let fixed_key = single_key.filter(|_| !spec.has_variable_access());
-        let single_key_access = fixed_key.zip(key_access.first().copied().flatten());
+        let single_key_access = single_key.zip(key_access.first().copied().flatten());
         Self {
             spec,
             group,
@@ -82,10 +82,15 @@ impl Entry {
         })
     }
 
-    /// The number of its one key argument, and what a user must be allowed to do with that, where both are always the same.
+    /// The number of its one key argument, and what a user must be allowed to do with that, for the many commands that
+    /// have just this.
     #[inline]
-    pub(crate) fn single_key_access(&self) -> Option<(usize, Access)> {
-        self.single_key_access
+    pub(crate) fn single_key_access(&self, args: Args<'_>) -> Option<(usize, Access)> {
+        let (index, access) = self.single_key_access?;
+        if self.spec.has_variable_access() {
+            return self.keys(args).next().map(|(_, access)| (index, access));
+        }
+        Some((index, access))
     }
 
     /// Whether it has keys, and not only what is hashed as one.

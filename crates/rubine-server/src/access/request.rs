@@ -34,9 +34,11 @@ impl Request for Wish<'_> {
 
     #[inline]
     fn keys(&self) -> impl Iterator<Item = (usize, Access)> {
-        let single = self.entry.single_key_access().filter(|(index, _)| *index < self.args.len());
-        let several = if single.is_none() { self.several_keys() } else { SmallVec::new() };
-        single.into_iter().chain(several)
+        let mut keys: SmallVec<[(usize, Access); KEYS_USUAL]> = SmallVec::new();
+        for (spec, access) in self.entry.keys(self.args) {
+            spec.for_each(self.args, &mut |index| keys.push((index, access)));
+        }
+        keys.into_iter()
     }
 
     fn channels(&self) -> impl Iterator<Item = (usize, ChannelUse)> {
@@ -69,14 +71,6 @@ impl Request for Wish<'_> {
 }
 
 impl Wish<'_> {
-    fn several_keys(&self) -> SmallVec<[(usize, Access); KEYS_USUAL]> {
-        let mut keys = SmallVec::new();
-        for (spec, access) in self.entry.keys(self.args) {
-            spec.for_each(self.args, &mut |index| keys.push((index, access)));
-        }
-        keys
-    }
-
     fn is_about_data(&self) -> bool {
         self.entry.acl().intersects(Acl::KEYSPACE | Acl::READ | Acl::WRITE)
     }

@@ -16,12 +16,29 @@ impl Core {
     /// Whether a client may run a command now, as far as its user is concerned.
     #[inline]
     pub(crate) fn may(&self, client: &Client, entry: &'static Entry, args: Args<'_>) -> bool {
-        let identity = &client.identity;
         let generation = self.server.access.generation();
-        identity.is_free(generation)
-            || (identity.generation == generation
-                && identity.is_authenticated
-                && identity.user.check(&self.wish(client, entry, args)).is_ok())
+        client.identity.is_free(generation) || self.may_in(generation, client, entry, args)
+    }
+
+    fn may_in(
+        &self,
+        generation: u64,
+        client: &Client,
+        entry: &'static Entry,
+        args: Args<'_>,
+    ) -> bool {
+        let identity = &client.identity;
+        if identity.generation != generation || !identity.is_authenticated {
+            return false;
+        }
+        let single = entry.single_key_access(args);
+        if let Some((index, access)) = single
+            && let Some(key) = args.get(index)
+            && identity.user.surely_allows(entry.number, key, access)
+        {
+            return true;
+        }
+        identity.user.check(&self.wish(client, entry, args)).is_ok()
     }
 
     /// As [`Self::may`], of a command within a transaction or script. A refusal is noted.
