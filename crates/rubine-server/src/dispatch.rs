@@ -100,15 +100,10 @@ impl Core {
             return self.refuse_unknown(client, reply, entry, args);
         };
         self.note_request(client, entry);
-        if !gates::are_open(self, client, entry, args) {
-            self.follow_user(client);
-            if client.flags.contains(ClientFlags::CLOSE_NOW) {
-                return Flow::Stop;
-            }
-            if let Err(error) = gates::check(Request { core: self, client, entry, args }) {
-                self.refuse(client, reply, Some(entry), &error);
-                return Flow::Next;
-            }
+        if !gates::are_open(self, client, entry, args)
+            && let Some(flow) = self.refuse_at_gate(client, reply, entry, args)
+        {
+            return flow;
         }
         if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
             self.suspend(client, Some(args), Reason::Paused);
@@ -123,6 +118,24 @@ impl Core {
         }
         self.call(client, reply, entry, args);
         if client.is_held() { Flow::Stop } else { Flow::Next }
+    }
+
+    /// Looks at every gate, for the client's user as it is now. Nothing if all are open.
+    #[cold]
+    fn refuse_at_gate(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+    ) -> Option<Flow> {
+        self.follow_user(client);
+        if client.flags.contains(ClientFlags::CLOSE_NOW) {
+            return Some(Flow::Stop);
+        }
+        let error = gates::check(Request { core: self, client, entry, args }).err()?;
+        self.refuse(client, reply, Some(entry), &error);
+        Some(Flow::Next)
     }
 
     /// Notes which command comes, and looks whether there is memory for it.

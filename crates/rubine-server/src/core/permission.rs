@@ -14,12 +14,14 @@ use crate::command_table::Entry;
 
 impl Core {
     /// Whether a client may run a command now, as far as its user is concerned.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a comparison, for all who may do everything")]
     pub(crate) fn may(&self, client: &Client, entry: &'static Entry, args: Args<'_>) -> bool {
         let generation = self.server.access.generation();
         client.identity.is_free(generation) || self.may_in(generation, client, entry, args)
     }
 
+    #[inline(never)]
     fn may_in(
         &self,
         generation: u64,
