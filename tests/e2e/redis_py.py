@@ -138,6 +138,35 @@ def connections(r):
         assert "WRONGTYPE" in str(error)
 
 
+def named_users(r):
+    rights = dict(enabled=True, passwords=["+secret"], keys=["app:*"], channels=["news:*"],
+                  categories=["+@all"], commands=["-flushall"], reset=True)
+    assert r.acl_setuser("app", **rights)
+    shown = r.acl_getuser("app")
+    assert "on" in shown["flags"] and "-flushall" in shown["commands"], shown
+    assert set(r.acl_users()) == {"app", "default"} and len(r.acl_genpass()) == 64
+    user = client(username="app", password="secret", protocol=r.get_connection_kwargs().get("protocol", 2))
+    assert user.acl_whoami() == "app" and user.set("app:1", 1) and user.publish("news:1", "x") == 0
+    refused = [lambda: user.get("other"), lambda: user.flushall(), lambda: user.publish("x", "y"),
+               lambda: user.eval("return redis.call('GET', 'other')", 0)]
+    for attempt in refused:
+        try:
+            attempt()
+            raise AssertionError("it may not")
+        except redis.exceptions.NoPermissionError:
+            pass
+        except redis.ResponseError as error:
+            assert "ACL failure in script" in str(error), error
+    assert {entry["reason"] for entry in r.acl_log()} >= {"key", "command", "channel"} and r.acl_log_reset()
+    try:
+        client(username="app", password="wrong").ping()
+        raise AssertionError("the password is wrong")
+    except redis.exceptions.AuthenticationError:
+        pass
+    assert r.acl_deluser("app") == 1
+    user.close()
+
+
 async def asynchronous():
     r = redis.asyncio.Redis(port=PORT, decode_responses=True, protocol=3)
     replies = await asyncio.gather(*(r.incr("async") for _ in range(100)))
@@ -151,7 +180,7 @@ async def asynchronous():
 
 def main():
     parts = [strings_and_expiry, hashes_with_field_expiry, lists_and_blocking_pops,
-             pipelines_and_transactions, scans, connections]
+             pipelines_and_transactions, scans, connections, named_users]
     for protocol in (2, 3):
         for part in parts:
             r = client(protocol=protocol)

@@ -205,10 +205,15 @@ impl ConfigStore {
         is_unchanged
     }
 
-    /// CONFIG REWRITE: writes what is in force into the file that the server was started with.
-    pub fn rewrite(&self, scope: super::RewriteScope) -> Result<(), super::RewriteError> {
+    /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for each of
+    /// `users`, which are words.
+    pub fn rewrite(
+        &self,
+        scope: super::RewriteScope,
+        users: &[Vec<Vec<u8>>],
+    ) -> Result<(), super::RewriteError> {
         let _writing = self.writing.lock();
         let path = self.source.file.as_deref().ok_or(super::RewriteError::NoFile)?;
-        self.load().rewrite_file(path, scope)
+        self.load().rewrite_file(path, scope, users)
     }
 }

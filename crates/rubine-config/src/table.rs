@@ -5,6 +5,7 @@ pub(crate) mod directive;
 
 use self::directive::{Directive, Traits};
 use super::checks;
+use super::line::UserLine;
 use super::values::{
     AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
@@ -26,7 +27,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 ];
 
 // Why a directive has no effect yet.
-const ACL: &str = "there are no users beside the default one yet";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COMMANDLOG: &str = "there is no command log yet";
 const LATENCY: &str = "latency is not tracked yet";
@@ -69,8 +69,8 @@ macro_rules! directives {
             $(pub $field: $type,)*
             /// What `rename-command` asks for: (name, new name), where an empty new name removes it.
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
-            /// The arguments of each `user` line.
-            pub users: Vec<Vec<Vec<u8>>>,
+            /// The `user` lines.
+            pub users: Vec<UserLine>,
         }
 
         impl Default for Config {
@@ -189,10 +189,10 @@ directives! {
     enable_debug_command: ProtectedAction = ProtectedAction::No, "enable-debug-command".immutable();
     enable_module_command: ProtectedAction = ProtectedAction::No,
         "enable-module-command".immutable().no_meaning(MODULES);
-    aclfile: String = String::new(), "aclfile".immutable().not_yet(ACL);
+    aclfile: String = String::new(), "aclfile".immutable();
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
-        "acl-pubsub-default".not_yet(ACL);
-    acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG).not_yet(ACL);
+        "acl-pubsub-default";
+    acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.
     client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::DEFAULT,

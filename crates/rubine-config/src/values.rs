@@ -646,7 +646,7 @@ impl Setting for WorkingDirectory {
 }
 
 /// The reason in an I/O error as the C library words it, without the number behind it.
-pub(super) fn reason(error: &std::io::Error) -> String {
+pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod apart;
 pub(crate) mod away;
+pub(crate) mod identity;
 pub(crate) mod info;
 pub(crate) mod line;
 pub(crate) mod moving;
@@ -27,6 +28,7 @@ use rubine_resp::writer::{Output, Protocol};
 
 use self::apart::Apart;
 use self::away::ScriptDebug;
+use self::identity::Identity;
 use self::queue::Transaction;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
@@ -62,9 +64,8 @@ pub(crate) struct Client {
     /// The selected database.
     pub(crate) db: usize,
     pub(crate) protocol: Protocol,
-    pub(crate) is_authenticated: bool,
-    /// It has been authenticated at some time: it is no stranger.
-    pub(crate) was_authenticated: bool,
+    /// Which user it is.
+    pub(crate) identity: Identity,
     pub(crate) input: Input,
     pub(crate) output: Output,
     pub(crate) sending: Sending,
@@ -171,7 +172,7 @@ pub(crate) struct Traffic {
 }
 
 impl Client {
-    pub(crate) fn new(socket: Socket, info: Arc<ClientInfo>, is_authenticated: bool) -> Self {
+    pub(crate) fn new(socket: Socket, info: Arc<ClientInfo>, identity: Identity) -> Self {
         let flags = match socket {
             Socket::Unix(_) => ClientFlags::UNIX_SOCKET,
             Socket::Tcp(_) | Socket::Tls(_) => ClientFlags::empty(),
@@ -182,8 +183,7 @@ impl Client {
             flags,
             db: 0,
             protocol: Protocol::Resp2,
-            is_authenticated,
-            was_authenticated: is_authenticated,
+            identity,
             input: Input::default(),
             output: Output::new(),
             sending: Sending {

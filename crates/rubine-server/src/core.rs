@@ -8,6 +8,8 @@ pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod membership;
+pub(crate) mod permission;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -232,7 +234,7 @@ impl Core {
     ) -> CommandResult {
         match entry.run {
             Run::Data(command) => {
-                let (db, flags) = (client.db, client.flags);
+                let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 loop {
                     let result = self.run_data(command, db, flags, role, reply, args, locked);
                     let Some(mut shipment) = self.runner.effects.shipment.take() else {

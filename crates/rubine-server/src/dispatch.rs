@@ -101,10 +101,9 @@ impl Core {
         };
         self.note_request(client, entry);
         if !gates::are_open(self, client, entry, args)
-            && let Err(error) = gates::check(Request { core: self, client, entry, args })
+            && let Some(flow) = self.refuse_at_gate(client, reply, entry, args)
         {
-            self.refuse(client, reply, Some(entry), &error);
-            return Flow::Next;
+            return flow;
         }
         if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
             self.suspend(client, Some(args), Reason::Paused);
@@ -113,12 +112,30 @@ impl Core {
         if is_queued(client, entry)
             && let Some(transaction) = &mut client.transaction
         {
-            transaction.push(entry, args);
+            transaction.push(entry, args, self.settings.limits.databases);
             reply.simple("QUEUED");
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
         if client.is_held() { Flow::Stop } else { Flow::Next }
+    }
+
+    /// Looks at every gate, for the client's user as it is now. Nothing if all are open.
+    #[cold]
+    fn refuse_at_gate(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+    ) -> Option<Flow> {
+        self.follow_user(client);
+        if client.flags.contains(ClientFlags::CLOSE_NOW) {
+            return Some(Flow::Stop);
+        }
+        let error = gates::check(Request { core: self, client, entry, args }).err()?;
+        self.refuse(client, reply, Some(entry), &error);
+        Some(Flow::Next)
     }
 
     /// Notes which command comes, and looks whether there is memory for it.
@@ -159,7 +176,7 @@ impl Core {
                 self.begin_unit();
                 let brought = client.brought.take();
                 let hold = brought.and_then(|it| self.take_brought(it));
-                let (db, flags) = (client.db, client.flags);
+                let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 let counted = (self.runner.changes.hits, self.runner.changes.misses);
                 let role = Role::Alone;
                 let result = self.run_data(command, db, flags, role, reply, args, &mut locked);
@@ -273,7 +290,7 @@ impl Core {
                 self.refuse_http(client);
                 return Flow::Stop;
             }
-            None if !client.is_authenticated => gates::not_authenticated(),
+            None if !client.identity.is_authenticated => gates::not_authenticated(),
             None => unknown_command(args),
             Some(entry) if args.len() < 2 => CommandError::Arity(entry.full_name.clone()),
             Some(entry) => unknown_subcommand(entry, args),

@@ -59,6 +59,8 @@ pub(crate) enum Message {
     Published(Arc<Publication>),
     /// More was published under a name than may wait: whoever has listened to it since `version` or before, is cut.
     Overrun { kind: ChannelKind, name: Arc<[u8]>, version: u64 },
+    /// Close who listens as one of these users to what that no longer may, and say so.
+    ChannelsWithdrawn { users: Arc<[Box<[u8]>]>, done: Sender<()> },
     /// Do nothing for so long.
     Sleep { span: Duration },
     /// A save that a client's reply waits for has ended.

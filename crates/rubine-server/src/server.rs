@@ -24,6 +24,7 @@ pub(crate) use self::script_threads::{
 pub(crate) use self::scripting::{
     LoadingHost, NotKilled, Running, Scripting, Wish, interpreter_settings, log_of_script,
 };
+use crate::access::AccessControl;
 use crate::aside::Aside;
 use crate::client::ClientInfo;
 use crate::client::registry::Clients;
@@ -50,6 +51,8 @@ pub(crate) struct Server {
     /// Counts the changes of `settings`.
     pub(crate) settings_version: AtomicU64,
     pub(crate) commands: CommandTable,
+    /// Users, and what they may do.
+    pub(crate) access: AccessControl,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
     /// Those of the workers, then those of the threads for scripts.

@@ -26,7 +26,8 @@ pub(crate) struct Settings {
     pub(crate) output_limit: OutputBufferLimit,
     /// That of clients that listen to channels.
     pub(crate) pubsub_output_limit: OutputBufferLimit,
-    pub(crate) requires_password: bool,
+    /// How many refusals ACL LOG remembers.
+    pub(crate) acl_log_len_max: u64,
     pub(crate) idle_seconds_max: u32,
     /// After so many milliseconds a script counts as busy; 0 for never.
     pub(crate) busy_reply_ms: u64,
@@ -75,7 +76,7 @@ impl Settings {
             query_bytes_max: config.client_query_buffer_limit,
             output_limit: config.client_output_buffer_limit.normal,
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
-            requires_password: config.requirepass.is_some(),
+            acl_log_len_max: config.acllog_max_len,
             idle_seconds_max: config.timeout,
             busy_reply_ms: config.busy_reply_threshold,
             busy_reply_scope: config.busy_reply_scope,

@@ -15,6 +15,7 @@ use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace, Tell};
 
+use crate::access::{self, AccessControl};
 use crate::aside::Aside;
 use crate::commands;
 use crate::control::shutdown;
@@ -59,9 +60,6 @@ Every directive of the configuration file is an option too, after those of the f
                      (start with what the append-only file held then, in a new folder)
 ";
 
-const USERS: &str = "The configuration has 'user' lines, but there are no users beside the default one yet: without them, \
-     this server would be open to whom they keep out. Take them out, and set a password by 'requirepass'.";
-
 /// Runs the server that `args` (without the program's name) ask for, until it is shut down.
 pub fn main(args: &[Vec<u8>]) -> ExitCode {
     match args.first().map(Vec::as_slice) {
@@ -84,9 +82,6 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
-    if !config.users.is_empty() {
-        return fail(USERS);
-    }
     if config.set_proc_title {
         // No other thread has been started so far.
         title::prepare();
@@ -294,6 +289,8 @@ fn build(
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
     config.workers = worker_count as u16;
     let (commands, handlers) = commands::command_table(&config.renamed_commands)?;
+    let access = AccessControl::new(&commands, &config);
+    access::files::load_at_start(&access, &config)?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
     for _ in 0..worker_count {
@@ -321,6 +318,7 @@ fn build(
             .map(|_| WorkerStats::new(commands.len()))
             .collect(),
         commands,
+        access,
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,

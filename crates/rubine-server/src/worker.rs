@@ -36,6 +36,7 @@ use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
 use self::schedule::schedule;
 use self::sending::{send, send_held};
 use crate::client::away::{Ran, Slot};
+use crate::client::identity::Identity;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -269,10 +270,8 @@ impl Worker {
             return;
         }
         self.slot_of.insert(info.id, slot);
-        // A password may have been set since the turn began, and the client have connected after that.
-        self.refresh_settings();
-        let is_authenticated = !self.core.settings.requires_password;
-        let mut client = Box::new(Client::new(socket, info, is_authenticated));
+        let identity = Identity::of_stranger(&self.core.server.access.users());
+        let mut client = Box::new(Client::new(socket, info, identity));
         client.publish_output();
         self.core.count_client(&mut client);
         self.clients[slot] = Some(client);
@@ -307,6 +306,11 @@ impl Worker {
                 Message::Overrun { kind, name, version } => {
                     let Self { core, clients, slot_of, scheduled, .. } = self;
                     delivery::cut(core, clients, slot_of, scheduled, (kind, &name, version));
+                }
+                Message::ChannelsWithdrawn { users, done } => {
+                    self.core.cut_own_listeners(&users, None);
+                    // Whoever asked may have given up.
+                    let _ = done.send(());
                 }
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),

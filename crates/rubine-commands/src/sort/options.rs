@@ -13,6 +13,13 @@ pub(super) enum Form {
     ReadOnly,
 }
 
+/// Which keys whoever asks may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    EveryKey,
+    SomeKeys,
+}
+
 /// What elements are sorted by.
 #[derive(Clone, Debug)]
 pub(super) enum By {
@@ -41,7 +48,12 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn parse(args: Args<'_>, form: Form) -> Result<Self, CommandError> {
+    /// Reads the options. Where not every key may be read, those are refused that could name one.
+    pub(super) fn parse(
+        args: Args<'_>,
+        form: Form,
+        readable: Readable,
+    ) -> Result<Self, CommandError> {
         let mut parsed = Self {
             by: By::Element,
             gets: Vec::new(),
@@ -70,10 +82,20 @@ impl Options {
             } else if has_value && options.keyword("BY") {
                 // What is the same for all elements has nothing to say about their order, nor does what comes after it.
                 let pattern = Pattern::parse(options.required()?);
+                if pattern.is_some() && readable == Readable::SomeKeys {
+                    return Err(CommandError::text(
+                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 if !matches!(parsed.by, By::Nothing) {
                     parsed.by = pattern.map_or(By::Nothing, By::Pattern);
                 }
             } else if has_value && options.keyword("GET") {
+                if readable == Readable::SomeKeys {
+                    return Err(CommandError::text(
+                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 parsed.gets.push(Subject::parse(options.required()?));
             } else {
                 return Err(CommandError::Syntax);

@@ -7,6 +7,7 @@ use rubine_journal::Offset;
 use rubine_keyspace::Locked;
 use rubine_resp::writer::{Output, Protocol};
 
+use super::identity::Identity;
 use super::queue::Transaction;
 use super::subscriptions::ChannelKind;
 use super::{Client, ClientFlags, ClientInfo};
@@ -108,6 +109,7 @@ impl Drop for Slot {
 #[derive(Clone, Debug)]
 pub(crate) struct Likeness {
     info: Arc<ClientInfo>,
+    identity: Identity,
     flags: ClientFlags,
     db: usize,
     protocol: Protocol,
@@ -128,6 +130,7 @@ impl Client {
     pub(crate) fn likeness(&self) -> Likeness {
         Likeness {
             info: Arc::clone(&self.info),
+            identity: self.identity.clone(),
             flags: self.flags,
             db: self.db,
             protocol: self.protocol,
@@ -137,9 +140,10 @@ impl Client {
 
     /// Stands for another client, on a thread that has none.
     pub(crate) fn take_on(&mut self, likeness: Likeness) {
-        let Likeness { info, flags, db, protocol, durable_offset } = likeness;
+        let Likeness { info, identity, flags, db, protocol, durable_offset } = likeness;
         self.id = info.id;
         self.info = info;
+        self.identity = identity;
         self.flags = flags;
         self.db = db;
         self.protocol = protocol;

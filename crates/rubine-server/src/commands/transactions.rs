@@ -1,18 +1,20 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH. EXEC takes the locks of all queued commands at once, so the transaction is
 //! atomic and isolated.
 
-use rubine_commands::{CommandError, CommandResult, Flags, shards_of};
+use rubine_acl::Context;
+use rubine_commands::{Args, CommandError, CommandResult, Flags, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::{Output, Reply};
 
-use crate::client::ClientFlags;
 use crate::client::away::{Ended, Progress, Ran};
 use crate::client::queue::Transaction;
 use crate::client::request::OwnedArgs;
+use crate::client::{Client, ClientFlags};
+use crate::command_table::Entry;
 use crate::core::after_run::Ran as AfterRun;
 use crate::core::scripts::Obstacle;
 use crate::core::unit::Role;
-use crate::core::{ServerCommand, Session};
+use crate::core::{Core, ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[DISCARD, EXEC, MULTI, UNWATCH, WATCH];
 
@@ -151,11 +153,29 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
             break;
         }
+        if !may_run(core, client, reply, entry, args) {
+            continue;
+        }
         core.call_locked(client, Role::Transaction, reply, entry, args, &mut locked);
     }
     client.watches.clear(&mut locked);
     core.end_client_unit(client, locked);
     true
+}
+
+/// Whether the client's user may run a queued command still; otherwise it is told so.
+fn may_run(
+    core: &mut Core,
+    client: &mut Client,
+    reply: &mut Reply<'_>,
+    entry: &'static Entry,
+    args: Args<'_>,
+) -> bool {
+    let Err(denial) = core.permit(client, entry, args, Context::Multi) else { return true };
+    let error = CommandError::Other(format!("NOPERM {}", denial.exec_text()).into());
+    error.write(reply);
+    core.count_rejection(entry, &error);
+    false
 }
 
 /// Runs what is queued from where it stands, scripts among it, which may have to begin anew or to run elsewhere. Returns
@@ -170,6 +190,10 @@ fn run_with_scripts(
     while let Some((entry, args)) = progress.transaction.command(progress.at) {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
             break;
+        }
+        if !may_run(core, client, &mut replies, entry, args) {
+            progress.at += 1;
+            continue;
         }
         core.call_locked(client, Role::Script, &mut replies, entry, args, &mut locked);
         replies.set_protocol(client.protocol);

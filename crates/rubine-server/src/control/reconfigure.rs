@@ -59,6 +59,12 @@ pub(crate) fn apply(
         logger.apply(new);
     }
     server.publish(Settings::of(new));
+    if is_changed("requirepass") {
+        server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
+    }
+    if is_changed("acl-pubsub-default") {
+        server.access.set_channel_default(new);
+    }
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
     }

@@ -4,7 +4,6 @@ use rubine_net::tls::user_names;
 
 use super::Core;
 use crate::client::Client;
-use crate::client::info::DEFAULT_USER;
 
 impl Core {
     /// Makes a client the user that its certificate names, where `tls-auth-clients-user` says so. Without such a user it
@@ -14,25 +13,21 @@ impl Core {
         let certificate = client.socket.tls().and_then(|it| it.peer_certificate());
         let Some(certificate) = certificate else { return };
         let names = user_names(certificate, field);
-        let is_known = names.iter().any(|name| enter_as(client, name));
+        let is_known = names.iter().any(|name| self.enter_as(client, name));
         if is_known {
             let name = client.info.names.lock().user.escape_ascii().to_string();
             tracing::debug!("TLS: Auto-authenticated client as {name}");
         } else if let Some(name) = names.last() {
+            self.note_unknown_certificate(client, name);
             tracing::debug!(
                 "TLS: no user is called as a certificate says: {}",
                 name.escape_ascii()
             );
         }
     }
-}
 
-/// Makes a client the user of that name, without a password, if there is one that may enter.
-fn enter_as(client: &mut Client, name: &[u8]) -> bool {
-    if name != DEFAULT_USER {
-        return false;
+    /// Makes a client the user of that name, without a password, if there is one that may enter.
+    fn enter_as(&self, client: &mut Client, name: &[u8]) -> bool {
+        self.become_user(client, |users| users.get(name).filter(|it| it.is_enabled()))
     }
-    client.is_authenticated = true;
-    client.was_authenticated = true;
-    true
 }

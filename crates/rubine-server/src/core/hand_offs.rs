@@ -112,6 +112,13 @@ impl Serve for Core {
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
+        if self.server.access.restricts()
+            && let Some(error) = self.refusal_of_waiter(waiter, entry, args)
+        {
+            error.write(&mut reply);
+            self.count_rejection(entry, &error);
+            return Some((output, None));
+        }
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();

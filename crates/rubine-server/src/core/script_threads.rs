@@ -110,7 +110,11 @@ impl Core {
         let start = || {
             // The other end is dropped: nothing comes, and nothing is sent.
             let (nobody, _) = UnixStream::pair()?;
-            let stand_in = Client::new(Socket::Unix(nobody), Arc::clone(&client.info), true);
+            let stand_in = Client::new(
+                Socket::Unix(nobody),
+                Arc::clone(&client.info),
+                client.identity.clone(),
+            );
             let thread = std::thread::Builder::new().name(format!("script {number}"));
             thread.spawn(move || serve(server, handlers, number, stand_in))
         };

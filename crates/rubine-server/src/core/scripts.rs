@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
 use rubine_commands::{Args, CommandError, Flags, shards_of};
@@ -271,7 +272,7 @@ impl Host for ScriptHost<'_> {
                 return Called::Replied;
             }
         };
-        if let Err(error) = self.check(entry) {
+        if let Err(error) = self.check(entry, args) {
             self.core.count_rejection(entry, &error);
             error.write(reply);
             return Called::Replied;
@@ -329,10 +330,13 @@ impl Host for ScriptHost<'_> {
         log_of_script(level, text);
     }
 
-    /// There is one user, who may do everything.
     fn check_permission(&mut self, request: Request<'_>) -> Permission {
         let args = Args::new(request.buffer, request.ranges);
-        if self.find(args).is_ok() { Permission::Granted } else { Permission::Invalid }
+        let Ok(entry) = self.find(args) else { return Permission::Invalid };
+        self.core.follow_user(self.client);
+        let wish = self.core.wish(self.client, entry, args);
+        let is_granted = self.client.identity.user.check(&wish).is_ok();
+        if is_granted { Permission::Granted } else { Permission::Denied }
     }
 
     fn set_replication(&mut self, replication: Replication) {
@@ -396,8 +400,12 @@ impl ScriptHost<'_> {
     }
 
     /// Whether a command may run now.
-    fn check(&self, entry: &'static Entry) -> Result<(), CommandError> {
+    fn check(&mut self, entry: &'static Entry, args: Args<'_>) -> Result<(), CommandError> {
         let flags = entry.spec.flags;
+        if let Err(denial) = self.core.permit(self.client, entry, args, Context::Lua) {
+            let start = text::NO_PERMISSION;
+            return Err(self.core.no_permission(start, denial, self.client, entry));
+        }
         if flags.contains(Flags::WRITE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
         }

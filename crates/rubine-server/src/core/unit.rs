@@ -33,12 +33,20 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    fn facts(self, protocol: Protocol) -> ClientFacts {
+    fn facts(self, protocol: Protocol, flags: ClientFlags) -> ClientFacts {
         let may_wait = matches!(self, Self::Alone | Self::HandOff);
         let may_end_early = matches!(self, Self::Alone | Self::ShortScript);
         let steps_at_once_max = if may_end_early { STEPS_AT_ONCE_MAX } else { u64::MAX };
         let is_script = matches!(self, Self::Script | Self::ShortScript);
-        ClientFacts { protocol, may_wait, is_script, is_trusted: false, steps_at_once_max }
+        let reads_every_key = !flags.contains(ClientFlags::SEES_SOME_KEYS);
+        ClientFacts {
+            protocol,
+            may_wait,
+            is_script,
+            is_trusted: false,
+            reads_every_key,
+            steps_at_once_max,
+        }
     }
 }
 
@@ -76,7 +84,7 @@ impl Core {
             limits: &self.settings.limits,
             access: self.settings.access,
             view: ViewOptions { notes_access, due_keys },
-            client: role.facts(reply.protocol()),
+            client: role.facts(reply.protocol(), flags),
         };
         let result = self.runner.run(command, &occasion, reply, args, locked);
         if let Err(error) = &result {

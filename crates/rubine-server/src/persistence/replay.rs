@@ -238,6 +238,7 @@ impl RunUnits for Replay {
                 is_script: false,
                 steps_at_once_max: u64::MAX,
                 is_trusted: true,
+                reads_every_key: true,
             },
         };
         let start = self.output.mark();

@@ -31,7 +31,8 @@ pub(crate) fn admit(
     let Accepted { mut socket, addresses, ip } = accepted;
     let is_local = ip.is_none_or(|it| it.is_loopback());
     let server = core.server;
-    let is_exposed = config.protected_mode && config.requirepass.is_none() && !is_local;
+    let is_protected = config.protected_mode && !is_local;
+    let is_exposed = is_protected && server.access.users().default_user().takes_any_password();
     let is_full = config.maxclients as usize <= server.clients.len();
     if is_full || is_exposed {
         core.stats().rejected_connections.add(1);

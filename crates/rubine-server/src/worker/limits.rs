@@ -95,7 +95,7 @@ fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
     };
     let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
     let unsent = client.unsent_bytes().saturating_sub(FIXED_OUTPUT_BYTES);
-    if !client.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
+    if !client.identity.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
         return true;
     }
     let unsent = unsent as u64;

@@ -268,6 +268,7 @@ fn attempt(
             may_wait: call.may_wait,
             is_script: false,
             is_trusted: call.is_replay,
+            reads_every_key: true,
             steps_at_once_max: unit.steps_at_once_max,
         },
     };

@@ -23,4 +23,5 @@ mod starting;
 mod support;
 mod tls;
 mod transcripts;
+mod users;
 mod waiting;

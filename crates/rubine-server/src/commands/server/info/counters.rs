@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_acl::Reason;
+
 use super::{Source, Text};
 use crate::client::subscriptions::ChannelKind;
 use crate::stats::errors::ErrorStats;
@@ -120,13 +122,20 @@ fn traffic(source: &Source<'_>, text: &mut Text) {
         "instantaneous_eventloop_duration_usec",
         gauges.turn_duration_us.load(Ordering::Relaxed),
     );
-    text.zeros(&[
-        "acl_access_denied_auth",
-        "acl_access_denied_cmd",
-        "acl_access_denied_key",
-        "acl_access_denied_channel",
-    ]);
+    for (name, reason) in REFUSALS {
+        text.field(name, server.access.refusal_count(*reason));
+    }
 }
+
+/// The counters of refusals, by what they are for.
+const REFUSALS: &[(&str, Reason)] = &[
+    ("acl_access_denied_auth", Reason::Auth),
+    ("acl_access_denied_cmd", Reason::Command),
+    ("acl_access_denied_key", Reason::Key),
+    ("acl_access_denied_channel", Reason::Channel),
+    ("acl_access_denied_tls_cert", Reason::TlsCertificate),
+    ("acl_access_denied_db", Reason::Database),
+];
 
 /// Each worker, in the words for I/O threads.
 pub(super) fn threads(source: &Source<'_>, text: &mut Text) {
