@@ -167,6 +167,37 @@ def named_users(r):
     user.close()
 
 
+def encrypted(r):
+    """Over TLS, with a certificate that the server asks for, from threads and with pipelines."""
+    options = {"port": int(os.environ["RUBINE_TLS_PORT"]), "ssl": True, "decode_responses": True,
+               "ssl_ca_certs": os.environ["RUBINE_CA_CRT"]}
+    known = {"ssl_certfile": os.environ["RUBINE_CLIENT_CRT"], "ssl_keyfile": os.environ["RUBINE_CLIENT_KEY"]}
+    tls = redis.Redis(**options, **known)
+    assert tls.set("large", "x" * 5_000_000) and len(tls.get("large")) == 5_000_000
+    with tls.pipeline(transaction=False) as pipe:
+        for number in range(5000):
+            pipe.incr("n")
+        assert pipe.execute()[-1] == 5000
+    workers = [threading.Thread(target=lambda: [tls.incr("n") for _ in range(50)]) for _ in range(8)]
+    [worker.start() for worker in workers], [worker.join() for worker in workers]
+    assert r.get("n") == "5400"
+    pubsub = tls.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe("channel")
+    deadline = time.monotonic() + 30
+    while r.publish("channel", "message") == 0:
+        assert time.monotonic() < deadline, "nobody ever subscribed"
+    message = None
+    while message is None and time.monotonic() < deadline:
+        message = pubsub.get_message(timeout=1)
+    assert message["data"] == "message"
+    pubsub.close(), tls.close()
+    try:
+        redis.Redis(**options).ping()
+        raise AssertionError("a client without a certificate was let in")
+    except redis.ConnectionError:
+        pass
+
+
 async def asynchronous():
     r = redis.asyncio.Redis(port=PORT, decode_responses=True, protocol=3)
     replies = await asyncio.gather(*(r.incr("async") for _ in range(100)))
@@ -180,7 +211,7 @@ async def asynchronous():
 
 def main():
     parts = [strings_and_expiry, hashes_with_field_expiry, lists_and_blocking_pops,
-             pipelines_and_transactions, scans, connections, named_users]
+             pipelines_and_transactions, scans, connections, named_users, encrypted]
     for protocol in (2, 3):
         for part in parts:
             r = client(protocol=protocol)

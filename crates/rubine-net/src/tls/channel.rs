@@ -249,3 +249,6 @@ fn in_encrypting(error: &EncryptError) -> Option<usize> {
         EncryptError::EncryptExhausted => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

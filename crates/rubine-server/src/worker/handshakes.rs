@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use rubine_net::tls::stream::HandshakeError;
 
+use super::admission;
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -52,6 +53,7 @@ impl Handshakes {
             let Some(client) = &mut clients[slot] else { continue };
             client.is_scheduled = false;
             match client.socket.handshake() {
+                Ok(true) if !admission::admit_later(core, client) => self.failed.push(slot),
                 Ok(true) => {
                     core.welcome_certificate(client);
                     // What came behind the handshake may be here already.

@@ -1,7 +1,7 @@
 //! TLS as clients meet it: who may in, who is sent away, records cut anywhere, storms, and certificates that change.
 
 #[expect(clippy::unwrap_used, reason = "a test without papers has failed")]
-mod papers;
+mod line;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -10,36 +10,46 @@ use std::thread;
 use std::time::Duration;
 
 use rubine_base::clock::monotonic_nanos;
-use rubine_testing::server::free_port;
+use rubine_testing::papers::Papers;
+use rubine_testing::server::{Server, free_port};
 use rubine_testing::value::Value;
 use rustls::StreamOwned;
 
-use self::papers::{Line, Papers, address, ask, connection, is_cut, socket};
+use self::line::{
+    Line, address, ask, client_config, connect, connection, is_cut, known_config, prepared, socket,
+};
 use crate::support::{call, info, random, wait_until};
+
+/// A client that shows no certificate.
+fn nobody(papers: &Papers, server: &Server) -> Line {
+    StreamOwned::new(connection(&client_config(papers, None)), socket(server))
+}
 
 #[test]
 fn clients_need_a_certificate_of_the_authority() {
     let (papers, others) = (Papers::new(), Papers::new());
-    let server = papers.server().start().unwrap();
+    let server = prepared(&papers).start().unwrap();
     let mut plain = server.client();
-    let mut line = papers.connect(&server, Some("client"));
+    let mut line = connect(&papers, &server);
     ask(&mut line, "PING", "+PONG\r\n");
     ask(&mut line, "SET key value", "+OK\r\n");
     ask(&mut line, "GET key", "$5\r\nvalue\r\n");
-    is_cut(&mut papers.connect(&server, None));
+    is_cut(&mut nobody(&papers, &server));
     // It trusts the server, which does not know who vouches for it.
-    let stranger =
-        StreamOwned::new(connection(&papers.client_config_of("client", &others)), socket(&server));
+    let stranger = StreamOwned::new(
+        connection(&client_config(&papers, Some(("client", &others)))),
+        socket(&server),
+    );
     is_cut(&mut { stranger });
     // It does not trust the server.
-    is_cut(&mut others.connect(&server, Some("client")));
+    is_cut(&mut connect(&others, &server));
     for (answer, lets_in) in [("no", true), ("optional", true), ("yes", false)] {
         call(&mut plain, &format!("CONFIG SET tls-auth-clients {answer}"));
-        let mut line = papers.connect(&server, None);
+        let mut line = nobody(&papers, &server);
         if lets_in { ask(&mut line, "PING", "+PONG\r\n") } else { is_cut(&mut line) }
     }
     call(&mut plain, "CONFIG SET tls-auth-clients optional");
-    let config = papers.client_config_of("client", &others);
+    let config = client_config(&papers, Some(("client", &others)));
     is_cut(&mut StreamOwned::new(connection(&config), socket(&server)));
     ask(&mut line, "PING", "+PONG\r\n");
 }
@@ -47,7 +57,7 @@ fn clients_need_a_certificate_of_the_authority() {
 #[test]
 fn who_speaks_otherwise_than_the_port_is_told_or_cut() {
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
+    let server = prepared(&papers).start().unwrap();
     for _ in 0..3 {
         let mut plain = socket(&server);
         plain.write_all(b"PING\r\n").unwrap();
@@ -55,7 +65,7 @@ fn who_speaks_otherwise_than_the_port_is_told_or_cut() {
         let _ = plain.read_to_end(&mut reply);
         assert_eq!(reply, b"");
         let socket = TcpStream::connect(server.address()).unwrap();
-        let config = papers.client_config(Some("client"));
+        let config = known_config(&papers);
         let error = StreamOwned::new(connection(&config), socket).write_all(b"PING\r\n");
         assert!(error.unwrap_err().to_string().contains("HandshakeFailure"));
     }
@@ -84,37 +94,37 @@ fn bad_files_stop_the_start_and_change_nothing_later() {
         ("tls-protocols", "TLSv1.1".to_owned(), "TLSv1.2"),
         ("tls-ciphers", "RC4".to_owned(), "Failed to configure ciphers: RC4"),
     ];
-    let server = papers.server().start().unwrap();
+    let server = prepared(&papers).start().unwrap();
     let mut client = server.client();
     for (directive, value, reason) in faults {
-        let error = papers.server().with(directive, &value).start().err().unwrap().to_string();
+        let error = prepared(&papers).with(directive, &value).start().err().unwrap().to_string();
         assert!(error.contains(reason), "{directive} {value}: {error}");
         let reply = call(&mut client, &format!("CONFIG SET {directive} \"{value}\""));
         let is_refused = matches!(&reply, Value::Error(it) if it.contains("Unable to update TLS"));
         assert!(is_refused, "{directive} {value}: {reply:?}");
         assert!(server.log().contains(reason));
-        ask(&mut papers.connect(&server, Some("client")), "PING", "+PONG\r\n");
+        ask(&mut connect(&papers, &server), "PING", "+PONG\r\n");
     }
 }
 
 #[test]
 fn ports_come_and_go() {
     let papers = Papers::new();
-    let server = papers.server().with("tls-port", "0").start().unwrap();
+    let server = prepared(&papers).with("tls-port", "0").start().unwrap();
     let mut client = server.client();
     let port = free_port().unwrap();
     assert_eq!(info(&mut client, "tls", "tls_server_cert_serial"), "none");
     call(&mut client, &format!("CONFIG SET tls-port {port}"));
-    ask(&mut papers.connect(&server, Some("client")), "PING", "+PONG\r\n");
+    ask(&mut connect(&papers, &server), "PING", "+PONG\r\n");
     assert_ne!(info(&mut client, "tls", "tls_server_cert_serial"), "none");
     assert_ne!(info(&mut client, "tls", "tls_ca_cert_expires_in_seconds"), "0");
     assert!(info(&mut client, "server", "listener1").starts_with("name=tls,"));
-    let mut line = papers.connect(&server, Some("client"));
+    let mut line = connect(&papers, &server);
     // The same port, spoken to otherwise.
     let own = server.address().port();
     ask(&mut line, &format!("CONFIG SET port 0 tls-port {own}"), "+OK\r\n");
     let stays = StreamOwned::new(
-        connection(&papers.client_config(Some("client"))),
+        connection(&known_config(&papers)),
         TcpStream::connect(server.address()).unwrap(),
     );
     ask(&mut { stays }, "PING", "+PONG\r\n");
@@ -126,11 +136,11 @@ fn ports_come_and_go() {
 #[test]
 fn changed_files_are_taken_over_and_bad_ones_are_not() {
     let papers = Papers::new();
-    let server = papers.server().with("tls-auto-reload-interval", "1").start().unwrap();
+    let server = prepared(&papers).with("tls-auto-reload-interval", "1").start().unwrap();
     let mut client = server.client();
     let serial = |client: &mut _| info(client, "tls", "tls_server_cert_serial");
     let first = serial(&mut client);
-    let mut old = papers.connect(&server, Some("client"));
+    let mut old = connect(&papers, &server);
     ask(&mut old, "PING", "+PONG\r\n");
     papers.issue("server", &[]);
     wait_until("another certificate", || serial(&mut client) != first);
@@ -138,12 +148,12 @@ fn changed_files_are_taken_over_and_bad_ones_are_not() {
     std::fs::write(papers.path("server.key"), "half of a file").unwrap();
     wait_until("a word about it", || server.log().contains("Background TLS reload failed"));
     assert_eq!(serial(&mut client), second);
-    ask(&mut papers.connect(&server, Some("client")), "PING", "+PONG\r\n");
+    ask(&mut connect(&papers, &server), "PING", "+PONG\r\n");
     ask(&mut old, "PING", "+PONG\r\n");
     papers.issue("server", &[]);
     wait_until("a third certificate", || serial(&mut client) != second);
     // Whoever comes back with a session of before is let in all the same, by a new handshake.
-    ask(&mut papers.connect(&server, Some("client")), "PING", "+PONG\r\n");
+    ask(&mut connect(&papers, &server), "PING", "+PONG\r\n");
 }
 
 /// A socket that breaks after so many bytes, each of which is sent alone.
@@ -178,8 +188,8 @@ impl Read for Cut {
 #[test]
 fn a_handshake_may_be_cut_at_every_byte() {
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
-    let config = papers.client_config(Some("client"));
+    let server = prepared(&papers).start().unwrap();
+    let config = known_config(&papers);
     let mut left = 0;
     loop {
         let socket = socket(&server);
@@ -203,8 +213,8 @@ fn a_handshake_may_be_cut_at_every_byte() {
 #[test]
 fn records_come_byte_by_byte() {
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
-    let config = papers.client_config(Some("client"));
+    let server = prepared(&papers).start().unwrap();
+    let config = known_config(&papers);
     for piece in [1, 2, 7] {
         let socket = Cut { socket: socket(&server), left: usize::MAX, piece };
         let mut line = StreamOwned::new(connection(&config), socket);
@@ -216,9 +226,9 @@ fn records_come_byte_by_byte() {
 #[test]
 fn what_is_no_record_ends_the_connection_and_nothing_else() {
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
-    let mut witness = papers.connect(&server, Some("client"));
-    let config = papers.client_config(Some("client"));
+    let server = prepared(&papers).start().unwrap();
+    let mut witness = connect(&papers, &server);
+    let config = known_config(&papers);
     let mut random = random(7);
     for turn in 0..200 {
         let mut line = StreamOwned::new(connection(&config), socket(&server));
@@ -238,8 +248,8 @@ fn what_is_no_record_ends_the_connection_and_nothing_else() {
 fn large_values_and_long_pipelines_come_through() {
     const LEN: usize = 64 << 20;
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
-    let mut line = papers.connect(&server, Some("client"));
+    let server = prepared(&papers).start().unwrap();
+    let mut line = connect(&papers, &server);
     line.conn.set_buffer_limit(None);
     let value: Vec<u8> = (0..LEN).map(|at| (at % 251) as u8).collect();
     write!(line, "*3\r\n$3\r\nSET\r\n$5\r\nlarge\r\n${LEN}\r\n").unwrap();
@@ -272,10 +282,10 @@ fn a_storm_of_handshakes_holds_up_nobody() {
     const THREADS: usize = 8;
     const EACH: usize = 40;
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
-    let mut witness = papers.connect(&server, Some("client"));
+    let server = prepared(&papers).start().unwrap();
+    let mut witness = connect(&papers, &server);
     ask(&mut witness, "PING", "+PONG\r\n");
-    let config = papers.client_config(Some("client"));
+    let config = known_config(&papers);
     // And some that never say anything.
     let idle: Vec<_> = (0..50).map(|_| socket(&server)).collect();
     let target = address(&server);
@@ -306,13 +316,13 @@ fn a_storm_of_handshakes_holds_up_nobody() {
 #[test]
 fn sessions_are_resumed_unless_that_is_off() {
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
+    let server = prepared(&papers).start().unwrap();
     let mut client = server.client();
     for (caching, kind) in
         [("yes", rustls::HandshakeKind::Resumed), ("no", rustls::HandshakeKind::Full)]
     {
         call(&mut client, &format!("CONFIG SET tls-session-caching {caching}"));
-        let config = papers.client_config(Some("client"));
+        let config = known_config(&papers);
         let mut found = rustls::HandshakeKind::Full;
         for _ in 0..2 {
             let mut line = StreamOwned::new(connection(&config), socket(&server));
@@ -326,16 +336,16 @@ fn sessions_are_resumed_unless_that_is_off() {
 #[test]
 fn versions_and_ciphers_are_those_that_are_allowed() {
     let papers = Papers::new();
-    let server = papers.server().start().unwrap();
+    let server = prepared(&papers).start().unwrap();
     let mut client = server.client();
     call(&mut client, "CONFIG SET tls-protocols TLSv1.2 tls-ciphers ECDHE-ECDSA-CHACHA20-POLY1305");
-    let mut line = papers.connect(&server, Some("client"));
+    let mut line = connect(&papers, &server);
     ask(&mut line, "PING", "+PONG\r\n");
     assert_eq!(line.conn.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_2));
     let suite = line.conn.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, rustls::CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256);
     call(&mut client, "CONFIG SET tls-protocols TLSv1.3 tls-ciphersuites TLS_AES_128_GCM_SHA256");
-    let mut line = papers.connect(&server, Some("client"));
+    let mut line = connect(&papers, &server);
     ask(&mut line, "PING", "+PONG\r\n");
     let suite = line.conn.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
@@ -344,8 +354,8 @@ fn versions_and_ciphers_are_those_that_are_allowed() {
 #[test]
 fn keys_move_over_tls() {
     let papers = Papers::new();
-    let from = papers.server().with("tls-cluster", "yes").start().unwrap();
-    let to = papers.server().start().unwrap();
+    let from = prepared(&papers).with("tls-cluster", "yes").start().unwrap();
+    let to = prepared(&papers).start().unwrap();
     let (mut here, mut there) = (from.client(), to.client());
     let large = "x".repeat(3_000_000);
     call(&mut here, &format!("MSET a 1 b 2 large {large}"));
@@ -370,7 +380,7 @@ fn keys_move_over_tls() {
     // Whoever is vouched for by nobody that we know gets nothing.
     call(&mut here, "CONFIG SET tls-cluster yes");
     let others = Papers::new();
-    let other = others.server().with("tls-auth-clients", "no").start().unwrap();
+    let other = prepared(&others).with("tls-auth-clients", "no").start().unwrap();
     call(&mut here, "SET e 5");
     let migrate = format!("MIGRATE 127.0.0.1 {} e 0 5000", address(&other).port());
     let refused = call(&mut here, &migrate);
