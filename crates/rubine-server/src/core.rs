@@ -8,6 +8,7 @@ pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod observe;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     /// The handlers of the server's own commands, by their numbers.
     pub(crate) handlers: &'static [SessionHandler],
     pub(crate) settings: Arc<Settings>,
+    /// From what on a command is looked at after it has run.
+    notable: observe::Notable,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
     pub(crate) now: i64,
     /// Runs data commands, and holds what they have done until it is carried out.
@@ -127,12 +130,14 @@ impl Core {
         index: usize,
     ) -> Self {
         let seed = rubine_base::random::seed_from_os();
+        let settings = server.settings.load_full();
         Self {
             server,
             index,
             stats: &server.stats[index],
             handlers,
-            settings: server.settings.load_full(),
+            notable: observe::Notable::of(&settings),
+            settings,
             now: rubine_base::clock::unix_millis(),
             runner: Runner::new(seed),
             deadlines: BTreeSet::new(),

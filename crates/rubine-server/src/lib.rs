@@ -10,6 +10,8 @@ mod stats;
 mod command_table;
 pub mod process;
 
+mod observing;
+
 mod client;
 
 mod mailbox;

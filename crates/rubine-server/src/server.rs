@@ -30,6 +30,7 @@ use crate::client::registry::Clients;
 use crate::client::resting::Resting;
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
+use crate::observing::Observing;
 use crate::pause::Pause;
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
@@ -54,6 +55,7 @@ pub(crate) struct Server {
     pub(crate) workers: Arc<[Mailbox]>,
     /// Those of the workers, then those of the threads for scripts.
     pub(crate) stats: Vec<WorkerStats>,
+    pub(crate) observing: Observing,
     pub(crate) resting: Resting,
     /// Held by the worker that evicts clients, so that no two of them choose for the same need.
     pub(crate) client_eviction: Mutex<()>,

@@ -201,7 +201,7 @@ impl Worker {
         let version = self.core.server.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
             self.settings_version = version;
-            self.core.settings = self.core.server.settings.load_full();
+            self.core.refresh_settings();
             // The limit of memory may be lower than what is in use.
             self.core.must_evict_more = self.core.settings.maxmemory != 0;
         }

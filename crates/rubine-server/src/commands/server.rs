@@ -2,6 +2,7 @@
 
 mod aof;
 mod command;
+mod command_log;
 mod config;
 mod debug;
 mod disk_fault;
@@ -22,6 +23,7 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     aof::BGREWRITEAOF,
     persistence::BGSAVE,
     command::COMMAND,
+    command_log::COMMANDLOG,
     config::CONFIG,
     debug::DEBUG,
     info::INFO,
@@ -32,6 +34,7 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     process::ROLE,
     persistence::SAVE,
     process::SHUTDOWN,
+    command_log::SLOWLOG,
     process::TIME,
 ];
 

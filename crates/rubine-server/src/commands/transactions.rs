@@ -9,7 +9,7 @@ use crate::client::ClientFlags;
 use crate::client::away::{Ended, Progress, Ran};
 use crate::client::queue::Transaction;
 use crate::client::request::OwnedArgs;
-use crate::core::after_run::Ran as AfterRun;
+use crate::core::after_run::{Caller, Ran as AfterRun};
 use crate::core::scripts::Obstacle;
 use crate::core::unit::Role;
 use crate::core::{ServerCommand, Session};
@@ -217,8 +217,8 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
     let reply_start = replies.mark();
     replies.append(reply);
     if let Some((entry, args)) = progress.transaction.command(progress.at) {
-        let reply = &replies;
-        core.after_run(AfterRun { entry, client, args, reply, reply_start, result: Ok(()) });
+        let (reply, caller, result) = (&mut replies, Caller::Client, Ok(()));
+        core.after_run(AfterRun { entry, client, caller, args, reply, reply_start, result });
     }
     progress.at += 1;
     let is_done = run_with_scripts(session, locked, progress);

@@ -58,7 +58,9 @@ pub(crate) fn apply(
     if let Some(logger) = &server.process.logger {
         logger.apply(new);
     }
-    server.publish(Settings::of(new));
+    let settings = Settings::of(new);
+    server.observing.logs.trim(&settings.command_logs);
+    server.publish(settings);
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
     }

@@ -112,6 +112,7 @@ impl Serve for Core {
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
+        let (reply_start, start) = (reply.mark(), ticks::now());
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
@@ -119,6 +120,10 @@ impl Serve for Core {
         let waits_on = self.runner.effects.wait.take().is_some();
         if let Err(error) = result {
             self.count_failure(entry, error);
+        }
+        if !waits_on {
+            let ticks = ticks::now().wrapping_sub(start);
+            self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let written = self.write_journal(locked);
         (!waits_on).then_some((output, written))

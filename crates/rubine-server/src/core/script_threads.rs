@@ -126,7 +126,7 @@ impl Core {
     /// Runs a script for a client of a worker.
     fn run_job(&mut self, stand_in: &mut Client, mut job: Job) {
         let start = ticks::now();
-        self.settings = self.server.settings.load_full();
+        self.refresh_settings();
         let mut locked = self.take_up(job.away);
         self.start_clock();
         let mut output = Output::new();

@@ -18,7 +18,7 @@ use rubine_scripting::{
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
 
-use super::after_run::Ran;
+use super::after_run::{Caller, Ran};
 use super::unit::Role;
 use super::{Core, Session};
 use crate::client::Client;
@@ -427,7 +427,8 @@ impl Core {
             self.server.aside.computations.discard(task);
             return false;
         }
-        self.after_run(Ran { entry, client, args, reply, reply_start, result });
+        let caller = Caller::Script;
+        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
         true
     }
 

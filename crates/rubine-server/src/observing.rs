@@ -1,0 +1,14 @@
+//! What the server remembers of commands so that people can see it. Knows no client and no worker.
+
+pub(crate) mod command_log;
+
+use self::command_log::CommandLogs;
+
+/// Marks in place of an argument that nobody may see.
+pub(crate) const REDACTED: &[u8] = b"(redacted)";
+
+/// What the server remembers of commands.
+#[derive(Debug, Default)]
+pub(crate) struct Observing {
+    pub(crate) logs: CommandLogs,
+}
