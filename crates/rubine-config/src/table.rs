@@ -28,7 +28,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const ACL: &str = "there are no users beside the default one yet";
 const CLUSTER: &str = "there is no cluster mode yet";
-const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
@@ -272,7 +271,7 @@ directives! {
     commandlog_large_reply_max_len: u64 = 128,
         "commandlog-large-reply-max-len".number(0, LONG);
     latency_monitor_threshold: u64 = 0,
-        "latency-monitor-threshold".number(0, LONG).not_yet(LATENCY);
+        "latency-monitor-threshold".number(0, LONG);
     latency_tracking: bool = true, "latency-tracking";
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
         "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN);

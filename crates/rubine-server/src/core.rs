@@ -15,6 +15,7 @@ pub(crate) mod subscribing;
 pub(crate) mod suspending;
 pub(crate) mod unit;
 pub(crate) mod waiting;
+pub(crate) mod watching;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use rubine_system::ticks;
 use self::unit::Role;
 use crate::client::Client;
 use crate::client::away::Deferred;
+use crate::client::suspension::Reason;
 use crate::command_table::{Entry, Run};
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
@@ -51,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     /// From what on a command is looked at after it has run.
     notable: observe::Notable,
+    /// What MONITOR shows.
+    pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
     pub(crate) now: i64,
     /// Runs data commands, and holds what they have done until it is carried out.
@@ -137,6 +141,7 @@ impl Core {
             stats: &server.stats[index],
             handlers,
             notable: observe::Notable::of(&settings),
+            watch: watching::Watch::default(),
             settings,
             now: rubine_base::clock::unix_millis(),
             runner: Runner::new(seed),
@@ -211,11 +216,19 @@ impl Core {
         args: Args<'_>,
         locked: Option<&mut Locked<'static>>,
     ) -> CommandResult {
+        let shown = self.shown();
+        if self.watch.is_on() {
+            self.show_before(client, entry, args);
+        }
         let mark = reply.mark();
         let own_reply = Reply::reborrow(reply);
         let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
         let result = handler(&mut session);
         let protocol = session.client.protocol;
+        if matches!(session.client.suspension(), Some(Reason::BusyShard | Reason::ScriptThread)) {
+            // It begins anew.
+            self.unshow(shown);
+        }
         reply.set_protocol(protocol);
         if let Err(error) = &result {
             reply.truncate_to(mark);

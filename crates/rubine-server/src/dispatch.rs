@@ -104,6 +104,7 @@ impl Core {
             && let Err(error) = gates::check(Request { core: self, client, entry, args })
         {
             self.refuse(client, reply, Some(entry), &error);
+            self.show_refused(client, entry, args);
             return Flow::Next;
         }
         if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {

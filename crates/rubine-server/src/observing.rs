@@ -1,8 +1,12 @@
 //! What the server remembers of commands so that people can see it. Knows no client and no worker.
 
 pub(crate) mod command_log;
+pub(crate) mod latency;
+pub(crate) mod monitor;
 
 use self::command_log::CommandLogs;
+use self::latency::LatencyEvents;
+use self::monitor::Monitors;
 
 /// Marks in place of an argument that nobody may see.
 pub(crate) const REDACTED: &[u8] = b"(redacted)";
@@ -11,4 +15,6 @@ pub(crate) const REDACTED: &[u8] = b"(redacted)";
 #[derive(Debug, Default)]
 pub(crate) struct Observing {
     pub(crate) logs: CommandLogs,
+    pub(crate) latency: LatencyEvents,
+    pub(crate) monitors: Monitors,
 }

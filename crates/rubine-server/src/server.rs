@@ -130,6 +130,7 @@ impl Server {
         let checks_sums = self.switches.checks_dump_sums.load(Ordering::Relaxed);
         settings.limits.dump_checks.checksum = checks_sums;
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
+        self.observing.latency.set_threshold(settings.latency_ticks);
         self.settings.store(Arc::new(settings));
         self.settings_version.fetch_add(1, Ordering::Release);
         self.wake_all();

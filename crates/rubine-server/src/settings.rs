@@ -4,6 +4,7 @@ use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_rdb::dump::Checks;
 use rubine_resp::parser;
+use rubine_system::ticks;
 
 use rubine_config::{
     Appendfsync, BusyReplyScope, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent,
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) listened: Option<EventClass>,
     /// What the logs of slow commands, large requests and large replies take, in this order.
     pub(crate) command_logs: [LogLimits; 3],
+    /// From what on the latency monitor notes an event, in ticks; at the most, it notes none.
+    pub(crate) latency_ticks: u64,
 }
 
 /// What one of the command logs takes.
@@ -107,9 +110,25 @@ impl Settings {
             client_bytes_max: client_bytes_max(config),
             listened: listened(config.notify_keyspace_events),
             command_logs: command_logs(config),
+            latency_ticks: match config.latency_monitor_threshold {
+                0 => u64::MAX,
+                millis => (millis as f64 * 1000.0 * ticks::per_microsecond()) as u64,
+            },
             waits_for_disk,
             stops_writes_on_failed_save: config.stop_writes_on_bgsave_error
                 && !config.save.is_empty(),
+        }
+    }
+
+    /// That of clients that watch: the one of all clients. Where that has no end, there is one still, since they get what
+    /// they have not asked for.
+    pub(crate) fn monitor_output_limit(&self) -> OutputBufferLimit {
+        const HARD_BYTES: u64 = 256 << 20;
+        match self.output_limit {
+            OutputBufferLimit { hard_bytes: 0, soft_bytes, soft_seconds } => {
+                OutputBufferLimit { hard_bytes: HARD_BYTES, soft_bytes, soft_seconds }
+            }
+            limit => limit,
         }
     }
 

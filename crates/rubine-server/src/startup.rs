@@ -351,6 +351,7 @@ fn build(
         },
         config: ConfigStore::new(config, source),
     };
+    server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }

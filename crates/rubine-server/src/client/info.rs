@@ -33,6 +33,8 @@ bitflags! {
         const CLOSE_NOW = 1 << 10;
         /// It listens to channels or patterns.
         const PUBSUB = 1 << 11;
+        /// It watches what all clients do.
+        const MONITOR = 1 << 12;
     }
 }
 

@@ -7,9 +7,11 @@ mod config;
 mod debug;
 mod disk_fault;
 mod info;
+mod latency;
 mod lolwut;
 mod memory;
 mod module;
+mod monitor;
 mod persistence;
 mod process;
 
@@ -28,9 +30,11 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     debug::DEBUG,
     info::INFO,
     persistence::LASTSAVE,
+    latency::LATENCY,
     lolwut::LOLWUT,
     memory::MEMORY,
     module::MODULE,
+    monitor::MONITOR,
     process::ROLE,
     persistence::SAVE,
     process::SHUTDOWN,

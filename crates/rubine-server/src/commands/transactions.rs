@@ -142,7 +142,8 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
     core.begin_unit();
     if transaction.runs_scripts() {
         let (mark, db) = (core.begin_undoable(), client.db);
-        let progress = Progress { transaction, at: 0, replies: Output::new(), mark, db };
+        let (shown, replies) = (core.shown(), Output::new());
+        let progress = Progress { transaction, at: 0, replies, mark, db, shown };
         return run_with_scripts(session, locked, progress);
     }
     core.begin_several();
@@ -228,9 +229,10 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
 
 /// Takes all of a transaction back. It is queued as before.
 fn take_back(session: &mut Session<'_>, mut locked: Locked<'static>, progress: Progress) {
-    let Progress { transaction, mark, db, .. } = progress;
+    let Progress { transaction, mark, db, shown, .. } = progress;
     let Session { core, client, .. } = session;
     core.undo_to(&mark, &mut locked);
+    core.unshow(shown);
     client.db = db;
     client.transaction = Some(transaction);
     core.keep();

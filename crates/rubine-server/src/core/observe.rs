@@ -14,6 +14,7 @@ use super::after_run::{Caller, Ran};
 use crate::client::ClientInfo;
 use crate::command_table::Entry;
 use crate::observing::command_log::{GrowingReply, LogKind, LoggedCommand, shown_args};
+use crate::observing::latency::LatencyEvent;
 use crate::settings::Settings;
 
 /// From what on a command is looked at after it has run.
@@ -27,7 +28,8 @@ pub(crate) struct Notable {
 impl Notable {
     pub(super) fn of(settings: &Settings) -> Self {
         let [slow, request, reply] = settings.command_logs;
-        Self { ticks: ticks_of(slow.from), request_bytes: request.from, reply_bytes: reply.from }
+        let ticks = ticks_of(slow.from).min(settings.latency_ticks);
+        Self { ticks, request_bytes: request.from, reply_bytes: reply.from }
     }
 
     #[inline]
@@ -57,12 +59,20 @@ struct Measured<'a, 'r> {
 impl Core {
     /// Takes over the settings that are in force.
     pub(crate) fn refresh_settings(&mut self) {
+        self.refresh_watching();
         self.settings = self.server.settings.load_full();
         self.notable = Notable::of(&self.settings);
+        if self.watch.is_on() {
+            self.notable.ticks = 0;
+        }
     }
 
     #[cold]
     pub(super) fn observe(&mut self, ran: &mut Ran<'_, '_>, ticks: u64) {
+        self.show(ran.client, ran.caller, ran.entry, ran.args);
+        let is_fast = ran.entry.spec.flags.contains(Flags::FAST);
+        let event = if is_fast { LatencyEvent::FastCommand } else { LatencyEvent::Command };
+        self.note_latency(event, ticks);
         if ran.client.suspended.is_some() {
             // It waits; what it comes to is known later.
             return;
@@ -95,9 +105,15 @@ impl Core {
         if !self.notable.is_met(ticks, args, reply, reply_start) {
             return;
         }
+        self.note_latency(LatencyEvent::CommandUnblocking, ticks);
         let Some(client) = self.server.clients.get(waiter.client) else { return };
         let (client, request_bytes) = (&*client, args.request_bytes() as u64);
         self.log(Measured { entry, args, client, ticks, request_bytes, reply, reply_start });
+    }
+
+    /// Notes how long something took, if that is worth it.
+    pub(crate) fn note_latency(&self, event: LatencyEvent, ticks: u64) {
+        self.server.observing.latency.note(event, ticks, self.now);
     }
 
     /// Puts a command into the logs that it belongs in.

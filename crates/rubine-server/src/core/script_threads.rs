@@ -94,6 +94,8 @@ impl Core {
         let command = OwnedArgs::together(command);
         self.suspend(client, Some(request), Reason::Scripting(progress));
         let (server, handlers) = (self.server, self.handlers);
+        // What was shown before comes before what the script does.
+        self.send_lines();
         let threads = &server.scripting.threads;
         let job = Job {
             worker,
@@ -154,6 +156,7 @@ impl Core {
             }
         };
         self.keep_interpreter(interpreter);
+        self.send_lines();
         job.away = self.send_away(locked);
         answer(self.server, job, ended, output, name, ticks::now().wrapping_sub(start));
     }

@@ -173,7 +173,7 @@ impl Core {
     ) -> Ended {
         let reply_start = reply.mark();
         let (db, start) = (client.db, self.ticks());
-        let mark = self.mark();
+        let (mark, shown) = (self.mark(), self.shown());
         let own_args = run.command.skip(3);
         let mut host = ScriptHost {
             core: self,
@@ -217,6 +217,7 @@ impl Core {
         // The time of its commands is its own, too.
         self.resume_clock(start);
         if ended != Ended::Replied {
+            self.unshow(shown);
             reply.truncate_to(reply_start);
         } else if reply.is_error_at(reply_start) {
             self.count_failed_script(run.command);

@@ -174,6 +174,7 @@ fn reset(session: &mut Session<'_>) -> CommandResult {
     client.transaction = None;
     core.unwatch_all(client);
     core.unsubscribe_all(client);
+    core.stop_watching(client);
     client.db = 0;
     client.protocol = Protocol::Resp2;
     client.sending.reply_mode = ReplyMode::On;
