@@ -32,6 +32,7 @@ use crate::client::Client;
 use crate::client::away::Deferred;
 use crate::client::suspension::Reason;
 use crate::command_table::{Entry, Run};
+use crate::observing::hot_keys::Tracking;
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
 use crate::server::Server;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     /// From what on a command is looked at after it has run.
     notable: observe::Notable,
+    /// Where keys are counted, while somebody wants to know which take most.
+    hot_keys: Option<Arc<Tracking>>,
     /// What MONITOR shows.
     pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
@@ -141,6 +144,7 @@ impl Core {
             stats: &server.stats[index],
             handlers,
             notable: observe::Notable::of(&settings),
+            hot_keys: None,
             watch: watching::Watch::default(),
             settings,
             now: rubine_base::clock::unix_millis(),

@@ -6,6 +6,7 @@ mod command_log;
 mod config;
 mod debug;
 mod disk_fault;
+mod hot_keys;
 mod info;
 mod latency;
 mod lolwut;
@@ -28,6 +29,7 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     command_log::COMMANDLOG,
     config::CONFIG,
     debug::DEBUG,
+    hot_keys::HOTKEYS,
     info::INFO,
     persistence::LASTSAVE,
     latency::LATENCY,

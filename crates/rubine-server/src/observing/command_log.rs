@@ -5,11 +5,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rubine_commands::{Args, Spec};
-use rubine_resp::writer::{Progress, Reply, Stream};
 
 use super::REDACTED;
 use crate::settings::LogLimits;
@@ -140,50 +138,6 @@ fn shown_arg(argument: &[u8]) -> Vec<u8> {
             [shown, format!("... ({} more bytes)", rest.len()).as_bytes()].concat()
         }
         _ => argument.to_vec(),
-    }
-}
-
-/// A reply that is produced while its client reads it, and may turn out to be large. When its last stream is gone, its
-/// command is remembered if it was.
-pub(crate) struct GrowingReply {
-    pub(crate) logs: &'static CommandLogs,
-    pub(crate) limits: LogLimits,
-    pub(crate) command: LoggedCommand,
-    pub(crate) bytes: AtomicU64,
-}
-
-impl GrowingReply {
-    /// A stream that counts for `growing` what `stream` produces.
-    pub(crate) fn count(growing: &Arc<Self>, stream: Box<dyn Stream>) -> Box<dyn Stream> {
-        Box::new(CountedStream { stream, growing: Arc::clone(growing) })
-    }
-}
-
-impl Drop for GrowingReply {
-    fn drop(&mut self) {
-        let bytes = *self.bytes.get_mut();
-        if self.limits.from <= bytes {
-            let log = self.logs.of(LogKind::LargeReply);
-            log.push(bytes, self.command.clone(), self.limits.len_max);
-        }
-    }
-}
-
-struct CountedStream {
-    stream: Box<dyn Stream>,
-    growing: Arc<GrowingReply>,
-}
-
-impl Stream for CountedStream {
-    fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
-        let mark = reply.mark();
-        let progress = self.stream.fill(reply, budget_bytes);
-        self.growing.bytes.fetch_add(reply.bytes_since(mark) as u64, Ordering::Relaxed);
-        progress
-    }
-
-    fn pinned_bytes(&self) -> usize {
-        self.stream.pinned_bytes()
     }
 }
 
