@@ -322,6 +322,7 @@ fn build(
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
+        observing: crate::observing::Observing::default(),
         resting: crate::client::resting::Resting::default(),
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
@@ -348,6 +349,7 @@ fn build(
         },
         config: ConfigStore::new(config, source),
     };
+    server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }

@@ -34,6 +34,8 @@ bitflags! {
         const CLOSE_NOW = 1 << 10;
         /// It listens to channels or patterns.
         const PUBSUB = 1 << 11;
+        /// It watches what all clients do.
+        const MONITOR = 1 << 12;
         /// Not of the client, but of a run: its user may not read every key, whatever its name.
         const SEES_SOME_KEYS = 1 << 31;
     }

@@ -119,6 +119,7 @@ impl Serve for Core {
             self.count_rejection(entry, &error);
             return Some((output, None));
         }
+        let (reply_start, start) = (reply.mark(), ticks::now());
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
@@ -126,6 +127,10 @@ impl Serve for Core {
         let waits_on = self.runner.effects.wait.take().is_some();
         if let Err(error) = result {
             self.count_failure(entry, error);
+        }
+        if !waits_on {
+            let ticks = ticks::now().wrapping_sub(start);
+            self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let written = self.write_journal(locked);
         (!waits_on).then_some((output, written))
