@@ -37,9 +37,7 @@ pub struct Interpreter {
 /// What an interpreter has thrown away: dropping it takes time in proportion to what scripts had left in it.
 #[derive(Default)]
 pub struct Retired {
-    #[expect(dead_code, reason = "it is there to be dropped")]
     scripts: Option<ScriptState>,
-    #[expect(dead_code, reason = "as above")]
     functions: Option<FunctionState>,
 }
 
