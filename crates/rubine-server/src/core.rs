@@ -11,6 +11,7 @@ pub(crate) mod hand_offs;
 pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
+pub(crate) mod replaying;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -185,6 +186,11 @@ impl Core {
     pub(crate) fn unix_micros(&mut self, is_within_unit: bool) -> i64 {
         let read = rubine_base::clock::unix_micros;
         if is_within_unit { *self.unit_micros.get_or_insert_with(read) } else { read() }
+    }
+
+    /// Whether this is the core of a worker, with clients that wait for it.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.index < self.server.workers.len()
     }
 
     /// Reads the time, at the beginning of a turn.

@@ -22,7 +22,8 @@ pub(crate) use self::script_threads::{
     Debugged, Given, Job, Rules, SCRIPT_THREADS_MAX, ScriptKind,
 };
 pub(crate) use self::scripting::{
-    LoadingHost, NotKilled, Running, Scripting, Wish, interpreter_settings, log_of_script,
+    LoadingHost, NotKilled, RunLogged, Running, Scripting, Wish, interpreter_settings,
+    log_of_script,
 };
 use crate::access::AccessControl;
 use crate::aside::Aside;
