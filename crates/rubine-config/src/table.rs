@@ -33,7 +33,6 @@ const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
 const SCRIPTING: &str = "no command is answered with BUSY yet";
 const TLS: &str = "there is no TLS yet";
-const TRACKING: &str = "there is no client-side caching yet";
 
 // Why a directive cannot mean anything here.
 const ABORT: &str = "a broken invariant always aborts";
@@ -259,7 +258,7 @@ directives! {
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::empty(),
         "notify-keyspace-events";
     tracking_table_max_keys: usize = 1_000_000,
-        "tracking-table-max-keys".number(0, LONG).not_yet(TRACKING);
+        "tracking-table-max-keys".number(0, LONG);
     commandlog_execution_slower_than: i64 = 10_000,
         "commandlog-execution-slower-than".alias("slowlog-log-slower-than").number(-1, LONG)
             .not_yet(COMMANDLOG);

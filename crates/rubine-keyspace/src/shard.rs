@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::db_map::DbMap;
 use crate::key::{SHARD_COUNT, table_hash};
+use crate::tracking::TrackedKeys;
 use crate::waiters::Waiters;
 use crate::watch::Watch;
 
@@ -41,12 +42,14 @@ pub struct Shard {
     hints: Hints,
     watches: DbMap<Vec<Watcher>>,
     pub(crate) waiters: Waiters,
+    /// Keys that clients keep copies of, by name, whatever their database.
+    pub(crate) tracked: Option<Box<TrackedKeys>>,
 }
 
 impl Shard {
     pub(crate) fn new(number: usize, hints: Hints) -> Self {
-        let (tables, has_changed, watches, waiters) = Default::default();
-        Self { tables, number: number as u32, has_changed, hints, watches, waiters }
+        let (tables, has_changed, watches, waiters, tracked) = Default::default();
+        Self { tables, number: number as u32, has_changed, hints, watches, waiters, tracked }
     }
 
     fn new_table(&self, db: usize) -> Table {

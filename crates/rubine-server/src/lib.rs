@@ -19,6 +19,7 @@ mod publication;
 
 mod aside;
 mod pubsub;
+mod tracking;
 
 mod server;
 

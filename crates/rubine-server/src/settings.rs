@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) import_mode: bool,
     /// What all clients together may take; 0 for no limit.
     pub(crate) client_bytes_max: u64,
+    /// Keys of which it is remembered who has read them; 0 for no limit.
+    pub(crate) tracked_keys_max: usize,
     /// Events that are published, if any.
     pub(crate) listened: Option<EventClass>,
 }
@@ -76,6 +78,7 @@ impl Settings {
             coalesce_us: coalesce_us(config, waits_for_disk),
             import_mode: config.import_mode,
             client_bytes_max: client_bytes_max(config),
+            tracked_keys_max: config.tracking_table_max_keys,
             listened: listened(config.notify_keyspace_events),
             waits_for_disk,
             stops_writes_on_failed_save: config.stop_writes_on_bgsave_error

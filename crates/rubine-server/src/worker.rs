@@ -36,8 +36,9 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
 use crate::core::hand_offs::WORKER_ITSELF;
+use crate::core::tracking::{hear_now, tell};
 use crate::dispatch::Flow;
-use crate::mailbox::Message;
+use crate::mailbox::{Message, Told};
 use crate::pacing::Pacing;
 use crate::publication::Publication;
 use rubine_net::listener::FIRST_LISTENER;
@@ -141,6 +142,7 @@ impl Worker {
             self.cron.run(&mut self.core);
             self.cron.look_after(&mut self.core, &mut self.clients, &mut self.scheduled);
             self.core.stats().cron_ticks.add(ticks::now().wrapping_sub(cron_start));
+            self.hear_all();
             self.core.flush_counts();
             self.core.server.journal.notify();
         }
@@ -264,8 +266,8 @@ impl Worker {
         for message in messages.drain(..) {
             match message {
                 Message::Connection { socket, info } => self.add_client(socket, info),
-                Message::Served { client, output, written, seen } => {
-                    self.deliver(client, output, written, seen);
+                Message::Served { client, output, written, seen, told } => {
+                    self.deliver(client, output, written, seen, &told);
                 }
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
@@ -273,6 +275,9 @@ impl Worker {
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::ShardFree { clients } => self.take_turns(&clients),
                 Message::Published(publication) => self.deliver_published(&publication),
+                Message::Notified { client } => self.hear(client),
+                // Looked at below.
+                Message::Broadcast => {}
                 Message::Overrun { kind, name, version } => {
                     let Self { core, clients, slot_of, scheduled, .. } = self;
                     delivery::cut(core, clients, slot_of, scheduled, (kind, &name, version));
@@ -295,6 +300,7 @@ impl Worker {
             }
         }
         self.messages = messages;
+        self.hear_all();
     }
 
     /// A save that a client's reply waited for has ended.
@@ -306,13 +312,23 @@ impl Worker {
     }
 
     /// A waiting client's command ran somewhere: its reply.
-    fn deliver(&mut self, id: u64, output: Output, written: Option<Offset>, seen: Offset) {
+    fn deliver(
+        &mut self,
+        id: u64,
+        output: Output,
+        written: Option<Offset>,
+        seen: Offset,
+        told: &Told,
+    ) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
         client.disk.written_offset = written.unwrap_or(client.disk.written_offset);
         client.disk.durable_offset = client.disk.durable_offset.max(seen);
+        tell(client, &told.before);
         client.deliver(output);
+        tell(client, &told.after);
+        hear_now(client);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -372,6 +388,22 @@ impl Worker {
     fn deliver_published(&mut self, publication: &Publication) {
         let Self { core, clients, slot_of, scheduled, .. } = self;
         delivery::deliver(core, clients, slot_of, scheduled, publication);
+    }
+
+    /// Clients are told of copies of keys as far as something waits for them, and it was said in this turn so.
+    fn hear_all(&mut self) {
+        for id in self.core.take_notified() {
+            self.hear(id);
+        }
+    }
+
+    /// A client is told of copies of keys.
+    fn hear(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        if let Some(client) = &mut self.clients[slot] {
+            delivery::tell(&mut self.core, client);
+            schedule(&mut self.scheduled, client, slot);
+        }
     }
 
     fn kill(&mut self, id: u64) {
@@ -595,6 +627,9 @@ impl Worker {
                 continue;
             }
             let Some(client) = &mut self.clients[slot] else { continue };
+            if self.core.server.trackers.has_any() {
+                delivery::tell(&mut self.core, client);
+            }
             let may_run = client.input.may_parse && !client.is_held() && !client.is_stalled();
             let has_requests =
                 may_run || (client.input.is_readable && client.has_room_for_requests());
@@ -614,6 +649,7 @@ impl Worker {
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);
         self.core.unsubscribe_all(&mut client);
+        self.core.stop_tracking(&mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);

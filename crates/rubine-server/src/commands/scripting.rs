@@ -187,7 +187,7 @@ fn run(
     loop {
         let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
         let Session { core, client, reply, .. } = session;
-        core.begin_unit();
+        core.begin_client_unit(client, reply);
         core.begin_undoable();
         let ended = core.run_script(client, interpreter, &script, reply, &mut locked);
         core.keep();

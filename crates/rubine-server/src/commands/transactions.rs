@@ -129,9 +129,9 @@ fn run_queue(session: &mut Session<'_>, mut locked: Locked<'static>) -> Ended {
         return Ended::Replied;
     }
     let transaction = client.transaction.take().unwrap_or_default();
+    core.begin_client_unit(client, reply);
     let (reply_start, db) = (reply.mark(), client.db);
     reply.array(transaction.len());
-    core.begin_unit();
     let mark = transaction.runs_scripts().then(|| core.begin_undoable());
     let role = if mark.is_some() { Role::Script } else { Role::Transaction };
     for (entry, args) in transaction.commands() {

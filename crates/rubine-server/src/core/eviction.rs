@@ -229,6 +229,12 @@ impl Core {
         if self.runner.effects.listened.is_some_and(|it| it.contains(Event::EVICTED.class)) {
             self.runner.effects.events.push((Event::EVICTED, candidate.db, candidate.key.clone()));
         }
+        if self.server.trackers.has_any() {
+            let (server, readers) = (self.server, locked.take_readers(key));
+            let outbox = &mut self.outbox;
+            let (workers, readers) = (&server.workers, readers.as_ref());
+            server.trackers.invalidate_gone(workers, key.bytes(), readers, outbox);
+        }
         self.stats().evicted_keys.add(1);
         self.end_unit(locked);
         true

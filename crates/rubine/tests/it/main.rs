@@ -20,5 +20,6 @@ mod process;
 mod saving;
 mod starting;
 mod support;
+mod tracking;
 mod transcripts;
 mod waiting;
