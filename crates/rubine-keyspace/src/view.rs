@@ -301,9 +301,13 @@ impl<'a, 'k> View<'a, 'k> {
         }
     }
 
+    /// All copies are out of date. All shards are locked.
     fn note_all_stale(&mut self) {
         if self.changes.tracking != Tracking::Off {
             self.changes.stale.push(Stale::All);
+        } else if self.locked.keyspace.tracked().keys() != 0 {
+            // Of those who are no longer told anything.
+            self.locked.forget_readers();
         }
     }
 

@@ -20,6 +20,9 @@ use crate::client::inbox::{Notice, Posted};
 use crate::client::{ClientFlags, ClientInfo};
 use crate::mailbox::{Mailbox, Message};
 
+/// Memory of a notice where it waits, about, without the name of a key.
+const POSTED_BYTES: usize = 2 * size_of::<Posted>();
+
 /// What whoever changes a key has while it tells others.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -29,16 +32,19 @@ pub(crate) struct Outbox {
     pub(crate) writer: u64,
     /// What that client is told after its reply.
     pub(crate) own: Vec<Posted>,
+    /// Memory of what was posted since somebody set this to 0, about.
+    pub(crate) posted_bytes: usize,
     /// Clients of the same worker for whom there is something.
     pub(crate) near: Vec<u64>,
 }
 
 impl Outbox {
     pub(crate) fn new(worker: Option<usize>) -> Self {
-        Self { worker, writer: 0, own: Vec::new(), near: Vec::new() }
+        Self { worker, writer: 0, own: Vec::new(), posted_bytes: 0, near: Vec::new() }
     }
 
     pub(crate) fn post(&mut self, workers: &[Mailbox], to: &ClientInfo, posted: Posted) {
+        self.posted_bytes += POSTED_BYTES;
         if to.id == self.writer {
             self.own.push(posted);
         } else if to.inbox.post(posted) {
@@ -168,20 +174,28 @@ impl Trackers {
         self.mode.store(mode as u8, Ordering::Relaxed);
     }
 
-    /// Tells of a change, while the shards that it is in are locked.
-    pub(crate) fn invalidate(&self, workers: &[Mailbox], stale: &Stale, outbox: &mut Outbox) {
-        let (key, readers, by_time) = match stale {
-            Stale::All => return self.invalidate_all(workers, outbox),
-            Stale::Read { readers, by_time } => (readers.key(), Some(readers), *by_time),
-            Stale::Unread { key, by_time } => (&**key, None, *by_time),
-        };
-        self.note_broadcast(workers, key, by_time, outbox);
-        if let Some(readers) = readers {
-            self.tell_readers(workers, readers, outbox);
+    /// Tells of the changes of a unit, while its shards are locked. Who is told of prefixes is told of all of them at once.
+    pub(crate) fn invalidate(&self, workers: &[Mailbox], stale: &[Stale], outbox: &mut Outbox) {
+        if self.broadcasts.prefix_count() != 0 {
+            let keys = stale.iter().filter_map(|it| match it {
+                Stale::Read { readers, by_time } => Some((readers.key(), *by_time)),
+                Stale::Unread { key, by_time } => Some((&**key, *by_time)),
+                Stale::All => None,
+            });
+            let writer = outbox.writer;
+            let keys = keys.map(|(key, by_time)| (key, if by_time { 0 } else { writer }));
+            self.broadcasts.note(workers, keys, outbox.worker);
+        }
+        for stale in stale {
+            match stale {
+                Stale::Read { readers, .. } => self.tell_readers(workers, readers, outbox),
+                Stale::Unread { .. } => {}
+                Stale::All => self.invalidate_all(workers, outbox),
+            }
         }
     }
 
-    /// As [`Self::invalidate`], of a key that went because it was due or memory was needed, and nobody asked for that.
+    /// Tells that a key has gone because it was due or memory was needed, while its shard is locked.
     pub(crate) fn invalidate_gone(
         &self,
         workers: &[Mailbox],
@@ -189,15 +203,12 @@ impl Trackers {
         readers: Option<&Readers>,
         outbox: &mut Outbox,
     ) {
-        self.note_broadcast(workers, key, true, outbox);
+        if self.broadcasts.prefix_count() != 0 {
+            self.broadcasts.note(workers, std::iter::once((key, 0)), outbox.worker);
+        }
         if let Some(readers) = readers {
             self.tell_readers(workers, readers, outbox);
         }
-    }
-
-    fn note_broadcast(&self, workers: &[Mailbox], key: &[u8], by_time: bool, outbox: &mut Outbox) {
-        let writer = if by_time { 0 } else { outbox.writer };
-        self.broadcasts.note(workers, key, writer, outbox.worker);
     }
 
     /// Tells those who have read a key that copies of it are out of date.
@@ -209,7 +220,10 @@ impl Trackers {
             if is_own || tracker.is_broadcast {
                 continue;
             }
-            let key = key.get_or_insert_with(|| Arc::from(readers.key()));
+            let key = key.get_or_insert_with(|| {
+                outbox.posted_bytes += readers.key().len();
+                Arc::from(readers.key())
+            });
             tracker.send(workers, Notice::Key(Arc::clone(key)), outbox);
         }
     }

@@ -614,8 +614,13 @@ impl Worker {
                 client.sending.reply_peak.max(client.output.buffered_bytes());
             limits::notice_end(client);
             limits::enforce(&mut self.core, client);
+            let was_only_told = client.input.turn_requests == 0;
             let is_open =
                 !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
+            if was_only_told && self.core.settings.maxmemory != 0 && client.output.is_empty() {
+                // What it takes is not worth keys that would have to go for it.
+                client.output.shrink();
+            }
             client.publish_output();
             self.core.count_client(client);
             if !is_open {

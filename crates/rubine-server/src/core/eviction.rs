@@ -97,7 +97,9 @@ impl Core {
         let start = ticks::now();
         let limit_us = time_limit_us(self.settings.eviction_tenacity);
         let mut evicted = 0;
-        while !self.has_room() {
+        // What clients are told of the keys that go is not worth further keys: it is soon sent.
+        self.outbox.posted_bytes = 0;
+        while !self.has_room_beside(self.outbox.posted_bytes) {
             if !self.evict_one(rule) {
                 if self.is_eviction_paused() {
                     return true;
@@ -143,12 +145,17 @@ impl Core {
 
     /// Whether memory is below its limit, or will be when all is freed that nobody has any more.
     fn has_room(&mut self) -> bool {
+        self.has_room_beside(0)
+    }
+
+    /// As [`Self::has_room`], where some bytes do not count.
+    fn has_room_beside(&mut self, bytes: usize) -> bool {
         let limit = self.settings.maxmemory;
         if limit == 0 {
             return true;
         }
         let garbage = self.server.keyspace.garbage();
-        let used = self.memory.used().saturating_sub(garbage.pending_bytes());
+        let used = self.memory.used().saturating_sub(garbage.pending_bytes() + bytes);
         used as u64 <= limit || garbage.has_pending_databases()
     }
 

@@ -18,6 +18,9 @@ const CHANNEL: &[u8] = b"__redis__:invalidate";
 /// Keys whose readers are forgotten at once when there are too many, and by how much that grows while there are.
 const TRIM_STEPS: usize = 100;
 
+/// Room for so many changes of a unit is kept for the next.
+const STALE_KEPT_MAX: usize = 1024;
+
 /// How a client wants to be told of changes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrackingOptions {
@@ -114,12 +117,13 @@ impl Core {
     #[cold]
     pub(super) fn tell_stale(&mut self, locked: &mut Locked<'_>) {
         let server = self.server;
-        for stale in self.runner.changes.stale.drain(..) {
-            if matches!(stale, Stale::All) {
-                locked.forget_readers();
-            }
-            server.trackers.invalidate(&server.workers, &stale, &mut self.outbox);
+        let stale = &mut self.runner.changes.stale;
+        if stale.iter().any(|it| matches!(it, Stale::All)) {
+            locked.forget_readers();
         }
+        server.trackers.invalidate(&server.workers, stale, &mut self.outbox);
+        stale.clear();
+        stale.shrink_to(STALE_KEPT_MAX);
     }
 
     /// Remembers which keys a command has read that has waited, while they are locked. Returns what the client is to be told

@@ -123,32 +123,25 @@ impl Broadcasts {
         self.prefix_count.store(prefixes.by_name.len(), Ordering::Relaxed);
     }
 
-    /// Notes a key that `writer` has changed. Workers that have something to tell are woken, but for the one that calls: it
-    /// looks at the end of its turn.
-    pub(super) fn note(
+    /// Notes keys that one unit has changed, each with the client that has, or 0. They are told together. Workers that have
+    /// something to tell are woken, but for the one that calls: it looks at the end of its turn.
+    pub(super) fn note<'k>(
         &self,
         workers: &[Mailbox],
-        key: &[u8],
-        writer: u64,
+        keys: impl Iterator<Item = (&'k [u8], u64)>,
         own_worker: Option<usize>,
     ) {
-        if self.prefix_count() == 0 {
-            return;
-        }
         let prefixes = self.prefixes.read();
-        for &len in prefixes.lens.keys().take_while(|it| **it <= key.len()) {
-            let Some(prefix) = prefixes.by_name.get(&key[..len]) else { continue };
-            for (worker, part) in prefix.parts.iter().enumerate() {
-                if part.listener_count.load(Ordering::Relaxed) == 0
-                    || !part.batch.lock().add(key, writer)
-                {
-                    continue;
-                }
-                let due = &self.due[worker];
-                due.prefixes.lock().push(Arc::clone(prefix));
-                let was_due = due.are_any.swap(true, Ordering::AcqRel);
-                if !was_due && own_worker != Some(worker) {
-                    workers[worker].send(Message::Broadcast);
+        for (key, writer) in keys {
+            for &len in prefixes.lens.keys().take_while(|it| **it <= key.len()) {
+                let Some(prefix) = prefixes.by_name.get(&key[..len]) else { continue };
+                for worker in prefix.add(key, writer) {
+                    let due = &self.due[worker];
+                    due.prefixes.lock().push(Arc::clone(prefix));
+                    let was_due = due.are_any.swap(true, Ordering::AcqRel);
+                    if !was_due && own_worker != Some(worker) {
+                        workers[worker].send(Message::Broadcast);
+                    }
                 }
             }
         }
@@ -162,7 +155,8 @@ impl Broadcasts {
     /// What a worker's clients are to be told, by prefix. What `reader` alone has changed is left, if one is given.
     pub(super) fn take(&self, worker: usize, reader: Option<u64>) -> Vec<Batch> {
         let due = &self.due[worker];
-        // First: whoever notes something from now on says so again.
+        // Whoever notes keys has noted all of its unit.
+        let _nobody_notes = self.prefixes.write();
         due.are_any.store(false, Ordering::Release);
         let mut prefixes = std::mem::take(&mut *due.prefixes.lock());
         prefixes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -181,6 +175,17 @@ impl Broadcasts {
             due.are_any.store(true, Ordering::Release);
         }
         batches
+    }
+}
+
+impl Prefix {
+    /// Adds a key for all who listen. Returns the workers for whose clients it is the first.
+    fn add(&self, key: &[u8], writer: u64) -> impl Iterator<Item = usize> {
+        let parts = self.parts.iter().enumerate();
+        parts.filter_map(move |(worker, part)| {
+            let has_listeners = part.listener_count.load(Ordering::Relaxed) != 0;
+            (has_listeners && part.batch.lock().add(key, writer)).then_some(worker)
+        })
     }
 }
 

@@ -174,6 +174,20 @@ fn copies_are_taken_back_before_new_values_are_seen() {
         ["", "", "NOLOOP", "", "BCAST", "BCAST NOLOOP", "BCAST PREFIX from PREFIX key:", "OPTOUT"];
     let server = parallel_server();
     let (numbers, writers_left) = (AtomicUsize::new(1), AtomicUsize::new(WRITERS as usize));
+    let keep = |index: usize, mode: &str| {
+        let mut cache = Cache::new(&server, mode);
+        let mut random = random(100 + index as u64);
+        while 0 < writers_left.load(Ordering::Relaxed) {
+            let keys = [key(random.below(KEYS)), key(random.below(KEYS))];
+            if random.below(20) == 0 {
+                cache.write(&keys[0], numbers.fetch_add(1, Ordering::Relaxed));
+            } else {
+                cache.read(random.below(4), [&keys[0], &keys[1]]);
+            }
+        }
+        cache
+    };
+    let keep = &keep;
     let mut caches = thread::scope(|scope| {
         for writer in 0..WRITERS {
             let (server, numbers, writers_left) = (&server, &numbers, &writers_left);
@@ -182,20 +196,6 @@ fn copies_are_taken_back_before_new_values_are_seen() {
                 writers_left.fetch_sub(1, Ordering::Relaxed);
             });
         }
-        let keep = |index: usize, mode: &str| {
-            let mut cache = Cache::new(&server, mode);
-            let mut random = random(100 + index as u64);
-            while 0 < writers_left.load(Ordering::Relaxed) {
-                let keys = [key(random.below(KEYS)), key(random.below(KEYS))];
-                if random.below(20) == 0 {
-                    cache.write(&keys[0], numbers.fetch_add(1, Ordering::Relaxed));
-                } else {
-                    cache.read(random.below(4), [&keys[0], &keys[1]]);
-                }
-            }
-            cache
-        };
-        let keep = &keep;
         let threads: Vec<_> = modes
             .iter()
             .enumerate()
