@@ -1,6 +1,7 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
 mod standing;
+mod tracked;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::db_map::DbMap;
-use crate::key::{SHARD_COUNT, table_hash};
-use crate::tracking::TrackedKeys;
+use crate::key::{Key, SHARD_COUNT, table_hash};
+use crate::tracking::{Readers, TrackedCounts, TrackedKeys};
 use crate::waiters::Waiters;
 use crate::watch::Watch;
 
@@ -58,6 +58,12 @@ impl Shard {
         } else {
             Table::new(table_hash)
         }
+    }
+
+    /// Takes the readers of a key that is changed. They have to read it again to be told of the next change.
+    #[inline]
+    pub(crate) fn take_readers(&mut self, key: Key<'_>, counts: &TrackedCounts) -> Option<Readers> {
+        self.tracked.as_mut()?.take(key, counts)
     }
 
     /// The shard's part of a database, if anything was ever stored there.

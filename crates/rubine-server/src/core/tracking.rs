@@ -4,11 +4,10 @@
 use rubine_commands::{Args, Flags};
 use rubine_journal::Offset;
 use rubine_keyspace::{Locked, Stale, Tracking, Waiter, WaiterState};
-use rubine_resp::writer::{Mark, Output, Reply};
+use rubine_resp::writer::{Mark, Output, Protocol, Reply};
 
 use super::Core;
 use crate::client::inbox::{Notice, Posted};
-use crate::client::tracking::ClientTracking;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::Entry;
 use crate::tracking::Tracker;
@@ -303,13 +302,13 @@ pub(crate) fn hear_now(client: &mut Client) -> bool {
 /// Writes a notice as the client can take it, if it can.
 fn write(client: &mut Client, reply: &mut Reply<'_>, posted: &Posted) {
     let Posted { notice, is_redirected } = posted;
-    let is_resp3 = matches!(reply.protocol(), rubine_resp::writer::Protocol::Resp3);
+    let is_resp3 = reply.protocol() == Protocol::Resp3;
     // It may have ceased to track meanwhile.
     if !is_redirected && !client.flags.contains(ClientFlags::TRACKING) {
         return;
     }
     if let Notice::BrokenRedirection(other) = notice {
-        let redirection = client.tracking.as_ref().map(|it: &Box<ClientTracking>| it.redirection);
+        let redirection = client.tracking.as_ref().map(|it| it.redirection);
         if redirection == Some(*other) {
             client.flags |= ClientFlags::TRACKING_BROKEN;
         }

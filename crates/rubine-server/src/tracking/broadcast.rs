@@ -218,20 +218,20 @@ impl Batch {
     pub(super) fn into_keys(self) -> Keys {
         let Self { names, entries, is_all, .. } = self;
         let starts = std::iter::once(0).chain(entries.iter().map(|it| it.end));
-        let mut keys: Vec<(usize, Entry)> = starts.zip(entries.iter().copied()).collect();
+        let mut entries: Vec<(usize, Entry)> = starts.zip(entries.iter().copied()).collect();
         let name = |&(start, entry): &(usize, Entry)| &names[start..entry.end];
         // Of one name, the last comes first.
-        keys.sort_unstable_by(|a, b| name(a).cmp(name(b)).then(b.0.cmp(&a.0)));
-        keys.dedup_by(|later, kept| name(later) == name(kept));
-        Keys { names, keys, is_all }
+        entries.sort_unstable_by(|a, b| name(a).cmp(name(b)).then(b.0.cmp(&a.0)));
+        entries.dedup_by(|later, kept| name(later) == name(kept));
+        Keys { names, entries, is_all }
     }
 }
 
 /// Keys that are to be told.
 pub(super) struct Keys {
     names: Vec<u8>,
-    /// Where each name begins and ends.
-    keys: Vec<(usize, Entry)>,
+    /// Where each name begins, and ends.
+    entries: Vec<(usize, Entry)>,
     is_all: bool,
 }
 
@@ -241,7 +241,7 @@ impl Keys {
         if self.is_all {
             return Some(Notice::All);
         }
-        let told = || self.keys.iter().filter(|(_, entry)| Some(entry.writer) != reader);
+        let told = || self.entries.iter().filter(|(_, entry)| Some(entry.writer) != reader);
         let count = told().count();
         if count == 0 {
             return None;
