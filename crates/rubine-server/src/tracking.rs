@@ -9,7 +9,7 @@
 mod broadcast;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use rubine_base::hash::HashMap;
@@ -23,6 +23,9 @@ use crate::mailbox::{Mailbox, Message};
 /// Memory of a notice where it waits, about, without the name of a key.
 const POSTED_BYTES: usize = 2 * size_of::<Posted>();
 
+/// After this time clients have been sent what they are told, or are slow.
+const EVICTED_MS: i64 = 100;
+
 /// What whoever changes a key has while it tells others.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -32,19 +35,34 @@ pub(crate) struct Outbox {
     pub(crate) writer: u64,
     /// What that client is told after its reply.
     pub(crate) own: Vec<Posted>,
-    /// Memory of what was posted since somebody set this to 0, about.
+    /// Memory of what was posted since [`Self::begin_to_count`], about.
     pub(crate) posted_bytes: usize,
+    /// What it takes in the outputs of those who are told.
+    pub(crate) told_bytes: usize,
     /// Clients of the same worker for whom there is something.
     pub(crate) near: Vec<u64>,
 }
 
 impl Outbox {
     pub(crate) fn new(worker: Option<usize>) -> Self {
-        Self { worker, writer: 0, own: Vec::new(), posted_bytes: 0, near: Vec::new() }
+        Self {
+            worker,
+            writer: 0,
+            own: Vec::new(),
+            posted_bytes: 0,
+            told_bytes: 0,
+            near: Vec::new(),
+        }
+    }
+
+    /// Counts anew what is posted.
+    pub(crate) fn begin_to_count(&mut self) {
+        (self.posted_bytes, self.told_bytes) = (0, 0);
     }
 
     pub(crate) fn post(&mut self, workers: &[Mailbox], to: &ClientInfo, posted: Posted) {
         self.posted_bytes += POSTED_BYTES;
+        self.told_bytes += posted.notice.byte_count();
         if to.id == self.writer {
             self.own.push(posted);
         } else if to.inbox.post(posted) {
@@ -95,12 +113,17 @@ pub(crate) struct Trackers {
     last_number: AtomicU32,
     by_number: RwLock<HashMap<u32, Tracker>>,
     broadcasts: Broadcasts,
+    /// What clients are told of keys that were evicted, in bytes, and how long it may be on its way, Unix milliseconds.
+    evicted_bytes: AtomicUsize,
+    evicted_until: AtomicI64,
 }
 
 impl Trackers {
     pub(crate) fn new(worker_count: usize) -> Self {
         let (mode, len, last_number, by_number) = Default::default();
-        Self { mode, len, last_number, by_number, broadcasts: Broadcasts::new(worker_count) }
+        let (evicted_bytes, evicted_until) = Default::default();
+        let broadcasts = Broadcasts::new(worker_count);
+        Self { mode, len, last_number, by_number, broadcasts, evicted_bytes, evicted_until }
     }
 
     /// What a unit has to note of the keys that it changes. Asked under the locks of its shards: whoever has read one of its
@@ -122,6 +145,20 @@ impl Trackers {
 
     pub(crate) fn prefix_count(&self) -> usize {
         self.broadcasts.prefix_count()
+    }
+
+    /// Keys were evicted, of which clients are told so many bytes.
+    pub(crate) fn note_evicted(&self, bytes: usize, now: i64) {
+        let sum = self.evicted_bytes(now) + bytes;
+        self.evicted_bytes.store(sum, Ordering::Relaxed);
+        self.evicted_until.store(now + EVICTED_MS, Ordering::Relaxed);
+    }
+
+    /// Bytes that are on their way to clients because keys were evicted. They are not worth further keys, of which clients
+    /// would have to be told as well.
+    pub(crate) fn evicted_bytes(&self, now: i64) -> usize {
+        let is_sent = self.evicted_until.load(Ordering::Relaxed) <= now;
+        if is_sent { 0 } else { self.evicted_bytes.load(Ordering::Relaxed) }
     }
 
     /// The number of a client as a reader: the same as long as it lives, and never that of another.

@@ -25,7 +25,8 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
-    fn byte_count(&self) -> usize {
+    /// Memory that it takes, about.
+    pub(crate) fn byte_count(&self) -> usize {
         let bytes = match self {
             Self::Key(bytes) | Self::Keys(bytes) => bytes.len(),
             Self::All | Self::BrokenRedirection(_) => 0,

@@ -91,14 +91,21 @@ impl Core {
     }
 
     fn evict(&mut self, rule: EvictionRule, need: Need) -> bool {
+        self.outbox.begin_to_count();
+        let has_room = self.evict_until_there_is_room(rule, need);
+        if self.outbox.told_bytes != 0 {
+            self.server.trackers.note_evicted(self.outbox.told_bytes, self.now);
+        }
+        has_room
+    }
+
+    fn evict_until_there_is_room(&mut self, rule: EvictionRule, need: Need) -> bool {
         if self.is_in_vain(rule, need) {
             return false;
         }
         let start = ticks::now();
         let limit_us = time_limit_us(self.settings.eviction_tenacity);
         let mut evicted = 0;
-        // What clients are told of the keys that go is not worth further keys: it is soon sent.
-        self.outbox.posted_bytes = 0;
         while !self.has_room_beside(self.outbox.posted_bytes) {
             if !self.evict_one(rule) {
                 if self.is_eviction_paused() {
@@ -155,7 +162,9 @@ impl Core {
             return true;
         }
         let garbage = self.server.keyspace.garbage();
-        let used = self.memory.used().saturating_sub(garbage.pending_bytes() + bytes);
+        let on_their_way = self.server.trackers.evicted_bytes(self.now);
+        let uncounted = garbage.pending_bytes() + on_their_way + bytes;
+        let used = self.memory.used().saturating_sub(uncounted);
         used as u64 <= limit || garbage.has_pending_databases()
     }
 
