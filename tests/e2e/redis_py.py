@@ -139,6 +139,66 @@ def connections(r):
         assert "WRONGTYPE" in str(error)
 
 
+def named_users(r):
+    rights = dict(enabled=True, passwords=["+secret"], keys=["app:*"], channels=["news:*"],
+                  categories=["+@all"], commands=["-flushall"], reset=True)
+    assert r.acl_setuser("app", **rights)
+    shown = r.acl_getuser("app")
+    assert "on" in shown["flags"] and "-flushall" in shown["commands"], shown
+    assert set(r.acl_users()) == {"app", "default"} and len(r.acl_genpass()) == 64
+    user = client(username="app", password="secret", protocol=r.get_connection_kwargs().get("protocol", 2))
+    assert user.acl_whoami() == "app" and user.set("app:1", 1) and user.publish("news:1", "x") == 0
+    refused = [lambda: user.get("other"), lambda: user.flushall(), lambda: user.publish("x", "y"),
+               lambda: user.eval("return redis.call('GET', 'other')", 0)]
+    for attempt in refused:
+        try:
+            attempt()
+            raise AssertionError("it may not")
+        except redis.exceptions.NoPermissionError:
+            pass
+        except redis.ResponseError as error:
+            assert "ACL failure in script" in str(error), error
+    assert {entry["reason"] for entry in r.acl_log()} >= {"key", "command", "channel"} and r.acl_log_reset()
+    try:
+        client(username="app", password="wrong").ping()
+        raise AssertionError("the password is wrong")
+    except redis.exceptions.AuthenticationError:
+        pass
+    assert r.acl_deluser("app") == 1
+    user.close()
+
+
+def encrypted(r):
+    """Over TLS, with a certificate that the server asks for, from threads and with pipelines."""
+    options = {"port": int(os.environ["RUBINE_TLS_PORT"]), "ssl": True, "decode_responses": True,
+               "ssl_ca_certs": os.environ["RUBINE_CA_CRT"]}
+    known = {"ssl_certfile": os.environ["RUBINE_CLIENT_CRT"], "ssl_keyfile": os.environ["RUBINE_CLIENT_KEY"]}
+    tls = redis.Redis(**options, **known)
+    assert tls.set("large", "x" * 5_000_000) and len(tls.get("large")) == 5_000_000
+    with tls.pipeline(transaction=False) as pipe:
+        for number in range(5000):
+            pipe.incr("n")
+        assert pipe.execute()[-1] == 5000
+    workers = [threading.Thread(target=lambda: [tls.incr("n") for _ in range(50)]) for _ in range(8)]
+    [worker.start() for worker in workers], [worker.join() for worker in workers]
+    assert r.get("n") == "5400"
+    pubsub = tls.pubsub(ignore_subscribe_messages=True)
+    pubsub.subscribe("channel")
+    deadline = time.monotonic() + 30
+    while r.publish("channel", "message") == 0:
+        assert time.monotonic() < deadline, "nobody ever subscribed"
+    message = None
+    while message is None and time.monotonic() < deadline:
+        message = pubsub.get_message(timeout=1)
+    assert message["data"] == "message"
+    pubsub.close(), tls.close()
+    try:
+        redis.Redis(**options).ping()
+        raise AssertionError("a client without a certificate was let in")
+    except redis.ConnectionError:
+        pass
+
+
 def client_side_caching():
     """redis-py's own cache: a second look asks nobody, and a change is noticed."""
     writer = client()
@@ -180,7 +240,7 @@ async def asynchronous():
 
 def main():
     parts = [strings_and_expiry, hashes_with_field_expiry, lists_and_blocking_pops,
-             pipelines_and_transactions, scans, connections]
+             pipelines_and_transactions, scans, connections, named_users, encrypted]
     for protocol in (2, 3):
         for part in parts:
             r = client(protocol=protocol)

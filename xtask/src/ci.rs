@@ -132,6 +132,8 @@ const FUZZ_SECONDS: u64 = 30;
 
 /// Seconds of random commands that go to Valkey, too.
 const DIFF_SECONDS: u64 = 45;
+/// Random users and their rights.
+const DIFF_USERS_SECONDS: u64 = 5;
 
 /// Set to `1` for a machine that can have neither real servers nor valgrind: CI then goes without what needs them.
 const WITHOUT_PEERS: &str = "RUBINE_CI_WITHOUT_PEERS";
@@ -170,7 +172,9 @@ fn hold_against_peers(steps: &mut Steps) {
         steps.step("oracle", || oracle::run(&oracle::Options::default()));
         // A process of its own, whose many lines are shown if one of them tells of a failure.
         steps.step("exchange", || output(Command::new(current_exe()?).arg("exchange")));
-        steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS)));
+        steps.step("diff", || diff::run(&diff::Options::for_every_change(DIFF_SECONDS, false)));
+        let of_users = diff::Options::for_every_change(DIFF_USERS_SECONDS, true);
+        steps.step("diff of users", || diff::run(&of_users));
         let options =
             compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
         steps.step("compat", || compat::run(&options));

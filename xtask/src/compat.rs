@@ -54,6 +54,10 @@ pub(crate) struct Options {
     /// Runs a unit that failed once more, when all others have ended: what passes then is reported, but no failure
     #[arg(long)]
     retry: bool,
+    /// Lets clients and servers of the suite speak TLS; needs `tcl-tls`, and programs of the family that speak it, which
+    /// `VALKEY_BIN_DIR` can name
+    #[arg(long)]
+    tls: bool,
     /// Starts no unit after this many seconds
     #[arg(long, value_name = "SECONDS")]
     budget: Option<u64>,
@@ -84,6 +88,7 @@ impl Options {
             jobs: 2,
             // A machine that builds something else meanwhile may miss the moments that some tests count on.
             retry: true,
+            tls: false,
             budget: Some(budget_seconds),
             only: Vec::new(),
             base_port: None,
@@ -305,6 +310,9 @@ impl Suite<'_> {
         }
         symlink(&self.programs, tree.join("src"))?;
         run_program(Command::new("cp").arg("-r").arg(self.source.join("tests")).arg(&tree))?;
+        if self.options.tls {
+            make_certificates(&tree)?;
+        }
         Ok(tree)
     }
 
@@ -326,6 +334,7 @@ impl Suite<'_> {
             skipfile: &skipfile,
             denied_tags: &self.list.denied_tags(unit),
             only: &self.options.only,
+            tls: self.options.tls,
             port_first: self.ports.first + port_offset,
             port_count: PORTS_PER_JOB - 100,
             limit: Duration::from_secs(self.options.limit),
@@ -378,6 +387,18 @@ impl Suite<'_> {
         let flaky = Vec::new();
         Ok(Report { unit, results, expected_failures, obsolete_skips, unknown_skips, flaky })
     }
+}
+
+/// Has the suite's own script make the certificates of a tree.
+fn make_certificates(tree: &Path) -> Result<(), Failure> {
+    let folder = tree.join("tests/tls");
+    fs::create_dir_all(&folder)?;
+    // To find good ones takes minutes, and ours has no use for them.
+    for name in ["valkey.dh", "redis.dh"] {
+        fs::write(folder.join(name), "")?;
+    }
+    output(Command::new("bash").arg("utils/gen-test-certs.sh").current_dir(tree))?;
+    Ok(())
 }
 
 /// Where a unit's output goes.

@@ -5,6 +5,7 @@ mod compare;
 mod minimise;
 mod pair;
 mod requests;
+mod users;
 mod words;
 
 use std::collections::BTreeSet;
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// Ends after so many kinds of differences
     #[arg(long, default_value_t = 20)]
     differences: usize,
+    /// Random users, and whether they may run random commands
+    #[arg(long)]
+    users: bool,
     /// Our server, instead of one built for it
     #[arg(long, value_name = "PATH")]
     server: Option<PathBuf>,
@@ -50,9 +54,9 @@ pub(crate) struct Options {
 
 impl Options {
     /// A short run, for every change: the same requests every time, so that a failure is the change's.
-    pub(crate) fn for_every_change(seconds: u64) -> Self {
+    pub(crate) fn for_every_change(seconds: u64, users: bool) -> Self {
         const SEED: u64 = 2026;
-        Self { seconds, seed: Some(SEED), differences: 20, server: None, peer: None }
+        Self { seconds, seed: Some(SEED), differences: 20, users, server: None, peer: None }
     }
 }
 
@@ -66,7 +70,8 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let servers = [start(&ours)?, start(&peer)?];
     let addresses = Addresses(servers.each_ref().map(Server::address));
     let docs = servers[1].client().call(&["COMMAND", "DOCS"])?;
-    let grammar = Grammar::new(&docs, &names_of_commands(&servers[0])?);
+    let more_groups = if options.users { users::GROUPS } else { &[] };
+    let grammar = Grammar::new(&docs, &names_of_commands(&servers[0])?, more_groups);
     let seed = options.seed.unwrap_or_else(rubine_base::random::seed_from_os);
     println!("diff: {} commands, --seed {seed}", grammar.len());
 
@@ -75,7 +80,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let (mut sequences, mut requests, mut passing) = (0, 0, 0);
     while stopwatch.elapsed() < length && kinds.len() < options.differences {
         let mut random = Random::with_seed(seed.wrapping_add(sequences));
-        let sequence = grammar.sequence(&mut random, SEQUENCE_LEN);
+        let sequence = if options.users {
+            users::sequence(&grammar, &mut random, SEQUENCE_LEN)
+        } else {
+            grammar.sequence(&mut random, SEQUENCE_LEN)
+        };
         sequences += 1;
         requests += sequence.len();
         let difference = match play(addresses, &sequence) {

@@ -6,6 +6,7 @@ mod dumps;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rubine_testing::papers::Papers;
 use rubine_testing::server::{Server, ServerOptions};
 
 use crate::Failure;
@@ -38,7 +39,16 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
                 continue;
             }
         };
-        let server = ServerOptions::new(&program).with("workers", "3").start()?;
+        let papers = Papers::new();
+        let options = ServerOptions::new(&program).with("workers", "3");
+        let (options, tls_port) = papers.give_to(options);
+        let server = options.start()?;
+        let mut script = script;
+        script.env("RUBINE_TLS_PORT", tls_port.to_string());
+        for name in ["ca.crt", "client.crt", "client.key"] {
+            let variable = format!("RUBINE_{}", name.to_uppercase().replace('.', "_"));
+            script.env(variable, papers.path(name));
+        }
         match play(script, &server) {
             Ok(printed) => println!("e2e: {name}: {}", printed.trim()),
             Err(failure) => failures.push(format!("e2e: {name}: {failure}\n{}", server.log())),

@@ -97,6 +97,12 @@ impl CommandRules {
             || self.allows_first_argument(number, first_argument)
     }
 
+    /// Whether the command may be run, whatever its first argument.
+    #[inline]
+    pub(crate) fn surely_allows(&self, number: CommandNumber) -> bool {
+        self.allowed.contains(number)
+    }
+
     pub(crate) fn allows_all(&self) -> bool {
         self.allows_all
     }

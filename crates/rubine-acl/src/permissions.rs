@@ -5,8 +5,8 @@ use rubine_base::quote;
 
 use crate::check::{Access, ChannelUse, Denial, Reason, Request};
 use crate::command_rules::CommandRules;
-use crate::commands::Commands;
-use crate::pattern::Pattern;
+use crate::commands::{CommandNumber, Commands};
+use crate::pattern::{Pattern, Subject};
 use crate::rule::{RuleError, has_blanks};
 
 /// What `acl-pubsub-default` says: the channels of new users and selectors.
@@ -130,6 +130,15 @@ impl Permissions {
         Ok(())
     }
 
+    /// Whether a command may be run with one key, as far as that is soon known.
+    #[inline]
+    pub(crate) fn surely_allows(&self, command: CommandNumber, key: &[u8], access: Access) -> bool {
+        self.databases.is_all()
+            && self.commands.surely_allows(command)
+            && self.allows_key(key, access)
+    }
+
+    #[inline]
     pub(crate) fn allows_key(&self, key: &[u8], access: Access) -> bool {
         match &self.keys {
             Scope::All => true,
@@ -151,7 +160,7 @@ impl Permissions {
         match &self.channels {
             Scope::All => true,
             Scope::Only(patterns) => patterns.iter().any(|pattern| match usage {
-                ChannelUse::Literal => pattern.matches(channel),
+                ChannelUse::Literal => pattern.matches(Subject::new(channel)),
                 ChannelUse::Pattern => pattern.text() == channel,
             }),
         }
@@ -280,7 +289,9 @@ fn refuse(reason: Reason, argument: Option<usize>) -> Result<(), Denial> {
 }
 
 /// One pattern must allow all of the access: one that reads and one that writes are no pattern that does both.
+#[inline]
 fn any_allows(patterns: &[KeyPattern], key: &[u8], access: Access) -> bool {
+    let key = Subject::new(key);
     patterns.iter().any(|it| it.access.contains(access) && it.pattern.matches(key))
 }
 

@@ -1,7 +1,7 @@
 //! A user: a value that never changes. Who changes a user makes another one of it.
 
 use crate::check::{Access, ChannelUse, Denial, Request};
-use crate::commands::Commands;
+use crate::commands::{CommandNumber, Commands};
 use crate::password::PasswordHash;
 use crate::permissions::{ChannelDefault, PermissionTexts, Permissions};
 use crate::rule::{RuleError, SetUserError, has_blanks, join_selectors};
@@ -73,6 +73,13 @@ impl User {
         if self.selectors.is_empty() { Err(denial) } else { self.check_selectors(request, denial) }
     }
 
+    /// Whether [`User::check`] allows a request with one key that names no channel. It answers quickly for nearly all that
+    /// are allowed: no means that nothing is known.
+    #[inline]
+    pub fn surely_allows(&self, command: CommandNumber, key: &[u8], access: Access) -> bool {
+        self.root.surely_allows(command, key, access)
+    }
+
     /// Whether the user may make the request and, by the same set of permissions, use any key so: what SORT asks,
     /// whose patterns name keys that nobody can list.
     pub fn may_with_every_key<R: Request>(&self, request: &R, access: Access) -> bool {
@@ -114,14 +121,19 @@ impl User {
         }
     }
 
-    /// The line of ACL LIST, which a file or a configuration has as well: `user NAME ...`.
+    /// The line of ACL LIST, which a file has as well: `user NAME ...`.
     pub fn line(&self) -> Vec<u8> {
+        self.words().join(&b' ')
+    }
+
+    /// The words of that line, of which a selector is one, for who has to quote them.
+    pub fn words(&self) -> Vec<Vec<u8>> {
         let mut words = vec![b"user".to_vec(), self.name.to_vec()];
         words.extend(self.flags().map(|flag| flag.as_bytes().to_vec()));
         words.extend(self.passwords.iter().map(|hash| [b"#", &*hash.to_hex()].concat()));
         words.extend(self.root.words());
         words.extend(self.selectors.iter().map(Permissions::selector_text));
-        words.join(&b' ')
+        words
     }
 
     /// Whether somebody with that password is this user.

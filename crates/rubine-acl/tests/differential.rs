@@ -121,6 +121,12 @@ fn compare_texts(peer: &mut Client, users: &Users, name: &str) {
 fn compare_request(peer: &mut Client, user: &User, request: &Sample<'_>) {
     let (found, expected) = answers(peer, user, request);
     assert_eq!(found, expected, "{:?} of {}", request.words, text(&user.line()));
+    let keys: Vec<_> = request.keys().collect();
+    if let ([(index, access)], None) = (&keys[..], request.channels().next()) {
+        let key = request.argument(*index).expect("it is an argument");
+        let is_sure = user.surely_allows(request.command(), key, *access);
+        assert!(!is_sure || found == "OK", "{:?} of {}", request.words, text(&user.line()));
+    }
 }
 
 /// What our user and that of the server are told.

@@ -263,6 +263,31 @@ pub enum Scope {
     Each,
 }
 
+/// Which databases a command touches beside those of its keys.
+#[derive(Clone, Copy, Debug)]
+pub enum Databases {
+    /// The selected one, if it has keys or is about data.
+    Selected,
+    /// It calls the function given with the number of each argument that names one, if all of them can be read.
+    Named(NumberFinder),
+    /// As `Named`, and what it names is the selected one afterwards.
+    Selects(NumberFinder),
+    /// All.
+    All,
+}
+
+/// Calls the function given with the numbers of arguments.
+pub type NumberFinder = fn(Args<'_>, &mut dyn FnMut(usize));
+
+/// The channels among a command's arguments, of which it sends something to each, or listens to it.
+#[derive(Clone, Copy, Debug)]
+pub enum Channels {
+    /// Those from argument 1 on, so many.
+    Names { count_max: usize },
+    /// Patterns of them, from argument 1 on.
+    Patterns,
+}
+
 /// How many key specifications a command may have.
 const KEY_SPECS_MAX: usize = 3;
 
@@ -287,6 +312,8 @@ pub struct Spec {
     /// Where members of the collection at the one key usually stand, to fetch them ahead: the first, and how far the
     /// next is.
     pub members: Option<(usize, usize)>,
+    pub databases: Databases,
+    pub channels: Option<Channels>,
     acl: Acl,
     /// Categories that follow from group and flags, but are not its.
     not_acl: Acl,
@@ -312,6 +339,11 @@ impl Spec {
     /// What the command does with the keys of one of its specifications, when it has these arguments.
     pub fn access(&self, keys: &KeySpec, args: Args<'_>) -> KeyAccess {
         self.access_by.map_or_else(|| keys.access(), |access_by| access_by(args))
+    }
+
+    /// Whether what it does with its keys depends on its arguments.
+    pub fn has_variable_access(&self) -> bool {
+        self.access_by.is_some()
     }
 
     /// The one fixed key argument, for the many commands that have just this.
@@ -398,6 +430,8 @@ impl<H: Copy> Command<H> {
             tips: "",
             counts_as_one: false,
             members: None,
+            databases: Databases::Selected,
+            channels: None,
             acl: Acl::empty(),
             not_acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
@@ -544,6 +578,18 @@ impl<H: Copy> Command<H> {
     /// Arguments `first`, `first + step` ... are usually members of the collection at the key: a hint.
     pub const fn members(mut self, first: usize, step: usize) -> Self {
         self.spec.members = Some((first, step));
+        self
+    }
+
+    /// It touches other databases than the selected one.
+    pub const fn databases(mut self, databases: Databases) -> Self {
+        self.spec.databases = databases;
+        self
+    }
+
+    /// It sends something to channels, or listens to them.
+    pub const fn channels(mut self, channels: Channels) -> Self {
+        self.spec.channels = Some(channels);
         self
     }
 

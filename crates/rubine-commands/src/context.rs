@@ -31,12 +31,17 @@ pub struct Context<'a, 'k> {
 
 /// What handlers need to know of the client.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct ClientFacts {
     pub protocol: Protocol,
     /// Not in a transaction or script, where a command that would wait answers at once instead.
     pub may_wait: bool,
+    /// For a script: what has no order of its own comes in one that is the same everywhere.
+    pub is_script: bool,
     /// The command comes from a master or from a log: limits that guard against clients do not apply.
     pub is_trusted: bool,
+    /// Its user may read any key, whatever its name: what needs keys that nobody can list beforehand asks for it.
+    pub reads_every_key: bool,
     /// Computations of more steps than these are to be made without the locks: `u64::MAX` in a transaction or script,
     /// which nobody may come between.
     pub steps_at_once_max: u64,

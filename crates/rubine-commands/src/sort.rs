@@ -74,17 +74,21 @@ const OTHER_KEYS: KeySpec =
     KeySpec { positions: KeyPositions::Custom(|_, _| {}), access: "RO ACCESS" };
 
 fn needs_other_keys(args: Args<'_>, form: Form) -> bool {
-    Options::parse(args, form).is_ok_and(|options| options.needs_other_keys())
+    Options::parse(args, form, options::Readable::EveryKey)
+        .is_ok_and(|options| options.needs_other_keys())
 }
 
 fn find_destination(args: Args<'_>, visit: &mut dyn FnMut(usize)) {
-    if let Ok(Options { destination: Some(index), .. }) = Options::parse(args, Form::MayStore) {
+    if let Ok(Options { destination: Some(index), .. }) =
+        Options::parse(args, Form::MayStore, options::Readable::EveryKey)
+    {
         visit(index);
     }
 }
 
 fn sort(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options::parse(cx.args, Form::MayStore)?;
+    let mut options = Options::parse(cx.args, Form::MayStore, readable_to(cx))?;
+    options.orders_sets |= cx.client.is_script;
     let source = find(cx)?;
     match options.destination {
         Some(destination) => store(cx, destination, source, options),
@@ -93,9 +97,15 @@ fn sort(cx: &mut Context<'_, '_>) -> CommandResult {
 }
 
 fn sort_ro(cx: &mut Context<'_, '_>) -> CommandResult {
-    let options = Options::parse(cx.args, Form::ReadOnly)?;
+    let mut options = Options::parse(cx.args, Form::ReadOnly, readable_to(cx))?;
+    options.orders_sets |= cx.client.is_script;
     let source = find(cx)?;
     reply(cx, source, options)
+}
+
+fn readable_to(cx: &Context<'_, '_>) -> options::Readable {
+    let sees_all = cx.client.reads_every_key;
+    if sees_all { options::Readable::EveryKey } else { options::Readable::SomeKeys }
 }
 
 /// A handle of what is to be sorted.

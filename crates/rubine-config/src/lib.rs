@@ -6,6 +6,7 @@
 
 mod checks;
 mod include;
+mod line;
 mod load;
 mod rewrite;
 mod setting;
@@ -16,19 +17,20 @@ mod template;
 mod tests;
 mod values;
 
-pub use load::{ConfigError, ConfigLine, ConfigSource};
-pub use rewrite::{RewriteError, RewriteScope};
+pub use line::{ConfigLine, UserLine};
+pub use load::{ConfigError, ConfigSource};
+pub use rewrite::{RewriteError, RewriteScope, replace_file};
 pub use setting::{Rule, parse_memory};
 pub use store::{ConfigStore, Refusal, SetError, Setter};
 pub use table::directive::{Directive, Support, Traits, closest, find, names};
 pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
-pub use values::path_of;
 pub use values::{
-    AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
-    KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
-    OomScoreAdj, OutputBufferLimit, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction,
-    RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint,
-    ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
-    WorkingDirectory,
+    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
+    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimit, OutputBufferLimits,
+    PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad,
+    ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised, SyslogFacility,
+    TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
 };
+pub use values::{path_of, reason};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rubine_base::quote::{split_args, write_repr};
 
+use super::line::{ConfigLine, UserLine};
 use super::setting::utf8;
 use super::table::Config;
 use super::table::directive::{Traits, closest, find};
@@ -61,16 +62,6 @@ pub struct ConfigError {
     /// The line that is wrong, when one is.
     pub line: Option<ConfigLine>,
     pub reason: String,
-}
-
-/// A line of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigLine {
-    /// The file, or a description of what is not a file.
-    pub origin: String,
-    /// Counted from 1.
-    pub number: usize,
-    pub text: String,
 }
 
 impl std::error::Error for ConfigError {}
@@ -248,6 +239,10 @@ impl Loader {
                         })?;
                     }
                 }
+                [name, user @ ..] if name.eq_ignore_ascii_case(b"user") && !user.is_empty() => {
+                    let line = at_this_line(String::new()).line;
+                    self.config.users.push(UserLine { words: user.to_vec(), line });
+                }
                 words => self.assign_line(words).map_err(at_this_line)?,
             }
         }
@@ -306,10 +301,6 @@ impl Loader {
                 self.config.renamed_commands.push((old.clone(), new.clone()));
                 Ok(())
             }
-            ("user", [_, ..]) => {
-                self.config.users.push(arguments.to_vec());
-                Ok(())
-            }
             ("loadmodule", [module, ..]) => {
                 let module = String::from_utf8_lossy(module);
                 Err(format!("Modules in C cannot be loaded: {module}"))
@@ -329,13 +320,6 @@ impl Loader {
         let mut notes: Vec<String> =
             directives.filter_map(|directive| directive.note(&self.config)).collect();
         notes.extend(self.foreign.iter().cloned());
-        if !self.config.users.is_empty() {
-            notes.push(
-                "'user' lines are accepted without effect: there are no users beside the default \
-                 one yet"
-                    .to_owned(),
-            );
-        }
         notes
     }
 }

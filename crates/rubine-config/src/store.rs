@@ -194,10 +194,26 @@ impl ConfigStore {
         Ok(())
     }
 
-    /// CONFIG REWRITE: writes what is in force into the file that the server was started with.
-    pub fn rewrite(&self, scope: super::RewriteScope) -> Result<(), super::RewriteError> {
+    /// Does something for the sake of `config` if that is in force still, and stays so until it is done. Returns whether it
+    /// was.
+    pub fn if_unchanged(&self, config: &Arc<Config>, act: impl FnOnce()) -> bool {
+        let _writing = self.writing.lock();
+        let is_unchanged = Arc::ptr_eq(config, &self.load());
+        if is_unchanged {
+            act();
+        }
+        is_unchanged
+    }
+
+    /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for each of
+    /// `users`, which are words.
+    pub fn rewrite(
+        &self,
+        scope: super::RewriteScope,
+        users: &[Vec<Vec<u8>>],
+    ) -> Result<(), super::RewriteError> {
         let _writing = self.writing.lock();
         let path = self.source.file.as_deref().ok_or(super::RewriteError::NoFile)?;
-        self.load().rewrite_file(path, scope)
+        self.load().rewrite_file(path, scope, users)
     }
 }

@@ -5,12 +5,14 @@ pub(crate) mod directive;
 
 use self::directive::{Directive, Traits};
 use super::checks;
+use super::line::UserLine;
 use super::values::{
-    AclPubsubDefault, Appendfsync, ClusterConfigSaveBehavior, ClusterPreferredEndpointType,
-    KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent,
-    OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersion,
-    RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions,
-    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
+    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
+    ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
+    SavePoint, ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
+    WorkingDirectory,
 };
 
 const INT: i128 = i32::MAX as i128;
@@ -25,14 +27,12 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 ];
 
 // Why a directive has no effect yet.
-const ACL: &str = "there are no users beside the default one yet";
 const CLUSTER: &str = "there is no cluster mode yet";
 const COMMANDLOG: &str = "there is no command log yet";
 const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
-const SCRIPTING: &str = "no command is answered with BUSY yet";
-const TLS: &str = "there is no TLS yet";
+const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
 // Why a directive cannot mean anything here.
 const ABORT: &str = "a broken invariant always aborts";
@@ -68,8 +68,8 @@ macro_rules! directives {
             $(pub $field: $type,)*
             /// What `rename-command` asks for: (name, new name), where an empty new name removes it.
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
-            /// The arguments of each `user` line.
-            pub users: Vec<Vec<Vec<u8>>>,
+            /// The `user` lines.
+            pub users: Vec<UserLine>,
         }
 
         impl Default for Config {
@@ -109,7 +109,7 @@ directives! {
     max_new_connections_per_cycle: u32 = 10,
         "max-new-connections-per-cycle".number(1, 1000).no_meaning(ACCEPT);
     max_new_tls_connections_per_cycle: u32 = 1,
-        "max-new-tls-connections-per-cycle".number(1, 1000).not_yet(TLS);
+        "max-new-tls-connections-per-cycle".number(1, 1000);
     socket_mark_id: u32 = 0, "socket-mark-id".number(0, UINT).immutable();
     rdma_bind: Vec<String> = Vec::new(), "rdma-bind".many().no_meaning(RDMA);
     rdma_port: u16 = 0, "rdma-port".number(0, 65_535).no_meaning(RDMA);
@@ -188,10 +188,10 @@ directives! {
     enable_debug_command: ProtectedAction = ProtectedAction::No, "enable-debug-command".immutable();
     enable_module_command: ProtectedAction = ProtectedAction::No,
         "enable-module-command".immutable().no_meaning(MODULES);
-    aclfile: String = String::new(), "aclfile".immutable().not_yet(ACL);
+    aclfile: String = String::new(), "aclfile".immutable();
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
-        "acl-pubsub-default".not_yet(ACL);
-    acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG).not_yet(ACL);
+        "acl-pubsub-default";
+    acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.
     client_output_buffer_limit: OutputBufferLimits = OutputBufferLimits::DEFAULT,
@@ -437,40 +437,41 @@ directives! {
 
     // Scripts.
     busy_reply_threshold: u64 = 5000,
-        "busy-reply-threshold".alias("lua-time-limit").number(0, LONG).not_yet(SCRIPTING);
+        "busy-reply-threshold".alias("lua-time-limit").number(0, LONG);
+    busy_reply_scope: BusyReplyScope = BusyReplyScope::Held, "busy-reply-scope";
     lua_enable_insecure_api: bool = false,
         "lua-enable-insecure-api".alias("lua-enable-deprecated-api").hidden().is(Traits::PROTECTED);
     lua_memory_limit: u64 = 512 << 20,
         "lua-memory-limit".memory(0, LONG);
 
     // TLS.
-    tls_port: u16 = 0, "tls-port".number(0, 65_535).not_yet(TLS);
-    tls_cert_file: Option<String> = None, "tls-cert-file".is(Traits::VOLATILE).not_yet(TLS);
-    tls_key_file: Option<String> = None, "tls-key-file".is(Traits::VOLATILE).not_yet(TLS);
-    tls_key_file_pass: Option<Vec<u8>> = None, "tls-key-file-pass".sensitive().not_yet(TLS);
+    tls_port: u16 = 0, "tls-port".number(0, 65_535);
+    tls_cert_file: Option<String> = None, "tls-cert-file".is(Traits::VOLATILE);
+    tls_key_file: Option<String> = None, "tls-key-file".is(Traits::VOLATILE);
+    tls_key_file_pass: Option<Vec<u8>> = None, "tls-key-file-pass".sensitive();
     tls_client_cert_file: Option<String> = None,
-        "tls-client-cert-file".is(Traits::VOLATILE).not_yet(TLS);
+        "tls-client-cert-file".is(Traits::VOLATILE);
     tls_client_key_file: Option<String> = None,
-        "tls-client-key-file".is(Traits::VOLATILE).not_yet(TLS);
+        "tls-client-key-file".is(Traits::VOLATILE);
     tls_client_key_file_pass: Option<Vec<u8>> = None,
-        "tls-client-key-file-pass".sensitive().not_yet(TLS);
+        "tls-client-key-file-pass".sensitive();
     tls_dh_params_file: Option<String> = None,
-        "tls-dh-params-file".is(Traits::VOLATILE).not_yet(TLS);
-    tls_ca_cert_file: Option<String> = None, "tls-ca-cert-file".is(Traits::VOLATILE).not_yet(TLS);
-    tls_ca_cert_dir: Option<String> = None, "tls-ca-cert-dir".is(Traits::VOLATILE).not_yet(TLS);
-    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients".not_yet(TLS);
+        "tls-dh-params-file".is(Traits::VOLATILE).no_meaning(NO_DHE);
+    tls_ca_cert_file: Option<String> = None, "tls-ca-cert-file".is(Traits::VOLATILE);
+    tls_ca_cert_dir: Option<String> = None, "tls-ca-cert-dir".is(Traits::VOLATILE);
+    tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients";
     tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off,
-        "tls-auth-clients-user".not_yet(TLS);
-    tls_replication: bool = false, "tls-replication".not_yet(TLS);
-    tls_cluster: bool = false, "tls-cluster".not_yet(TLS);
-    tls_protocols: Option<String> = None, "tls-protocols".not_yet(TLS);
-    tls_ciphers: Option<String> = None, "tls-ciphers".not_yet(TLS);
-    tls_ciphersuites: Option<String> = None, "tls-ciphersuites".not_yet(TLS);
-    tls_prefer_server_ciphers: bool = false, "tls-prefer-server-ciphers".not_yet(TLS);
-    tls_session_caching: bool = true, "tls-session-caching".not_yet(TLS);
-    tls_session_cache_size: u32 = 20 << 10, "tls-session-cache-size".number(0, INT).not_yet(TLS);
-    tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout".number(0, INT).not_yet(TLS);
-    tls_auto_reload_interval: u32 = 0, "tls-auto-reload-interval".number(0, INT).not_yet(TLS);
+        "tls-auth-clients-user";
+    tls_replication: bool = false, "tls-replication".not_yet(REPLICATION);
+    tls_cluster: bool = false, "tls-cluster";
+    tls_protocols: Option<String> = None, "tls-protocols";
+    tls_ciphers: Option<String> = None, "tls-ciphers";
+    tls_ciphersuites: Option<String> = None, "tls-ciphersuites";
+    tls_prefer_server_ciphers: bool = false, "tls-prefer-server-ciphers";
+    tls_session_caching: bool = true, "tls-session-caching";
+    tls_session_cache_size: u32 = 20 << 10, "tls-session-cache-size".number(0, INT);
+    tls_session_cache_timeout: u32 = 300, "tls-session-cache-timeout".number(0, INT);
+    tls_auto_reload_interval: u32 = 0, "tls-auto-reload-interval".number(0, INT);
 
     // Compatibility.
     extended_redis_compatibility: bool = false, "extended-redis-compatibility".no_meaning(IDENTITY);

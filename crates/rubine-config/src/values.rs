@@ -69,6 +69,11 @@ named_enum! {
 }
 
 named_enum! {
+    /// Whom a busy script keeps from what they ask for.
+    BusyReplyScope { Held = "held", All = "all" }
+}
+
+named_enum! {
     /// When the append-only file is forced to disk.
     Appendfsync { Everysec = "everysec", Always = "always", No = "no" }
 }
@@ -641,7 +646,7 @@ impl Setting for WorkingDirectory {
 }
 
 /// The reason in an I/O error as the C library words it, without the number behind it.
-pub(super) fn reason(error: &std::io::Error) -> String {
+pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }

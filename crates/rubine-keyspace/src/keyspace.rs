@@ -349,15 +349,8 @@ impl Keyspace {
         self.lock(&ShardSet::All).snapshot()
     }
 
-    /// As [`Self::snapshot`], with what `look` finds while all locks are held: both are of one instant.
-    pub fn snapshot_with<T>(&self, look: impl FnOnce() -> T) -> (Snapshot, T) {
-        let mut locked = self.lock(&ShardSet::All);
-        let found = look();
-        (Snapshot::of(locked.guards.iter_mut().map(|(_, shard)| &mut **shard)), found)
-    }
-
-    /// Empties all databases, which breaks watches, and forgets who keeps copies of keys: the caller tells them. Waiters hear of it from whoever fills them again, by
-    /// [`Locked::make_all_ready`].
+    /// Empties all databases, which breaks watches, and forgets who keeps copies of keys: the caller tells them. Waiters hear
+    /// of it from whoever fills them again, by [`Locked::make_all_ready`].
     pub fn clear(&self) {
         let mut locked = self.lock(&ShardSet::All);
         let tables = locked.take_tables(None);
@@ -625,6 +618,15 @@ impl Locked<'_> {
     #[inline]
     pub fn numbers(&self) -> impl Iterator<Item = usize> {
         self.guards.iter().map(|it| usize::from(it.0))
+    }
+
+    /// The locked shards.
+    pub fn shard_set(&self) -> ShardSet {
+        match self.numbers().collect::<SmallVec<[usize; 4]>>().as_slice() {
+            &[one] => ShardSet::of_shard(one),
+            all if all.len() == SHARD_COUNT => ShardSet::All,
+            some => ShardSet::Some(some.iter().map(|&it| it as u16).collect()),
+        }
     }
 
     /// An image of all databases at this instant, which whoever holds all locks can tie to other things: to a place in

@@ -2,5 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod link;
 pub mod listener;
 pub mod socket;
+pub mod tls;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
@@ -11,6 +12,8 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
 use crate::socket::Socket;
+use crate::tls::Tls;
+use crate::tls::stream::TlsStream;
 use rubine_config::Config;
 use rubine_system::process;
 
@@ -18,6 +21,7 @@ use rubine_system::process;
 #[derive(Debug)]
 pub enum Listener {
     Tcp(TcpListener, SocketAddr),
+    Tls(TcpListener, SocketAddr),
     Unix(UnixListener, PathBuf),
 }
 
@@ -57,10 +61,10 @@ impl Open {
         Ok(())
     }
 
-    /// Closes the listeners at `addresses`.
-    fn close(&mut self, registry: &Registry, addresses: &[SocketAddr]) {
+    /// Closes the listeners at `places`.
+    fn close(&mut self, registry: &Registry, places: &[(Speech, SocketAddr)]) {
         self.listeners.retain_mut(|(_, listener)| {
-            let closes = listener.address().is_some_and(|it| addresses.contains(&it));
+            let closes = listener.place().is_some_and(|it| places.contains(&it));
             if closes {
                 // What is closed leaves the queue by itself.
                 let _ = registry.deregister(listener.source());
@@ -75,13 +79,12 @@ impl Open {
         registry: &Registry,
         config: &Config,
         places: &[Place],
-    ) -> Result<(), (Vec<SocketAddr>, String)> {
+    ) -> Result<(), (Vec<(Speech, SocketAddr)>, String)> {
         let mut opened = Vec::new();
         for place in places {
-            let added =
-                open_at(config, place.address).and_then(|listener| self.add(registry, listener));
+            let added = open_at(config, place).and_then(|listener| self.add(registry, listener));
             match added {
-                Ok(()) => opened.push(place.address),
+                Ok(()) => opened.push((place.speech, place.address)),
                 Err(error) if place.is_optional && is_unavailable(&error) => {}
                 Err(error) => return Err((opened, cannot_listen(place.address, &error))),
             }
@@ -101,12 +104,17 @@ impl Listening {
     }
 
     /// The next connection of the listener with that token, if one has come.
-    pub fn accept(&self, token: Token, config: &Config) -> io::Result<Accepted> {
+    pub fn accept(&self, token: Token, config: &Config, tls: &Tls) -> io::Result<Accepted> {
         let open = self.open.lock();
         match open.listeners.iter().find(|(it, _)| *it == token) {
-            Some((_, listener)) => listener.accept(config),
+            Some((_, listener)) => listener.accept(config, tls),
             None => Err(io::ErrorKind::WouldBlock.into()),
         }
+    }
+
+    /// Listens nowhere any more.
+    pub fn close_all(&self) {
+        self.open.lock().listeners.clear();
     }
 
     /// What INFO says of each.
@@ -118,7 +126,7 @@ impl Listening {
     pub fn retune(&self, config: &Config) -> io::Result<()> {
         let open = self.open.lock();
         let tcp = open.listeners.iter().filter_map(|(_, listener)| match listener {
-            Listener::Tcp(listener, _) => Some(listener),
+            Listener::Tcp(listener, _) | Listener::Tls(listener, _) => Some(listener),
             Listener::Unix(..) => None,
         });
         tcp.map(socket2::SockRef::from).try_for_each(|socket| retune(&socket, config))
@@ -126,18 +134,23 @@ impl Listening {
 
     /// Moves the TCP listeners to where `config` says. When that fails they are where they were.
     pub fn rebind(&self, config: &Config) -> Result<(), String> {
-        let wanted = places(&config.bind, config.port)?;
+        let wanted = all_places(config)?;
         let mut open = self.open.lock();
-        let before: Vec<_> = open.listeners.iter().filter_map(|(_, it)| it.address()).collect();
-        let is_wanted = |address: &SocketAddr| wanted.iter().any(|it| it.address == *address);
+        let before: Vec<_> = open.listeners.iter().filter_map(|(_, it)| it.place()).collect();
+        let is_wanted = |place: &(Speech, SocketAddr)| {
+            wanted.iter().any(|it| (it.speech, it.address) == *place)
+        };
         let (kept, given_up): (Vec<_>, Vec<_>) = before.into_iter().partition(is_wanted);
-        let new: Vec<_> = wanted.iter().filter(|it| !kept.contains(&it.address)).copied().collect();
+        let is_new = |it: &&Place| !kept.contains(&(it.speech, it.address));
+        let new: Vec<_> = wanted.iter().filter(is_new).copied().collect();
         // The old ones have to go first, as a socket at every address excludes those at a single one.
         open.close(&self.registry, &given_up);
         let Err((opened, reason)) = open.open(&self.registry, config, &new) else { return Ok(()) };
         open.close(&self.registry, &opened);
-        let old: Vec<_> =
-            given_up.iter().map(|&address| Place { address, is_optional: false }).collect();
+        let old: Vec<_> = given_up
+            .iter()
+            .map(|&(speech, address)| Place { speech, address, is_optional: false })
+            .collect();
         if let Err((_, reason)) = open.open(&self.registry, config, &old) {
             tracing::warn!("{reason}");
         }
@@ -145,16 +158,31 @@ impl Listening {
     }
 }
 
+/// What is spoken at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    Plain,
+    Tls,
+}
+
 /// Where to listen.
 #[derive(Clone, Copy, Debug)]
 struct Place {
+    speech: Speech,
     address: SocketAddr,
     /// It is no failure if this machine does not have the address.
     is_optional: bool,
 }
 
+/// Where to listen, on both ports.
+fn all_places(config: &Config) -> Result<Vec<Place>, String> {
+    let mut all = places(&config.bind, Speech::Plain, config.port)?;
+    all.extend(places(&config.bind, Speech::Tls, config.tls_port)?);
+    Ok(all)
+}
+
 /// Where to listen on `port` at all addresses of `bind`. One with a `-` in front may be missing.
-fn places(bind: &[String], port: u16) -> Result<Vec<Place>, String> {
+fn places(bind: &[String], speech: Speech, port: u16) -> Result<Vec<Place>, String> {
     let mut places = Vec::new();
     if port == 0 {
         return Ok(places);
@@ -165,7 +193,7 @@ fn places(bind: &[String], port: u16) -> Result<Vec<Place>, String> {
             None => (name.as_str(), false),
         };
         match resolve(name, port) {
-            Ok(address) => places.push(Place { address, is_optional }),
+            Ok(address) => places.push(Place { speech, address, is_optional }),
             Err(_) if is_optional => {}
             Err(error) => return Err(cannot_listen(format_args!("{name}:{port}"), &error)),
         }
@@ -180,8 +208,8 @@ fn cannot_listen(place: impl std::fmt::Display, error: &io::Error) -> String {
 /// Opens every socket that the configuration names. Fails with a sentence that says which one and why.
 pub fn open_all(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
-    for place in places(&config.bind, config.port)? {
-        match open_at(config, place.address) {
+    for place in all_places(config)? {
+        match open_at(config, &place) {
             Ok(listener) => listeners.push(listener),
             Err(error) if place.is_optional && is_unavailable(&error) => {}
             Err(error) => return Err(cannot_listen(place.address, &error)),
@@ -215,7 +243,8 @@ fn resolve(name: &str, port: u16) -> io::Result<SocketAddr> {
     }
 }
 
-fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
+fn open_at(config: &Config, place: &Place) -> io::Result<Listener> {
+    let address = place.address;
     let protocol = if config.mptcp { Protocol::MPTCP } else { Protocol::TCP };
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
     if address.is_ipv6() {
@@ -236,7 +265,11 @@ fn open_at(config: &Config, address: SocketAddr) -> io::Result<Listener> {
         set_congestion(&socket, &config.tcp_congestion)?;
     }
     socket.listen(i32::try_from(config.tcp_backlog).unwrap_or(i32::MAX))?;
-    Ok(Listener::Tcp(TcpListener::from_std(socket.into()), address))
+    let listener = TcpListener::from_std(socket.into());
+    Ok(match place.speech {
+        Speech::Plain => Listener::Tcp(listener, address),
+        Speech::Tls => Listener::Tls(listener, address),
+    })
 }
 
 /// Connections take over what their listener has; those that there are keep what they had.
@@ -293,9 +326,9 @@ fn give_to_group(path: &str, group: &str) -> Result<(), String> {
 
 impl Listener {
     /// The next connection, if one has come.
-    pub fn accept(&self, config: &Config) -> io::Result<Accepted> {
+    pub fn accept(&self, config: &Config, tls: &Tls) -> io::Result<Accepted> {
         match self {
-            Self::Tcp(listener, _) => {
+            Self::Tcp(listener, _) | Self::Tls(listener, _) => {
                 let (stream, peer) = listener.accept()?;
                 let local =
                     stream.local_addr().map_or_else(|_| "?:0".to_owned(), |it| it.to_string());
@@ -305,7 +338,17 @@ impl Listener {
                 }
                 let addresses = (peer.to_string(), local);
                 let ip = Some(peer.ip().to_canonical());
-                Ok(Accepted { socket: Socket::Tcp(stream), addresses, ip })
+                let socket = match self {
+                    Self::Tls(..) => {
+                        let current = tls.current();
+                        // A listener that is being closed may have a last one.
+                        let contexts = current.as_ref().ok_or(io::ErrorKind::ConnectionAborted)?;
+                        let config = Arc::clone(&contexts.server);
+                        Socket::Tls(Box::new(TlsStream::accepted(stream, config)?))
+                    }
+                    _ => Socket::Tcp(stream),
+                };
+                Ok(Accepted { socket, addresses, ip })
             }
             Self::Unix(listener, path) => {
                 let (stream, _) = listener.accept()?;
@@ -317,9 +360,10 @@ impl Listener {
     }
 
     /// Where it listens; `None` for a unix socket.
-    fn address(&self) -> Option<SocketAddr> {
+    fn place(&self) -> Option<(Speech, SocketAddr)> {
         match self {
-            Self::Tcp(_, address) => Some(*address),
+            Self::Tcp(_, address) => Some((Speech::Plain, *address)),
+            Self::Tls(_, address) => Some((Speech::Tls, *address)),
             Self::Unix(..) => None,
         }
     }
@@ -330,13 +374,16 @@ impl Listener {
             Self::Tcp(_, address) => {
                 format!("name=tcp,bind={},port={}", address.ip(), address.port())
             }
+            Self::Tls(_, address) => {
+                format!("name=tls,bind={},port={}", address.ip(), address.port())
+            }
             Self::Unix(_, path) => format!("name=unix,bind={}", path.display()),
         }
     }
 
     fn source(&mut self) -> &mut dyn mio::event::Source {
         match self {
-            Self::Tcp(listener, _) => listener,
+            Self::Tcp(listener, _) | Self::Tls(listener, _) => listener,
             Self::Unix(listener, _) => listener,
         }
     }

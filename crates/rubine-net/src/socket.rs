@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
@@ -10,11 +10,14 @@ use mio::{Interest, Registry, Token};
 use rubine_system::scatter;
 use rustix::net::{RecvFlags, SendFlags};
 
+use crate::tls::stream::{HandshakeError, TlsStream};
+
 /// A connected socket.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Socket {
@@ -25,6 +28,10 @@ impl Socket {
         let (read, _) = match self {
             Self::Tcp(stream) => rustix::net::recv(&*stream, spare, flags)?,
             Self::Unix(stream) => rustix::net::recv(&*stream, spare, flags)?,
+            Self::Tls(stream) => {
+                let room = buffer.capacity() - buffer.len();
+                return stream.read_into_two(buffer, room, &mut Vec::new());
+            }
         };
         Ok(read)
     }
@@ -40,6 +47,41 @@ impl Socket {
         match self {
             Self::Tcp(stream) => scatter::read_into_two(stream.as_fd(), first, first_room, second),
             Self::Unix(stream) => scatter::read_into_two(stream.as_fd(), first, first_room, second),
+            Self::Tls(stream) => stream.read_into_two(first, first_room, second),
+        }
+    }
+
+    /// Whether a further read brings something though the kernel has nothing to show.
+    #[inline]
+    pub fn holds_more(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.holds_more(),
+        }
+    }
+
+    /// Whether the two sides have yet to agree on how they speak.
+    #[inline]
+    pub fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => stream.is_handshaking(),
+        }
+    }
+
+    /// Goes on with that. Returns whether it is over.
+    pub fn handshake(&mut self) -> Result<bool, HandshakeError> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tls(stream) => stream.handshake(),
+        }
+    }
+
+    /// The connection, where it is TLS.
+    pub fn tls(&self) -> Option<&TlsStream> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => Some(stream),
         }
     }
 
@@ -51,12 +93,14 @@ impl Socket {
             let written = match self {
                 Self::Tcp(stream) => rustix::net::send(&*stream, slice, flags)?,
                 Self::Unix(stream) => rustix::net::send(&*stream, slice, flags)?,
+                Self::Tls(stream) => stream.write_vectored(slices)?,
             };
             return Ok(written);
         }
         match self {
             Self::Tcp(stream) => stream.write_vectored(slices),
             Self::Unix(stream) => stream.write_vectored(slices),
+            Self::Tls(stream) => stream.write_vectored(slices),
         }
     }
 
@@ -71,11 +115,22 @@ impl Socket {
         let _ = self.source().deregister(registry);
     }
 
-    pub fn shutdown(&self) {
+    pub fn shutdown(&mut self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tls(stream) => return stream.shutdown(),
         };
+    }
+
+    /// Another handle of the connection, for a thread that speaks to the client by itself for a while.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd().try_clone_to_owned(),
+            Self::Unix(stream) => stream.as_fd().try_clone_to_owned(),
+            // What is sent and received there is not what the client says.
+            Self::Tls(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// The descriptor's number, as CLIENT LIST shows it.
@@ -84,6 +139,7 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.as_raw_fd(),
             Self::Unix(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.socket().as_raw_fd(),
         }
     }
 
@@ -91,6 +147,17 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream,
             Self::Unix(stream) => stream,
+            Self::Tls(stream) => stream.socket_mut(),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(stream) => stream.socket().as_fd(),
         }
     }
 }

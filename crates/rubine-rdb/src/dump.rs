@@ -13,7 +13,7 @@ use crate::encode::{Encoder, Options};
 use crate::error::{Damage, Fault, WriteError};
 use crate::kind::Kind;
 use crate::opcode;
-use crate::read::{Item, KEY_META_CLASS_BYTES, KEY_META_SINCE, Reader};
+use crate::read::{KEY_META_CLASS_BYTES, KEY_META_SINCE};
 use crate::version::{Version, VersionCheck};
 
 const VERSION_BYTES: usize = 2;
@@ -76,15 +76,34 @@ pub fn encode_libraries<'a>(
     Ok(payload)
 }
 
+/// Why a payload holds no libraries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LibrariesError {
+    /// It is no payload, or of a version that is not known, or not what was written.
+    #[error("DUMP payload version or checksum are wrong")]
+    Footer,
+    /// From a preview of Redis 7.
+    #[error("Pre-GA function format not supported")]
+    OldFormat,
+    #[error("given type is not a function")]
+    NotFunction,
+    #[error("failed loading the given functions payload")]
+    Damaged,
+}
+
 /// The code of the libraries in what FUNCTION DUMP makes.
-pub fn decode_libraries(payload: &[u8], checks: Checks) -> Result<Vec<Vec<u8>>, DumpError> {
-    let (body, version) = without_end(payload, checks)?;
-    let file = [&version.magic()[..], body, &FILE_END].concat();
-    let mut reader = Reader::new(&file[..], checks.version).map_err(|_| DumpError::Footer)?;
+pub fn decode_libraries(payload: &[u8], checks: Checks) -> Result<Vec<Vec<u8>>, LibrariesError> {
+    let (body, _) = without_end(payload, checks).map_err(|_| LibrariesError::Footer)?;
+    let mut cursor = Cursor::new(body);
     let mut codes = Vec::new();
-    while let Some(item) = reader.next_item().map_err(|_| DumpError::Footer)? {
-        let Item::Function(code) = item else { return Err(DumpError::Footer) };
-        codes.push(code);
+    while let Ok(kind) = cursor.byte() {
+        match kind {
+            opcode::FUNCTION => {}
+            opcode::FUNCTION_PRE_GA => return Err(LibrariesError::OldFormat),
+            _ => return Err(LibrariesError::NotFunction),
+        }
+        let code = cursor.string().map_err(|_| LibrariesError::Damaged)?;
+        codes.push(code.into_owned());
     }
     Ok(codes)
 }

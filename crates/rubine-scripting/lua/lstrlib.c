@@ -138,9 +138,22 @@ static int str_char (lua_State *L) {
 }
 
 
+static int writer (lua_State *L, const void* b, size_t size, void* B) {
+  (void)L;
+  luaL_addlstring((luaL_Buffer*) B, (const char *)b, size);
+  return 0;
+}
+
+
 static int str_dump (lua_State *L) {
+  luaL_Buffer b;
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  return luaL_error(L, "unable to dump given function");  /* rubine: no byte code */
+  lua_settop(L, 1);
+  luaL_buffinit(L,&b);
+  if (lua_dump(L, writer, &b) != 0)
+    luaL_error(L, "unable to dump given function");
+  luaL_pushresult(&b);
+  return 1;
 }
 
 

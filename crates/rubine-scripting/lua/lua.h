@@ -203,6 +203,7 @@ LUA_API int   (lua_pcall) (lua_State *L, int nargs, int nresults, int errfunc);
 LUA_API int   (lua_cpcall) (lua_State *L, lua_CFunction func, void *ud);
 LUA_API int   (lua_load) (lua_State *L, lua_Reader reader, void *dt,
                                         const char *chunkname);
+LUA_API int (lua_dump) (lua_State *L, lua_Writer writer, void *data);
 
 LUA_API void (lua_setreadonly) (lua_State *L, int idx, int readonly);  /* rubine */
 LUA_API int (lua_isreadonly) (lua_State *L, int idx);

@@ -210,7 +210,7 @@ impl<'a> Debugger<'a> {
             b"e" | b"eval" => self.eval(stack, cx, &args.join(&b' ')),
             b"r" | b"redis" | b"server" | b"v" | b"valkey" => self.call(stack, cx, args),
             b"m" | b"maxlen" => self.set_line_bytes(args),
-            _ => self.log("<error> Unknown Lua debugger command or wrong number of arguments."),
+            _ => self.log("<error> Unknown debugger command or wrong number of arguments."),
         }
         Next::Command
     }

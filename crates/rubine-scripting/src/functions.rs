@@ -9,7 +9,6 @@ use parking_lot::Mutex;
 use rubine_base::hash::HashMap;
 
 use crate::api::raise;
-use crate::convert::before_zero;
 use crate::error::ScriptError;
 use crate::raw::{Kind, Return, Stack};
 use crate::run::{Context, Purpose};
@@ -156,6 +155,8 @@ impl Libraries {
 pub struct LibraryRegistry {
     current: Mutex<Arc<Libraries>>,
     generation: AtomicU64,
+    /// The generation that the last flush has begun.
+    flushed_at: AtomicU64,
 }
 
 impl LibraryRegistry {
@@ -186,7 +187,13 @@ impl LibraryRegistry {
     /// FUNCTION FLUSH
     pub fn flush(&self) {
         *self.current.lock() = Arc::default();
-        self.generation.fetch_add(1, Ordering::Release);
+        let generation = self.generation.fetch_add(1, Ordering::Release) + 1;
+        self.flushed_at.fetch_max(generation, Ordering::Release);
+    }
+
+    /// The generation that the last flush has begun; 0 if there was none.
+    pub(crate) fn flushed_at(&self) -> u64 {
+        self.flushed_at.load(Ordering::Acquire)
     }
 }
 
@@ -325,10 +332,10 @@ fn read_flags(stack: &mut Stack) -> Option<Flags> {
     Some(flags)
 }
 
-/// The text of a value, up to a zero byte; empty if it is none.
+/// The text of a value; empty if it is none.
 fn text_of(stack: &mut Stack, index: i32) -> Vec<u8> {
     stack.push_copy(index);
-    let text = stack.coerce_text(-1).map_or(Vec::new(), |it| before_zero(it).to_vec());
+    let text = stack.coerce_text(-1).map_or(Vec::new(), <[u8]>::to_vec);
     stack.pop(1);
     text
 }

@@ -18,18 +18,24 @@ use crate::run::{Buffers, Context, Purpose, Stop};
 use crate::sandbox::{self, FunctionGlobals, Settings};
 use crate::scripts::{Origin, Script, Scripts, Sha};
 use crate::shebang::{Flags, parse_library};
+use rubine_base::random::{Random, seed_from_os};
 
 /// Runs scripts and functions, one at a time. Made when first needed; it allocates little before that.
 pub struct Interpreter {
     settings: Settings,
     scripts: Option<ScriptState>,
     functions: Option<FunctionState>,
+    /// Where each run's random numbers begin.
+    seeds: Random,
+    /// The flush of all libraries that it has seen last.
+    functions_flushed_at: u64,
     buffers: Buffers,
     hasher: KeyHasher,
     retired: Option<Retired>,
 }
 
 /// What an interpreter has thrown away: dropping it takes time in proportion to what scripts had left in it.
+#[derive(Default)]
 pub struct Retired {
     _scripts: Option<ScriptState>,
     _functions: Option<FunctionState>,
@@ -127,6 +133,8 @@ impl Interpreter {
             functions: None,
             buffers: Buffers::default(),
             hasher: KeyHasher::with_seed(0),
+            seeds: Random::with_seed(seed_from_os()),
+            functions_flushed_at: 0,
             retired: None,
         }
     }
@@ -137,17 +145,37 @@ impl Interpreter {
         self.retired.take()
     }
 
-    /// FUNCTION FLUSH: what functions had is thrown away.
-    pub fn retire_functions(&mut self) {
-        self.retired = Some(Retired { _scripts: None, _functions: self.functions.take() });
+    /// Throws away what a flush has made useless, so that its memory need not wait for the next script or function.
+    pub fn follow_flushes(&mut self, scripts: &Scripts, libraries: &LibraryRegistry) {
+        let generation = scripts.generation();
+        if self.scripts.as_ref().is_some_and(|it| it.generation != generation) {
+            self.retire_scripts();
+        }
+        self.follow_function_flush(libraries);
+    }
+
+    fn follow_function_flush(&mut self, libraries: &LibraryRegistry) {
+        let flushed_at = libraries.flushed_at();
+        if self.functions_flushed_at != flushed_at {
+            self.functions_flushed_at = flushed_at;
+            self.retire_functions();
+        }
+    }
+
+    fn retire_scripts(&mut self) {
+        self.retired.get_or_insert_default()._scripts = self.scripts.take();
+    }
+
+    fn retire_functions(&mut self) {
+        self.retired.get_or_insert_default()._functions = self.functions.take();
     }
 
     /// From now on these hold. What was compiled is forgotten, if need be.
     pub fn set_settings(&mut self, settings: Settings) {
         let limit = settings.memory_limit;
         if settings.has_insecure_api != self.settings.has_insecure_api {
-            let (scripts, functions) = (self.scripts.take(), self.functions.take());
-            self.retired = Some(Retired { _scripts: scripts, _functions: functions });
+            self.retire_scripts();
+            self.retire_functions();
         }
         self.scripts.iter_mut().for_each(|it| it.lua.set_memory_limit(limit));
         self.functions.iter_mut().for_each(|it| it.lua.set_memory_limit(limit));
@@ -195,7 +223,7 @@ impl Interpreter {
     ) -> Result<Prepared, ScriptError> {
         let generation = scripts.generation();
         if self.scripts.as_ref().is_some_and(|it| it.generation != generation) {
-            self.retired = Some(Retired { _scripts: self.scripts.take(), _functions: None });
+            self.retire_scripts();
         }
         let settings = &self.settings;
         let state = self.scripts.get_or_insert_with(|| ScriptState::new(settings, generation));
@@ -234,6 +262,7 @@ impl Interpreter {
         registry: &LibraryRegistry,
         name: &[u8],
     ) -> Result<Prepared, ScriptError> {
+        self.follow_function_flush(registry);
         let Self { settings, functions, buffers, .. } = self;
         let state = functions.get_or_insert_with(|| FunctionState::new(settings));
         state.follow(registry);
@@ -267,6 +296,7 @@ impl Interpreter {
             let text = [b"ERR Library '", &name[..], b"' already exists"].concat();
             return Err(ScriptError::Compile(text));
         }
+        self.follow_function_flush(registry);
         let library = self.compile_library(code, host)?;
         registry.change(|libraries| libraries.with(library, policy))?;
         Ok(name)
@@ -335,7 +365,7 @@ impl Interpreter {
             _ => None,
         };
         let Self { scripts, functions, buffers, .. } = self;
-        buffers.random = Random48::default();
+        buffers.random = Random48::seeded(self.seeds.next_u64() as i32);
         let (lua, name, handler, function, json) = match prepared.purpose {
             Purpose::Script => {
                 let state = scripts.as_mut().expect("a script is prepared in its state");

@@ -1,4 +1,4 @@
-//! The random numbers of scripts: a sequence that is the same on every machine and in every run. Not for anything else.
+//! The random numbers of scripts: from a seed, a sequence that is the same on every machine. Not for anything else.
 
 /// The generator that POSIX calls `lrand48`.
 #[derive(Clone, Copy, Debug)]

@@ -144,6 +144,11 @@ impl Scripts {
         self.len() == 0
     }
 
+    /// CONFIG RESETSTAT
+    pub fn reset_evicted_count(&self) {
+        self.evicted.store(0, Ordering::Relaxed);
+    }
+
     /// How many were dropped because others came.
     pub fn evicted_count(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)

@@ -2,6 +2,8 @@
 //! Never runs a command.
 
 pub(crate) mod apart;
+pub(crate) mod away;
+pub(crate) mod identity;
 pub(crate) mod inbox;
 pub(crate) mod info;
 pub(crate) mod line;
@@ -22,10 +24,13 @@ use rubine_commands::Flags;
 use rubine_journal::Offset;
 use rubine_keyspace::Standing;
 use rubine_net::socket::Socket;
+use rubine_net::tls::stream::TlsStream;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol};
 
 use self::apart::Apart;
+use self::away::ScriptDebug;
+use self::identity::Identity;
 use self::queue::Transaction;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
@@ -62,9 +67,8 @@ pub(crate) struct Client {
     /// The selected database.
     pub(crate) db: usize,
     pub(crate) protocol: Protocol,
-    pub(crate) is_authenticated: bool,
-    /// It has been authenticated at some time: it is no stranger.
-    pub(crate) was_authenticated: bool,
+    /// Which user it is.
+    pub(crate) identity: Identity,
     pub(crate) input: Input,
     pub(crate) output: Output,
     pub(crate) sending: Sending,
@@ -82,6 +86,8 @@ pub(crate) struct Client {
     pub(crate) standing: Option<Standing>,
     /// What was done elsewhere for the request that runs next.
     pub(crate) brought: Option<Brought>,
+    /// `SCRIPT DEBUG`
+    pub(crate) debugging: ScriptDebug,
     /// It stands in the worker's list of clients with work to do.
     pub(crate) is_scheduled: bool,
 }
@@ -171,10 +177,10 @@ pub(crate) struct Traffic {
 }
 
 impl Client {
-    pub(crate) fn new(socket: Socket, info: Arc<ClientInfo>, is_authenticated: bool) -> Self {
+    pub(crate) fn new(socket: Socket, info: Arc<ClientInfo>, identity: Identity) -> Self {
         let flags = match socket {
             Socket::Unix(_) => ClientFlags::UNIX_SOCKET,
-            Socket::Tcp(_) => ClientFlags::empty(),
+            Socket::Tcp(_) | Socket::Tls(_) => ClientFlags::empty(),
         };
         Self {
             id: info.id,
@@ -182,8 +188,7 @@ impl Client {
             flags,
             db: 0,
             protocol: Protocol::Resp2,
-            is_authenticated,
-            was_authenticated: is_authenticated,
+            identity,
             input: Input::default(),
             output: Output::new(),
             sending: Sending {
@@ -210,6 +215,7 @@ impl Client {
             suspended: None,
             standing: None,
             brought: None,
+            debugging: ScriptDebug::Off,
             is_scheduled: false,
             info,
         }
@@ -223,12 +229,26 @@ impl Client {
 
     /// Whether what its request needs is done elsewhere.
     pub(crate) fn is_computing(&self) -> bool {
-        matches!(self.suspension(), Some(Reason::Computing | Reason::Shipping(_)))
+        matches!(self.suspension(), Some(Reason::Computing | Reason::Shipping(_))) || self.is_away()
+    }
+
+    /// Whether a script of its request runs on another thread, or has and is to be gone on with: until that is done it is
+    /// not closed.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.suspension(), Some(Reason::Scripting(_)))
+            || matches!(self.brought, Some(Brought::Ran(..)))
     }
 
     /// Whether its request holds keys that it moves to another server.
     pub(crate) fn moves_keys(&self) -> bool {
         matches!(self.brought, Some(Brought::Shipped(_, Some(_))))
+    }
+
+    /// Marks it to be closed if somebody has killed it. What a script of it has begun ends before that.
+    pub(crate) fn notice_kill(&mut self) {
+        if self.info.is_killed.load(Ordering::Acquire) && !self.is_away() {
+            self.flags |= ClientFlags::CLOSE_NOW;
+        }
     }
 
     /// What it waits for, if it does.
@@ -354,8 +374,9 @@ impl Client {
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);
         let subscriptions = self.subscriptions.as_ref().map_or(0, |it| it.byte_count());
+        let tls = self.socket.tls().map_or(0, TlsStream::allocated_bytes);
         let tracking = self.tracking.as_ref().map_or(0, |it| it.byte_count());
-        let own = structures + multi + subscriptions + tracking + self.watches.byte_count();
+        let own = structures + tls + multi + subscriptions + tracking + self.watches.byte_count();
         let total = own + self.input.allocated_bytes() + allocated + pinned;
         info.output_bytes.store(buffered, Ordering::Relaxed);
         info.pinned_bytes.store(pinned, Ordering::Relaxed);

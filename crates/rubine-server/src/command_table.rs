@@ -1,8 +1,11 @@
 //! All commands by name: the data commands and the server's own, with subcommands under their containers.
 //! Never runs one.
 
+use rubine_acl::Access;
 use rubine_base::hash::HashMap;
-use rubine_commands::{Acl, Args, Command, CommandError, FAMILIES, Group, Spec, shown};
+use rubine_commands::{
+    Acl, Args, Command, CommandError, FAMILIES, Group, KeyAccess, KeySpec, Spec, shown,
+};
 
 /// Longer names are no commands.
 const NAME_LEN_MAX: usize = 32;
@@ -31,11 +34,70 @@ pub(crate) struct Entry {
     pub(crate) number: usize,
     /// The number of its one key argument, for the many commands that have just this, by which their shard is known.
     pub(crate) single_key: Option<usize>,
+    /// What a user must be allowed to do with the keys of each of its specifications; nothing where these are no keys.
+    key_access: Vec<Option<Access>>,
+    /// That of the one key argument, if it is one, unless it depends on the arguments.
+    single_key_access: Option<(usize, Access)>,
     /// In order of declaration; empty unless it is a container.
     pub(crate) subcommands: Vec<&'static Entry>,
 }
 
 impl Entry {
+    fn new(
+        (spec, group, run): (&'static Spec, Group, Run),
+        full_name: String,
+        number: usize,
+        subcommands: Vec<&'static Entry>,
+    ) -> Self {
+        let is_subcommand = full_name.contains('|');
+        let key_access: Vec<_> = spec.keys().map(|it| needed_access(it.access())).collect();
+        let single_key = spec.single_key();
+        let single_key_access = single_key.zip(key_access.first().copied().flatten());
+        Self {
+            spec,
+            group,
+            run,
+            full_name,
+            is_subcommand,
+            number,
+            single_key,
+            key_access,
+            single_key_access,
+            subcommands,
+        }
+    }
+
+    /// The specifications of keys, and what a user must be allowed to do with those, given these arguments.
+    pub(crate) fn keys<'a>(
+        &'a self,
+        args: Args<'a>,
+    ) -> impl Iterator<Item = (&'a KeySpec, Access)> {
+        self.spec.keys().zip(&self.key_access).filter_map(move |(spec, access)| {
+            let access = if self.spec.has_variable_access() {
+                needed_access(self.spec.access(spec, args))
+            } else {
+                *access
+            };
+            Some((spec, access?))
+        })
+    }
+
+    /// The number of its one key argument, and what a user must be allowed to do with that, for the many commands that
+    /// have just this.
+    #[inline]
+    pub(crate) fn single_key_access(&self, args: Args<'_>) -> Option<(usize, Access)> {
+        let (index, access) = self.single_key_access?;
+        if self.spec.has_variable_access() {
+            return self.keys(args).next().map(|(_, access)| (index, access));
+        }
+        Some((index, access))
+    }
+
+    /// Whether it has keys, and not only what is hashed as one.
+    pub(crate) fn has_keys(&self) -> bool {
+        self.key_access.iter().any(Option::is_some)
+    }
+
     /// The subcommand of that name.
     pub(crate) fn subcommand(&self, name: &[u8]) -> Option<&'static Entry> {
         let mut subcommands = self.subcommands.iter();
@@ -66,6 +128,11 @@ impl Entry {
 
     pub(crate) fn is_container(&self) -> bool {
         !self.subcommands.is_empty()
+    }
+
+    /// Whether `args` name it, rather than a subcommand that it does not have.
+    pub(crate) fn is_command_of(&self, args: Args<'_>) -> bool {
+        !self.is_container() || self.spec.counts_as_one || args.len() == 1
     }
 
     /// Whether there is something to run: not where a container stands alone, or before a name that is none of its own.
@@ -136,6 +203,11 @@ impl CommandTable {
         &self.all
     }
 
+    /// The name under which a command is known to rules about users: of forms of one command, that one's.
+    pub(crate) fn name_in_rules(&self, entry: &Entry) -> &str {
+        &self.all[entry.number].full_name
+    }
+
     /// The commands without subcommands, in order of name.
     pub(crate) fn top_level(&self) -> Vec<&'static Entry> {
         let mut entries: Vec<_> = self.by_name.values().copied().collect();
@@ -204,16 +276,7 @@ impl Builder {
                 let full_name = format!("{name}|{}", spec.name.to_ascii_lowercase());
                 // What counts as one has one number: the next, which the name in front will have.
                 let number = table.all.len();
-                let entry = Entry {
-                    spec,
-                    group: draft.group,
-                    run,
-                    full_name,
-                    is_subcommand: true,
-                    number,
-                    single_key: spec.single_key(),
-                    subcommands: Vec::new(),
-                };
+                let entry = Entry::new((spec, draft.group, run), full_name, number, Vec::new());
                 let entry: &'static Entry = Box::leak(Box::new(entry));
                 if !counts_as_one {
                     table.all.push(entry);
@@ -221,23 +284,23 @@ impl Builder {
                 subcommands.push(entry);
             }
             let number = table.all.len();
-            let (spec, group, run) = (draft.spec, draft.group, draft.run);
-            let entry = Entry {
-                spec,
-                group,
-                run,
-                full_name: name,
-                is_subcommand: false,
-                number,
-                single_key: spec.single_key(),
-                subcommands,
-            };
-            let entry: &'static Entry = Box::leak(Box::new(entry));
+            let parts = (draft.spec, draft.group, draft.run);
+            let entry: &'static Entry =
+                Box::leak(Box::new(Entry::new(parts, name, number, subcommands)));
             table.all.push(entry);
-            table.by_name.insert(spec.name.as_bytes().to_vec(), entry);
+            table.by_name.insert(draft.spec.name.as_bytes().to_vec(), entry);
         }
         table
     }
+}
+
+/// What a user must be allowed to do with keys of which a command says that.
+fn needed_access(access: KeyAccess) -> Option<Access> {
+    let changes = KeyAccess::UPDATE | KeyAccess::INSERT | KeyAccess::DELETE;
+    let mut needed = Access::empty();
+    needed.set(Access::READ, access.contains(KeyAccess::ACCESS));
+    needed.set(Access::WRITE, access.intersects(changes));
+    (!access.contains(KeyAccess::NOT_KEY)).then_some(needed)
 }
 
 pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {

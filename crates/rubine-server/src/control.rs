@@ -3,3 +3,4 @@
 pub(crate) mod defrag;
 pub(crate) mod reconfigure;
 pub(crate) mod shutdown;
+pub(crate) mod tls;

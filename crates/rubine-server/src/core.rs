@@ -1,11 +1,16 @@
 //! What a worker runs commands with, and what the handlers of the server's own commands see of it. Knows no event loop.
 
 pub(crate) mod after_run;
-pub(crate) mod client_memory;
+pub(crate) mod certificates;
+mod client_memory;
+mod debugging;
 pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod membership;
+pub(crate) mod permission;
+pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
 pub(crate) mod suspending;
@@ -25,6 +30,7 @@ use rubine_system::ticks;
 
 use self::unit::Role;
 use crate::client::Client;
+use crate::client::away::Deferred;
 use crate::command_table::{Entry, Run};
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
@@ -55,7 +61,7 @@ pub(crate) struct Core {
     /// Clients whose requests wait until a pause is over, in the order of their coming.
     pub(crate) paused: Vec<u64>,
     /// What a unit tells listeners once it is in the journal, where nobody may hear of it before it is on disk.
-    pub(crate) deferred: Vec<unit::Deferred>,
+    pub(crate) deferred: Vec<Deferred>,
     /// Clients of this worker that listen to channels and patterns.
     pub(crate) subscribers: LocalSubscribers,
     /// Memory in use, as far as is known.
@@ -64,6 +70,8 @@ pub(crate) struct Core {
     pub(crate) eviction_pool: eviction::Pool,
     /// Eviction was not done when its time was over.
     pub(crate) must_evict_more: bool,
+    /// Clients that wait for keys have to look again, and have not been told.
+    pub(crate) must_wake_waiters: bool,
     /// Memory is used up, evicting did not help, and the command would add to it.
     pub(crate) is_out_of_memory: bool,
     /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
@@ -74,6 +82,10 @@ pub(crate) struct Core {
     pub(crate) parked_at: Option<Offset>,
     /// The append-only file is far behind: commands that write have to wait.
     pub(crate) is_throttled: bool,
+    /// A script has run for longer than others wait for it.
+    pub(crate) is_script_busy: bool,
+    /// What a unit of several commands has been told the time is, Unix microseconds.
+    unit_micros: Option<i64>,
     /// When `now` was read, in ticks, and after how many it is out of date.
     now_ticks: u64,
     now_ticks_max: u64,
@@ -138,11 +150,14 @@ impl Core {
             memory: Estimate::default(),
             eviction_pool: eviction::Pool::default(),
             must_evict_more: false,
+            must_wake_waiters: false,
             is_out_of_memory: false,
             unsynced: BTreeSet::new(),
             disk_waits: Window::new(ticks::now()),
             parked_at: None,
             is_throttled: false,
+            is_script_busy: false,
+            unit_micros: None,
             now_ticks: ticks::now(),
             now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
@@ -158,6 +173,12 @@ impl Core {
     #[inline]
     pub(crate) fn stats(&self) -> &'static WorkerStats {
         self.stats
+    }
+
+    /// The time, in Unix microseconds. Within a unit of several commands it stands still.
+    pub(crate) fn unix_micros(&mut self, is_within_unit: bool) -> i64 {
+        let read = rubine_base::clock::unix_micros;
+        if is_within_unit { *self.unit_micros.get_or_insert_with(read) } else { read() }
     }
 
     /// Reads the time, at the beginning of a turn.
@@ -221,7 +242,7 @@ impl Core {
     ) -> CommandResult {
         match entry.run {
             Run::Data(command) => {
-                let (db, flags) = (client.db, client.flags);
+                let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 loop {
                     let result = self.run_data(command, db, flags, role, reply, args, locked);
                     self.remember_read(client, entry, args, locked);

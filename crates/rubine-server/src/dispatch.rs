@@ -1,6 +1,7 @@
 //! The life of a request, from its name to its reply: refused, put off, queued or run.
 
 mod browsers;
+mod busy;
 pub(crate) mod delays;
 mod gates;
 
@@ -10,7 +11,7 @@ use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Mark, Reply};
 
 use crate::client::moving::Hold;
-use crate::client::suspension::Reason;
+use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
@@ -45,10 +46,7 @@ impl Core {
     ) -> Flow {
         let mark = reply.mark();
         let flow = self.admit(client, reply, entry, args);
-        if client.sending.reply_mode != ReplyMode::On {
-            suppress(client, reply, mark);
-        }
-        client.sending.keeps_output = false;
+        settle_reply(client, reply, mark);
         if self.outbox.writer != 0 {
             self.dismiss_trackers(client, reply, entry);
         }
@@ -62,7 +60,15 @@ impl Core {
         let entry = self.server.commands.find(args.at(0)).map(|it| it.asked_for(args));
         let mut output = std::mem::take(&mut client.output);
         let mut reply = Reply::new(&mut output, client.protocol);
-        self.execute(client, &mut reply, entry, args);
+        match entry {
+            // What it has begun is gone on with, whatever would keep it from beginning now.
+            Some(entry) if matches!(client.brought, Some(Brought::Ran(..))) => {
+                let mark = reply.mark();
+                self.call(client, &mut reply, entry, args);
+                settle_reply(client, &mut reply, mark);
+            }
+            _ => _ = self.execute(client, &mut reply, entry, args),
+        }
         client.output = output;
         if !matches!(client.suspension(), Some(Reason::BusyShard))
             && let Some(standing) = client.standing.take()
@@ -101,10 +107,9 @@ impl Core {
             self.attend_trackers(client, reply);
         }
         if !gates::are_open(self, client, entry, args)
-            && let Err(error) = gates::check(Request { core: self, client, entry, args })
+            && let Some(flow) = self.refuse_at_gate(client, reply, entry, args)
         {
-            self.refuse(client, reply, Some(entry), &error);
-            return Flow::Next;
+            return flow;
         }
         if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
             self.suspend(client, Some(args), Reason::Paused);
@@ -113,12 +118,30 @@ impl Core {
         if is_queued(client, entry)
             && let Some(transaction) = &mut client.transaction
         {
-            transaction.push(entry, args);
+            transaction.push(entry, args, self.settings.limits.databases);
             reply.simple("QUEUED");
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
         if client.is_held() { Flow::Stop } else { Flow::Next }
+    }
+
+    /// Looks at every gate, for the client's user as it is now. Nothing if all are open.
+    #[cold]
+    fn refuse_at_gate(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: &'static Entry,
+        args: Args<'_>,
+    ) -> Option<Flow> {
+        self.follow_user(client);
+        if client.flags.contains(ClientFlags::CLOSE_NOW) {
+            return Some(Flow::Stop);
+        }
+        let error = gates::check(Request { core: self, client, entry, args }).err()?;
+        self.refuse(client, reply, Some(entry), &error);
+        Some(Flow::Next)
     }
 
     /// Notes which command comes, and looks whether there is memory for it.
@@ -160,7 +183,7 @@ impl Core {
                 reply_start = reply.mark();
                 let brought = client.brought.take();
                 let hold = brought.and_then(|it| self.take_brought(it));
-                let (db, flags) = (client.db, client.flags);
+                let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 let counted = (self.runner.changes.hits, self.runner.changes.misses);
                 let role = Role::Alone;
                 let result = self.run_data(command, db, flags, role, reply, args, &mut locked);
@@ -188,7 +211,11 @@ impl Core {
             Run::Server(number) => {
                 let handler = self.handlers[number];
                 let result = self.run_session(handler, client, reply, entry, args, None);
-                if matches!(client.suspension(), Some(Reason::BusyShard)) {
+                let has_yet_to_run = matches!(
+                    client.suspension(),
+                    Some(Reason::BusyShard | Reason::ScriptThread | Reason::Scripting(_))
+                );
+                if has_yet_to_run {
                     self.start_clock();
                     return;
                 }
@@ -255,7 +282,9 @@ impl Core {
     ) {
         let reply_start = reply.mark();
         let result = self.run_among_others(client, role, reply, entry, args, locked);
-        self.after_run(Ran { entry, client, args, reply, reply_start, result });
+        if self.scripts.obstacle.is_none() {
+            self.after_run(Ran { entry, client, args, reply, reply_start, result });
+        }
     }
 
     /// Refuses what stands for no command.
@@ -272,7 +301,7 @@ impl Core {
                 self.refuse_http(client);
                 return Flow::Stop;
             }
-            None if !client.is_authenticated => gates::not_authenticated(),
+            None if !client.identity.is_authenticated => gates::not_authenticated(),
             None => unknown_command(args),
             Some(entry) if args.len() < 2 => CommandError::Arity(entry.full_name.clone()),
             Some(entry) => unknown_subcommand(entry, args),
@@ -316,6 +345,14 @@ impl Core {
 /// Whether a command is queued where its client is: what manages the queue is not.
 fn is_queued(client: &Client, entry: &Entry) -> bool {
     client.transaction.is_some() && !entry.spec.flags.contains(Flags::NEVER_QUEUED)
+}
+
+/// What a command has replied is sent or not, as the client has asked for.
+fn settle_reply(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
+    if client.sending.reply_mode != ReplyMode::On {
+        suppress(client, reply, mark);
+    }
+    client.sending.keeps_output = false;
 }
 
 /// Takes back what a command replied to a client that wants no replies, for now or at all.

@@ -8,6 +8,8 @@ mod settings;
 mod stats;
 
 mod command_table;
+
+mod access;
 pub mod process;
 
 mod client;

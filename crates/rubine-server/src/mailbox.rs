@@ -13,6 +13,7 @@ use rubine_journal::Offset;
 use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
+use crate::client::away::{Ran, Slot};
 use crate::client::inbox::Posted;
 use crate::client::subscriptions::ChannelKind;
 use crate::publication::Publication;
@@ -49,6 +50,10 @@ pub(crate) enum Message {
     Computed { client: u64, task: Task },
     /// What a client's command sends to another server has been sent, or not.
     Shipped { client: u64, shipment: Box<Shipment> },
+    /// A script of a client has run on another thread.
+    ScriptRan { client: u64, ran: Box<Ran> },
+    /// A client's script may run on another thread now.
+    ScriptTurn { client: u64, slot: Slot },
     /// It is the turn of these clients' requests at a shard that was busy.
     ShardFree { clients: Box<[u64]> },
     /// A message to clients that listen.
@@ -59,6 +64,8 @@ pub(crate) enum Message {
     Broadcast,
     /// More was published under a name than may wait: whoever has listened to it since `version` or before, is cut.
     Overrun { kind: ChannelKind, name: Arc<[u8]>, version: u64 },
+    /// Close who listens as one of these users to what that no longer may, and say so.
+    ChannelsWithdrawn { users: Arc<[Box<[u8]>]>, done: Sender<()> },
     /// Do nothing for so long.
     Sleep { span: Duration },
     /// A save that a client's reply waits for has ended.

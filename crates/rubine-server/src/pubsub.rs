@@ -91,6 +91,11 @@ impl Registry {
         0 < self.channels.len() || 0 < self.patterns.len()
     }
 
+    /// Whether anybody listens to anything.
+    pub(crate) fn is_listened_to(&self) -> bool {
+        ChannelKind::ALL.iter().any(|kind| 0 < self.len(*kind))
+    }
+
     /// How many names of a kind somebody listens to.
     pub(crate) fn len(&self, kind: ChannelKind) -> usize {
         match kind {

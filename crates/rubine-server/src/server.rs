@@ -1,6 +1,7 @@
 //! What all workers share. Every part is safe to use from any thread.
 
 mod ending;
+mod script_threads;
 mod scripting;
 
 use std::sync::Arc;
@@ -12,14 +13,18 @@ use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
+use rubine_net::tls::{ClientConfig, Tls};
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
 pub(crate) use self::ending::{AllDone, Asker, Ending};
-pub(crate) use self::scripting::{
-    LoadingHost, NotKilled, Running, ScriptKind, Scripting, Wish, interpreter_settings,
-    log_of_script,
+pub(crate) use self::script_threads::{
+    Debugged, Given, Job, Rules, SCRIPT_THREADS_MAX, ScriptKind,
 };
+pub(crate) use self::scripting::{
+    LoadingHost, NotKilled, Running, Scripting, Wish, interpreter_settings, log_of_script,
+};
+use crate::access::AccessControl;
 use crate::aside::Aside;
 use crate::client::ClientInfo;
 use crate::client::registry::Clients;
@@ -47,8 +52,11 @@ pub(crate) struct Server {
     /// Counts the changes of `settings`.
     pub(crate) settings_version: AtomicU64,
     pub(crate) commands: CommandTable,
+    /// Users, and what they may do.
+    pub(crate) access: AccessControl,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
+    /// Those of the workers, then those of the threads for scripts.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) resting: Resting,
     /// Held by the worker that evicts clients, so that no two of them choose for the same need.
@@ -61,8 +69,12 @@ pub(crate) struct Server {
     pub(crate) scripting: Scripting,
     /// When the log last told of a browser, Unix milliseconds.
     pub(crate) warned_of_http_at: AtomicI64,
+    /// When it last told of a client that speaks otherwise than its port.
+    pub(crate) warned_of_speech_at: AtomicI64,
     /// Where the server listens, for INFO.
     pub(crate) listening: Listening,
+    pub(crate) tls: Tls,
+    pub(crate) tls_reloads: Reloads,
     pub(crate) is_shutting_down: AtomicBool,
     pub(crate) gauges: Gauges,
     pub(crate) memory: MemoryHistory,
@@ -74,6 +86,15 @@ pub(crate) struct Server {
     pub(crate) replication_id: ArcSwap<String>,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
+}
+
+/// When the files that TLS is made from are looked at again.
+#[derive(Default)]
+pub(crate) struct Reloads {
+    /// When they were last looked at, Unix milliseconds.
+    pub(crate) looked_at: AtomicI64,
+    /// A thread looks at them.
+    pub(crate) is_under_way: AtomicBool,
 }
 
 /// This run of the program, and what watches over it.
@@ -93,6 +114,8 @@ pub(crate) struct Switches {
     pub(crate) expires_actively: AtomicBool,
     /// Whether payloads of RESTORE need a checksum that is right; workers learn it from the settings.
     pub(crate) checks_dump_sums: AtomicBool,
+    /// Scripts may call what is denied to them: `DEBUG SET-DISABLE-DENY-SCRIPTS`.
+    pub(crate) scripts_may_all: AtomicBool,
     /// Nothing happens by the clock: `DEBUG PAUSE-CRON`.
     pub(crate) is_cron_paused: AtomicBool,
 }
@@ -100,7 +123,8 @@ pub(crate) struct Switches {
 impl Default for Switches {
     fn default() -> Self {
         let (expires_actively, checks_dump_sums) = (AtomicBool::new(true), AtomicBool::new(true));
-        Self { expires_actively, checks_dump_sums, is_cron_paused: AtomicBool::new(false) }
+        let (scripts_may_all, is_cron_paused) = Default::default();
+        Self { expires_actively, checks_dump_sums, scripts_may_all, is_cron_paused }
     }
 }
 
@@ -121,6 +145,12 @@ impl Server {
         self.clients.remove(info.id);
         info.cancel_wait();
         self.workers[info.worker].send(Message::Kill { client: info.id });
+    }
+
+    /// What TLS is spoken with towards the nodes that keys move to, if it is.
+    pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_cluster;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
     /// Has the function libraries, as they are now, in what is saved next.
@@ -167,6 +197,7 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
+        self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
     }
@@ -176,6 +207,11 @@ impl Server {
         let of_worker =
             |stats: &WorkerStats| stats.commands.iter().map(|it| it.calls.get()).sum::<u64>();
         self.stats.iter().map(of_worker).sum()
+    }
+
+    /// The counters of the workers.
+    pub(crate) fn worker_stats(&self) -> &[WorkerStats] {
+        &self.stats[..self.workers.len()]
     }
 
     /// A counter of all workers, added up.

@@ -6,7 +6,8 @@ use rubine_rdb::dump::Checks;
 use rubine_resp::parser;
 
 use rubine_config::{
-    Appendfsync, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
+    Appendfsync, BusyReplyScope, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent,
+    OutputBufferLimit,
 };
 
 /// Settings that every worker keeps at hand.
@@ -25,8 +26,13 @@ pub(crate) struct Settings {
     pub(crate) output_limit: OutputBufferLimit,
     /// That of clients that listen to channels.
     pub(crate) pubsub_output_limit: OutputBufferLimit,
-    pub(crate) requires_password: bool,
+    /// How many refusals ACL LOG remembers.
+    pub(crate) acl_log_len_max: u64,
     pub(crate) idle_seconds_max: u32,
+    /// After so many milliseconds a script counts as busy; 0 for never.
+    pub(crate) busy_reply_ms: u64,
+    /// Whom a busy script keeps from what they ask for.
+    pub(crate) busy_reply_scope: BusyReplyScope,
     /// How hard keys that are due are looked for, from 1 to 10.
     pub(crate) expiry_effort: u32,
     /// How long a worker may put off a turn to find more requests, in microseconds.
@@ -72,8 +78,10 @@ impl Settings {
             query_bytes_max: config.client_query_buffer_limit,
             output_limit: config.client_output_buffer_limit.normal,
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
-            requires_password: config.requirepass.is_some(),
+            acl_log_len_max: config.acllog_max_len,
             idle_seconds_max: config.timeout,
+            busy_reply_ms: config.busy_reply_threshold,
+            busy_reply_scope: config.busy_reply_scope,
             expiry_effort: config.active_expire_effort,
             coalesce_us: coalesce_us(config, waits_for_disk),
             import_mode: config.import_mode,

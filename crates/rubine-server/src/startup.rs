@@ -15,6 +15,7 @@ use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace, Tell};
 
+use crate::access::{self, AccessControl};
 use crate::aside::Aside;
 use crate::commands;
 use crate::control::shutdown;
@@ -29,7 +30,7 @@ use crate::process::oom_score::OomScore;
 use crate::process::process_title;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
-use crate::server::{Server, Switches, ThisProcess};
+use crate::server::{SCRIPT_THREADS_MAX, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
@@ -37,6 +38,7 @@ use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
 use rubine_net::listener;
+use rubine_net::tls::{Contexts, Tls};
 use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
@@ -57,9 +59,6 @@ Every directive of the configuration file is an option too, after those of the f
        rubine-server rubine.conf --restore-to 2026-11-21T10:00:00Z [--restore-dir /new/folder]
                      (start with what the append-only file held then, in a new folder)
 ";
-
-const USERS: &str = "The configuration has 'user' lines, but there are no users beside the default one yet: without them, \
-     this server would be open to whom they keep out. Take them out, and set a password by 'requirepass'.";
 
 /// Runs the server that `args` (without the program's name) ask for, until it is shut down.
 pub fn main(args: &[Vec<u8>]) -> ExitCode {
@@ -83,9 +82,6 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
-    if !config.users.is_empty() {
-        return fail(USERS);
-    }
     if config.set_proc_title {
         // No other thread has been started so far.
         title::prepare();
@@ -148,8 +144,10 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     tune(&config)?;
     fit_maxclients(&mut config);
+    let contexts = Contexts::of(&config)?;
     let listeners = listener::open_all(&config)?;
     let (server, handlers, polls) = build(config, source, Some(logger), listeners)?;
+    server.tls.set(contexts.map(Arc::new));
     crash::install(server);
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
@@ -177,7 +175,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.process.oom_score.apply(&config);
-    server.process.watchdog.set(&server.stats, &server.commands, config.watchdog_period);
+    server.process.watchdog.set(server.worker_stats(), &server.commands, config.watchdog_period);
     tracing::info!("Ready to accept connections {}", where_it_listens(&config));
     supervision::say_ready(config.supervised);
     for worker in workers {
@@ -271,6 +269,9 @@ fn where_it_listens(config: &Config) -> String {
     if config.port != 0 {
         places.push("tcp");
     }
+    if config.tls_port != 0 {
+        places.push("tls");
+    }
     if config.unixsocket.is_some() {
         places.push("unix");
     }
@@ -288,6 +289,8 @@ fn build(
     let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
     config.workers = worker_count as u16;
     let (commands, handlers) = commands::command_table(&config.renamed_commands)?;
+    let access = AccessControl::new(&commands, &config);
+    access::files::load_at_start(&access, &config)?;
     let mut polls = Vec::new();
     let mut workers = Vec::new();
     for _ in 0..worker_count {
@@ -311,8 +314,11 @@ fn build(
         aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
-        stats: (0..worker_count).map(|_| WorkerStats::new(commands.len())).collect(),
+        stats: (0..worker_count + SCRIPT_THREADS_MAX)
+            .map(|_| WorkerStats::new(commands.len()))
+            .collect(),
         commands,
+        access,
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
@@ -323,7 +329,10 @@ fn build(
         pause: crate::pause::Pause::default(),
         scripting: crate::server::Scripting::default(),
         warned_of_http_at: AtomicI64::new(0),
+        warned_of_speech_at: AtomicI64::new(0),
         listening,
+        tls: Tls::default(),
+        tls_reloads: crate::server::Reloads::default(),
         is_shutting_down: AtomicBool::new(false),
         switches: Switches::default(),
         memory: MemoryHistory::new(now, allocator::used_memory()),

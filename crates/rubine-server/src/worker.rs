@@ -9,6 +9,7 @@ mod batch;
 mod cron;
 mod delivery;
 mod doorway;
+mod handshakes;
 mod limits;
 mod period;
 mod reading;
@@ -29,9 +30,13 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::handshakes::Handshakes;
+use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
 use self::schedule::schedule;
 use self::sending::{send, send_held};
+use crate::client::away::{Ran, Slot};
+use crate::client::identity::Identity;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -54,6 +59,8 @@ const ARGS_KEPT_MAX: usize = 1 << 14;
 const REPLIES_HELD_MAX_US: f64 = 250.0;
 /// How soon a worker looks again whether the append-only file has caught up, or a key has moved.
 const THROTTLE_MS: i64 = 10;
+/// How soon a worker looks again who waits for a script that is busy.
+const BUSY_LOOK_MS: i64 = 10;
 /// How long a worker sleeps at most.
 const SLEEP_MAX_MS: i64 = 100;
 
@@ -84,10 +91,14 @@ pub(crate) struct Worker {
     woken_at: u64,
     /// Where connections come from, and go to.
     doorway: Doorway,
+    /// Clients that have yet to agree with the server on how they speak.
+    handshakes: Handshakes,
     /// Dropped when the turn ends.
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
     turn_requests: usize,
+    /// When it looks who waits for a script that is busy.
+    busy_looks: Period,
     /// When postponed commands last tried again because time had passed, Unix milliseconds.
     resumed_at: i64,
 }
@@ -113,8 +124,10 @@ impl Worker {
             settings_version: 0,
             woken_at: ticks::now(),
             doorway: Doorway::default(),
+            handshakes: Handshakes::default(),
             told_at_end: Vec::new(),
             turn_requests: 0,
+            busy_looks: Period::new(BUSY_LOOK_MS),
             resumed_at: 0,
         }
     }
@@ -130,9 +143,11 @@ impl Worker {
             self.take_events(&events);
             self.accept();
             self.read_mail();
+            self.shake_hands();
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
+            self.answer_for_busy_scripts();
             self.serve_scheduled();
             // Whoever waits to hear that this turn is over hears it.
             self.told_at_end.clear();
@@ -157,11 +172,13 @@ impl Worker {
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let is_synced = !self.core.park_unsynced();
-        let has_work = !self.scheduled.is_empty() || self.doorway.has_more();
+        let has_work =
+            !self.scheduled.is_empty() || self.doorway.has_more() || !self.handshakes.is_empty();
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
-            until_first.min(self.cron.sleep_ms().min(SLEEP_MAX_MS))
+            let most = if self.core.is_script_busy { BUSY_LOOK_MS } else { SLEEP_MAX_MS };
+            until_first.min(self.cron.sleep_ms().min(most))
         } else {
             0
         };
@@ -212,6 +229,10 @@ impl Worker {
             if event.is_readable() {
                 self.pacing.note_arrival(&mut client.traffic.arrival_window);
             }
+            if client.socket.is_handshaking() {
+                self.handshakes.note_event(client, token.0);
+                continue;
+            }
             schedule(&mut self.scheduled, client, token.0);
         }
     }
@@ -251,13 +272,20 @@ impl Worker {
             return;
         }
         self.slot_of.insert(info.id, slot);
-        // A password may have been set since the turn began, and the client have connected after that.
-        self.refresh_settings();
-        let is_authenticated = !self.core.settings.requires_password;
-        let mut client = Box::new(Client::new(socket, info, is_authenticated));
+        let identity = Identity::of_stranger(&self.core.server.access.users());
+        let mut client = Box::new(Client::new(socket, info, identity));
         client.publish_output();
         self.core.count_client(&mut client);
         self.clients[slot] = Some(client);
+    }
+
+    /// Goes on with some handshakes, since each takes as long as hundreds of commands.
+    fn shake_hands(&mut self) {
+        let Self { core, clients, scheduled, handshakes, .. } = self;
+        handshakes.go_on(core, clients, scheduled);
+        for slot in self.handshakes.take_failed() {
+            self.close(slot);
+        }
     }
 
     fn read_mail(&mut self) {
@@ -274,6 +302,8 @@ impl Worker {
                 Message::Computed { client, task } => self.computed(client, task),
                 Message::Shipped { client, shipment } => self.shipped(client, shipment),
                 Message::ShardFree { clients } => self.take_turns(&clients),
+                Message::ScriptRan { client, ran } => self.script_ran(client, ran),
+                Message::ScriptTurn { client, slot } => self.script_turn(client, slot),
                 Message::Published(publication) => self.deliver_published(&publication),
                 Message::Notified { client } => self.hear(client),
                 // Looked at below.
@@ -281,6 +311,11 @@ impl Worker {
                 Message::Overrun { kind, name, version } => {
                     let Self { core, clients, slot_of, scheduled, .. } = self;
                     delivery::cut(core, clients, slot_of, scheduled, (kind, &name, version));
+                }
+                Message::ChannelsWithdrawn { users, done } => {
+                    self.core.cut_own_listeners(&users, None);
+                    // Whoever asked may have given up.
+                    let _ = done.send(());
                 }
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),
@@ -369,6 +404,29 @@ impl Worker {
         schedule(&mut self.scheduled, client, slot);
     }
 
+    /// A client's script has run on another thread: its request goes on. The client is there: until then, it is not closed.
+    fn script_ran(&mut self, id: u64, ran: Box<Ran>) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        // A debugger may have read from its socket meanwhile, which then has nothing to tell.
+        client.input.is_readable = true;
+        if let Some(Reason::Scripting(progress)) = self.core.resume(client) {
+            client.brought = Some(Brought::Ran(ran, progress));
+        }
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// A client's script may run on another thread now.
+    fn script_turn(&mut self, id: u64, leave: Slot) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if matches!(client.suspension(), Some(Reason::ScriptThread)) {
+            self.core.resume(client);
+            client.brought = Some(Brought::Slot(leave));
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
     /// The turn of clients at a shard has come: their requests run again.
     fn take_turns(&mut self, ids: &[u64]) {
         for &id in ids {
@@ -409,7 +467,7 @@ impl Worker {
     fn kill(&mut self, id: u64) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         if let Some(client) = &mut self.clients[slot] {
-            client.flags |= ClientFlags::CLOSE_NOW;
+            client.notice_kill();
             schedule(&mut self.scheduled, client, slot);
         }
     }
@@ -424,6 +482,21 @@ impl Worker {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 self.core.end_or_retry(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    /// Whoever waits for what a busy script holds is told so.
+    fn answer_for_busy_scripts(&mut self) {
+        self.core.is_script_busy = self.core.server.scripting.is_busy();
+        if !self.core.is_script_busy || !self.busy_looks.has_begun(self.core.now) {
+            return;
+        }
+        for (slot, client) in self.clients.iter_mut().enumerate() {
+            if let Some(client) = client
+                && self.core.refuse_busy(client)
+            {
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -514,9 +587,7 @@ impl Worker {
             client.is_scheduled = false;
             client.input.turn_requests = 0;
             client.input.turn_bytes = 0;
-            if client.info.is_killed.load(Ordering::Acquire) {
-                client.flags |= ClientFlags::CLOSE_NOW;
-            }
+            client.notice_kill();
             if client.input.is_readable && client.has_room_for_requests() {
                 let reads_much = USUAL_QUERY_BYTES_MAX < client.input.read_bytes;
                 if client.input.query.capacity() == 0 && !reads_much {
@@ -623,6 +694,9 @@ impl Worker {
             }
             client.publish_output();
             self.core.count_client(client);
+            if client.is_away() {
+                continue;
+            }
             if !is_open {
                 self.close(slot);
                 continue;

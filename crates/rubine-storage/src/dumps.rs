@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rubine_base::clock::unix_millis;
 use rubine_config::{Config, SavePoint};
-use rubine_keyspace::Access;
+use rubine_keyspace::{Access, Locked, ShardSet};
 use rubine_persistence::encryption::Encrypting;
 use rubine_system::allocator;
 
@@ -20,15 +20,21 @@ use crate::storage::{Storage, Trouble};
 /// What is done when a save has ended.
 pub type OnEnd = Box<dyn FnOnce(Outcome) + Send>;
 
-/// Begins a save of what the keyspace holds at this moment. `on_end` is called from a thread of the save, or not at all
-/// if it does not begin. The caller holds no lock of a shard.
-pub fn start(storage: Storage, kind: Kind, now: i64, on_end: OnEnd) -> Start {
+/// Begins a save of what the keyspace holds at this moment, under the locks of all shards, which are given back as soon as
+/// there is an image. `on_end` is called from a thread of the save, or not at all if it does not begin.
+pub fn start(
+    storage: Storage,
+    kind: Kind,
+    now: i64,
+    locked: Locked<'static>,
+    on_end: OnEnd,
+) -> Start {
     let saves = &storage.persistence.saves;
     let job = match saves.reserve(kind, now, storage.aof.rewrite_status()) {
         Ok(job) => job,
         Err(refusal) => return refusal,
     };
-    take_image(storage, &job);
+    take_image(storage, &job, locked);
     let directory = Directory::current(&storage.persistence.disk);
     let running = Arc::clone(&job);
     let run = move || {
@@ -52,9 +58,9 @@ pub fn start(storage: Storage, kind: Kind, now: i64, on_end: OnEnd) -> Start {
 }
 
 /// Makes the image of this moment.
-fn take_image(storage: Storage, job: &Job) {
-    let (image, dirty) = storage.keyspace.snapshot_with(|| storage.host.changes());
-    job.fill(image, dirty);
+fn take_image(storage: Storage, job: &Job, mut locked: Locked<'static>) {
+    let dirty = storage.host.changes();
+    job.fill(locked.snapshot(), dirty);
 }
 
 fn note_end(storage: Storage, job: &Job, outcome: Outcome) {
@@ -67,7 +73,7 @@ fn note_end(storage: Storage, job: &Job, outcome: Outcome) {
 pub fn save_here(storage: Storage) -> Outcome {
     storage.persistence.saves.count_start();
     let job = Job::new(Kind::Foreground, unix_millis());
-    take_image(storage, &job);
+    take_image(storage, &job, storage.keyspace.lock(&ShardSet::All));
     let outcome = save(storage, &job, Directory::current(&storage.persistence.disk));
     note_end(storage, &job, outcome);
     outcome
@@ -86,7 +92,8 @@ pub fn note_flush(storage: Storage, now: i64) {
             // The receiver waits.
             let _ = sender.send(());
         });
-        match start(storage, Kind::Foreground, now, on_end) {
+        let locked = storage.keyspace.lock(&ShardSet::All);
+        match start(storage, Kind::Foreground, now, locked, on_end) {
             // A save that ends without a word has failed, which is in the log.
             Start::Started => drop(receiver.recv()),
             // One that could not be ended any more has the keys, and a file of its own to put in place first.
@@ -100,7 +107,7 @@ pub fn note_flush(storage: Storage, now: i64) {
     }
 }
 
-/// Begins a save that was put off, or that is due by a save point. To be called now and then.
+/// Begins a save that was put off, or that is due by a save point, unless a shard is busy. To be called now and then.
 pub fn look(storage: Storage, now: i64) {
     if storage.persistence.is_loading() || storage.host.is_ending() {
         return;
@@ -110,21 +117,26 @@ pub fn look(storage: Storage, now: i64) {
         return;
     }
     // If another save has begun since, that one does as well.
-    let begin = || {
-        let _: Start = start(storage, Kind::Background, now, Box::new(|_| {}));
+    let begin = |locked| {
+        let _: Start = start(storage, Kind::Background, now, locked, Box::new(|_| {}));
     };
+    let lock = || storage.keyspace.try_lock(&ShardSet::All).ok();
     let moment = saves.moment(storage.unsaved_changes(), now / 1000);
     if saves.is_scheduled() {
-        if moment.may_try() {
+        if moment.may_try()
+            && let Some(locked) = lock()
+        {
             saves.take_schedule();
-            begin();
+            begin(locked);
         }
         return;
     }
     let config = storage.config.load();
-    if let Some(SavePoint { seconds, changes }) = moment.reached(&config.save) {
+    if let Some(SavePoint { seconds, changes }) = moment.reached(&config.save)
+        && let Some(locked) = lock()
+    {
         tracing::info!("{changes} changes in {seconds} seconds. Saving...");
-        begin();
+        begin(locked);
     }
 }
 

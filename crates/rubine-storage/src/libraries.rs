@@ -1,6 +1,7 @@
 //! The code of function libraries, as files hold it: by name, so that it is in whatever is written next. Runs no code.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use parking_lot::Mutex;
 use rubine_rdb::dump::{Checks, decode_libraries};
@@ -15,6 +16,16 @@ impl Libraries {
     pub fn keep(&self, code: Vec<u8>) {
         let name = name_of(&code).unwrap_or(&code).to_vec();
         self.0.lock().insert(name, code);
+    }
+
+    /// Takes a library in. Returns the name of one that is there already, and stays.
+    pub(crate) fn keep_new(&self, code: Vec<u8>) -> Result<(), Vec<u8>> {
+        let name = name_of(&code).unwrap_or(&code).to_vec();
+        match self.0.lock().entry(name) {
+            Entry::Vacant(place) => drop(place.insert(code)),
+            Entry::Occupied(place) => return Err(place.key().clone()),
+        }
+        Ok(())
     }
 
     pub fn clear(&self) {
@@ -48,7 +59,7 @@ impl Libraries {
             (b"RESTORE", [payload, policy @ ..]) => {
                 let checks = Checks { version: VersionCheck::Relaxed, checksum: false };
                 let codes = decode_libraries(payload, checks)
-                    .map_err(|_| "ERR payload version or checksum are wrong")?;
+                    .map_err(|_| "ERR the payload of FUNCTION RESTORE is damaged")?;
                 if policy.first().is_some_and(|it| it.eq_ignore_ascii_case(b"FLUSH")) {
                     self.clear();
                 }

@@ -54,6 +54,8 @@ pub(crate) enum LoadError {
     UnknownType { byte: u8, offset: u64, version: Version },
     #[error("RDB has duplicated key '{key}' in DB {db}")]
     DuplicateKey { key: String, db: usize },
+    #[error("RDB has the function library '{name}', which is there already")]
+    DuplicateLibrary { name: String },
     #[error("no thread can be started: {0}")]
     Thread(io::Error),
     /// The server is to end.
@@ -227,7 +229,15 @@ fn cut(
                 }
             }
             Item::Aux { key, value } => note_remark(shared, &key, &value),
-            Item::Function(code) => shared.storage.persistence.saves.functions.keep(code),
+            Item::Function(code) => {
+                let functions = &shared.storage.persistence.saves.functions;
+                if shared.options.replaces {
+                    functions.keep(code);
+                } else if let Err(name) = functions.keep_new(code) {
+                    let name = name.escape_ascii().to_string();
+                    return Err(LoadError::DuplicateLibrary { name });
+                }
+            }
             Item::ModuleAux { module } => {
                 tracing::warn!("The dump has data of the module '{module}', which is not kept.");
             }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod glob;
 pub mod in_process;
 pub mod mutate;
+pub mod papers;
 pub mod render;
 pub mod server;
 pub mod target;

@@ -16,6 +16,8 @@ const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What `libjemalloc-dev` installs.
 const ALLOCATOR_HEADER: &str = "/usr/include/jemalloc/jemalloc.h";
+/// What `libssl-dev` installs.
+const TLS_HEADER: &str = "/usr/include/openssl/ssl.h";
 /// Patches under this name say where a package's files are installed.
 const PACKAGING_PATCHES: &str = "debian-packaging/";
 
@@ -114,6 +116,9 @@ fn build(family: Family, source: &Path) -> Result<(), Failure> {
         make.args(["USE_JEMALLOC=yes", "USE_SYSTEM_JEMALLOC=yes"]);
     } else {
         eprintln!("with the allocator that {title} brings along; Debian's needs `libjemalloc-dev`");
+    }
+    if Path::new(TLS_HEADER).is_file() {
+        make.arg("BUILD_TLS=yes");
     }
     run(&mut make)
 }

@@ -39,6 +39,8 @@ pub(crate) struct Run<'a> {
     pub(crate) denied_tags: &'a str,
     /// Only these tests, if any are named.
     pub(crate) only: &'a [String],
+    /// Whether it is run through TLS.
+    pub(crate) tls: bool,
     pub(crate) port_first: u16,
     pub(crate) port_count: u16,
     pub(crate) limit: Duration,
@@ -72,9 +74,12 @@ impl Run<'_> {
             .arg("start.tcl")
             .args(["--single", self.unit, "--clients", "1", "--durable"])
             .args(self.family.arguments())
+            // The suites look for BUSY with commands that need no key of the script's.
+            .args(["--config", "busy-reply-scope", "all"])
             .args(["--baseport", &self.port_first.to_string()])
             .args(["--portcount", &self.port_count.to_string()])
             .args(["--timeout", &self.limit.as_secs().to_string()])
+            .args(self.tls.then_some("--tls"))
             .args(self.only.iter().flat_map(|test| ["--only", test]))
             .args(["--tags", self.denied_tags])
             .arg("--skipfile")

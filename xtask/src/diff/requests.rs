@@ -108,21 +108,37 @@ pub(super) struct Grammar {
 }
 
 impl Grammar {
-    /// What the documents of one server describe and another, which has the commands of `known`, understands.
-    pub(super) fn new(docs: &Value, known: &[String]) -> Self {
+    /// What the documents of one server describe and another, which has the commands of `known`, understands. Commands
+    /// about data, and those of `more_groups`.
+    pub(super) fn new(docs: &Value, known: &[String], more_groups: &[&str]) -> Self {
         let mut commands = Vec::new();
         add_commands(docs, &[], "", &mut commands);
         commands.retain(|it| {
             let full = it.name.join(" ");
-            GROUPS.contains(&it.group.as_str())
+            let group = it.group.as_str();
+            (GROUPS.contains(&group) || more_groups.contains(&group))
                 && !LEFT_OUT.contains(&full.as_str())
-                && known.contains(&it.name[0])
+                && known.contains(&it.name.join("|"))
         });
         Self { commands }
     }
 
     pub(super) fn len(&self) -> usize {
         self.commands.len()
+    }
+
+    /// A request that need not be one that can be compared.
+    pub(super) fn any_request(&self, random: &mut Random) -> Request {
+        self.any_command(random).request(random)
+    }
+
+    /// The name of a command as rules have it: `config|get`.
+    pub(super) fn any_name(&self, random: &mut Random) -> String {
+        self.any_command(random).name.join("|").to_lowercase()
+    }
+
+    fn any_command(&self, random: &mut Random) -> &Command {
+        &self.commands[random.below(self.commands.len() as u64) as usize]
     }
 
     /// A sequence of requests: a few groups of commands, so that they meet, on small and on large forms.

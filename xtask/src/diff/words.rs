@@ -24,6 +24,31 @@ pub(super) const USUAL_LIMITS: &[&str] = &[
     "CONFIG SET stream-node-max-entries 100",
 ];
 
+/// Categories of commands in rules about users.
+pub(super) const CATEGORIES: &[&str] = &[
+    "keyspace",
+    "read",
+    "write",
+    "set",
+    "sortedset",
+    "list",
+    "hash",
+    "string",
+    "bitmap",
+    "hyperloglog",
+    "geo",
+    "stream",
+    "pubsub",
+    "admin",
+    "fast",
+    "slow",
+    "blocking",
+    "dangerous",
+    "connection",
+    "transaction",
+    "scripting",
+];
+
 const PREFIXES: &[(&str, &[&str])] = &[
     ("string", &["s", "s", "s", "b"]),
     ("list", &["l"]),

@@ -3,7 +3,7 @@
 use rubine_base::number::parse_i64;
 
 use crate::args::Args;
-use crate::command::{Acl, Command};
+use crate::command::{Acl, Command, Databases};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 
@@ -32,6 +32,7 @@ const FLUSHALL: Command = Command::new("FLUSHALL", |cx| flush(cx, None))
     .arity(-1)
     .writes()
     .also(Acl::KEYSPACE.union(Acl::DANGEROUS))
+    .databases(Databases::All)
     .all_shards();
 
 const FLUSHDB: Command = Command::new("FLUSHDB", |cx| flush(cx, Some(cx.keys.db())))
@@ -72,6 +73,7 @@ const SWAPDB: Command = Command::new("SWAPDB", swapdb)
     .writes()
     .fast()
     .also(Acl::KEYSPACE.union(Acl::DANGEROUS))
+    .databases(Databases::Named(|_, visit| (1..3).for_each(visit)))
     .all_shards();
 
 fn swapdb(cx: &mut Context<'_, '_>) -> CommandResult {

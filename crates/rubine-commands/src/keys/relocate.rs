@@ -4,8 +4,8 @@
 use rubine_keyspace::Key;
 use rubine_structures::record::Record;
 
-use crate::args::ArgCursor;
-use crate::command::Command;
+use crate::args::{ArgCursor, Args};
+use crate::command::{Command, Databases};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -77,6 +77,7 @@ const MOVE: Command = Command::new("MOVE", move_to_db)
     .arity(3)
     .writes()
     .fast()
+    .databases(Databases::Named(|_, visit| visit(2)))
     .key("RW ACCESS UPDATE");
 
 fn move_to_db(cx: &mut Context<'_, '_>) -> CommandResult {
@@ -107,8 +108,24 @@ const COPY: Command = Command::new("COPY", copy)
     .arity(-3)
     .writes()
     .denies_oom()
+    .databases(Databases::Named(find_copy_dbs))
     .key("RO ACCESS")
     .key_at(2, "OW UPDATE");
+
+/// Of several, the last one is copied to. With a wrong option among them, nothing is.
+fn find_copy_dbs(args: Args<'_>, visit: &mut dyn FnMut(usize)) {
+    let mut found = Vec::new();
+    let mut options = args.options(3);
+    while !options.is_at_end() {
+        if 2 <= options.remaining() && options.keyword("DB") {
+            found.push(options.index());
+            options.skip(1);
+        } else if !options.keyword("REPLACE") {
+            return;
+        }
+    }
+    found.into_iter().for_each(visit);
+}
 
 fn copy(cx: &mut Context<'_, '_>) -> CommandResult {
     let mut db = cx.keys.db();

@@ -130,11 +130,10 @@ pub(super) fn steps(source: &Source, options: &Options) -> u64 {
     source.len() as u64 * per_element
 }
 
-/// Whether elements are sorted at all. Those of a set always are if they are stored: what is stored has to be the same
-/// wherever it is computed, and a set has no order of its own.
+/// Whether elements are sorted at all.
 fn is_sorted(source: &Source, options: &Options) -> bool {
-    let is_set_to_store = options.destination.is_some() && matches!(source, Source::Set(_));
-    !matches!(options.by, By::Nothing) || is_set_to_store
+    let is_set_to_order = options.orders_sets && matches!(source, Source::Set(_));
+    !matches!(options.by, By::Nothing) || is_set_to_order
 }
 
 fn kind(options: &Options) -> Kind {

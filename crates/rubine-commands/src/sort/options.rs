@@ -13,6 +13,13 @@ pub(super) enum Form {
     ReadOnly,
 }
 
+/// Which keys whoever asks may read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    EveryKey,
+    SomeKeys,
+}
+
 /// What elements are sorted by.
 #[derive(Clone, Debug)]
 pub(super) enum By {
@@ -33,12 +40,20 @@ pub(super) struct Options {
     pub(super) direction: Direction,
     /// By text rather than by number.
     pub(super) alpha: bool,
+    /// A set is sorted, though it was not asked for: what comes of it has to be the same wherever it is computed, and a set
+    /// has no order of its own.
+    pub(super) orders_sets: bool,
     /// Number of the argument that is the key to store under.
     pub(super) destination: Option<usize>,
 }
 
 impl Options {
-    pub(super) fn parse(args: Args<'_>, form: Form) -> Result<Self, CommandError> {
+    /// Reads the options. Where not every key may be read, those are refused that could name one.
+    pub(super) fn parse(
+        args: Args<'_>,
+        form: Form,
+        readable: Readable,
+    ) -> Result<Self, CommandError> {
         let mut parsed = Self {
             by: By::Element,
             gets: Vec::new(),
@@ -46,6 +61,7 @@ impl Options {
             count_max: -1,
             direction: Direction::Ascending,
             alpha: false,
+            orders_sets: false,
             destination: None,
         };
         let mut options = args.options(2);
@@ -61,14 +77,25 @@ impl Options {
                 (parsed.offset, parsed.count_max) = (options.integer()?, options.integer()?);
             } else if form == Form::MayStore && has_value && options.keyword("STORE") {
                 parsed.destination = Some(options.index());
+                parsed.orders_sets = true;
                 options.skip(1);
             } else if has_value && options.keyword("BY") {
                 // What is the same for all elements has nothing to say about their order, nor does what comes after it.
                 let pattern = Pattern::parse(options.required()?);
+                if pattern.is_some() && readable == Readable::SomeKeys {
+                    return Err(CommandError::text(
+                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 if !matches!(parsed.by, By::Nothing) {
                     parsed.by = pattern.map_or(By::Nothing, By::Pattern);
                 }
             } else if has_value && options.keyword("GET") {
+                if readable == Readable::SomeKeys {
+                    return Err(CommandError::text(
+                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                    ));
+                }
                 parsed.gets.push(Subject::parse(options.required()?));
             } else {
                 return Err(CommandError::Syntax);

@@ -182,6 +182,16 @@ impl Output {
         Mark { block_index: self.blocks.len(), offset: self.tail.len() }
     }
 
+    /// The byte behind `mark`, if there is one and it is at hand.
+    pub(super) fn byte_at(&self, mark: Mark) -> Option<u8> {
+        let bytes = match self.blocks.get(mark.block_index) {
+            None if mark.block_index == self.blocks.len() => &self.tail,
+            Some(Block::Bytes(bytes)) => bytes,
+            _ => return None,
+        };
+        bytes.get(mark.offset).copied()
+    }
+
     /// Drops everything behind `mark`.
     pub fn truncate_to(&mut self, mark: Mark) {
         // The block that was the tail at the mark, unless it was empty and so never became a block.

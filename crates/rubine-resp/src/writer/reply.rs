@@ -60,6 +60,21 @@ impl<'a> Reply<'a> {
         self.out.truncate_to(mark);
     }
 
+    /// Whether nothing waits to be sent, nor has been written.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    /// Whether an error begins at `mark`.
+    pub fn is_error_at(&self, mark: Mark) -> bool {
+        matches!(self.out.byte_at(mark), Some(b'-' | b'!'))
+    }
+
+    /// Writes what was replied elsewhere.
+    pub fn append(&mut self, other: Output) {
+        self.out.append(other);
+    }
+
     /// `+OK`
     #[inline]
     pub fn ok(&mut self) {

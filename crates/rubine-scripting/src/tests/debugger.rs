@@ -94,7 +94,7 @@ fn a_script_is_walked_through() {
         "1 breakpoints set:",
         "->#4   return a",
         "Breakpoint removed.",
-        "<error> Unknown Lua debugger command or wrong number of arguments.",
+        "<error> Unknown debugger command or wrong number of arguments.",
         "No such variable.",
         "   1   local a = 1",
         "   2   local t = {1, {x='y'}}",

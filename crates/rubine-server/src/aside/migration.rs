@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use rubine_base::clock::monotonic_nanos;
 use rubine_commands::{CommandError, Shipment, Target};
+use rubine_net::tls::ClientConfig;
 
 use self::connection::Connection;
 use crate::mailbox::{Mailbox, Message};
@@ -46,24 +47,27 @@ pub(crate) struct Job {
     pub(crate) worker: usize,
     pub(crate) client: u64,
     pub(crate) shipment: Box<Shipment>,
+    /// What TLS is spoken with, if it is.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
 /// A connection that nobody uses.
 struct Kept {
     target: Target,
+    is_tls: bool,
     connection: Connection,
     since_nanos: u64,
 }
 
 impl Migrations {
     /// Sends what is in a shipment, and notes in it what has become of it. Waits as long as the target may take.
-    pub(crate) fn carry(&self, shipment: &mut Shipment) {
-        let mut kept = self.take(&shipment.target);
+    pub(crate) fn carry(&self, shipment: &mut Shipment, tls: Option<&Arc<ClientConfig>>) {
+        let mut kept = self.take(&shipment.target, tls.is_some());
         loop {
             let was_kept = kept.is_some();
             let opened = match kept.take() {
                 Some(connection) => Ok(connection),
-                None => Connection::open(&shipment.target, shipment.timeout_ms),
+                None => Connection::open(&shipment.target, shipment.timeout_ms, tls),
             };
             let mut connection = match opened {
                 Ok(connection) => connection,
@@ -71,15 +75,17 @@ impl Migrations {
                     let (host, port) = (&shipment.target.host, &shipment.target.port);
                     let (host, port) = (host.escape_ascii(), port.escape_ascii());
                     tracing::debug!("MIGRATE cannot connect to {host}:{port}: {error}");
-                    // Redis learns of a refusal when it writes.
+                    // Redis learns of a refusal when it writes, but not with TLS.
                     return shipment.break_off(match error.kind() {
-                        ErrorKind::ConnectionRefused => CommandError::TargetNotWritten,
+                        ErrorKind::ConnectionRefused if tls.is_none() => {
+                            CommandError::TargetNotWritten
+                        }
                         _ => CommandError::TargetNotReached,
                     });
                 }
             };
             match connection.deliver(shipment) {
-                Ok(()) => return self.keep(&shipment.target, connection),
+                Ok(()) => return self.keep(&shipment.target, tls.is_some(), connection),
                 // It may have been closed while nobody used it.
                 Err(broken) if was_kept && broken.may_be_stale => {}
                 Err(broken) => return shipment.break_off(broken.error),
@@ -101,18 +107,19 @@ impl Migrations {
         }
     }
 
-    fn take(&self, target: &Target) -> Option<Connection> {
+    fn take(&self, target: &Target, is_tls: bool) -> Option<Connection> {
         let mut kept = self.kept.lock();
         loop {
-            let index = kept.iter().position(|it| it.target == *target)?;
-            let connection = kept.swap_remove(index).connection;
+            let is_meant = |it: &Kept| it.is_tls == is_tls && it.target == *target;
+            let index = kept.iter().position(is_meant)?;
+            let mut connection = kept.swap_remove(index).connection;
             if connection.is_alive() {
                 return Some(connection);
             }
         }
     }
 
-    fn keep(&self, target: &Target, connection: Connection) {
+    fn keep(&self, target: &Target, is_tls: bool, connection: Connection) {
         if !connection.is_reusable() {
             return;
         }
@@ -121,7 +128,8 @@ impl Migrations {
             let oldest = (0..kept.len()).min_by_key(|&index| kept[index].since_nanos);
             kept.swap_remove(oldest.expect("there are connections"));
         }
-        kept.push(Kept { target: target.clone(), connection, since_nanos: monotonic_nanos() });
+        let (target, since_nanos) = (target.clone(), monotonic_nanos());
+        kept.push(Kept { target, is_tls, connection, since_nanos });
     }
 
     /// Forgets what a client wanted, unless it is under way. What is under way arrives, but nothing is removed for it.
@@ -181,12 +189,12 @@ pub(crate) fn start(migrations: &Arc<Migrations>, workers: &Arc<[Mailbox]>, job:
 
 fn serve(migrations: &Migrations, workers: &[Mailbox]) {
     while let Some(mut job) = migrations.next() {
-        migrations.carry(&mut job.shipment);
+        migrations.carry(&mut job.shipment, job.tls.as_ref());
         give_back(workers, job);
     }
 }
 
 fn give_back(workers: &[Mailbox], job: Job) {
-    let Job { worker, client, shipment } = job;
+    let Job { worker, client, shipment, .. } = job;
     workers[worker].send(Message::Shipped { client, shipment });
 }

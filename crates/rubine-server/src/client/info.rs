@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, AtomicUsize
 
 use bitflags::bitflags;
 use parking_lot::Mutex;
+use rubine_acl::DEFAULT_USER;
 use rubine_keyspace::Waiter;
 
 use super::inbox::Inbox;
@@ -54,6 +55,8 @@ bitflags! {
             | Self::TRACKING_OPTOUT.bits()
             | Self::TRACKING_NOLOOP.bits()
             | Self::TRACKING_CACHING.bits();
+        /// Not of the client, but of a run: its user may not read every key, whatever its name.
+        const SEES_SOME_KEYS = 1 << 31;
     }
 }
 
@@ -131,7 +134,7 @@ impl ClientInfo {
         is_local: bool,
         now: i64,
     ) -> Self {
-        let names = ClientNames { user: b"default".to_vec(), ..ClientNames::default() };
+        let names = ClientNames { user: DEFAULT_USER.to_vec(), ..ClientNames::default() };
         Self {
             id,
             worker,
@@ -180,6 +183,3 @@ impl ClientInfo {
         self.waiter.lock().as_ref().is_some_and(|it| it.cancel())
     }
 }
-
-/// The only user there is.
-pub(crate) const DEFAULT_USER: &[u8] = b"default";

@@ -1,8 +1,9 @@
 //! What a client has queued between MULTI and EXEC. Never runs it.
 
-use rubine_commands::{Args, Flags, Group};
+use rubine_commands::{Args, Databases, Flags, Group};
 
 use super::request::OwnedArgs;
+use crate::access::request::database;
 use crate::command_table::Entry;
 
 /// The commands that a client has queued.
@@ -13,6 +14,8 @@ pub(crate) struct Transaction {
     any_flags: Flags,
     all_flags: Flags,
     byte_count: usize,
+    /// The last database that one of them selects.
+    selected_db: Option<usize>,
     /// One of them runs a script, which may have to run again.
     runs_scripts: bool,
     /// One of them was refused: EXEC will refuse all.
@@ -26,6 +29,7 @@ impl Default for Transaction {
             any_flags: Flags::empty(),
             all_flags: Flags::all(),
             byte_count: 0,
+            selected_db: None,
             runs_scripts: false,
             is_spoiled: false,
         }
@@ -42,13 +46,30 @@ impl Transaction {
         self.queued.iter().map(|(entry, args)| (*entry, args.as_args()))
     }
 
-    pub(crate) fn push(&mut self, entry: &'static Entry, args: Args<'_>) {
+    /// The command of a number, from 0 on.
+    pub(crate) fn command(&self, number: usize) -> Option<(&'static Entry, Args<'_>)> {
+        self.queued.get(number).map(|(entry, args)| (*entry, args.as_args()))
+    }
+
+    /// Queues a command. `db_count` is how many databases there are.
+    pub(crate) fn push(&mut self, entry: &'static Entry, args: Args<'_>, db_count: usize) {
+        if let Databases::Selects(find) = entry.spec.databases {
+            find(args, &mut |index| {
+                let selected = database(args.get(index), db_count).map(|it| it as usize);
+                self.selected_db = selected.or(self.selected_db);
+            });
+        }
         self.any_flags |= entry.spec.flags;
         self.all_flags &= entry.spec.flags;
         self.runs_scripts |= entry.group == Group::Scripting;
         let args = OwnedArgs::of(args);
         self.byte_count += args.byte_count();
         self.queued.push((entry, args));
+    }
+
+    /// The database in which a command is that is queued next, if it is another than the client's.
+    pub(crate) fn selected_db(&self) -> Option<usize> {
+        self.selected_db
     }
 
     pub(crate) fn spoil(&mut self) {

@@ -32,6 +32,16 @@ impl OwnedArgs {
         Self { bytes: bytes.into(), ranges: ranges.into(), apart: ArgsApart(apart) }
     }
 
+    /// As [`Self::of`], with all arguments in one buffer, for whoever looks into it.
+    pub(crate) fn together(args: Args<'_>) -> Self {
+        let (mut bytes, mut ranges) = (Vec::new(), Vec::with_capacity(args.len()));
+        for argument in args.from(0) {
+            ranges.push(ArgRange { start: bytes.len(), len: argument.len() });
+            bytes.extend_from_slice(argument);
+        }
+        Self { bytes: bytes.into(), ranges: ranges.into(), apart: ArgsApart(Vec::new()) }
+    }
+
     /// The bytes of all arguments.
     pub(crate) fn byte_count(&self) -> usize {
         self.ranges.iter().map(|range| range.len).sum()

@@ -7,6 +7,7 @@ use rubine_commands::{Nothing, Shipment, Task};
 use rubine_keyspace::Waiter;
 use rubine_resp::writer::Reply;
 
+use super::away::{Progress, Ran, Slot};
 use super::moving::Hold;
 use super::request::OwnedArgs;
 
@@ -27,6 +28,10 @@ pub(crate) enum Reason {
     Computing,
     /// Until its keys have been sent to another server.
     Shipping(Option<Hold>),
+    /// Until its script, or one of its transaction, has run on another thread.
+    Scripting(Option<Box<Progress>>),
+    /// Until one of the threads for scripts is free.
+    ScriptThread,
     /// Until it is its turn at a shard that somebody has held for long.
     BusyShard,
     /// Until one of its keys is changed, the disk or others have what it wrote, or its time is over.
@@ -38,7 +43,7 @@ pub(crate) enum Reason {
 impl Reason {
     /// Whether INFO and CLIENT LIST count the client as blocked: who computes is not.
     pub(crate) fn counts_as_blocked(&self) -> bool {
-        matches!(self, Self::Paused | Self::BusyShard | Self::Waiting(_))
+        matches!(self, Self::Paused | Self::ScriptThread | Self::BusyShard | Self::Waiting(_))
     }
 
     /// Whether it is about something that others have to do, and may never do.
@@ -53,6 +58,10 @@ pub(crate) enum Brought {
     Computed(Task),
     /// What has become of the keys that it sends away, and its hold on them.
     Shipped(Box<Shipment>, Option<Hold>),
+    /// What its script has done.
+    Ran(Box<Ran>, Option<Box<Progress>>),
+    /// Leave to run it on a thread for scripts.
+    Slot(Slot),
 }
 
 /// A client that waits.

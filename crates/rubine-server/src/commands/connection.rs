@@ -11,7 +11,7 @@ mod tracking;
 mod wait;
 
 use rubine_base::number::parse_i64;
-use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_commands::{CommandError, CommandResult, Databases, Flags};
 use rubine_resp::writer::Protocol;
 
 use crate::client::ClientFlags;
@@ -64,6 +64,7 @@ fn echo(session: &mut Session<'_>) -> CommandResult {
 }
 
 const SELECT: ServerCommand = ServerCommand::declare("SELECT", select)
+    .databases(Databases::Selects(|_, visit| visit(1)))
     .summary("Chooses the database of this connection.")
     .syntax("index")
     .since("1.0.0")

@@ -94,10 +94,14 @@ const FLUSH: ServerCommand = ServerCommand::declare("FLUSH", flush)
     .flag(CHANGING);
 
 fn flush(session: &mut Session<'_>) -> CommandResult {
+    if 3 < session.args.len() {
+        return Err(super::help::wrong_form(session.args, "FUNCTION"));
+    }
     if !is_flush(session.args) {
         return Err(CommandError::text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     session.core.server.scripting.libraries.flush();
+    session.core.drop_flushed_scripts();
     session.note_libraries();
     session.reply.ok();
     Ok(())
@@ -154,7 +158,8 @@ fn restore(session: &mut Session<'_>) -> CommandResult {
         }
     };
     let checks = session.core.settings.limits.dump_checks;
-    let codes = decode_libraries(args.at(2), checks).map_err(|_| CommandError::DumpFooter)?;
+    let codes = decode_libraries(args.at(2), checks)
+        .map_err(|error| CommandError::Other(format!("ERR {error}").into()))?;
     let mut interpreter = session.core.take_interpreter();
     let registry = &session.core.server.scripting.libraries;
     let restored = interpreter.restore_libraries(registry, &codes, policy, LoadingHost::new);

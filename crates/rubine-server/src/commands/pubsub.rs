@@ -1,7 +1,7 @@
 //! Publish and subscribe: SUBSCRIBE and its five siblings, PUBLISH, SPUBLISH, PUBSUB. What these answer to a
 //! subscription are messages, one for each name, that come whatever CLIENT REPLY says.
 
-use rubine_commands::{Acl, CommandResult, Flags};
+use rubine_commands::{Acl, Channels, CommandResult, Flags};
 
 use crate::client::subscriptions::ChannelKind;
 use crate::commands::help::{self, wrong_form};
@@ -32,13 +32,18 @@ const PUBLISHING: Flags = Flags::PUBSUB
     .union(Flags::MAY_REPLICATE);
 const ASKING: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
 
+/// The channels are arguments, from the first on: one of them, or all.
+const ONE: Channels = Channels::Names { count_max: 1 };
+const EVERY: Channels = Channels::Names { count_max: usize::MAX };
+
 const SUBSCRIBE: ServerCommand = ServerCommand::declare("SUBSCRIBE", subscribe)
     .summary("Listens to channels.")
     .syntax("channel [channel ...]")
     .since("2.0.0")
     .complexity("O(N) with N the number of channels.")
     .arity(-2)
-    .flag(LISTENING.union(Flags::SENTINEL));
+    .flag(LISTENING.union(Flags::SENTINEL))
+    .channels(EVERY);
 
 fn subscribe(session: &mut Session<'_>) -> CommandResult {
     begin(session, ChannelKind::Channel, b"subscribe")
@@ -50,7 +55,8 @@ const PSUBSCRIBE: ServerCommand = ServerCommand::declare("PSUBSCRIBE", psubscrib
     .since("2.0.0")
     .complexity("O(N) with N the number of patterns.")
     .arity(-2)
-    .flag(LISTENING.union(Flags::SENTINEL));
+    .flag(LISTENING.union(Flags::SENTINEL))
+    .channels(Channels::Patterns);
 
 fn psubscribe(session: &mut Session<'_>) -> CommandResult {
     begin(session, ChannelKind::Pattern, b"psubscribe")
@@ -63,7 +69,8 @@ const SSUBSCRIBE: ServerCommand = ServerCommand::declare("SSUBSCRIBE", ssubscrib
     .complexity("O(N) with N the number of channels.")
     .arity(-2)
     .key_range(1, -1, 1, "NOT_KEY")
-    .flag(LISTENING);
+    .flag(LISTENING)
+    .channels(EVERY);
 
 fn ssubscribe(session: &mut Session<'_>) -> CommandResult {
     begin(session, ChannelKind::ShardChannel, b"ssubscribe")
@@ -161,7 +168,8 @@ const PUBLISH: ServerCommand = ServerCommand::declare("PUBLISH", publish)
     .since("2.0.0")
     .complexity("O(N+M) with N the number of listeners and M that of all patterns.")
     .arity(3)
-    .flag(PUBLISHING.union(Flags::SENTINEL));
+    .flag(PUBLISHING.union(Flags::SENTINEL))
+    .channels(ONE);
 
 fn publish(session: &mut Session<'_>) -> CommandResult {
     send(session, ChannelKind::Channel)
@@ -176,7 +184,8 @@ const SPUBLISH: ServerCommand = ServerCommand::declare("SPUBLISH", spublish)
     .complexity("O(N) with N the number of listeners.")
     .arity(3)
     .key("NOT_KEY")
-    .flag(PUBLISHING);
+    .flag(PUBLISHING)
+    .channels(ONE);
 
 fn spublish(session: &mut Session<'_>) -> CommandResult {
     send(session, ChannelKind::ShardChannel)

@@ -3,15 +3,18 @@
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, CommandError, CommandResult, Flags, shards_of};
 use rubine_keyspace::ShardSet;
-use rubine_scripting::{Flags as ScriptFlags, Interpreter, Prepared, Request, Sha, Source};
+use rubine_scripting::{Flags as ScriptFlags, Interpreter, Sha};
 
 use super::help;
 use super::scripts::{is_flush, kill, refusal};
+use crate::client::ClientFlags;
+use crate::client::away::{Ended, Ran, ScriptDebug};
 use crate::client::request::OwnedArgs;
+use crate::client::suspension::Brought;
 use crate::core::eviction::Need;
-use crate::core::scripts::{Ended, Rules, ScriptRun};
+use crate::core::scripts::{Long, Obstacle, ScriptRun, Setting};
 use crate::core::{ServerCommand, Session};
-use crate::server::ScriptKind;
+use crate::server::{Given, Rules, ScriptKind};
 
 pub(crate) const COMMANDS: &[ServerCommand] =
     &[EVAL, EVALSHA, EVALSHA_RO, EVAL_RO, FCALL, FCALL_RO, super::functions::FUNCTION, SCRIPT];
@@ -86,49 +89,22 @@ const FCALL_RO: ServerCommand = ServerCommand::declare("FCALL_RO", |it| fcall(it
     .flag(READING)
     .keys_counted(2, "RO ACCESS");
 
-/// By what a script is given.
-#[derive(Clone, Copy)]
-enum Given {
-    Text,
-    Sha,
-}
-
 fn eval(session: &mut Session<'_>, given: Given, is_read_only: bool) -> CommandResult {
+    if given == Given::Sha && session.client.debugging != ScriptDebug::Off {
+        return Err(CommandError::text("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     let key_count = key_count(session.args)?;
-    let mut interpreter = session.core.take_interpreter();
-    let source = match given {
-        Given::Text => Source::Text(session.args.at(1)),
-        Given::Sha => Source::Sha(session.args.at(1)),
-    };
-    let result = interpreter
-        .prepare(&session.core.server.scripting.scripts, source)
-        .map_err(|error| refusal(&error))
-        .and_then(|prepared| {
-            let name = Box::from(interpreter.script(prepared).sha.0);
-            let kind = ScriptKind::Script;
-            run(session, &mut interpreter, prepared, name, kind, is_read_only, key_count)
-        });
-    session.core.keep_interpreter(interpreter);
-    result
+    run(session, given, is_read_only, |_| Ok(key_count))
 }
 
 fn fcall(session: &mut Session<'_>, is_read_only: bool) -> CommandResult {
-    let mut interpreter = session.core.take_interpreter();
-    let libraries = &session.core.server.scripting.libraries;
-    let result = interpreter
-        .prepare_function(libraries, session.args.at(1))
-        .map_err(|error| refusal(&error))
-        .and_then(|prepared| {
-            let key_count = key_count(session.args).map_err(|error| match error {
-                CommandError::NotInteger => CommandError::text("ERR Bad number of keys provided"),
-                error => error,
-            })?;
-            let name = Box::from(session.args.at(1));
-            let kind = ScriptKind::Function;
-            run(session, &mut interpreter, prepared, name, kind, is_read_only, key_count)
-        });
-    session.core.keep_interpreter(interpreter);
-    result
+    // Whether there is such a function comes first.
+    run(session, Given::Function, is_read_only, |args| {
+        key_count(args).map_err(|error| match error {
+            CommandError::NotInteger => CommandError::text("ERR Bad number of keys provided"),
+            error => error,
+        })
+    })
 }
 
 /// How many of the arguments are keys.
@@ -144,65 +120,129 @@ fn key_count(args: Args<'_>) -> Result<usize, CommandError> {
     Ok(count as usize)
 }
 
-/// Runs what was prepared, with the locks of its keys or of all.
+/// Runs a script, or goes on with one that has run on another thread.
 fn run(
     session: &mut Session<'_>,
-    interpreter: &mut Interpreter,
-    prepared: Prepared,
-    name: Box<[u8]>,
-    kind: ScriptKind,
+    given: Given,
     is_read_only: bool,
-    key_count: usize,
+    key_count: impl FnOnce(Args<'_>) -> Result<usize, CommandError>,
 ) -> CommandResult {
-    let rules = rules_of(session, prepared.flags, kind, is_read_only)?;
+    if session.locked.is_none()
+        && let Some((ran, _)) = session.take_ran()
+        && finish(session, ran) == Ended::Replied
+    {
+        return Ok(());
+    }
+    let mut interpreter = session.core.take_interpreter();
     let owned;
     let args = if session.args.are_together() {
         session.args
     } else {
-        owned = OwnedArgs::of(session.args);
+        owned = OwnedArgs::together(session.args);
         owned.as_args()
     };
-    let keys = args.skip(3).first(key_count);
-    let script = ScriptRun {
-        prepared,
-        rules,
-        name,
-        command: args,
-        keys: request(keys),
-        args: request(args.skip(3 + key_count)),
+    let prepared = session.core.prepare_script(&mut interpreter, given, args);
+    let result = prepared.map_err(|error| refusal(&error)).and_then(|(prepared, name)| {
+        let key_count = key_count(args)?;
+        let kind = if given == Given::Function { ScriptKind::Function } else { ScriptKind::Script };
+        let rules = rules_of(session, prepared.flags, kind, is_read_only)?;
+        let script = ScriptRun { prepared, given, rules, name, command: args, key_count };
+        run_prepared(session, &mut interpreter, &script);
+        Ok(())
+    });
+    session.core.keep_interpreter(interpreter);
+    result
+}
+
+/// Runs what was prepared, with the locks of its keys or of all, here or on another thread.
+fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script: &ScriptRun<'_>) {
+    let long = |debugged| Long {
+        given: script.given,
+        rules: script.rules,
+        key_count: script.key_count,
+        debugged,
     };
+    let is_long = session.core.is_long(&script.name);
     if session.locked.is_some() {
         let Session { core, client, reply, locked, .. } = session;
         let Some(locked) = locked else { unreachable!("it was looked at") };
-        if core.run_script(client, interpreter, &script, reply, locked) == Ended::NeedsAll {
-            core.scripts.needs_all = true;
-        }
-        return Ok(());
+        let ended = if is_long {
+            Ended::TooLong
+        } else {
+            core.run_script(client, interpreter, script, Setting::Worker, reply, locked)
+        };
+        core.note_ended(&script.name, ended, false);
+        core.scripts.obstacle = match ended {
+            Ended::NeedsAll => Some(Obstacle::NeedsAll),
+            Ended::TooLong => Some(Obstacle::TooLong(long(None))),
+            Ended::Replied | Ended::Stale => None,
+        };
+        return;
+    }
+    let mut debugged = session.debugged();
+    let mut slot = None;
+    if is_long || debugged.is_some() {
+        let Some(taken) = session.take_slot() else { return };
+        slot = Some(taken);
     }
     let mut shards = if session.core.is_wide(&script.name) {
         ShardSet::All
     } else {
-        shards_of(session.entry.spec, args, false)
+        shards_of(session.entry.spec, script.command, false)
     };
     loop {
-        let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
-        let Session { core, client, reply, .. } = session;
+        let Some(mut locked) = session.lock(&shards) else {
+            // Whoever comes back brings it along.
+            session.client.brought = slot.map(Brought::Slot);
+            return;
+        };
+        let Session { core, client, reply, args, .. } = session;
         core.begin_client_unit(client, reply);
         core.begin_undoable();
-        let ended = core.run_script(client, interpreter, &script, reply, &mut locked);
+        if let Some(slot) = slot.take() {
+            let long = long(debugged.take());
+            core.run_elsewhere(client, *args, (long, script.command), None, locked, slot);
+            return;
+        }
+        let setting = Setting::Worker;
+        let ended = core.run_script(client, interpreter, script, setting, reply, &mut locked);
+        core.note_ended(&script.name, ended, false);
+        if ended == Ended::TooLong
+            && let Some(slot) = core.take_slot(client)
+        {
+            core.run_elsewhere(client, *args, (long(None), script.command), None, locked, slot);
+            return;
+        }
         core.keep();
         core.end_client_unit(client, locked);
         core.forget_undo();
-        if ended == Ended::Replied {
-            return Ok(());
+        match ended {
+            Ended::Replied => return,
+            Ended::TooLong => return session.wait_for_slot(),
+            Ended::NeedsAll | Ended::Stale => shards = ShardSet::All,
         }
-        shards = ShardSet::All;
     }
 }
 
-fn request(args: Args<'_>) -> Request<'_> {
-    let (buffer, ranges) = args.parts();
-    Request { buffer, ranges }
+/// Ends the unit of a script that has run on another thread. Nothing is left of it if there is no reply.
+fn finish(session: &mut Session<'_>, ran: Box<Ran>) -> Ended {
+    let Ran { away, ended, reply, name, spent_ticks, was_short } = *ran;
+    let Session { core, client, .. } = session;
+    core.note_ended(&name, ended, was_short);
+    let locked = core.take_up(away);
+    if ended == Ended::Replied {
+        core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+        if client.debugging != ScriptDebug::Off {
+            // Which tells the client that the session is over.
+            client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        }
+        session.reply.append(reply);
+    }
+    core.keep();
+    core.end_client_unit(client, locked);
+    core.forget_undo();
+    core.read_time();
+    ended
 }
 
 /// What a script may do now, or why it may not run.
@@ -233,6 +273,7 @@ fn rules_of(
     }
     Ok(Rules {
         kind,
+        flags,
         is_read_only: is_read_only || !writes,
         is_out_of_memory: is_over && !flags.contains(ScriptFlags::ALLOW_OOM),
         is_atomic: flags.contains(ScriptFlags::ATOMIC),
@@ -259,13 +300,35 @@ fn disk_trouble(session: &Session<'_>) -> Option<CommandError> {
 const SCRIPT: ServerCommand = ServerCommand::container(
     "SCRIPT",
     super::server::never_runs,
-    &[EXISTS, FLUSH, HELP, KILL, LOAD, SHOW],
+    &[DEBUG, EXISTS, FLUSH, HELP, KILL, LOAD, SHOW],
 )
 .summary("A container for commands about scripts.")
 .since("2.6.0")
 .complexity("Depends on the subcommand.");
 
 const HELP: ServerCommand = help::HELP;
+
+const DEBUG: ServerCommand = ServerCommand::declare("DEBUG", debug)
+    .summary("Has the client's next script run line by line, as `valkey-cli --ldb` wants it.")
+    .syntax("YES | SYNC | NO")
+    .since("3.2.0")
+    .complexity("O(1)")
+    .arity(3)
+    .flag(Flags::NOSCRIPT);
+
+fn debug(session: &mut Session<'_>) -> CommandResult {
+    if !session.reply.is_empty() {
+        return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
+    }
+    session.client.debugging = match session.args.at(2).to_ascii_lowercase().as_slice() {
+        b"no" => ScriptDebug::Off,
+        b"yes" => ScriptDebug::Undone,
+        b"sync" => ScriptDebug::Kept,
+        _ => return Err(CommandError::text("ERR Use SCRIPT DEBUG YES/SYNC/NO")),
+    };
+    session.reply.ok();
+    Ok(())
+}
 
 const EXISTS: ServerCommand = ServerCommand::declare("EXISTS", exists)
     .summary("Says which scripts the server has, by their SHA1 digests.")
@@ -301,6 +364,7 @@ fn flush(session: &mut Session<'_>) -> CommandResult {
         return Err(CommandError::text(text));
     }
     session.core.server.scripting.scripts.flush();
+    session.core.drop_flushed_scripts();
     session.reply.ok();
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Commands about the server as a whole, by topic.
 
+mod acl;
 mod aof;
 mod command;
 mod config;
@@ -19,6 +20,7 @@ use crate::core::{ServerCommand, Session, SessionHandler};
 
 /// All of them, in order of name.
 pub(crate) const COMMANDS: &[ServerCommand] = &[
+    acl::ACL,
     aof::BGREWRITEAOF,
     persistence::BGSAVE,
     command::COMMAND,

@@ -1,14 +1,20 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH. EXEC takes the locks of all queued commands at once, so the transaction is
 //! atomic and isolated.
 
-use rubine_commands::{CommandError, CommandResult, Flags, shards_of};
+use rubine_acl::Context;
+use rubine_commands::{Args, CommandError, CommandResult, Flags, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
+use rubine_resp::writer::{Output, Reply};
 
-use crate::client::ClientFlags;
+use crate::client::away::{Ended, Progress, Ran};
 use crate::client::queue::Transaction;
-use crate::core::scripts::Ended;
+use crate::client::request::OwnedArgs;
+use crate::client::{Client, ClientFlags};
+use crate::command_table::Entry;
+use crate::core::after_run::Ran as AfterRun;
+use crate::core::scripts::Obstacle;
 use crate::core::unit::Role;
-use crate::core::{ServerCommand, Session};
+use crate::core::{Core, ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[DISCARD, EXEC, MULTI, UNWATCH, WATCH];
 
@@ -94,6 +100,13 @@ const EXEC: ServerCommand = ServerCommand::declare("EXEC", exec)
     .flag(Flags::NEVER_QUEUED.union(Flags::RUNS_QUEUE));
 
 fn exec(session: &mut Session<'_>) -> CommandResult {
+    let mut needs_all = false;
+    if let Some((ran, Some(progress))) = session.take_ran() {
+        if go_on(session, *ran, *progress) {
+            return Ok(());
+        }
+        needs_all = true;
+    }
     let Some(transaction) = &session.client.transaction else {
         return Err(CommandError::text("ERR EXEC without MULTI"));
     };
@@ -104,62 +117,147 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
             "EXECABORT Transaction discarded because of previous errors.",
         ));
     }
-    let mut shards = session.client.watches.shards();
+    let mut shards = if needs_all { ShardSet::All } else { session.client.watches.shards() };
     for (entry, args) in transaction.commands() {
         shards.add_all(&shards_of(entry.spec, args, true));
     }
-    loop {
-        let Some(locked) = session.lock(&shards) else { return Ok(()) };
-        if run_queue(session, locked) == Ended::Replied {
-            return Ok(());
-        }
+    while let Some(locked) = session.lock(&shards)
+        && !begin(session, locked)
+    {
         // A script of the queue came to a key that it had not declared.
         shards = ShardSet::All;
     }
+    Ok(())
 }
 
-/// Runs what is queued under the locks that are taken. If they do not do, nothing is left of what it did.
-fn run_queue(session: &mut Session<'_>, mut locked: Locked<'static>) -> Ended {
+/// Runs what is queued under the locks that are taken. Returns false if they do not do: then nothing is left of what it did.
+fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
     let Session { core, client, reply, .. } = session;
     let is_broken = client.watches.is_broken() || client.watches.have_fallen_due(&locked, core.now);
     if is_broken {
         client.watches.clear(&mut locked);
         client.transaction = None;
         reply.null_array();
-        return Ended::Replied;
+        return true;
     }
     let transaction = client.transaction.take().unwrap_or_default();
     core.begin_client_unit(client, reply);
-    let (reply_start, db) = (reply.mark(), client.db);
+    if transaction.runs_scripts() {
+        let (mark, db) = (core.begin_undoable(), client.db);
+        let progress = Progress { transaction, at: 0, replies: Output::new(), mark, db };
+        return run_with_scripts(session, locked, progress);
+    }
+    core.begin_several();
     reply.array(transaction.len());
-    let mark = transaction.runs_scripts().then(|| core.begin_undoable());
-    let role = if mark.is_some() { Role::Script } else { Role::Transaction };
     for (entry, args) in transaction.commands() {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
             break;
         }
-        core.call_locked(client, role, reply, entry, args, &mut locked);
-        if core.scripts.needs_all {
+        if !may_run(core, client, reply, entry, args) {
+            continue;
+        }
+        core.call_locked(client, Role::Transaction, reply, entry, args, &mut locked);
+    }
+    client.watches.clear(&mut locked);
+    core.end_client_unit(client, locked);
+    true
+}
+
+/// Whether the client's user may run a queued command still; otherwise it is told so.
+fn may_run(
+    core: &mut Core,
+    client: &mut Client,
+    reply: &mut Reply<'_>,
+    entry: &'static Entry,
+    args: Args<'_>,
+) -> bool {
+    let Err(denial) = core.permit(client, entry, args, Context::Multi) else { return true };
+    let error = CommandError::Other(format!("NOPERM {}", denial.exec_text()).into());
+    error.write(reply);
+    core.count_rejection(entry, &error);
+    false
+}
+
+/// Runs what is queued from where it stands, scripts among it, which may have to begin anew or to run elsewhere. Returns
+/// false if the locks do not do: then nothing is left of what it did.
+fn run_with_scripts(
+    session: &mut Session<'_>,
+    mut locked: Locked<'static>,
+    mut progress: Progress,
+) -> bool {
+    let Session { core, client, reply, args: exec, .. } = session;
+    let mut replies = Reply::new(&mut progress.replies, client.protocol);
+    while let Some((entry, args)) = progress.transaction.command(progress.at) {
+        if client.flags.contains(ClientFlags::CLOSE_NOW) {
             break;
         }
-    }
-    if std::mem::take(&mut core.scripts.needs_all) {
-        if let Some(mark) = &mark {
-            core.undo_to(mark, &mut locked);
+        if !may_run(core, client, &mut replies, entry, args) {
+            progress.at += 1;
+            continue;
         }
-        reply.truncate_to(reply_start);
-        client.db = db;
-        client.transaction = Some(transaction);
-        core.keep();
-        core.end_unit(locked);
-        core.forget_undo();
-        return Ended::NeedsAll;
+        core.call_locked(client, Role::Script, &mut replies, entry, args, &mut locked);
+        replies.set_protocol(client.protocol);
+        match core.scripts.obstacle.take() {
+            None => progress.at += 1,
+            Some(Obstacle::NeedsAll) => {
+                take_back(session, locked, progress);
+                return false;
+            }
+            Some(Obstacle::TooLong(long)) => {
+                let Some(slot) = core.take_slot(client) else {
+                    take_back(session, locked, progress);
+                    session.wait_for_slot();
+                    return true;
+                };
+                let command = OwnedArgs::together(args);
+                let progress = Some(Box::new(progress));
+                let script = (long, command.as_args());
+                core.run_elsewhere(client, *exec, script, progress, locked, slot);
+                return true;
+            }
+        }
     }
+    reply.array(progress.transaction.len());
+    reply.append(progress.replies);
     client.watches.clear(&mut locked);
     core.keep();
     core.end_client_unit(client, locked);
-    if mark.is_some() {
-        core.forget_undo();
+    core.forget_undo();
+    true
+}
+
+/// Goes on with a transaction of which a script has run on another thread. Returns false if it has to begin anew.
+fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
+    let Ran { away, ended, reply, name, spent_ticks, was_short } = ran;
+    let Session { core, client, .. } = session;
+    core.note_ended(&name, ended, was_short);
+    let locked = core.take_up(away);
+    if ended != Ended::Replied {
+        take_back(session, locked, progress);
+        return false;
     }
-    Ended::Replied
+    core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+    let mut replies = Reply::new(&mut progress.replies, client.protocol);
+    let reply_start = replies.mark();
+    replies.append(reply);
+    if let Some((entry, args)) = progress.transaction.command(progress.at) {
+        let reply = &replies;
+        core.after_run(AfterRun { entry, client, args, reply, reply_start, result: Ok(()) });
+    }
+    progress.at += 1;
+    let is_done = run_with_scripts(session, locked, progress);
+    session.core.read_time();
+    is_done
+}
+
+/// Takes all of a transaction back. It is queued as before.
+fn take_back(session: &mut Session<'_>, mut locked: Locked<'static>, progress: Progress) {
+    let Progress { transaction, mark, db, .. } = progress;
+    let Session { core, client, .. } = session;
+    core.undo_to(&mark, &mut locked);
+    client.db = db;
+    client.transaction = Some(transaction);
+    core.keep();
+    core.end_unit(locked);
+    core.forget_undo();
 }

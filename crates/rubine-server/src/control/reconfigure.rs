@@ -1,6 +1,7 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
+use super::tls;
 use crate::process::oom_score;
 use crate::process::process_title;
 use crate::server::Server;
@@ -32,10 +33,22 @@ pub(crate) fn apply(
     } else {
         None
     };
+    let tls = match changed.iter().find(|it| tls::concerns(it.name)) {
+        Some(directive) => Some(tls::prepare(new, directive.name)?),
+        None => None,
+    };
     if is_changed("dir") {
         enter(new)?;
     }
+    let tls_before = server.tls.current().clone();
+    let has_tls = tls.is_some();
+    if let Some(contexts) = tls {
+        server.tls.set(contexts);
+    }
     if let Err(refusal) = apply_to_system(server, old, new, &is_changed) {
+        if has_tls {
+            server.tls.set(tls_before);
+        }
         if is_changed("dir") {
             // It was the working directory a moment ago; if it is gone now, the new one is as good.
             let _ = std::env::set_current_dir(old.dir.as_path());
@@ -46,6 +59,12 @@ pub(crate) fn apply(
         logger.apply(new);
     }
     server.publish(Settings::of(new));
+    if is_changed("requirepass") {
+        server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
+    }
+    if is_changed("acl-pubsub-default") {
+        server.access.set_channel_default(new);
+    }
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
     }
@@ -53,9 +72,9 @@ pub(crate) fn apply(
         server.aof.set_wanted(new.appendonly);
     }
     if is_changed("watchdog-period") {
-        server.process.watchdog.set(&server.stats, &server.commands, new.watchdog_period);
+        server.process.watchdog.set(server.worker_stats(), &server.commands, new.watchdog_period);
     }
-    if ["proc-title-template", "port", "bind"].into_iter().any(is_changed) {
+    if ["proc-title-template", "port", "tls-port", "bind"].into_iter().any(is_changed) {
         process_title::show(new, server.config.source());
     }
     Ok(())
@@ -78,7 +97,7 @@ fn apply_to_system(
         })?;
     }
     let tuned = ["tcp-congestion", "tcp-fastopen"].into_iter().find(|name| is_changed(name));
-    let moved = ["port", "bind"].into_iter().find(|name| is_changed(name));
+    let moved = ["port", "tls-port", "bind"].into_iter().find(|name| is_changed(name));
     let listeners = tuned
         .map_or(Ok(()), |directive| tune_listeners(server, new, directive))
         .and_then(|()| moved.map_or(Ok(()), |directive| move_listeners(server, new, directive)));
@@ -125,7 +144,7 @@ fn move_listeners(server: &Server, new: &Config, directive: &'static str) -> Res
     server.listening.rebind(new).map_err(|reason| {
         tracing::warn!("{reason}");
         let reason = match directive {
-            "port" => "Unable to listen on this port. Check server logs.",
+            "port" | "tls-port" => "Unable to listen on this port. Check server logs.",
             _ => "Failed to bind to specified addresses.",
         };
         Refusal { directive, reason: reason.to_owned() }

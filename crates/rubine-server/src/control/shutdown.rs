@@ -12,6 +12,7 @@ use crate::persistence::load::wait_for_running_commands;
 
 use crate::server::{Asker, Server};
 use rubine_config::ShutdownOptions;
+use rubine_keyspace::ShardSet;
 use rubine_storage::disk::Disk;
 use rubine_storage::dump_file::Directory;
 use rubine_storage::saves::{self, Kind, Outcome, Start};
@@ -67,6 +68,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
         // The file shall have all that anybody was told is written.
         server.pause.hold_for_shutdown(true);
         wait_for_running_commands(server);
+        wait_for_scripts(server, is_aborted);
         tracing::info!("Saving the final RDB snapshot before exiting.");
         let is_saved = save(server);
         if is_aborted.load(Ordering::Acquire) {
@@ -82,6 +84,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     if may_save && server.aof.is_enabled() {
         server.pause.hold_for_shutdown(true);
         wait_for_running_commands(server);
+        wait_for_scripts(server, is_aborted);
         if let Err(reason) = log_load::write_all(server.storage()) {
             if !is_forced {
                 tracing::warn!("Error writing the append-only file, can't exit: {reason}");
@@ -94,8 +97,18 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
         return false;
     }
     crate::process::supervision::say_stopping(config.supervised);
+    // Nobody who is cut off shall find the door open.
+    server.listening.close_all();
     server.shut_down();
     true
+}
+
+/// Waits until no script runs for long any more. Those for which nobody else would wait are ended, and what they wrote is put
+/// back: nobody was told of it.
+fn wait_for_scripts(server: &Server, is_aborted: &AtomicBool) {
+    while !is_aborted.load(Ordering::Acquire) && server.scripting.end_busy() {
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Saves, after whatever save goes on has been ended.
@@ -107,7 +120,9 @@ fn save(server: &'static Server) -> bool {
             // Whoever waits is there until it is told.
             let _ = sender.send(outcome);
         };
-        match dumps::start(server.storage(), Kind::Foreground, unix_millis(), Box::new(on_end)) {
+        let locked = server.keyspace.lock(&ShardSet::All);
+        let (now, on_end) = (unix_millis(), Box::new(on_end));
+        match dumps::start(server.storage(), Kind::Foreground, now, locked, on_end) {
             Start::Started => return ended.recv() == Ok(Outcome::Saved),
             // One that is just being given its name cannot be ended any more.
             Start::Saving => std::thread::sleep(LOOK),

@@ -76,9 +76,11 @@ impl Core {
 }
 
 impl Core {
-    /// Lets all clients that wait for keys look again.
+    /// Lets all clients that wait for keys look again. Where a shard is busy, it is to be tried again.
     pub(crate) fn wake_all_waiters(&mut self) {
-        let mut locked = self.server.keyspace.lock(&ShardSet::All);
+        let locked = self.server.keyspace.try_lock(&ShardSet::All);
+        self.must_wake_waiters = locked.is_err();
+        let Ok(mut locked) = locked else { return };
         locked.make_all_ready(self.server.config.load().databases as usize);
         let shards = locked.pending_hand_offs();
         drop(locked);
@@ -111,6 +113,13 @@ impl Serve for Core {
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, protocol);
+        if self.server.access.restricts()
+            && let Some(error) = self.refusal_of_waiter(waiter, entry, args)
+        {
+            error.write(&mut reply);
+            self.count_rejection(entry, &error);
+            return Some((output, None, Told::default()));
+        }
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();

@@ -4,15 +4,17 @@
 //! back, and it runs again with all shards; that is remembered for the next time (`docs/design/023`).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
 use rubine_commands::{Args, CommandError, Flags, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
-    Call, Called, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication, Request,
-    Verdict, text,
+    Call, Called, Console, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication,
+    Request, ScriptError, Source, Verdict, text,
 };
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
@@ -21,13 +23,17 @@ use super::after_run::Ran;
 use super::unit::Role;
 use super::{Core, Session};
 use crate::client::Client;
+use crate::client::away::Ended;
 use crate::command_table::Entry;
-use crate::server::{Running, ScriptKind, Wish, interpreter_settings, log_of_script};
+use crate::server::{
+    Debugged, Given, Rules, Running, ScriptKind, Scripting, Wish, interpreter_settings,
+    log_of_script,
+};
 
-/// After this time others may see that a script runs, and end it.
-const SEEN_AFTER_MS: u64 = 1;
-/// Scripts that are remembered to need all shards; when there are more, none is.
-const WIDE_MAX: usize = 4096;
+/// What takes longer is no work for a thread that serves clients. Others may see that it runs, and end it.
+pub(super) const SHORT_MAX_US: f64 = 1000.0;
+/// Scripts that are remembered to need all shards, or to take long; when there are more, none is.
+const REMEMBERED_MAX: usize = 4096;
 
 /// What a worker has for running scripts.
 #[derive(Default)]
@@ -36,39 +42,45 @@ pub(crate) struct ScriptEngine {
     interpreter: Option<Box<Interpreter>>,
     /// Names of scripts and functions that came to keys which they had not declared.
     wide: HashSet<Box<[u8]>>,
-    /// A script of the running transaction needs shards that are not locked.
-    pub(crate) needs_all: bool,
+    /// Of those that took too long for a worker.
+    long: HashSet<Box<[u8]>>,
+    /// Why a script of the running transaction has not run to its end.
+    pub(crate) obstacle: Option<Obstacle>,
 }
 
-/// What a script may do, by its flags and by how it is run.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub(crate) kind: ScriptKind,
-    pub(crate) is_read_only: bool,
-    /// Commands that add data are refused until it has changed something.
-    pub(crate) is_out_of_memory: bool,
-    /// An error puts back what it wrote.
-    pub(crate) is_atomic: bool,
+/// Why a script of a transaction has not run to its end: nothing is left of what it did.
+pub(crate) enum Obstacle {
+    NeedsAll,
+    TooLong(Long),
+}
+
+/// A script that is to run on another thread.
+pub(crate) struct Long {
+    pub(crate) given: Given,
+    pub(crate) rules: Rules,
+    pub(crate) key_count: usize,
+    pub(crate) debugged: Option<Debugged>,
+}
+
+/// Where a script runs.
+pub(crate) enum Setting<'a> {
+    /// On the worker of its client, for as long as that can do without it.
+    Worker,
+    /// On a thread for scripts.
+    Thread,
+    /// There, line by line as its client wants it.
+    Debugger(&'a mut dyn Console),
 }
 
 /// One script to be run.
 pub(crate) struct ScriptRun<'a> {
     pub(crate) prepared: Prepared,
+    pub(crate) given: Given,
     pub(crate) rules: Rules,
     /// The name by which it is remembered: a digest, or a function's name.
     pub(crate) name: Box<[u8]>,
     pub(crate) command: Args<'a>,
-    pub(crate) keys: Request<'a>,
-    pub(crate) args: Request<'a>,
-}
-
-/// How a run has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// There is a reply, or an error.
-    Replied,
-    /// It needs shards that are not locked. Nothing is left of what it did.
-    NeedsAll,
+    pub(crate) key_count: usize,
 }
 
 impl Core {
@@ -84,16 +96,69 @@ impl Core {
         }
     }
 
-    pub(crate) fn keep_interpreter(&mut self, interpreter: Box<Interpreter>) {
+    pub(crate) fn keep_interpreter(&mut self, mut interpreter: Box<Interpreter>) {
         let stats = self.stats();
         stats.script_bytes.set(interpreter.script_memory() as u64);
         stats.function_bytes.set(interpreter.function_memory() as u64);
+        if let Some(retired) = interpreter.take_retired() {
+            self.server.aside.computations.discard(retired);
+        }
         self.scripts.interpreter = Some(interpreter);
+    }
+
+    /// Gives back what scripts and functions had that are flushed, here or by another worker.
+    pub(crate) fn drop_flushed_scripts(&mut self) {
+        let Some(mut interpreter) = self.scripts.interpreter.take() else { return };
+        let Scripting { scripts, libraries, .. } = &self.server.scripting;
+        interpreter.follow_flushes(scripts, libraries);
+        self.keep_interpreter(interpreter);
+    }
+
+    /// Makes a script or function ready to run, as its command names it. Returns it, and the name by which it is remembered.
+    pub(crate) fn prepare_script(
+        &self,
+        interpreter: &mut Interpreter,
+        given: Given,
+        command: Args<'_>,
+    ) -> Result<(Prepared, Box<[u8]>), ScriptError> {
+        let Scripting { scripts, libraries, .. } = &self.server.scripting;
+        let name = command.at(1);
+        let source = match given {
+            Given::Text => Source::Text(name),
+            Given::Sha => Source::Sha(name),
+            Given::Function => {
+                return Ok((interpreter.prepare_function(libraries, name)?, name.into()));
+            }
+        };
+        let prepared = interpreter.prepare(scripts, source)?;
+        Ok((prepared, Box::from(interpreter.script(prepared).sha.0)))
     }
 
     /// Whether a script is known to need more shards than it declares keys of.
     pub(crate) fn is_wide(&self, name: &[u8]) -> bool {
         self.scripts.wide.contains(name)
+    }
+
+    /// Whether a script is known to take too long for a worker.
+    pub(crate) fn is_long(&self, name: &[u8]) -> bool {
+        self.scripts.long.contains(name)
+    }
+
+    /// Remembers what a run has shown of a script.
+    pub(crate) fn note_ended(&mut self, name: &[u8], ended: Ended, was_short: bool) {
+        let ScriptEngine { wide, long, .. } = &mut self.scripts;
+        if was_short {
+            long.remove(name);
+        }
+        let known = match ended {
+            Ended::NeedsAll => wide,
+            Ended::TooLong => long,
+            Ended::Replied | Ended::Stale => return,
+        };
+        if known.len() == REMEMBERED_MAX {
+            known.clear();
+        }
+        known.insert(name.into());
     }
 
     /// Runs a script under the locks of its unit, which has begun. What it wrote is put back if it has to run again, if it
@@ -103,12 +168,14 @@ impl Core {
         client: &mut Client,
         interpreter: &mut Interpreter,
         run: &ScriptRun<'_>,
+        setting: Setting<'_>,
         reply: &mut Reply<'_>,
         locked: &mut Locked<'static>,
     ) -> Ended {
         let reply_start = reply.mark();
         let (db, start) = (client.db, self.ticks());
         let mark = self.mark();
+        let own_args = run.command.skip(3);
         let mut host = ScriptHost {
             core: self,
             client,
@@ -116,15 +183,25 @@ impl Core {
             rules: run.rules,
             command: run.command,
             name: &run.name,
+            may_leave: matches!(setting, Setting::Worker),
+            short_until: ticks::now() + (ticks::per_microsecond() * SHORT_MAX_US) as u64,
             started_ms: monotonic_millis(),
             running: None,
             has_written: false,
-            needs_all: false,
+            ended: Ended::Replied,
             wish: Wish::GoesOn,
         };
-        let call = Call { keys: run.keys, args: run.args, host: &mut host, reply };
-        let outcome = interpreter.run(run.prepared, call);
-        let (needs_all, wish) = (host.needs_all, host.wish);
+        let call = Call {
+            keys: request(own_args.first(run.key_count)),
+            args: request(own_args.skip(run.key_count)),
+            host: &mut host,
+            reply,
+        };
+        let outcome = match setting {
+            Setting::Worker | Setting::Thread => interpreter.run(run.prepared, call),
+            Setting::Debugger(console) => interpreter.debug(run.prepared, call, console),
+        };
+        let (ended, wish) = (host.ended, host.wish);
         if let Some(running) = host.running.take() {
             host.core.server.scripting.leave(&running);
         }
@@ -140,16 +217,28 @@ impl Core {
         client.db = db;
         // The time of its commands is its own, too.
         self.resume_clock(start);
-        if needs_all {
+        if ended != Ended::Replied {
             reply.truncate_to(reply_start);
-            if self.scripts.wide.len() == WIDE_MAX {
-                self.scripts.wide.clear();
-            }
-            self.scripts.wide.insert(run.name.clone());
-            return Ended::NeedsAll;
+        } else if reply.is_error_at(reply_start) {
+            self.count_failed_script(run.command);
         }
-        Ended::Replied
+        ended
     }
+}
+
+impl Core {
+    /// What a script fails with has been counted where it came from, but not that its own command has failed.
+    #[cold]
+    fn count_failed_script(&mut self, command: Args<'_>) {
+        if let Some(entry) = self.server.commands.find(command.at(0)) {
+            self.stats().commands[entry.number].failed_calls.add(1);
+        }
+    }
+}
+
+fn request(args: Args<'_>) -> Request<'_> {
+    let (buffer, ranges) = args.parts();
+    Request { buffer, ranges }
 }
 
 /// The server as a running script sees it.
@@ -160,13 +249,15 @@ struct ScriptHost<'a> {
     rules: Rules,
     command: Args<'a>,
     name: &'a [u8],
+    /// It may run on another thread if it takes long, in ticks.
+    may_leave: bool,
+    short_until: u64,
     /// Monotonic milliseconds.
     started_ms: u64,
     /// What others know of it, once it has run for a while.
     running: Option<Arc<Running>>,
     has_written: bool,
-    /// It came to a key whose shard is not locked.
-    needs_all: bool,
+    ended: Ended,
     wish: Wish,
 }
 
@@ -176,48 +267,61 @@ impl Host for ScriptHost<'_> {
         let entry = match self.find(args) {
             Ok(entry) => entry,
             Err(refusal) => {
+                self.core.count_error(&CommandError::text(refusal));
                 reply.error(refusal);
                 return Called::Replied;
             }
         };
-        if let Err(error) = self.check(entry) {
+        if let Err(error) = self.check(entry, args) {
             self.core.count_rejection(entry, &error);
             error.write(reply);
             return Called::Replied;
         }
         if !self.locked.covers_all(&shards_of(entry.spec, args, true)) {
-            self.needs_all = true;
+            self.ended = Ended::NeedsAll;
             return Called::Stop;
         }
-        let dirty_before = self.core.runner.changes.dirty;
-        self.core.call_from_script(self.client, reply, entry, args, self.locked);
-        if dirty_before < self.core.runner.changes.dirty {
-            self.has_written = true;
-            if let Some(running) = &self.running {
-                running.note_write();
-            }
+        if entry.spec.flags.contains(Flags::WRITE) {
+            self.note_write();
+        }
+        // What the script computed since the last command is its own time.
+        self.core.start_clock();
+        let role = if self.may_leave { Role::ShortScript } else { Role::Script };
+        if !self.core.call_from_script(self.client, role, reply, entry, args, self.locked) {
+            self.ended = Ended::TooLong;
+            return Called::Stop;
         }
         Called::Replied
     }
 
     fn poll(&mut self) -> Verdict {
-        let age_ms = monotonic_millis().saturating_sub(self.started_ms);
-        if age_ms < SEEN_AFTER_MS {
+        if ticks::now() < self.short_until {
             return Verdict::GoOn;
         }
-        let running = self.running.get_or_insert_with(|| {
+        if self.may_leave {
+            self.ended = Ended::TooLong;
+            return Verdict::Stop;
+        }
+        let age_ms = monotonic_millis().saturating_sub(self.started_ms);
+        let running = Arc::clone(self.running.get_or_insert_with(|| {
             let name = match self.rules.kind {
                 ScriptKind::Script => Vec::new(),
                 ScriptKind::Function => self.name.to_vec(),
             };
             let command = self.command.from(0).map(<[u8]>::to_vec).collect();
-            let running = Arc::new(Running::new(self.rules.kind, name, command, self.started_ms));
+            let shards = self.locked.shard_set();
+            let kind = self.rules.kind;
+            let running = Arc::new(Running::new(kind, name, command, self.started_ms, shards));
             if self.has_written {
                 running.note_write();
             }
             self.core.server.scripting.enter(Arc::clone(&running));
             running
-        });
+        }));
+        let threshold_ms = self.core.settings.busy_reply_ms;
+        if threshold_ms != 0 && threshold_ms <= age_ms {
+            self.tell_busy(&running, age_ms);
+        }
         self.wish = running.wish();
         if self.wish == Wish::GoesOn { Verdict::GoOn } else { Verdict::Kill }
     }
@@ -226,10 +330,13 @@ impl Host for ScriptHost<'_> {
         log_of_script(level, text);
     }
 
-    /// There is one user, who may do everything.
     fn check_permission(&mut self, request: Request<'_>) -> Permission {
         let args = Args::new(request.buffer, request.ranges);
-        if self.find(args).is_ok() { Permission::Granted } else { Permission::Invalid }
+        let Ok(entry) = self.find(args) else { return Permission::Invalid };
+        self.core.follow_user(self.client);
+        let wish = self.core.wish(self.client, entry, args);
+        let is_granted = self.client.identity.user.check(&wish).is_ok();
+        if is_granted { Permission::Granted } else { Permission::Denied }
     }
 
     fn set_replication(&mut self, replication: Replication) {
@@ -244,11 +351,37 @@ impl Host for ScriptHost<'_> {
 
     fn count_error(&mut self, text: &[u8]) {
         let text = String::from_utf8_lossy(text).into_owned();
-        self.core.count_error(&CommandError::Other(text.into()));
+        let stats = self.core.stats();
+        stats.error_replies.add(1);
+        stats.errors.count_made_up(&CommandError::Other(text.into()));
     }
 }
 
 impl ScriptHost<'_> {
+    /// It may have changed something.
+    fn note_write(&mut self) {
+        self.has_written = true;
+        if let Some(running) = &self.running {
+            running.note_write();
+        }
+    }
+
+    /// Those whose shards it holds need not wait any longer.
+    #[cold]
+    fn tell_busy(&self, running: &Running, age_ms: u64) {
+        let server = self.core.server;
+        if server.scripting.note_busy(running) {
+            let (what, name) = match running.kind {
+                ScriptKind::Script => ("SCRIPT", hex(self.name)),
+                ScriptKind::Function => ("FUNCTION", String::from_utf8_lossy(self.name).into()),
+            };
+            tracing::warn!(
+                "Slow script detected: {name} still runs after {age_ms} milliseconds. {what} KILL ends it."
+            );
+            server.wake_all();
+        }
+    }
+
     /// The command that a script asks for, or why there is none.
     fn find(&self, args: Args<'_>) -> Result<&'static Entry, &'static str> {
         let found = self.core.server.commands.find(args.at(0)).map(|it| it.asked_for(args));
@@ -259,15 +392,20 @@ impl ScriptHost<'_> {
         if !entry.spec.takes(args.len()) {
             return Err(text::WRONG_ARITY);
         }
-        if entry.spec.flags.contains(Flags::NOSCRIPT) {
+        let allows_all = &self.core.server.switches.scripts_may_all;
+        if entry.spec.flags.contains(Flags::NOSCRIPT) && !allows_all.load(Ordering::Relaxed) {
             return Err(text::NOT_ALLOWED);
         }
         Ok(entry)
     }
 
     /// Whether a command may run now.
-    fn check(&self, entry: &'static Entry) -> Result<(), CommandError> {
+    fn check(&mut self, entry: &'static Entry, args: Args<'_>) -> Result<(), CommandError> {
         let flags = entry.spec.flags;
+        if let Err(denial) = self.core.permit(self.client, entry, args, Context::Lua) {
+            let start = text::NO_PERMISSION;
+            return Err(self.core.no_permission(start, denial, self.client, entry));
+        }
         if flags.contains(Flags::WRITE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
         }
@@ -281,22 +419,29 @@ impl ScriptHost<'_> {
 }
 
 impl Core {
-    /// Runs a command of a script, whose locks are held.
+    /// Runs a command of a script, whose locks are held. Returns false if it would take too long: then what it has done is
+    /// to be taken back.
     fn call_from_script(
         &mut self,
         client: &mut Client,
+        role: Role,
         reply: &mut Reply<'_>,
         entry: &'static Entry,
         args: Args<'_>,
         locked: &mut Locked<'static>,
-    ) {
+    ) -> bool {
         let reply_start = reply.mark();
-        let result = self.run_among_others(client, Role::Script, reply, entry, args, locked);
+        let result = self.run_among_others(client, role, reply, entry, args, locked);
+        if let Some(task) = self.runner.effects.task.take() {
+            self.server.aside.computations.discard(task);
+            return false;
+        }
         self.after_run(Ran { entry, client, args, reply, reply_start, result });
+        true
     }
 
     /// What has passed since `ticks` counts for the command that ends next.
-    fn resume_clock(&mut self, ticks: u64) {
+    pub(crate) fn resume_clock(&mut self, ticks: u64) {
         self.ticks = ticks.min(ticks::now());
     }
 }
@@ -319,4 +464,8 @@ impl Session<'_> {
             core.end_client_unit(client, no_shards);
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|it| format!("{it:02x}")).collect()
 }

@@ -77,7 +77,7 @@ impl Core {
         match client.brought.take() {
             Some(Brought::Computed(task)) => computations.discard(task),
             Some(Brought::Shipped(shipment, _)) => computations.discard(shipment),
-            None => {}
+            Some(Brought::Ran(..) | Brought::Slot(_)) | None => {}
         }
     }
 
@@ -93,6 +93,7 @@ impl Core {
                 self.runner.effects.shipped = Some(shipment);
                 hold
             }
+            Brought::Ran(..) | Brought::Slot(_) => None,
         }
     }
 
@@ -129,7 +130,8 @@ impl Core {
             hold.contest();
         }
         self.suspend(client, Some(args), Reason::Shipping(hold));
-        let job = migration::Job { worker: self.index, client: client.id, shipment };
+        let tls = self.server.tls_to_nodes();
+        let job = migration::Job { worker: self.index, client: client.id, shipment, tls };
         migration::start(&self.server.aside.migrations, &self.server.workers, job);
     }
 
@@ -139,7 +141,8 @@ impl Core {
     pub(crate) fn ship_in_place(&self, client: &Client, shipment: &mut Shipment) {
         let mut hold = None;
         if self.claim_keys(client, &mut hold, shipment) {
-            self.server.aside.migrations.carry(shipment);
+            let tls = self.server.tls_to_nodes();
+            self.server.aside.migrations.carry(shipment, tls.as_ref());
         } else {
             shipment.refuse(CommandError::BeingMoved);
         }

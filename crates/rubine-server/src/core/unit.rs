@@ -3,7 +3,7 @@
 
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Effects, Event, EventClass, Occasion,
-    RunnerMark,
+    Runner,
 };
 use rubine_journal::Offset;
 use rubine_keyspace::{DueKeys, Locked, ViewOptions};
@@ -11,20 +11,11 @@ use rubine_resp::writer::{Protocol, Reply};
 
 use super::Core;
 use crate::aside::compute::STEPS_AT_ONCE_MAX;
+use crate::client::away::{Away, Deferred, UnitMark};
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags};
 use crate::pubsub::Notice;
 use crate::server::Server;
-
-/// A message that is sent when the unit which it tells of is in the journal.
-#[derive(Debug)]
-pub(crate) struct Deferred {
-    pub(crate) kind: ChannelKind,
-    pub(crate) channel: Box<[u8]>,
-    pub(crate) payload: Box<[u8]>,
-    /// What its sender had seen of the journal before.
-    pub(crate) seen_before: Offset,
-}
 
 /// In what setting a data command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,20 +28,26 @@ pub(crate) enum Role {
     Transaction,
     /// For a script. Nobody hears of it before the script's end: it may be put back.
     Script,
+    /// For a script that is begun anew elsewhere if it takes long.
+    ShortScript,
 }
 
 impl Role {
-    fn facts(self, protocol: Protocol) -> ClientFacts {
+    fn facts(self, protocol: Protocol, flags: ClientFlags) -> ClientFacts {
         let may_wait = matches!(self, Self::Alone | Self::HandOff);
-        let steps_at_once_max = if self == Self::Alone { STEPS_AT_ONCE_MAX } else { u64::MAX };
-        ClientFacts { protocol, may_wait, is_trusted: false, steps_at_once_max }
+        let may_end_early = matches!(self, Self::Alone | Self::ShortScript);
+        let steps_at_once_max = if may_end_early { STEPS_AT_ONCE_MAX } else { u64::MAX };
+        let is_script = matches!(self, Self::Script | Self::ShortScript);
+        let reads_every_key = !flags.contains(ClientFlags::SEES_SOME_KEYS);
+        ClientFacts {
+            protocol,
+            may_wait,
+            is_script,
+            is_trusted: false,
+            reads_every_key,
+            steps_at_once_max,
+        }
     }
-}
-
-/// A moment of a unit that can be taken back.
-pub(crate) struct UnitMark {
-    runner: RunnerMark,
-    deferred_count: usize,
 }
 
 impl Core {
@@ -87,14 +84,15 @@ impl Core {
             limits: &self.settings.limits,
             access: self.settings.access,
             view: ViewOptions { notes_access, due_keys },
-            client: role.facts(reply.protocol()),
+            client: role.facts(reply.protocol(), flags),
         };
         let result = self.runner.run(command, &occasion, reply, args, locked);
         if let Err(error) = &result {
             log_damage(error);
         }
         // What a script does is told at its end: it may be put back.
-        if !self.runner.effects.events.is_empty() && role != Role::Script {
+        let may_be_put_back = matches!(role, Role::Script | Role::ShortScript);
+        if !self.runner.effects.events.is_empty() && !may_be_put_back {
             if self.settings.waits_for_disk {
                 defer_events(&mut self.deferred, &mut self.runner.effects);
             } else {
@@ -115,9 +113,15 @@ impl Core {
         self.note_trackers();
     }
 
+    /// The unit is one of several commands, for which time stands still.
+    pub(crate) fn begin_several(&mut self) {
+        self.unit_micros = None;
+    }
+
     /// From now on, what the unit does can be taken back. Nobody hears of it before [`Self::keep`] and the unit's end.
     pub(crate) fn begin_undoable(&mut self) -> UnitMark {
         self.is_undoable = true;
+        self.begin_several();
         UnitMark { runner: self.runner.begin_undo(), deferred_count: self.deferred.len() }
     }
 
@@ -130,6 +134,25 @@ impl Core {
     pub(crate) fn undo_to(&mut self, mark: &UnitMark, locked: &mut Locked<'_>) {
         self.runner.undo_to(&mark.runner, locked);
         self.deferred.truncate(mark.deferred_count);
+    }
+
+    /// Makes the unit ready to go on on another thread, with the locks that it holds. It is one that can be taken back.
+    pub(crate) fn send_away(&mut self, locked: Locked<'static>) -> Away {
+        let runner = Runner::new(self.runner.random.next_u64());
+        let runner = std::mem::replace(&mut self.runner, runner);
+        self.is_undoable = false;
+        let deferred = std::mem::take(&mut self.deferred);
+        Away { runner, deferred, locked, now: self.now, micros: self.unit_micros }
+    }
+
+    /// Goes on with a unit that comes from another thread. Returns the locks that it holds.
+    pub(crate) fn take_up(&mut self, away: Away) -> Locked<'static> {
+        let Away { runner, deferred, locked, now, micros } = away;
+        self.flush_counts();
+        (self.runner, self.deferred, self.now) = (runner, deferred, now);
+        self.unit_micros = micros;
+        self.is_undoable = true;
+        locked
     }
 
     /// What the unit has done stands.

@@ -1,10 +1,11 @@
 //! The refusals that stand before every command, in one order: it decides which error a client sees.
-//! Never changes anything.
+//! Changes nothing but the log of what users may not do.
 
+use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
 use rubine_resp::writer::Protocol;
 
-use super::Request;
+use super::{Request, busy};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
@@ -18,11 +19,13 @@ const GATES: &[Gate] = &[
     fits,
     protected,
     not_in_multi,
+    permitted,
     has_memory,
     can_be_saved,
     log_is_writable,
     not_in_subscribe_mode,
     not_loading,
+    busy::not_busy,
 ];
 
 /// The error that a request is refused with, if any.
@@ -33,16 +36,22 @@ pub(super) fn check(request: Request<'_>) -> Result<(), CommandError> {
 
 /// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them.
 #[inline]
-pub(super) fn are_open(core: &Core, client: &Client, entry: &Entry, args: Args<'_>) -> bool {
-    client.is_authenticated
-        && entry.spec.takes(args.len())
+pub(super) fn are_open(
+    core: &Core,
+    client: &Client,
+    entry: &'static Entry,
+    args: Args<'_>,
+) -> bool {
+    entry.spec.takes(args.len())
         && args.are_short()
         && !entry.spec.flags.contains(Flags::PROTECTED)
         && client.transaction.is_none()
         && !core.is_out_of_memory
+        && !core.is_script_busy
         && !core.server.aof.has_error()
         && !client.flags.contains(ClientFlags::PUBSUB)
         && core.server.persistence.troubles().is_empty()
+        && core.may(client, entry, args)
 }
 
 /// No argument is too long for what it becomes.
@@ -62,7 +71,7 @@ fn arity(request: Request<'_>) -> Result<(), CommandError> {
 /// The client has told the password, or none is asked for.
 fn authenticated(request: Request<'_>) -> Result<(), CommandError> {
     let flags = request.entry.spec.flags;
-    if request.client.is_authenticated || flags.contains(Flags::NO_AUTH) {
+    if request.client.identity.is_authenticated || flags.contains(Flags::NO_AUTH) {
         return Ok(());
     }
     Err(not_authenticated())
@@ -99,6 +108,17 @@ fn not_in_multi(request: Request<'_>) -> Result<(), CommandError> {
     let name = &request.entry.full_name;
     let text = format!("ERR Command '{name}' not allowed inside a transaction");
     Err(CommandError::Other(text.into()))
+}
+
+/// The client's user may do it.
+fn permitted(request: Request<'_>) -> Result<(), CommandError> {
+    let Request { core, client, entry, args } = request;
+    let user = &client.identity.user;
+    user.check(&core.wish(client, entry, args)).map_err(|denial| {
+        let context = if client.transaction.is_some() { Context::Multi } else { Context::TopLevel };
+        core.note_denial(client, entry, args, denial, context);
+        core.no_permission("NOPERM ", denial, client, entry)
+    })
 }
 
 /// There is room for what the command may add.

@@ -13,6 +13,9 @@ use crate::mailbox::Message;
 use crate::server::{LoadingHost, Server, interpreter_settings};
 use crate::tracking::Outbox;
 
+/// How often it is looked whether a script still runs.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// Saves all data, forgets it, and loads it again, on a thread of its own. `on_end` is told whether it went well;
 /// otherwise the error's text is given.
 pub(crate) fn start_reload(
@@ -24,6 +27,9 @@ pub(crate) fn start_reload(
         let storage = server.storage();
         load::announce(storage, load::dump_bytes(&server.config.load()));
         wait_for_running_commands(server);
+        while server.scripting.is_any_long() {
+            std::thread::sleep(LOOK);
+        }
         let outcome = load::reload(storage, reload).and_then(|()| {
             revive_libraries(server).map_err(|reason| {
                 tracing::warn!("{reason}");

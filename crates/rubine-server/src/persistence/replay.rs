@@ -235,8 +235,10 @@ impl RunUnits for Replay {
             client: ClientFacts {
                 protocol,
                 may_wait: false,
+                is_script: false,
                 steps_at_once_max: u64::MAX,
                 is_trusted: true,
+                reads_every_key: true,
             },
         };
         let start = self.output.mark();

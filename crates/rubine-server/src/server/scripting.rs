@@ -1,17 +1,19 @@
 //! What all workers know of scripts: their sources, the function libraries, and which of them run now.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
 use rubine_config::Config;
+use rubine_keyspace::ShardSet;
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
     Called, Host, LibraryRegistry, LogLevel, Permission, Replication, Request, Scripts, Settings,
     Verdict, text,
 };
 
+use super::script_threads::{ScriptKind, ScriptThreads};
 use crate::process::identity::{REDIS_VERSION, VALKEY_VERSION};
 
 /// How long the code of a library may run while it is loaded.
@@ -22,16 +24,10 @@ const LOADING_MS_MAX: u64 = 500;
 pub(crate) struct Scripting {
     pub(crate) scripts: Scripts,
     pub(crate) libraries: LibraryRegistry,
+    pub(crate) threads: Arc<ScriptThreads>,
     running: Mutex<Vec<Arc<Running>>>,
-}
-
-/// What kind of script runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ScriptKind {
-    /// EVAL and its siblings.
-    Script,
-    /// FCALL.
-    Function,
+    /// How many of `running` have run for longer than `busy-reply-threshold`.
+    busy: AtomicUsize,
 }
 
 /// A script that has run for long enough to be seen by others.
@@ -44,6 +40,10 @@ pub(crate) struct Running {
     pub(crate) command: Vec<Vec<u8>>,
     /// Monotonic milliseconds.
     pub(crate) started_ms: u64,
+    /// What it keeps others from.
+    shards: ShardSet,
+    /// It has run for longer than others wait.
+    is_busy: AtomicBool,
     /// It has changed something.
     has_written: AtomicBool,
     /// Whether it shall end, and how.
@@ -76,9 +76,11 @@ impl Running {
         name: Vec<u8>,
         command: Vec<Vec<u8>>,
         started_ms: u64,
+        shards: ShardSet,
     ) -> Self {
-        let (has_written, wish) = (AtomicBool::new(false), AtomicU8::new(Wish::GoesOn as u8));
-        Self { kind, name, command, started_ms, has_written, wish }
+        let (is_busy, has_written) = Default::default();
+        let wish = AtomicU8::new(Wish::GoesOn as u8);
+        Self { kind, name, command, started_ms, shards, is_busy, has_written, wish }
     }
 
     pub(crate) fn note_write(&self) {
@@ -102,6 +104,50 @@ impl Scripting {
 
     pub(crate) fn leave(&self, running: &Arc<Running>) {
         self.running.lock().retain(|it| !Arc::ptr_eq(it, running));
+        if running.is_busy.load(Ordering::Relaxed) {
+            self.busy.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// A script has run for longer than others wait for it. Returns whether that is news.
+    pub(crate) fn note_busy(&self, running: &Running) -> bool {
+        let is_news = !running.is_busy.swap(true, Ordering::Relaxed);
+        if is_news {
+            self.busy.fetch_add(1, Ordering::Release);
+        }
+        is_news
+    }
+
+    /// Whether a script has run for longer than others wait for it.
+    #[inline]
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire) != 0
+    }
+
+    /// What kind of script it is that has run for longer than others wait for it, and holds one of `shards`; any, if none is
+    /// named.
+    pub(crate) fn busy_at(&self, shards: Option<&[usize]>) -> Option<ScriptKind> {
+        let running = self.running.lock();
+        let holds = |it: &Running| {
+            shards.is_none_or(|all| all.iter().any(|&shard| it.shards.contains(shard as u16)))
+        };
+        let mut busy = running.iter().filter(|it| it.is_busy.load(Ordering::Relaxed));
+        busy.find(|it| holds(it)).map(|it| it.kind)
+    }
+
+    /// Whether a script runs for long.
+    pub(crate) fn is_any_long(&self) -> bool {
+        !self.running.lock().is_empty()
+    }
+
+    /// Ends all scripts that have run for longer than others wait for them, and puts back what they wrote. Returns whether any
+    /// script runs for long.
+    pub(crate) fn end_busy(&self) -> bool {
+        let running = self.running.lock();
+        for script in running.iter().filter(|it| it.is_busy.load(Ordering::Relaxed)) {
+            script.wish.store(Wish::Undone as u8, Ordering::Release);
+        }
+        !running.is_empty()
     }
 
     /// The script that has run longest of those that have run for `age_ms` at `now_ms`.

@@ -56,7 +56,7 @@ fn report(server: &'static Server, reason: &str, stack: Option<&Backtrace>) {
 /// The command that each worker ran last or runs now. Not its arguments: they are the user's.
 fn workers(server: &Server) -> String {
     let mut text = String::new();
-    for (index, stats) in server.stats.iter().enumerate() {
+    for (index, stats) in server.worker_stats().iter().enumerate() {
         let number = stats.last_command.get() as usize;
         let name = server.commands.all().get(number).map_or("none yet", |it| &it.full_name);
         writeln!(text, "worker {index}: last command {name}")

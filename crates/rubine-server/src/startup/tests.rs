@@ -90,7 +90,9 @@ fn run(server: &Server, keyspace: &Keyspace, db: usize, words: &[&[u8]], now: i6
         client: ClientFacts {
             protocol: Protocol::Resp2,
             may_wait: false,
+            is_script: false,
             is_trusted: true,
+            reads_every_key: true,
             steps_at_once_max: u64::MAX,
         },
     };

@@ -6,8 +6,10 @@ use std::fmt::{self, Write};
 use parking_lot::Mutex;
 use rubine_commands::CommandError;
 
-/// Error codes beyond this many are not counted apart: a client could make them up.
+/// Where there are so many error codes already, new ones of scripts are not counted apart: a client could make them up.
 const ERROR_CODES_MAX: usize = 128;
+/// What they are counted under.
+const OVERFLOW: &str = "ERRORSTATS_OVERFLOW";
 /// Bytes of a code that are told apart.
 const CODE_BYTES_MAX: usize = 31;
 
@@ -32,6 +34,13 @@ impl Code {
         code
     }
 
+    fn of_text(text: &str) -> Self {
+        let mut code = Self::default();
+        // As above.
+        let _ = code.write_str(text);
+        code
+    }
+
     fn text(self) -> String {
         String::from_utf8_lossy(&self.bytes[..usize::from(self.len)]).into_owned()
     }
@@ -50,15 +59,26 @@ impl Write for Code {
 }
 
 impl ErrorStats {
-    /// Counts an error reply by its code.
+    /// Counts an error reply by its code. There are not many of our own.
     #[cold]
     pub(crate) fn count(&self, error: &CommandError) {
-        let code = Code::of(error);
+        self.add(Code::of(error), usize::MAX);
+    }
+
+    /// Counts an error that a script has made up.
+    #[cold]
+    pub(crate) fn count_made_up(&self, error: &CommandError) {
+        self.add(Code::of(error), ERROR_CODES_MAX);
+    }
+
+    fn add(&self, code: Code, codes_max: usize) {
         let mut counts = self.counts.lock();
-        if let Some((_, count)) = counts.iter_mut().find(|(it, _)| *it == code) {
-            *count += 1;
-        } else if counts.len() < ERROR_CODES_MAX {
-            counts.push((code, 1));
+        let is_known = |counts: &[(Code, u64)], code| counts.iter().any(|(it, _)| *it == code);
+        let is_too_many = codes_max <= counts.len() && !is_known(&counts, code);
+        let code = if is_too_many { Code::of_text(OVERFLOW) } else { code };
+        match counts.iter_mut().find(|(it, _)| *it == code) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((code, 1)),
         }
     }
 
@@ -81,6 +101,21 @@ impl ErrorStats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_scripts_make_up_is_bounded() {
+        let stats = ErrorStats::default();
+        for number in 0..ERROR_CODES_MAX + 10 {
+            stats.count_made_up(&CommandError::Other(format!("{number} text").into()));
+        }
+        stats.count_made_up(&CommandError::text("7 text"));
+        stats.count(&CommandError::text("ERR ours"));
+        let counts = ErrorStats::list(std::iter::once(&stats));
+        assert_eq!(counts.get(OVERFLOW), Some(&10));
+        assert_eq!(counts.get("7"), Some(&2));
+        assert_eq!(counts.get("ERR"), Some(&1));
+        assert_eq!(counts.len(), ERROR_CODES_MAX + 2);
+    }
 
     #[test]
     fn errors_are_counted_by_their_first_words() {

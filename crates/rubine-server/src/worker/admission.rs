@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use crate::client::ClientInfo;
+use crate::client::{Client, ClientInfo};
 use crate::core::Core;
 use rubine_config::Config;
 use rubine_net::listener::Accepted;
@@ -31,13 +31,11 @@ pub(crate) fn admit(
     let Accepted { mut socket, addresses, ip } = accepted;
     let is_local = ip.is_none_or(|it| it.is_loopback());
     let server = core.server;
-    let is_exposed = config.protected_mode && config.requirepass.is_none() && !is_local;
+    // Whoever has yet to shake hands would not understand why not.
+    let is_exposed = !socket.is_handshaking() && is_kept_out(core, config, is_local);
     let is_full = config.maxclients as usize <= server.clients.len();
     if is_full || is_exposed {
-        core.stats().rejected_connections.add(1);
-        let text = if is_full { TOO_MANY } else { PROTECTED };
-        // Whether the words arrive is of no consequence.
-        let _ = socket.write_vectored(&[IoSlice::new(text)]);
+        refuse(core, &mut socket, if is_full { TOO_MANY } else { PROTECTED });
         return None;
     }
     core.stats().connections_received.add(1);
@@ -46,4 +44,25 @@ pub(crate) fn admit(
     let info = Arc::new(info);
     server.clients.add(info.clone());
     Some((socket, info))
+}
+
+/// As [`admit`], for a client that has just shaken hands. Returns whether it may stay.
+pub(super) fn admit_later(core: &mut Core, client: &mut Client) -> bool {
+    let is_exposed = is_kept_out(core, &core.server.config.load(), client.info.is_local);
+    if is_exposed {
+        refuse(core, &mut client.socket, PROTECTED);
+    }
+    !is_exposed
+}
+
+/// Whether protected mode is there to keep such a client out.
+fn is_kept_out(core: &Core, config: &Config, is_local: bool) -> bool {
+    let takes_all = || core.server.access.users().default_user().takes_any_password();
+    config.protected_mode && !is_local && takes_all()
+}
+
+fn refuse(core: &mut Core, socket: &mut Socket, text: &[u8]) {
+    core.stats().rejected_connections.add(1);
+    // Whether the words arrive is of no consequence.
+    let _ = socket.write_vectored(&[IoSlice::new(text)]);
 }

@@ -9,7 +9,7 @@ use rubine_structures::table::free_what_waits;
 use super::period::Period;
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
-use crate::control::defrag;
+use crate::control::{defrag, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -124,6 +124,9 @@ impl Cron {
         if core.must_evict_more {
             core.make_room(Need::None);
         }
+        if core.must_wake_waiters {
+            core.wake_all_waiters();
+        }
     }
 
     fn start_period(&mut self, core: &mut Core) {
@@ -137,6 +140,7 @@ impl Cron {
             stats.expiry_cap_reached.add(1);
         }
         core.look_after_tracked();
+        core.drop_flushed_scripts();
         // Little of it would go by itself where tables change little.
         free_what_waits();
         let time = process::cpu_time(Whose::Thread);
@@ -146,10 +150,7 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            // What may follow takes all locks: not while one of them is held for long.
-            if core.server.keyspace.for_each_free_shard(|_, _| {}) == 0 {
-                dumps::look(core.server.storage(), core.now);
-            }
+            dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
         }
     }
@@ -229,6 +230,7 @@ impl Cron {
             return;
         }
         server.aside.migrations.close_idle();
+        tls::look(server, core.now);
         let sample = Sample {
             at: core.now,
             commands: server.commands_processed(),

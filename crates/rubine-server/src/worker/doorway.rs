@@ -45,7 +45,7 @@ impl Doorway {
             && self.may_try(core.now)
         {
             let server = core.server;
-            match server.listening.accept(listener, &server.config.load()) {
+            match server.listening.accept(listener, &server.config.load(), &server.tls) {
                 Ok(accepted) => {
                     self.refused_at = None;
                     self.taken += 1;

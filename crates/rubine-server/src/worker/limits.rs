@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::handshakes;
 use crate::client::line::{FIXED_OUTPUT_BYTES, log_line};
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
@@ -94,7 +95,7 @@ fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
     };
     let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
     let unsent = client.unsent_bytes().saturating_sub(FIXED_OUTPUT_BYTES);
-    if !client.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
+    if !client.identity.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
         return true;
     }
     let unsent = unsent as u64;
@@ -120,6 +121,7 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
         tracing::info!(target: "verbose", "Closing idle client");
         client.flags |= ClientFlags::CLOSE_NOW;
     }
+    handshakes::end_if_late(core, client);
     enforce(core, client);
     let is_idle = IDLE_SECONDS < idle_seconds;
     let before = (client.input.query.capacity(), client.output.allocated_bytes());

@@ -6,6 +6,7 @@ use rubine_keyspace::Place;
 use rubine_resp::parser::Parsed;
 
 use super::batch::{Batch, Request};
+use super::handshakes;
 use crate::client::{Client, ClientFlags, Input};
 use crate::core::Core;
 
@@ -80,7 +81,8 @@ fn note_read(core: &Core, client: &mut Client, read: io::Result<(usize, bool)>) 
         Ok((0, _)) => client.flags |= ClientFlags::CLOSE_NOW,
         Ok((count, is_filled)) => {
             // A full buffer may have left something behind; a short read has not, but for the end of the stream.
-            client.input.is_readable = is_filled || client.input.is_read_closed;
+            client.input.is_readable =
+                is_filled || client.input.is_read_closed || client.socket.holds_more();
             client.input.turn_bytes += count;
             client.traffic.last_interaction = core.now;
             client.traffic.net_input += count as u64;
@@ -99,7 +101,7 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
     if client.is_held() || client.is_stalled() {
         return;
     }
-    let limits = core.settings.parser_limits(client.is_authenticated);
+    let limits = core.settings.parser_limits(client.identity.is_authenticated);
     let mut start = client.input.query_start;
     for _ in 0..room {
         if !client.input.may_parse || TURN_REQUESTS_MAX <= client.input.turn_requests {
@@ -112,8 +114,11 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
         // An inline request is unquoted in place, so it cannot be parsed twice: it has to be run at once.
         let is_inline = client.input.query[start] != b'*';
         // And what a client may send changes when it authenticates.
-        if (is_inline || !client.is_authenticated) && client.input.query_start < start {
+        if (is_inline || !client.identity.is_authenticated) && client.input.query_start < start {
             return;
+        }
+        if is_inline && handshakes::begins_tls(&client.input.query[start..]) {
+            return handshakes::refuse_tls(core, client);
         }
         let first_arg = batch.args.len();
         match client.input.parser.parse(&mut client.input.query[start..], &mut batch.args, &limits)
@@ -134,7 +139,7 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
                 client.input.turn_requests += 1;
                 // What lies apart belongs to the first request of the query alone.
                 let has_apart = client.input.apart.has_any();
-                if is_inline || !client.is_authenticated || has_apart {
+                if is_inline || !client.identity.is_authenticated || has_apart {
                     return;
                 }
             }
@@ -169,7 +174,8 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
 #[cold]
 fn take_out(core: &Core, client: &mut Client, start: usize) -> bool {
     let input = &mut client.input;
-    let Some(argument) = input.parser.unfinished().filter(|_| client.is_authenticated) else {
+    let Some(argument) = input.parser.unfinished().filter(|_| client.identity.is_authenticated)
+    else {
         return false;
     };
     let first = start + argument.start;

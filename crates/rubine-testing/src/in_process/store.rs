@@ -266,7 +266,9 @@ fn attempt(
         client: ClientFacts {
             protocol: call.protocol,
             may_wait: call.may_wait,
+            is_script: false,
             is_trusted: call.is_replay,
+            reads_every_key: true,
             steps_at_once_max: unit.steps_at_once_max,
         },
     };

@@ -143,7 +143,8 @@ fn a_rewritten_file_keeps_comments_and_order() {
     assert_eq!(text.matches("maxmemory 30mb").count(), 1, "{text}");
     // The server asks for a password from the start now, so it is not waited for by PING.
     server.kill();
-    let _ = std::fs::write(&path, text.replace("requirepass", "#requirepass"));
+    let open = text.replace("requirepass", "#requirepass").replace("user default", "#user default");
+    let _ = std::fs::write(&path, open);
     server.restart().expect("it takes what it has written");
     let reply = call(&mut server.client(), "CONFIG GET maxmemory*y");
     let policy = reply.as_elements().and_then(|it| it.last()).and_then(Value::as_text);

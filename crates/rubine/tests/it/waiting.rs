@@ -283,10 +283,3 @@ fn a_hangup_opens_the_log_anew() {
     wait_until("the new file", || path.exists());
     assert_eq!(call(&mut client, "PING"), status("PONG"));
 }
-
-#[test]
-fn users_that_there_are_not_keep_it_from_starting() {
-    let refused = options().with_file("user alice on nopass ~* +@all\n").start();
-    let error = refused.err().expect("it must not start").to_string();
-    assert!(error.contains("'user' lines"), "{error}");
-}

@@ -1,35 +1,35 @@
 //! A connection to another server, as its client: RESTORE for each key of a shipment. Bounds every wait, believes no
 //! length, keeps nothing that the target says but its errors.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
+use std::io::{self, ErrorKind};
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
 
-use rubine_base::clock::{monotonic_nanos, unix_millis};
+use rubine_base::clock::unix_millis;
 use rubine_commands::{CommandError, Parcel, Shipment, Target};
+use rubine_net::link::{Deadline, Greeting, Link};
+use rubine_net::tls::ClientConfig;
 use rubine_rdb::Version;
 use rubine_rdb::dump;
-use rubine_resp::command::{INTO_MEMORY, write_command};
+use rubine_resp::decode::Value;
 
 /// Bytes for which one timeout is given.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// No reply that we ask for is longer.
-const LINE_BYTES_MAX: usize = 1024;
+const REPLY_BYTES_MAX: usize = 1024;
 /// What a server says to a payload of a version that it does not read.
 const WRONG_VERSION: &[u8] = b"DUMP payload version or checksum are wrong";
+/// Why a command is always taken.
+const ROOM: &str = "what was written is sent before more is than fits";
 
 /// A connection.
 pub(super) struct Connection {
-    stream: TcpStream,
+    link: Link,
     is_greeted: bool,
     /// The database that is selected.
     db: Option<i64>,
     /// Versions of payloads that the target does not read.
     refused: Vec<Version>,
-    /// What was received and not looked at.
-    input: Vec<u8>,
-    /// What was written and not sent.
-    output: Vec<u8>,
     has_answered: bool,
 }
 
@@ -50,24 +50,30 @@ struct Sent {
 }
 
 impl Connection {
-    pub(super) fn open(target: &Target, timeout_ms: u64) -> io::Result<Self> {
+    /// Connects, and speaks TLS if a configuration for that is given.
+    pub(super) fn open(
+        target: &Target,
+        timeout_ms: u64,
+        tls: Option<&Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let host = std::str::from_utf8(&target.host).map_err(|_| invalid())?;
         let port = std::str::from_utf8(&target.port).ok().and_then(|it| it.parse().ok());
-        let timeout = Duration::from_millis(timeout_ms);
         let mut last = io::Error::from(ErrorKind::NotFound);
         // What is no number is 0, where nobody listens.
         for address in (host, port.unwrap_or(0)).to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, timeout) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
+            let deadline = Deadline::after_ms(timeout_ms);
+            let opened = Link::connect(address, tls.cloned()).and_then(|mut link| {
+                link.by(deadline, |link| Ok(link.open()?.then_some(())))?;
+                Ok(link)
+            });
+            match opened {
+                Ok(link) => {
                     return Ok(Self {
-                        stream,
+                        link,
                         is_greeted: false,
                         db: None,
                         refused: Vec::new(),
-                        input: Vec::new(),
-                        output: Vec::new(),
                         has_answered: false,
                     });
                 }
@@ -77,21 +83,15 @@ impl Connection {
         Err(last)
     }
 
-    /// Whether the other side keeps it open, as far as one can know.
-    pub(super) fn is_alive(&self) -> bool {
-        let look = || {
-            self.stream.set_nonblocking(true)?;
-            let looked = self.stream.peek(&mut [0]);
-            self.stream.set_nonblocking(false)?;
-            looked
-        };
-        // Nobody asked for anything, so there must be nothing to read, not even the end.
-        look().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    /// Whether the other side keeps it open, as far as one can know. Nobody asked for anything, so there must be nothing
+    /// to read, not even the end.
+    pub(super) fn is_alive(&mut self) -> bool {
+        self.link.is_at_rest()
     }
 
     /// Whether it may carry another shipment.
     pub(super) fn is_reusable(&self) -> bool {
-        self.is_greeted && self.input.is_empty() && self.output.is_empty()
+        self.is_greeted && self.link.input().is_empty() && self.link.unsent() == 0
     }
 
     /// Sends all parcels and takes in the replies.
@@ -110,7 +110,7 @@ impl Connection {
                     Ok(written) => sent.extend(written),
                     Err(error) => shipment.refuse(error),
                 }
-                if CHUNK_BYTES <= self.output.len() {
+                if CHUNK_BYTES <= self.link.unsent() {
                     self.flush(timeout_ms)?;
                 }
             }
@@ -139,15 +139,10 @@ impl Connection {
     /// Says who we are and which database is meant, if need be, and waits for the replies: if it is not that one, keys
     /// would go to another. Returns what the target has against it.
     fn greet(&mut self, shipment: &Shipment) -> Result<Option<CommandError>, Broken> {
-        let mut count = 0;
         // Each time, as in Redis: the password may be another one by now.
-        if let Target { user, password: Some(password), .. } = &shipment.target {
-            let mut command: Vec<&[u8]> = vec![b"AUTH"];
-            command.extend(user.as_deref());
-            command.push(password);
-            self.write(&command);
-            count += 1;
-        }
+        let Target { user, password, .. } = &shipment.target;
+        let (user, password) = (user.as_deref(), password.as_deref());
+        let mut count = self.link.greet(&Greeting { user, password, protocol: None }).expect(ROOM);
         if self.db != Some(shipment.db) {
             self.write(&[b"SELECT", shipment.db.to_string().as_bytes()]);
             count += 1;
@@ -201,91 +196,47 @@ impl Connection {
     }
 
     fn write(&mut self, command: &[&[u8]]) {
-        write_command(command, &mut self.output).expect(INTO_MEMORY);
+        self.link.send(command).expect(ROOM);
     }
 
     /// Sends what was written.
     fn flush(&mut self, timeout_ms: u64) -> Result<(), Broken> {
-        let output = std::mem::take(&mut self.output);
-        for chunk in output.chunks(CHUNK_BYTES) {
-            let deadline = Deadline::after(timeout_ms);
-            self.send(chunk, &deadline)
+        while 0 < self.link.unsent() {
+            let left = self.link.unsent().saturating_sub(CHUNK_BYTES);
+            let is_sent = |link: &mut Link| {
+                link.flush()?;
+                Ok((link.unsent() <= left).then_some(()))
+            };
+            self.link
+                .by(Deadline::after_ms(timeout_ms), is_sent)
                 .map_err(|error| self.broken(&error, CommandError::TargetNotWritten))?;
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-        while !bytes.is_empty() {
-            self.stream.set_write_timeout(Some(deadline.left()?))?;
-            match self.stream.write(bytes) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
         }
         Ok(())
     }
 
     /// The next reply: whether it is an error, and which.
     fn reply(&mut self, timeout_ms: u64) -> Result<Result<(), String>, Broken> {
-        let deadline = Deadline::after(timeout_ms);
-        let line = self
-            .line(&deadline)
+        let next = |link: &mut Link| {
+            if let Some(reply) = link.take_reply(REPLY_BYTES_MAX)? {
+                return Ok(Some(reply));
+            }
+            link.receive()?;
+            link.take_reply(REPLY_BYTES_MAX)
+        };
+        let reply = self
+            .link
+            .by(Deadline::after_ms(timeout_ms), next)
             .map_err(|error| self.broken(&error, CommandError::TargetNotRead))?;
         self.has_answered = true;
-        Ok(match line.strip_prefix(b"-") {
-            Some(error) => Err(String::from_utf8_lossy(error).into_owned()),
-            None => Ok(()),
+        Ok(match reply {
+            Value::Error(text) => Err(String::from_utf8_lossy(&text).into_owned()),
+            _ => Ok(()),
         })
-    }
-
-    fn line(&mut self, deadline: &Deadline) -> io::Result<Vec<u8>> {
-        loop {
-            if let Some(end) = self.input.iter().position(|it| *it == b'\n') {
-                let mut line: Vec<u8> = self.input.drain(..=end).collect();
-                line.truncate(line.trim_ascii_end().len());
-                return Ok(line);
-            }
-            if LINE_BYTES_MAX < self.input.len() {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            self.stream.set_read_timeout(Some(deadline.left()?))?;
-            let mut room = [0; LINE_BYTES_MAX];
-            match self.stream.read(&mut room) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.input.extend_from_slice(&room[..count]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     fn broken(&self, cause: &io::Error, error: CommandError) -> Broken {
         let is_timeout = matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
         Broken { error, may_be_stale: !is_timeout && !self.has_answered }
-    }
-}
-
-/// Until when something has to be done.
-struct Deadline {
-    at_nanos: u64,
-}
-
-impl Deadline {
-    fn after(timeout_ms: u64) -> Self {
-        const NANOS_PER_MS: u64 = 1_000_000;
-        let timeout_nanos = timeout_ms.saturating_mul(NANOS_PER_MS);
-        Self { at_nanos: monotonic_nanos().saturating_add(timeout_nanos) }
-    }
-
-    /// What is left; an error if that is nothing, which sockets would take for no timeout at all.
-    fn left(&self) -> io::Result<Duration> {
-        match self.at_nanos.saturating_sub(monotonic_nanos()) {
-            0 => Err(ErrorKind::TimedOut.into()),
-            nanos => Ok(Duration::from_nanos(nanos)),
-        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! Who a client is and how it is spoken to: AUTH, HELLO, RESET.
-//! There is one user, `default`, whose password is `requirepass`.
 
+use rubine_acl::DEFAULT_USER;
 use rubine_base::number::parse_i64;
-use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_commands::{Args, CommandError, CommandResult, Flags};
 use rubine_resp::writer::Protocol;
 
 use super::client::check_name;
-use crate::client::info::DEFAULT_USER;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::core::Core;
 use crate::core::{ServerCommand, Session};
@@ -31,47 +30,33 @@ pub(super) const AUTH: ServerCommand = ServerCommand::declare("AUTH", auth)
 fn auth(session: &mut Session<'_>) -> CommandResult {
     let Session { args, client, core, .. } = session;
     match args.len() {
-        2 if !core.settings.requires_password => {
+        2 if core.server.access.users().default_user().takes_any_password() => {
             return Err(CommandError::text(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
             ));
         }
-        2 => authenticate(core, client, DEFAULT_USER, args.at(1))?,
-        3 => authenticate(core, client, args.at(1), args.at(2))?,
+        2 => authenticate(core, client, *args, DEFAULT_USER, args.at(1))?,
+        3 => authenticate(core, client, *args, args.at(1), args.at(2))?,
         _ => return Err(CommandError::Syntax),
     }
     session.reply.ok();
     Ok(())
 }
 
-/// Makes a client the user that it says it is, if the password is right.
+/// Makes a client the user that it says it is, if the password is right. `args` are what it says so by.
 fn authenticate(
     core: &Core,
     client: &mut Client,
+    args: Args<'_>,
     user: &[u8],
     password: &[u8],
-) -> Result<(), CommandError> {
-    let config = core.server.config.load();
-    let is_right = config.requirepass.as_ref().is_none_or(|it| is_same(it, password));
-    if user != DEFAULT_USER || !is_right {
-        return Err(CommandError::text(
-            "WRONGPASS invalid username-password pair or user is disabled.",
-        ));
+) -> CommandResult {
+    if core.log_in(client, user, password) {
+        return Ok(());
     }
-    client.is_authenticated = true;
-    client.was_authenticated = true;
-    client.info.names.lock().user = user.to_vec();
-    Ok(())
-}
-
-/// Compares in a time that tells nothing about where the difference is.
-fn is_same(expected: &[u8], given: &[u8]) -> bool {
-    let differences = expected
-        .iter()
-        .zip(given.iter().chain(std::iter::repeat(&0)))
-        .fold(0, |differences, (a, b)| differences | (a ^ b));
-    expected.len() == given.len() && differences == 0
+    core.note_failed_login(client, args, user);
+    Err(CommandError::text("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
 pub(super) const HELLO: ServerCommand = ServerCommand::declare("HELLO", hello)
@@ -109,11 +94,11 @@ fn hello(session: &mut Session<'_>) -> CommandResult {
             return Err(CommandError::Other(text.into()));
         }
     }
-    let Session { client, core, .. } = session;
+    let Session { client, core, args, .. } = session;
     if let Some((user, password)) = credentials {
-        authenticate(core, client, user, password)?;
+        authenticate(core, client, *args, user, password)?;
     }
-    if !client.is_authenticated {
+    if !client.identity.is_authenticated {
         return Err(CommandError::text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
              <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
@@ -170,7 +155,7 @@ fn reset(session: &mut Session<'_>) -> CommandResult {
     client.db = 0;
     client.protocol = Protocol::Resp2;
     client.sending.reply_mode = ReplyMode::On;
-    client.is_authenticated = !core.settings.requires_password;
+    client.identity.log_out(&core.server.access.users());
     client.flags -= ClientFlags::NO_TOUCH
         | ClientFlags::NO_EVICT
         | ClientFlags::READONLY
@@ -184,24 +169,4 @@ fn reset(session: &mut Session<'_>) -> CommandResult {
     reply.set_protocol(client.protocol);
     reply.simple("RESET");
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_compared_whole() {
-        let cases: [(&[u8], &[u8], bool); 6] = [
-            (b"secret", b"secret", true),
-            (b"secret", b"secret\0", false),
-            (b"secret", b"secre", false),
-            (b"secret", b"secreT", false),
-            (b"abc\0def", b"abc\0def", true),
-            (b"abc\0", b"abc", false),
-        ];
-        for (expected, given, is_right) in cases {
-            assert_eq!(is_same(expected, given), is_right, "{expected:?} {given:?}");
-        }
-    }
 }

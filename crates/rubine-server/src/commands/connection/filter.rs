@@ -3,10 +3,10 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_acl::Users;
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, CommandError};
 
-use crate::client::info::DEFAULT_USER;
 use crate::client::line::{flag_letters, has_flag};
 use crate::client::{ClientFlags, ClientInfo};
 
@@ -15,13 +15,19 @@ const FLAG_LETTERS: &[u8] = b"OSMPxbtRBdcuAUreTIiEN";
 /// The letters of capabilities.
 const CAPA_LETTERS: &[u8] = b"r";
 
-/// What a filter is made for: who asks, when, and with how many databases.
+/// Who asks, and when.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     pub(super) id: u64,
     /// Unix milliseconds.
     pub(super) now: i64,
+}
+
+/// What a filter may name.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
     pub(super) databases: usize,
+    pub(super) users: &'a Users,
 }
 
 /// Criteria that must all be met.
@@ -112,7 +118,7 @@ impl<'a> ClientFilter<'a> {
         &mut self,
         args: Args<'a>,
         from: usize,
-        databases: usize,
+        known: Known<'_>,
     ) -> Result<(), CommandError> {
         let mut at = from;
         while let Some(option) = args.get(at) {
@@ -128,7 +134,7 @@ impl<'a> ClientFilter<'a> {
             let value = args.get(at).ok_or(CommandError::Syntax)?;
             at += 1;
             if sense == Sense::Unwanted || !self.parse_single(name, value)? {
-                self.criteria(sense).parse(sense, name, value, databases)?;
+                self.criteria(sense).parse(sense, name, value, known)?;
             }
         }
         Ok(())
@@ -192,7 +198,7 @@ impl<'a> Criteria<'a> {
         sense: Sense,
         name: &[u8],
         value: &'a [u8],
-        databases: usize,
+        known: Known<'_>,
     ) -> Result<(), CommandError> {
         let place = match name.to_ascii_uppercase().as_slice() {
             b"TYPE" => {
@@ -200,14 +206,14 @@ impl<'a> Criteria<'a> {
                 return Ok(());
             }
             b"DB" => {
-                self.db = Some(parse_db(sense, value, databases)?);
+                self.db = Some(parse_db(sense, value, known.databases)?);
                 return Ok(());
             }
             b"ADDR" => &mut self.address,
             b"LADDR" => &mut self.local_address,
             b"IP" => &mut self.ip,
             b"USER" => {
-                if value != DEFAULT_USER {
+                if known.users.get(value).is_none() {
                     return Err(failed(&format!("No such user '{}'", shown(value))));
                 }
                 &mut self.user

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rubine_acl::Users;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use super::filter::{Asker, ClientFilter};
+use super::filter::{Asker, ClientFilter, Known};
 use crate::client::line::add_line;
 use crate::client::{ClientFlags, ClientInfo};
 use crate::core::{ServerCommand, Session};
@@ -53,7 +54,7 @@ fn list(session: &mut Session<'_>) -> CommandResult {
     match session.args.len() {
         2 => {}
         3 => return Err(CommandError::Syntax),
-        _ => filter.parse(session.args, 2, asker.databases)?,
+        _ => filter.parse(session.args, 2, known(session, &session.core.server.access.users()))?,
     }
     publish_self(session);
     let server = session.core.server;
@@ -89,7 +90,7 @@ fn kill(session: &mut Session<'_>) -> CommandResult {
         ClientFilter::of_address(session.args.at(2))
     } else {
         let mut filter = ClientFilter::new(true);
-        filter.parse(session.args, 2, asker.databases)?;
+        filter.parse(session.args, 2, known(session, &session.core.server.access.users()))?;
         filter
     };
     publish_self(session);
@@ -138,11 +139,11 @@ fn wait_for_end(killed: &[Arc<ClientInfo>]) {
 }
 
 fn asker(session: &Session<'_>) -> Asker {
-    Asker {
-        id: session.client.id,
-        now: session.core.now,
-        databases: session.core.settings.limits.databases,
-    }
+    Asker { id: session.client.id, now: session.core.now }
+}
+
+fn known<'a>(session: &Session<'_>, users: &'a Users) -> Known<'a> {
+    Known { databases: session.core.settings.limits.databases, users }
 }
 
 /// Publishes the client that asks as it is now.

@@ -40,6 +40,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         RELOAD,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
+        SET_DISABLE_DENY_SCRIPTS,
         SET_SKIP_CHECKSUM_VALIDATION,
         SLEEP,
         STRUCTSIZE,
@@ -116,6 +117,18 @@ const SET_ACTIVE_EXPIRE: ServerCommand = form("SET-ACTIVE-EXPIRE", set_active_ex
 fn set_active_expire(session: &mut Session<'_>) -> CommandResult {
     let expires = switch(session)?;
     session.core.server.switches.expires_actively.store(expires, Ordering::Relaxed);
+    session.reply.ok();
+    Ok(())
+}
+
+const SET_DISABLE_DENY_SCRIPTS: ServerCommand = form("SET-DISABLE-DENY-SCRIPTS", allow_all)
+    .summary("Decides whether scripts may call commands that are denied to them.")
+    .syntax("0|1")
+    .arity(3);
+
+fn allow_all(session: &mut Session<'_>) -> CommandResult {
+    let allows = switch(session)?;
+    session.core.server.switches.scripts_may_all.store(allows, Ordering::Relaxed);
     session.reply.ok();
     Ok(())
 }

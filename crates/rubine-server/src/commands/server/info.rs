@@ -7,6 +7,7 @@ mod memory;
 mod persistence;
 mod server;
 mod text;
+mod tls;
 
 use rubine_commands::{CommandResult, Flags};
 use rubine_keyspace::Locked;
@@ -119,6 +120,7 @@ impl Section {
 
 const SECTIONS: &[Section] = &[
     Section::usual("server", "Server", server::server),
+    Section::further("tls", "TLS", tls::tls),
     Section::usual("clients", "Clients", clients::clients),
     Section::usual("memory", "Memory", memory::memory),
     Section::usual("persistence", "Persistence", persistence::persistence),

@@ -34,9 +34,8 @@ pub(super) const SAVE: ServerCommand = ServerCommand::declare("SAVE", save)
     );
 
 fn save(session: &mut Session<'_>) -> CommandResult {
-    if !may_take_image(session) {
-        return Ok(());
-    }
+    // Under these locks the image is made at once.
+    let Some(locked) = session.lock(&ShardSet::All) else { return Ok(()) };
     let core = &mut *session.core;
     let asker =
         Asker { worker: core.index, client: session.client.id, protocol: session.client.protocol };
@@ -47,7 +46,7 @@ fn save(session: &mut Session<'_>) -> CommandResult {
             Outcome::Failed | Outcome::Cancelled => reply.error("ERR"),
         });
     };
-    match dumps::start(server.storage(), Kind::Foreground, core.now, Box::new(on_end)) {
+    match dumps::start(server.storage(), Kind::Foreground, core.now, locked, Box::new(on_end)) {
         Start::Started => core.block_until_answered(session.client),
         Start::Saving => return Err(CommandError::text(SAVING)),
         Start::Rewriting | Start::Failed => return Err(CommandError::text("ERR")),
@@ -85,10 +84,10 @@ fn bgsave(session: &mut Session<'_>) -> CommandResult {
         session.reply.simple("Background saving scheduled");
         return Ok(());
     }
-    if !may_take_image(session) {
-        return Ok(());
-    }
-    match dumps::start(server.storage(), Kind::Background, session.core.now, Box::new(|_| {})) {
+    // Under these locks the image is made at once.
+    let Some(locked) = session.lock(&ShardSet::All) else { return Ok(()) };
+    let on_end = Box::new(|_| {});
+    match dumps::start(server.storage(), Kind::Background, session.core.now, locked, on_end) {
         Start::Started => session.reply.simple("Background saving started"),
         Start::Saving => return Err(CommandError::text(SAVING)),
         Start::Rewriting if is_schedule => {
@@ -105,12 +104,6 @@ fn bgsave(session: &mut Session<'_>) -> CommandResult {
         Start::Failed => return Err(CommandError::text("ERR")),
     }
     Ok(())
-}
-
-/// Whether all shards could be had a moment ago, so that the image is made at once. Otherwise the command is suspended, and
-/// has to end without a reply.
-fn may_take_image(session: &mut Session<'_>) -> bool {
-    session.lock(&ShardSet::All).is_some()
 }
 
 fn cancel(session: &mut Session<'_>) -> CommandResult {

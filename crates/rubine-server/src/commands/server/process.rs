@@ -16,7 +16,7 @@ pub(super) const TIME: ServerCommand = ServerCommand::declare("TIME", time)
 
 fn time(session: &mut Session<'_>) -> CommandResult {
     const MICROS_PER_SECOND: i64 = 1_000_000;
-    let micros = rubine_base::clock::unix_micros();
+    let micros = session.core.unix_micros(session.locked.is_some());
     session.reply.array(2);
     session.reply.bulk_integer(micros / MICROS_PER_SECOND);
     session.reply.bulk_integer(micros % MICROS_PER_SECOND);

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_acl::Reason;
+
 use super::{Source, Text};
 use crate::client::subscriptions::ChannelKind;
 use crate::stats::errors::ErrorStats;
@@ -91,7 +93,7 @@ fn traffic(source: &Source<'_>, text: &mut Text) {
     let in_commands = |stats: &WorkerStats| stats.commands.iter().map(|it| it.ticks.get()).sum();
     // The first worker stands where the main thread does elsewhere; what the others do is done by I/O threads.
     let others = |counter: fn(&WorkerStats) -> u64| -> u64 {
-        server.stats.iter().skip(1).map(counter).sum()
+        server.worker_stats().iter().skip(1).map(counter).sum()
     };
     text.field("total_reads_processed", total(|it| it.reads_processed.get()));
     text.field("total_writes_processed", total(|it| it.writes_processed.get()));
@@ -118,18 +120,25 @@ fn traffic(source: &Source<'_>, text: &mut Text) {
         "instantaneous_eventloop_duration_usec",
         gauges.turn_duration_us.load(Ordering::Relaxed),
     );
-    text.zeros(&[
-        "acl_access_denied_auth",
-        "acl_access_denied_cmd",
-        "acl_access_denied_key",
-        "acl_access_denied_channel",
-    ]);
+    for (name, reason) in REFUSALS {
+        text.field(name, server.access.refusal_count(*reason));
+    }
 }
+
+/// The counters of refusals, by what they are for.
+const REFUSALS: &[(&str, Reason)] = &[
+    ("acl_access_denied_auth", Reason::Auth),
+    ("acl_access_denied_cmd", Reason::Command),
+    ("acl_access_denied_key", Reason::Key),
+    ("acl_access_denied_channel", Reason::Channel),
+    ("acl_access_denied_tls_cert", Reason::TlsCertificate),
+    ("acl_access_denied_db", Reason::Database),
+];
 
 /// Each worker, in the words for I/O threads.
 pub(super) fn threads(source: &Source<'_>, text: &mut Text) {
     let clients = source.server.clients.list();
-    for (index, stats) in source.server.stats.iter().enumerate() {
+    for (index, stats) in source.server.worker_stats().iter().enumerate() {
         let served = clients.iter().filter(|it| it.worker == index).count();
         let commands: u64 = stats.commands.iter().map(|it| it.calls.get()).sum();
         text.field(

@@ -48,7 +48,7 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
         },
     );
     text.field("run_id", &server.process.run_id);
-    text.field("tcp_port", config.port);
+    text.field("tcp_port", if config.port == 0 { config.tls_port } else { config.port });
     text.field("server_time_usec", source.now * 1000);
     text.field("uptime_in_seconds", uptime);
     text.field("uptime_in_days", uptime / DAY_SECONDS);

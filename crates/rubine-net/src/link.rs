@@ -1,0 +1,284 @@
+//! A connection to another server, as its client: commands out, replies in, plain or TLS. Never blocks, so that it can be
+//! driven by an event loop; a thread of its own may wait for it with [`Link::by`]. Believes no length, and keeps no more
+//! than its bounds. Which server is meant, and what is said to it, others know.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use mio::{Registry, Token};
+use rubine_base::clock::monotonic_nanos;
+use rubine_resp::command::{INTO_MEMORY, write_command};
+use rubine_resp::decode::{Value, decode};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+
+use crate::socket::Socket;
+use crate::tls::stream::{HandshakeError, TlsStream};
+
+/// Room for one read.
+const READ_BYTES: usize = 16 * 1024;
+/// What came and was not looked at, beyond which nothing is read.
+const INPUT_BYTES_MAX: usize = 256 * 1024;
+/// What waits to be sent, beyond which no command is taken. One command may be larger.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A connection, or one that is on its way.
+#[derive(Debug)]
+pub struct Link {
+    socket: Socket,
+    phase: Phase,
+    /// What was received and not looked at.
+    input: Vec<u8>,
+    /// What was written and not sent, from `output_start` on.
+    output: Vec<u8>,
+    output_start: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Until the other side has taken the connection.
+    Connecting,
+    /// Until both agree on how they speak.
+    Handshaking,
+    Open,
+}
+
+/// Who we say we are, before anything else.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Greeting<'a> {
+    pub user: Option<&'a [u8]>,
+    pub password: Option<&'a [u8]>,
+    /// The version of the protocol, if another one is wanted than that which every connection begins with.
+    pub protocol: Option<u8>,
+}
+
+/// There is too much to be sent already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Link {
+    /// Begins to connect; with `tls`, it will be spoken.
+    pub fn connect(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        let socket = match tls {
+            Some(config) => {
+                let name = ServerName::from(address.ip());
+                Socket::Tls(Box::new(TlsStream::connecting(stream, config, name)?))
+            }
+            None => Socket::Tcp(stream),
+        };
+        let phase = Phase::Connecting;
+        Ok(Self { socket, phase, input: Vec::new(), output: Vec::new(), output_start: 0 })
+    }
+
+    /// Has an event loop told when it is worth while to call [`Link::open`], [`Link::flush`] or [`Link::receive`].
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        self.socket.register(registry, token)
+    }
+
+    /// Goes on until commands can be sent. Returns whether they can.
+    pub fn open(&mut self) -> io::Result<bool> {
+        if self.phase == Phase::Connecting {
+            if !self.is_connected()? {
+                return Ok(false);
+            }
+            self.phase = Phase::Handshaking;
+        }
+        if self.phase == Phase::Handshaking && self.shake_hands()? {
+            self.phase = Phase::Open;
+        }
+        Ok(self.phase == Phase::Open)
+    }
+
+    fn is_connected(&self) -> io::Result<bool> {
+        let socket = socket2::SockRef::from(&self.socket);
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => {
+                socket.set_tcp_nodelay(true)?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn shake_hands(&mut self) -> io::Result<bool> {
+        loop {
+            match self.socket.handshake() {
+                Ok(true) => return Ok(true),
+                // What is read next may be the end, of which no event tells after one for what came before it.
+                Ok(false) if self.socket.tls().is_some_and(|it| !it.is_dry()) => {}
+                Ok(false) => return Ok(false),
+                Err(HandshakeError::Lost) => return Err(ErrorKind::UnexpectedEof.into()),
+                Err(HandshakeError::NotTls) => {
+                    return Err(io::Error::other("the other side does not speak TLS"));
+                }
+                Err(HandshakeError::Refused(reason)) => return Err(io::Error::other(reason)),
+            }
+        }
+    }
+
+    /// Writes a command, which [`Link::flush`] sends.
+    pub fn send(&mut self, command: &[&[u8]]) -> Result<(), Full> {
+        if OUTPUT_BYTES_MAX <= self.unsent() {
+            return Err(Full);
+        }
+        write_command(command, &mut self.output).expect(INTO_MEMORY);
+        Ok(())
+    }
+
+    /// Writes who we are. Returns how many replies to that there will be.
+    pub fn greet(&mut self, greeting: &Greeting<'_>) -> Result<usize, Full> {
+        let Greeting { user, password, protocol } = *greeting;
+        let version = protocol.map(|it| [b'0' + it]);
+        let mut command: Vec<&[u8]> = Vec::new();
+        if let Some(version) = &version {
+            command.extend([&b"HELLO"[..], version]);
+        }
+        if let Some(password) = password {
+            command.push(b"AUTH");
+            // Both are needed behind HELLO.
+            let user = user.or(version.as_ref().map(|_| &b"default"[..]));
+            command.extend(user);
+            command.push(password);
+        }
+        if command.is_empty() {
+            return Ok(0);
+        }
+        self.send(&command).map(|()| 1)
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn unsent(&self) -> usize {
+        self.output.len() - self.output_start
+    }
+
+    /// Sends as much as the socket takes. Returns whether all has left.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        while self.output_start < self.output.len() {
+            let slice = IoSlice::new(&self.output[self.output_start..]);
+            match self.socket.write_vectored(&[slice]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => self.output_start += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        (self.output, self.output_start) = (Vec::new(), 0);
+        Ok(true)
+    }
+
+    /// Reads what has come, within the bound. The end of the connection is an error, but not before all that came has been
+    /// handed out.
+    pub fn receive(&mut self) -> io::Result<()> {
+        let before = self.input.len();
+        while self.input.len() < INPUT_BYTES_MAX {
+            self.input.reserve(READ_BYTES);
+            match self.socket.read_into(&mut self.input) {
+                Ok(0) if before < self.input.len() => break,
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) if before < self.input.len() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was received and not taken.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Takes so many bytes of it.
+    pub fn consume(&mut self, count: usize) {
+        self.input.drain(..count);
+    }
+
+    /// Takes the next reply, if all of it has come. One that is longer than `bytes_max` is an error.
+    pub fn take_reply(&mut self, bytes_max: usize) -> io::Result<Option<Value>> {
+        match decode(&self.input) {
+            Ok(Some((reply, len))) if len <= bytes_max => {
+                self.consume(len);
+                Ok(Some(reply))
+            }
+            Ok(None) if self.input.len() <= bytes_max.min(INPUT_BYTES_MAX) => Ok(None),
+            Ok(_) => Err(ErrorKind::InvalidData.into()),
+            Err(error) => Err(io::Error::new(ErrorKind::InvalidData, error)),
+        }
+    }
+
+    /// Whether nothing is under way in either direction, and the other side keeps the connection open as far as one can
+    /// know.
+    pub fn is_at_rest(&mut self) -> bool {
+        let is_open = self.phase == Phase::Open && self.unsent() == 0;
+        is_open && self.receive().is_ok() && self.input.is_empty()
+    }
+
+    /// Has a thread wait until `step` brings something, but not beyond the deadline.
+    pub fn by<T>(
+        &mut self,
+        deadline: Deadline,
+        mut step: impl FnMut(&mut Self) -> io::Result<Option<T>>,
+    ) -> io::Result<T> {
+        loop {
+            if let Some(outcome) = step(self)? {
+                return Ok(outcome);
+            }
+            let left = deadline.left()?;
+            if self.phase == Phase::Open && self.socket.holds_more() {
+                continue;
+            }
+            let mut wanted = PollFlags::IN;
+            // A handshake that could not send has something to send still.
+            let has_unsent = self.socket.tls().is_some_and(TlsStream::has_unsent);
+            if self.phase == Phase::Connecting || 0 < self.unsent() || has_unsent {
+                wanted |= PollFlags::OUT;
+            }
+            let timeout = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
+            match poll(&mut [PollFd::new(&self.socket.as_fd(), wanted)], Some(&timeout)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.socket.shutdown();
+    }
+}
+
+/// Until when something has to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at_nanos: u64,
+}
+
+impl Deadline {
+    pub fn after_ms(timeout_ms: u64) -> Self {
+        const NANOS_PER_MS: u64 = 1_000_000;
+        let timeout_nanos = timeout_ms.saturating_mul(NANOS_PER_MS);
+        Self { at_nanos: monotonic_nanos().saturating_add(timeout_nanos) }
+    }
+
+    /// What is left; an error if that is nothing.
+    pub fn left(self) -> io::Result<Duration> {
+        match self.at_nanos.saturating_sub(monotonic_nanos()) {
+            0 => Err(ErrorKind::TimedOut.into()),
+            nanos => Ok(Duration::from_nanos(nanos)),
+        }
+    }
+}
