@@ -7,6 +7,7 @@ import time
 
 import redis
 import redis.asyncio
+import redis.cache
 
 PORT = int(os.environ["RUBINE_PORT"])
 
@@ -198,6 +199,34 @@ def encrypted(r):
         pass
 
 
+def client_side_caching():
+    """redis-py's own cache: a second look asks nobody, and a change is noticed."""
+    writer = client()
+    reader = client(protocol=3, cache_config=redis.cache.CacheConfig(max_size=100))
+    writer.mset({"cached": "one", "other": "1"})
+    assert reader.get("cached") == "one" and reader.mget("cached", "other") == ["one", "1"]
+    calls = lambda: writer.info("commandstats")["cmdstat_get"]["calls"]
+    before = calls()
+    assert all(reader.get("cached") == "one" for _ in range(10))
+    assert calls() == before and reader.get_cache().size == 2
+    for value in ("two", "three"):
+        writer.set("cached", value)
+        until(lambda: reader.get("cached") == value)
+        assert reader.mget("cached", "other") == [value, "1"]
+    writer.flushall()
+    until(lambda: reader.get("cached") is None)
+    reader.close()
+
+
+def until(holds):
+    """What is told by another connection may take a moment."""
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.005)
+    raise AssertionError("it never came")
+
+
 async def asynchronous():
     r = redis.asyncio.Redis(port=PORT, decode_responses=True, protocol=3)
     replies = await asyncio.gather(*(r.incr("async") for _ in range(100)))
@@ -219,8 +248,9 @@ def main():
             part(r)
             r.close()
     client().flushall()
+    client_side_caching()
     asyncio.run(asynchronous())
-    print(f"{2 * len(parts) + 1} parts hold with redis-py {redis.__version__}")
+    print(f"{2 * len(parts) + 2} parts hold with redis-py {redis.__version__}")
 
 
 if __name__ == "__main__":

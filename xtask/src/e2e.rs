@@ -1,4 +1,4 @@
-//! `cargo xtask e2e`: redis-py and ioredis, as programs use them, against our server, and dump files between real servers
+//! `cargo xtask e2e`: redis-py, ioredis and node-redis, as programs use them, against our server, and dump files between real servers
 //! and ours. Installs libraries beside the build; where Python, Node or a server are not at hand it says so and goes on.
 
 mod dumps;
@@ -60,8 +60,11 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 /// Installs a client library; gives the command that runs its script, or why there is none.
 type Prepare = fn(&Path) -> Result<Command, String>;
 
-const CLIENTS: [(&str, Prepare); 2] =
-    [("redis-py", prepare_redis_py), ("ioredis", prepare_ioredis)];
+const CLIENTS: [(&str, Prepare); 3] = [
+    ("redis-py", prepare_redis_py),
+    ("ioredis", |folder| prepare_node(folder, "ioredis.mjs")),
+    ("node-redis", |folder| prepare_node(folder, "node_redis.mjs")),
+];
 
 fn play(mut script: Command, server: &Server) -> Result<String, Failure> {
     let port = server.address().port().to_string();
@@ -87,7 +90,7 @@ fn prepare_redis_py(folder: &Path) -> Result<Command, String> {
     Ok(command)
 }
 
-fn prepare_ioredis(folder: &Path) -> Result<Command, String> {
+fn prepare_node(folder: &Path, script: &str) -> Result<Command, String> {
     let node = find_program("node").ok_or("there is no node")?;
     let npm = find_program("npm").ok_or("there is no npm")?;
     let copy = |name: &str| {
@@ -95,11 +98,11 @@ fn prepare_ioredis(folder: &Path) -> Result<Command, String> {
         std::fs::copy(from, folder.join(name)).map_err(|error| format!("{name}: {error}"))
     };
     copy("package.json")?;
-    copy("ioredis.mjs")?;
+    copy(script)?;
     let mut npm = Command::new(npm);
     install(npm.current_dir(folder).args(["install", "--silent", "--no-audit", "--no-fund"]))?;
     let mut command = Command::new(node);
-    command.current_dir(folder).arg("ioredis.mjs");
+    command.current_dir(folder).arg(script);
     Ok(command)
 }
 

@@ -31,7 +31,6 @@ const CLUSTER: &str = "there is no cluster mode yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
-const TRACKING: &str = "there is no client-side caching yet";
 
 // Why a directive cannot mean anything here.
 const ABORT: &str = "a broken invariant always aborts";
@@ -257,7 +256,7 @@ directives! {
     notify_keyspace_events: KeyspaceEvents = KeyspaceEvents::empty(),
         "notify-keyspace-events";
     tracking_table_max_keys: usize = 1_000_000,
-        "tracking-table-max-keys".number(0, LONG).not_yet(TRACKING);
+        "tracking-table-max-keys".number(0, LONG);
     commandlog_execution_slower_than: i64 = 10_000,
         "commandlog-execution-slower-than".alias("slowlog-log-slower-than").number(-1, LONG);
     commandlog_slow_execution_max_len: u64 = 128,

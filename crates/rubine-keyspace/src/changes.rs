@@ -4,6 +4,7 @@
 use std::cell::Cell;
 
 use crate::keyspace::{Keyspace, Locked};
+use crate::tracking::{Stale, Tracking};
 use crate::undo::Undo;
 
 /// What happened to keys while a command ran.
@@ -33,6 +34,10 @@ pub struct Changes {
     /// A walk that takes locks by itself has met this shard, which is busy, and has ended there: what the command has
     /// replied is worth nothing, and it is to run again when the shard is free.
     pub busy_shard: Cell<Option<usize>>,
+    /// What is to be noted in `stale`.
+    pub tracking: Tracking,
+    /// Copies of keys that clients keep and that are out of date now, in the order of the changes.
+    pub stale: Vec<Stale>,
     /// What was there before, if the unit may have to be taken back.
     pub(crate) undo: Option<Box<Undo>>,
     /// A log that is not used now.
@@ -52,6 +57,7 @@ pub struct ChangesMark {
     missed_len: usize,
     was_flushed: bool,
     found_due_len: usize,
+    stale_len: usize,
 }
 
 impl Changes {
@@ -94,13 +100,14 @@ impl Changes {
             missed_len: self.missed.len(),
             was_flushed: self.was_flushed,
             found_due_len: self.found_due.len(),
+            stale_len: self.stale.len(),
         }
     }
 }
 
 impl Locked<'_> {
-    /// Takes back what was done since `mark`: keys with their values, deadlines and access bits, and the counts of
-    /// `changes`. The locks are those under which it was done, or more.
+    /// Takes back what was done since `mark`: keys with their values, deadlines and access bits, who keeps copies
+    /// of them, and the counts of `changes`. The locks are those under which it was done, or more.
     ///
     /// A watch that was broken stays broken, and who waits for a key that was changed looks in vain.
     pub fn undo_to(&mut self, changes: &mut Changes, mark: &ChangesMark) {
@@ -115,5 +122,10 @@ impl Locked<'_> {
         changes.missed.truncate(mark.missed_len);
         changes.was_flushed = mark.was_flushed;
         changes.found_due.truncate(mark.found_due_len);
+        for stale in changes.stale.drain(mark.stale_len..) {
+            if let Stale::Read { readers, .. } = stale {
+                self.put_back(&readers);
+            }
+        }
     }
 }

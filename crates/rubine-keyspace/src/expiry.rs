@@ -7,6 +7,7 @@ use crate::key::{Key, SHARD_COUNT};
 use crate::keyspace::Keyspace;
 use crate::shard::Shard;
 use crate::shard_set::ShardSet;
+use crate::tracking::Readers;
 
 /// Fields that one step removes from one hash.
 const FIELDS_PER_STEP_MAX: usize = 256;
@@ -17,6 +18,8 @@ pub enum Due<'a> {
     Key {
         db: usize,
         key: &'a [u8],
+        /// Clients that keep copies of it.
+        readers: Option<Readers>,
     },
     /// Fields of a hash. `is_empty` where none is left: the key was removed too.
     Fields {
@@ -24,6 +27,8 @@ pub enum Due<'a> {
         key: &'a [u8],
         fields: &'a [Vec<u8>],
         is_empty: bool,
+        /// As above.
+        readers: Option<Readers>,
     },
 }
 
@@ -157,7 +162,8 @@ fn expire_key(
     if let Some(record) = shard.table_mut(db).remove(Key::new(key).table_hash(), key) {
         keyspace.discard_record(record);
         shard.note_change(db, key);
-        on_due(Due::Key { db, key });
+        let readers = shard.take_readers(Key::new(key), &keyspace.tracked);
+        on_due(Due::Key { db, key, readers });
     }
 }
 
@@ -183,7 +189,8 @@ fn expire_fields(
     }
     if !fields.is_empty() {
         shard.note_change(db, key);
-        on_due(Due::Fields { db, key, fields: &fields, is_empty });
+        let readers = shard.take_readers(Key::new(key), &keyspace.tracked);
+        on_due(Due::Fields { db, key, fields: &fields, is_empty, readers });
     }
     fields.len()
 }

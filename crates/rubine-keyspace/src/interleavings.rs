@@ -10,8 +10,8 @@ use shuttle::thread;
 
 use crate::{
     Access, AccessPolicy, Awaited, Changes, DueKeys, Key, Keyspace, Locked, OwedHandOffs, Serve,
-    ShardSet, Standing, Tell, Ticket, View, ViewOptions, Waiter, WaiterState, complete_hand_offs,
-    lock_in_turn,
+    ShardSet, Stale, Standing, Tell, Ticket, Tracking, View, ViewOptions, Waiter, WaiterState,
+    complete_hand_offs, lock_in_turn,
 };
 
 const ITERATION_COUNT: usize = 20_000;
@@ -47,6 +47,19 @@ fn with_view<T>(locked: &mut Locked<'_>, change: impl FnOnce(&mut View<'_, '_>) 
     let access = Access::new(AccessPolicy::Lru, 1);
     let options = ViewOptions { notes_access: false, due_keys: DueKeys::Removed };
     change(&mut View::new(locked, 0, 1, access, options, &mut random, &mut changes))
+}
+
+/// As [`with_view`], where copies of keys are noted. Returns those that are out of date.
+fn with_tracking_view(
+    locked: &mut Locked<'_>,
+    change: impl FnOnce(&mut View<'_, '_>),
+) -> Vec<Stale> {
+    let (mut changes, mut random) = (Changes::default(), Random::with_seed(1));
+    changes.tracking = Tracking::Read;
+    let access = Access::new(AccessPolicy::Lru, 1);
+    let options = ViewOptions { notes_access: false, due_keys: DueKeys::Removed };
+    change(&mut View::new(locked, 0, 1, access, options, &mut random, &mut changes));
+    changes.stale
 }
 
 /// The bytes at a key: a queue of elements of one byte.
@@ -590,4 +603,58 @@ fn push_in_turn(
         bell.recv().expect("the keyspace rings it");
         is_done = owed.complete(keyspace, Vec::new(), ticket(client), &mut server);
     }
+}
+
+/// A client reads a key and keeps a copy; others change the key. Whoever changes it posts a notice while the key is locked,
+/// and the client looks for notices when it has locked the key: it never sees another value than its copy without having
+/// found one, and in the end its copy is right or a notice is there.
+#[test]
+fn a_copy_is_taken_back_before_another_value_is_seen() {
+    shuttle::check_pct(
+        || {
+            const READER: u32 = 7;
+            let keyspace = Arc::new(Keyspace::new().0);
+            let [name]: [String; 1] = names();
+            let inbox = Arc::new(shuttle::sync::Mutex::new(0_usize));
+            let writers = [b"a", b"b"].map(|value| {
+                let (keyspace, name, inbox) = (keyspace.clone(), name.clone(), inbox.clone());
+                thread::spawn(move || {
+                    let mut locked = keyspace.lock(&set_of(&[&name]));
+                    let stale = with_tracking_view(&mut locked, |view| write(view, &name, value));
+                    for stale in stale {
+                        let Stale::Read { readers, .. } = stale else { panic!("it has readers") };
+                        assert_eq!(readers.numbers().collect::<Vec<_>>(), [READER]);
+                        *inbox.lock().expect("nobody panics") += 1;
+                    }
+                })
+            });
+            let reader = {
+                let (keyspace, name, inbox) = (keyspace.clone(), name.clone(), inbox.clone());
+                thread::spawn(move || {
+                    let mut copy: Option<Vec<u8>> = None;
+                    for _ in 0..3 {
+                        let mut locked = keyspace.lock(&set_of(&[&name]));
+                        let found = std::mem::take(&mut *inbox.lock().expect("nobody panics"));
+                        if found != 0 {
+                            copy = None;
+                        }
+                        let value = with_view(&mut locked, |view| read(view, &name));
+                        locked.add_reader(Key::new(name.as_bytes()), READER);
+                        drop(locked);
+                        assert!(copy.is_none_or(|it| it == value), "nobody has said so");
+                        copy = Some(value);
+                    }
+                    copy.expect("it has read")
+                })
+            };
+            writers.into_iter().for_each(|it| it.join().expect("it ends"));
+            let copy = reader.join().expect("it ends");
+            let mut locked = keyspace.lock(&ShardSet::All);
+            let value = with_view(&mut locked, |view| read(view, &name));
+            let is_told = *inbox.lock().expect("nobody panics") != 0;
+            assert!(copy == value || is_told, "the copy stays out of date");
+        },
+        ITERATION_COUNT,
+        DEPTH,
+    );
 }

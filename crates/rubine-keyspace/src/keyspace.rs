@@ -1,6 +1,7 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
 mod standing;
+mod tracked;
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -20,6 +21,7 @@ use crate::shard::{HINTED_DBS, Shard, hint_number};
 use crate::shard_set::ShardSet;
 use crate::snapshot::Snapshot;
 use crate::sync::{MutexGuard, fence_after_unlock};
+use crate::tracking::TrackedCounts;
 use crate::waiters::{Ready, Waiter};
 use crate::watch::Watch;
 
@@ -113,6 +115,7 @@ pub struct Keyspace {
     published: PublishedCounts,
     garbage: mpsc::Sender<Discarded>,
     counts: Arc<GarbageCounts>,
+    pub(crate) tracked: TrackedCounts,
 }
 
 impl Keyspace {
@@ -129,9 +132,9 @@ impl Keyspace {
         let shards = (0..SHARD_COUNT)
             .map(|number| ShardLock::new(Shard::new(number, hints.clone())))
             .collect();
-        let (last_age, counts) = Default::default();
+        let (last_age, counts, tracked) = Default::default();
         let (teller, published) = (Teller(teller), PublishedCounts::new());
-        (Self { shards, teller, last_age, hints, published, garbage, counts }, receiver)
+        (Self { shards, teller, last_age, hints, published, garbage, counts, tracked }, receiver)
     }
 
     /// Takes the locks of `set`, ascending, and waits for each as long as it takes. The caller holds no other.
@@ -346,11 +349,12 @@ impl Keyspace {
         self.lock(&ShardSet::All).snapshot()
     }
 
-    /// Empties all databases, which breaks watches. Waiters hear of it from whoever fills them again, by
-    /// [`Locked::make_all_ready`].
+    /// Empties all databases, which breaks watches, and forgets who keeps copies of keys: the caller tells them. Waiters hear
+    /// of it from whoever fills them again, by [`Locked::make_all_ready`].
     pub fn clear(&self) {
         let mut locked = self.lock(&ShardSet::All);
         let tables = locked.take_tables(None);
+        locked.forget_readers();
         drop(locked);
         let tables = tables.into_iter().map(|it| it.table);
         self.discard(Garbage::Tables(tables.collect()));

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::db_map::DbMap;
-use crate::key::{SHARD_COUNT, table_hash};
+use crate::key::{Key, SHARD_COUNT, table_hash};
+use crate::tracking::{Readers, TrackedCounts, TrackedKeys};
 use crate::waiters::Waiters;
 use crate::watch::Watch;
 
@@ -41,12 +42,14 @@ pub struct Shard {
     hints: Hints,
     watches: DbMap<Vec<Watcher>>,
     pub(crate) waiters: Waiters,
+    /// Keys that clients keep copies of, by name, whatever their database.
+    pub(crate) tracked: Option<Box<TrackedKeys>>,
 }
 
 impl Shard {
     pub(crate) fn new(number: usize, hints: Hints) -> Self {
-        let (tables, has_changed, watches, waiters) = Default::default();
-        Self { tables, number: number as u32, has_changed, hints, watches, waiters }
+        let (tables, has_changed, watches, waiters, tracked) = Default::default();
+        Self { tables, number: number as u32, has_changed, hints, watches, waiters, tracked }
     }
 
     fn new_table(&self, db: usize) -> Table {
@@ -55,6 +58,12 @@ impl Shard {
         } else {
             Table::new(table_hash)
         }
+    }
+
+    /// Takes the readers of a key that is changed. They have to read it again to be told of the next change.
+    #[inline]
+    pub(crate) fn take_readers(&mut self, key: Key<'_>, counts: &TrackedCounts) -> Option<Readers> {
+        self.tracked.as_mut()?.take(key, counts)
     }
 
     /// The shard's part of a database, if anything was ever stored there.

@@ -13,6 +13,7 @@ use crate::keyspace::Locked;
 use crate::shard::Shard;
 use crate::shard_set::ShardSet;
 use crate::snapshot::Snapshot;
+use crate::tracking::{Stale, Tracking};
 use crate::undo::TakenTable;
 
 /// What becomes of keys that are due.
@@ -284,6 +285,30 @@ impl<'a, 'k> View<'a, 'k> {
     #[inline]
     pub fn note_touch(&mut self, key: Key<'_>) {
         self.locked.shard_mut(key).note_change(self.db, key.bytes());
+        if self.changes.tracking != Tracking::Off {
+            self.note_stale(key, false);
+        }
+    }
+
+    /// Copies of a key that clients keep are out of date.
+    #[cold]
+    fn note_stale(&mut self, key: Key<'_>, by_time: bool) {
+        if let Some(readers) = self.locked.take_readers(key) {
+            self.changes.stale.push(Stale::Read { readers, by_time });
+        } else if self.changes.tracking == Tracking::Every {
+            let key = key.bytes().into();
+            self.changes.stale.push(Stale::Unread { key, by_time });
+        }
+    }
+
+    /// All copies are out of date. All shards are locked.
+    fn note_all_stale(&mut self) {
+        if self.changes.tracking != Tracking::Off {
+            self.changes.stale.push(Stale::All);
+        } else if self.locked.keyspace.tracked().keys() != 0 {
+            // Of those who are no longer told anything.
+            self.locked.forget_readers();
+        }
     }
 
     /// Has a value freed that was taken out of a key, in the background if that takes long.
@@ -514,6 +539,7 @@ impl<'a, 'k> View<'a, 'k> {
     /// Empties the database, or all of them. All shards are locked. Returns the number of keys that went.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
         self.changes.was_flushed |= db.is_none();
+        self.note_all_stale();
         let tables = self.locked.take_tables(db);
         for shard in self.locked.shards_mut() {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
@@ -539,6 +565,7 @@ impl<'a, 'k> View<'a, 'k> {
         if let Some(undo) = &mut self.changes.undo {
             undo.remember_exchange(first, second);
         }
+        self.note_all_stale();
         let now = self.now;
         for shard in self.locked.shards_mut() {
             shard.note_exchange(first, second, now);
@@ -610,6 +637,9 @@ impl<'a, 'k> View<'a, 'k> {
         if let Some(record) = self.take_any(key) {
             self.locked.keyspace.discard_record(record);
             self.locked.shard_mut(key).note_change(self.db, key.bytes());
+            if self.changes.tracking != Tracking::Off {
+                self.note_stale(key, true);
+            }
             self.changes.expired.push((self.db, key.bytes().into()));
             self.changes.expired_count += 1;
         }

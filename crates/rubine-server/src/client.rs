@@ -4,6 +4,7 @@
 pub(crate) mod apart;
 pub(crate) mod away;
 pub(crate) mod identity;
+pub(crate) mod inbox;
 pub(crate) mod info;
 pub(crate) mod line;
 pub(crate) mod moving;
@@ -13,6 +14,7 @@ pub(crate) mod request;
 pub(crate) mod resting;
 pub(crate) mod subscriptions;
 pub(crate) mod suspension;
+pub(crate) mod tracking;
 pub(crate) mod watches;
 
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use self::identity::Identity;
 use self::queue::Transaction;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
+use self::tracking::ClientTracking;
 use self::watches::Watches;
 use crate::command_table::Entry;
 
@@ -75,6 +78,8 @@ pub(crate) struct Client {
     pub(crate) watches: Watches,
     /// What it listens to, if anything.
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// How it is told of changes of keys that it keeps copies of, if it is.
+    pub(crate) tracking: Option<Box<ClientTracking>>,
     /// Its request that cannot go on now.
     pub(crate) suspended: Option<Box<Suspended>>,
     /// Its place in the queues of busy shards, while its request waits for one.
@@ -206,6 +211,7 @@ impl Client {
             transaction: None,
             watches: Watches::default(),
             subscriptions: None,
+            tracking: None,
             suspended: None,
             standing: None,
             brought: None,
@@ -349,6 +355,8 @@ impl Client {
             let count = self.subscriptions.as_ref().map_or(0, |it| it.len(kind));
             info.subscriptions[kind.index()].store(count, Ordering::Relaxed);
         }
+        let redirection = self.tracking.as_ref().map_or(-1, |it| it.redirection as i64);
+        info.redirection.store(redirection, Ordering::Relaxed);
         info.last_command.store(self.traffic.last_command, Ordering::Relaxed);
         info.query_len.store(self.query_len(), Ordering::Relaxed);
         info.query_free
@@ -367,7 +375,8 @@ impl Client {
         let multi = info.multi_bytes.load(Ordering::Relaxed);
         let subscriptions = self.subscriptions.as_ref().map_or(0, |it| it.byte_count());
         let tls = self.socket.tls().map_or(0, TlsStream::allocated_bytes);
-        let own = structures + tls + multi + subscriptions + self.watches.byte_count();
+        let tracking = self.tracking.as_ref().map_or(0, |it| it.byte_count());
+        let own = structures + tls + multi + subscriptions + tracking + self.watches.byte_count();
         let total = own + self.input.allocated_bytes() + allocated + pinned;
         info.output_bytes.store(buffered, Ordering::Relaxed);
         info.pinned_bytes.store(pinned, Ordering::Relaxed);

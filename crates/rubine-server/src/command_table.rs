@@ -121,6 +121,11 @@ impl Entry {
         }
     }
 
+    /// Whether it is a subcommand of that container, in lower case.
+    pub(crate) fn is_part_of(&self, container: &str) -> bool {
+        self.is_subcommand && self.full_name.split('|').next() == Some(container)
+    }
+
     pub(crate) fn is_container(&self) -> bool {
         !self.subcommands.is_empty()
     }

@@ -16,6 +16,7 @@ pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
 pub(crate) mod suspending;
+pub(crate) mod tracking;
 pub(crate) mod unit;
 pub(crate) mod waiting;
 pub(crate) mod watching;
@@ -41,6 +42,7 @@ use crate::pubsub::LocalSubscribers;
 use crate::server::Server;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
+use crate::tracking::Outbox;
 
 /// After a command that ended so long after the time was read, it is read again.
 const NOW_MAX_US: f64 = 1000.0;
@@ -101,6 +103,10 @@ pub(crate) struct Core {
     /// When the last command ended, in ticks.
     ticks: u64,
     pub(crate) scripts: scripts::ScriptEngine,
+    /// What is told to clients that keep copies of keys.
+    pub(crate) outbox: Outbox,
+    /// How often in a row it was not enough what was forgotten of who reads keys.
+    trim_rounds: usize,
     /// What the unit does may be taken back.
     is_undoable: bool,
     /// Hand-offs that this worker has to complete when busy shards are free.
@@ -171,6 +177,8 @@ impl Core {
             now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
             scripts: scripts::ScriptEngine::default(),
+            outbox: Outbox::new(Some(index)),
+            trim_rounds: 0,
             is_undoable: false,
             owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
@@ -265,6 +273,7 @@ impl Core {
                 let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 loop {
                     let result = self.run_data(command, db, flags, role, reply, args, locked);
+                    self.remember_read(client, entry, args, locked);
                     let Some(mut shipment) = self.runner.effects.shipment.take() else {
                         return result;
                     };

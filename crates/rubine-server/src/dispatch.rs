@@ -6,7 +6,7 @@ pub(crate) mod delays;
 mod gates;
 
 use rubine_commands::{Args, CommandError, Flags, Scope, shards_of};
-use rubine_keyspace::{Locked, ShardSet};
+use rubine_keyspace::{Locked, ShardSet, Tracking};
 use rubine_resp::parser::ProtocolError;
 use rubine_resp::writer::{Mark, Reply};
 
@@ -47,6 +47,9 @@ impl Core {
         let mark = reply.mark();
         let flow = self.admit(client, reply, entry, args);
         settle_reply(client, reply, mark);
+        if self.outbox.writer != 0 {
+            self.dismiss_trackers(client, reply, entry);
+        }
         flow
     }
 
@@ -100,6 +103,9 @@ impl Core {
             return self.refuse_unknown(client, reply, entry, args);
         };
         self.note_request(client, entry);
+        if self.server.trackers.has_any() {
+            self.attend_trackers(client, reply);
+        }
         if !gates::are_open(self, client, entry, args)
             && let Some(flow) = self.refuse_at_gate(client, reply, entry, args)
         {
@@ -158,7 +164,7 @@ impl Core {
         entry: &'static Entry,
         args: Args<'_>,
     ) {
-        let reply_start = reply.mark();
+        let mut reply_start = reply.mark();
         let result = match entry.run {
             Run::Data(command) => {
                 let shards = match entry.single_key {
@@ -174,13 +180,15 @@ impl Core {
                     self.start_clock();
                     return;
                 };
-                self.begin_unit();
+                self.begin_client_unit(client, reply);
+                reply_start = reply.mark();
                 let brought = client.brought.take();
                 let hold = brought.and_then(|it| self.take_brought(it));
                 let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 let counted = (self.runner.changes.hits, self.runner.changes.misses);
                 let role = Role::Alone;
                 let result = self.run_data(command, db, flags, role, reply, args, &mut locked);
+                self.remember_read(client, entry, args, &mut locked);
                 if locked.is_empty()
                     && let Some(busy) = self.runner.changes.busy_shard.take()
                 {
@@ -189,6 +197,9 @@ impl Core {
                     self.end_client_unit(client, locked);
                     self.stand_for(client, args, busy);
                     return;
+                }
+                if locked.is_empty() && self.runner.changes.tracking != Tracking::Off {
+                    self.hear_before(client, reply, reply_start);
                 }
                 if !self.runner.effects.has_follow_up() {
                     self.end_client_unit(client, locked);

@@ -14,6 +14,7 @@ use rubine_resp::writer::Output;
 
 use crate::client::ClientInfo;
 use crate::client::away::{Ran, Slot};
+use crate::client::inbox::Posted;
 use crate::client::subscriptions::ChannelKind;
 use crate::observing::monitor::Lines;
 use crate::publication::Publication;
@@ -43,7 +44,7 @@ pub(crate) enum Message {
     Connection { socket: Socket, info: Arc<ClientInfo> },
     /// The command of a waiting client ran: this is its reply, where what it wrote ends in the journal, and what must be
     /// on disk before the client is told.
-    Served { client: u64, output: Output, written: Option<Offset>, seen: Offset },
+    Served { client: u64, output: Output, written: Option<Offset>, seen: Offset, told: Told },
     /// Stop waiting: answer as after a time-out, or with the error.
     Unblock { client: u64, with_error: bool },
     /// Close the connection, at once.
@@ -60,6 +61,10 @@ pub(crate) enum Message {
     ShardFree { clients: Box<[u64]> },
     /// A message to clients that listen.
     Published(Arc<Publication>),
+    /// A client is to be told of copies of keys.
+    Notified { client: u64 },
+    /// Clients are to be told of keys with their prefixes.
+    Broadcast,
     /// More was published under a name than may wait: whoever has listened to it since `version` or before, is cut.
     Overrun { kind: ChannelKind, name: Arc<[u8]>, version: u64 },
     /// Close who listens as one of these users to what that no longer may, and say so.
@@ -84,6 +89,15 @@ pub(crate) enum Message {
     Acknowledge { sender: Sender<()> },
     /// Something that a worker looks at every turn has changed.
     Wake,
+}
+
+/// What a client is told of copies of keys around the reply of a command that has waited.
+#[derive(Default)]
+pub(crate) struct Told {
+    /// Of what was changed before the command ran.
+    pub(crate) before: Vec<Posted>,
+    /// Of what the command has changed.
+    pub(crate) after: Vec<Posted>,
 }
 
 impl Mailbox {

@@ -42,6 +42,7 @@ use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
 use crate::stats::memory::MemoryHistory;
+use crate::tracking::Trackers;
 
 /// A running server.
 pub(crate) struct Server {
@@ -65,6 +66,8 @@ pub(crate) struct Server {
     pub(crate) client_eviction: Mutex<()>,
     /// Who listens to what.
     pub(crate) pubsub: Registry,
+    /// Who keeps copies of keys.
+    pub(crate) trackers: Trackers,
     pub(crate) pause: Pause,
     pub(crate) scripting: Scripting,
     /// When the log last told of a browser, Unix milliseconds.

@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) import_mode: bool,
     /// What all clients together may take; 0 for no limit.
     pub(crate) client_bytes_max: u64,
+    /// Keys of which it is remembered who has read them; 0 for no limit.
+    pub(crate) tracked_keys_max: usize,
     /// Events that are published, if any.
     pub(crate) listened: Option<EventClass>,
     /// What the logs of slow commands, large requests and large replies take, in this order.
@@ -109,6 +111,7 @@ impl Settings {
             coalesce_us: coalesce_us(config, waits_for_disk),
             import_mode: config.import_mode,
             client_bytes_max: client_bytes_max(config),
+            tracked_keys_max: config.tracking_table_max_keys,
             listened: listened(config.notify_keyspace_events),
             command_logs: command_logs(config),
             latency_ticks: match config.latency_monitor_threshold {

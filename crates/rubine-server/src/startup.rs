@@ -328,6 +328,7 @@ fn build(
         resting: crate::client::resting::Resting::default(),
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
+        trackers: crate::tracking::Trackers::new(worker_count),
         pause: crate::pause::Pause::default(),
         scripting: crate::server::Scripting::default(),
         warned_of_http_at: AtomicI64::new(0),

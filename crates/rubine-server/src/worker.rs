@@ -41,8 +41,9 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
 use crate::core::hand_offs::WORKER_ITSELF;
+use crate::core::tracking::{hear_now, tell};
 use crate::dispatch::Flow;
-use crate::mailbox::Message;
+use crate::mailbox::{Message, Told};
 use crate::observing::monitor::Lines;
 use crate::pacing::Pacing;
 use crate::publication::Publication;
@@ -157,6 +158,7 @@ impl Worker {
             self.cron.run(&mut self.core);
             self.cron.look_after(&mut self.core, &mut self.clients, &mut self.scheduled);
             self.core.stats().cron_ticks.add(ticks::now().wrapping_sub(cron_start));
+            self.hear_all();
             self.core.flush_counts();
             self.core.send_due_lines();
             self.core.server.journal.notify();
@@ -299,8 +301,8 @@ impl Worker {
         for message in messages.drain(..) {
             match message {
                 Message::Connection { socket, info } => self.add_client(socket, info),
-                Message::Served { client, output, written, seen } => {
-                    self.deliver(client, output, written, seen);
+                Message::Served { client, output, written, seen, told } => {
+                    self.deliver(client, output, written, seen, &told);
                 }
                 Message::Unblock { client, with_error } => self.unblock(client, with_error),
                 Message::Kill { client } => self.kill(client),
@@ -310,6 +312,9 @@ impl Worker {
                 Message::ScriptRan { client, ran } => self.script_ran(client, ran),
                 Message::ScriptTurn { client, slot } => self.script_turn(client, slot),
                 Message::Published(publication) => self.deliver_published(&publication),
+                Message::Notified { client } => self.hear(client),
+                // Looked at below.
+                Message::Broadcast => {}
                 Message::Overrun { kind, name, version } => {
                     let Self { core, clients, slot_of, scheduled, .. } = self;
                     delivery::cut(core, clients, slot_of, scheduled, (kind, &name, version));
@@ -342,6 +347,7 @@ impl Worker {
             }
         }
         self.messages = messages;
+        self.hear_all();
     }
 
     /// A save that a client's reply waited for has ended.
@@ -353,13 +359,23 @@ impl Worker {
     }
 
     /// A waiting client's command ran somewhere: its reply.
-    fn deliver(&mut self, id: u64, output: Output, written: Option<Offset>, seen: Offset) {
+    fn deliver(
+        &mut self,
+        id: u64,
+        output: Output,
+        written: Option<Offset>,
+        seen: Offset,
+        told: &Told,
+    ) {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
         client.disk.written_offset = written.unwrap_or(client.disk.written_offset);
         client.disk.durable_offset = client.disk.durable_offset.max(seen);
+        tell(client, &told.before);
         client.deliver(output);
+        tell(client, &told.after);
+        hear_now(client);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -447,6 +463,22 @@ impl Worker {
     fn deliver_lines(&mut self, lines: &Lines) {
         let Self { core, clients, slot_of, scheduled, .. } = self;
         delivery::deliver_lines(core, clients, slot_of, scheduled, lines);
+    }
+
+    /// Clients are told of copies of keys as far as something waits for them, and it was said in this turn so.
+    fn hear_all(&mut self) {
+        for id in self.core.take_notified() {
+            self.hear(id);
+        }
+    }
+
+    /// A client is told of copies of keys.
+    fn hear(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        if let Some(client) = &mut self.clients[slot] {
+            delivery::tell(&mut self.core, client);
+            schedule(&mut self.scheduled, client, slot);
+        }
     }
 
     fn kill(&mut self, id: u64) {
@@ -672,8 +704,13 @@ impl Worker {
                 client.sending.reply_peak.max(client.output.buffered_bytes());
             limits::notice_end(client);
             limits::enforce(&mut self.core, client);
+            let was_only_told = client.input.turn_requests == 0;
             let is_open =
                 !client.flags.contains(ClientFlags::CLOSE_NOW) && send(&mut self.core, client);
+            if was_only_told && self.core.settings.maxmemory != 0 && client.output.is_empty() {
+                // What it takes is not worth keys that would have to go for it.
+                client.output.shrink();
+            }
             client.publish_output();
             self.core.count_client(client);
             if client.is_away() {
@@ -688,6 +725,9 @@ impl Worker {
                 continue;
             }
             let Some(client) = &mut self.clients[slot] else { continue };
+            if self.core.server.trackers.has_any() {
+                delivery::tell(&mut self.core, client);
+            }
             let may_run = client.input.may_parse && !client.is_held() && !client.is_stalled();
             let has_requests =
                 may_run || (client.input.is_readable && client.has_room_for_requests());
@@ -708,6 +748,7 @@ impl Worker {
         self.core.unwatch_all(&mut client);
         self.core.unsubscribe_all(&mut client);
         self.core.stop_watching(&mut client);
+        self.core.stop_tracking(&mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);

@@ -265,6 +265,28 @@ impl Output {
         self.blocks.append(&mut other.blocks);
     }
 
+    /// Puts all that `other` holds in at `mark`.
+    pub(super) fn insert(&mut self, mark: Mark, mut other: Self) {
+        other.seal();
+        self.seal();
+        let mut index = mark.block_index;
+        if 0 < mark.offset {
+            let Some(Block::Bytes(bytes)) = self.blocks.get_mut(index) else {
+                unreachable!("what was the tail is a byte block");
+            };
+            let behind = bytes.split_off(mark.offset);
+            index += 1;
+            if !behind.is_empty() {
+                self.blocks.insert(index, Block::Bytes(behind));
+            }
+        }
+        self.block_bytes += other.block_bytes;
+        self.stream_count += other.stream_count;
+        for block in other.blocks.into_iter().rev() {
+            self.blocks.insert(index, block);
+        }
+    }
+
     /// The tail, with room for `len` more bytes.
     #[inline]
     pub(super) fn room_for(&mut self, len: usize) -> &mut Vec<u8> {

@@ -294,6 +294,11 @@ impl<'a> Reply<'a> {
         bytes.extend_from_slice(LINE_END);
     }
 
+    /// Puts `other` in at `mark`, in front of what was written since.
+    pub fn insert(&mut self, mark: Mark, other: Output) {
+        self.out.insert(mark, other);
+    }
+
     /// A reply, or a part of one, that `stream` will produce while the client reads.
     pub fn stream(&mut self, stream: Box<dyn Stream>) {
         self.out.push_stream(stream, self.protocol);

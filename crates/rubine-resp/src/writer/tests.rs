@@ -248,6 +248,8 @@ enum Action {
     Shared(usize),
     Stream(i64),
     Failed(Vec<Action>),
+    /// Writes the second and puts the first in front of it.
+    Inserted(Vec<Action>, Vec<Action>),
     Advance(prop::sample::Index),
     Pump,
 }
@@ -261,7 +263,9 @@ fn any_action() -> impl Strategy<Value = Action> {
     ];
     prop_oneof![
         4 => write.clone(),
-        1 => prop::collection::vec(write, 0..6).prop_map(Action::Failed),
+        1 => prop::collection::vec(write.clone(), 0..6).prop_map(Action::Failed),
+        1 => (prop::collection::vec(write.clone(), 0..4), prop::collection::vec(write, 0..4))
+            .prop_map(|(first, second)| Action::Inserted(first, second)),
         2 => any::<prop::sample::Index>().prop_map(Action::Advance),
         1 => Just(Action::Pump),
     ]
@@ -273,7 +277,7 @@ fn write(out: &mut Output, action: &Action, expected: &mut Vec<u8>) {
         Action::Bulk(len) => reply.bulk(&vec![b'b'; *len]),
         Action::Shared(len) => reply.shared(&Arc::new(vec![b'b'; *len])),
         Action::Stream(left) => reply.stream(Box::new(CountDown { left: *left, turns: 0 })),
-        Action::Failed(_) | Action::Advance(_) | Action::Pump => unreachable!(),
+        _ => unreachable!("only these write"),
     }
     match action {
         Action::Bulk(len) | Action::Shared(len) => {
@@ -283,7 +287,7 @@ fn write(out: &mut Output, action: &Action, expected: &mut Vec<u8>) {
             let numbers = (1..=*left).rev().map(|number| format!(",{number}\r\n"));
             expected.extend(numbers.flat_map(String::into_bytes));
         }
-        Action::Failed(_) | Action::Advance(_) | Action::Pump => {}
+        _ => {}
     }
 }
 
@@ -298,6 +302,14 @@ proptest! {
                     for action in writes { write(&mut out, action, &mut Vec::new()); }
                     out.truncate_to(mark);
                     prop_assert_eq!(out.mark(), mark);
+                }
+                Action::Inserted(first, second) => {
+                    let mark = out.mark();
+                    let (mut other, mut behind) = (Output::new(), Vec::new());
+                    for action in second { write(&mut out, action, &mut behind); }
+                    for action in first { write(&mut other, action, &mut expected); }
+                    out.insert(mark, other);
+                    expected.extend(behind);
                 }
                 Action::Advance(index) => {
                     let mut slices = [IoSlice::new(&[]); 3];

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rubine_acl::DEFAULT_USER;
 use rubine_keyspace::Waiter;
 
+use super::inbox::Inbox;
 use super::subscriptions::ChannelKind;
 
 bitflags! {
@@ -36,6 +37,26 @@ bitflags! {
         const PUBSUB = 1 << 11;
         /// It watches what all clients do.
         const MONITOR = 1 << 12;
+        /// It keeps copies of keys, and is told when they change: `CLIENT TRACKING`.
+        const TRACKING = 1 << 20;
+        /// The client that shall be told in its place is gone.
+        const TRACKING_BROKEN = 1 << 21;
+        /// It is told of all keys with its prefixes.
+        const TRACKING_BROADCAST = 1 << 22;
+        /// It keeps only what it reads after `CLIENT CACHING YES`.
+        const TRACKING_OPTIN = 1 << 23;
+        /// It keeps all but what it reads after `CLIENT CACHING NO`.
+        const TRACKING_OPTOUT = 1 << 24;
+        /// It is not told of its own changes.
+        const TRACKING_NOLOOP = 1 << 25;
+        /// It has said `CLIENT CACHING`.
+        const TRACKING_CACHING = 1 << 26;
+        const TRACKING_OPTIONS = Self::TRACKING_BROKEN.bits()
+            | Self::TRACKING_BROADCAST.bits()
+            | Self::TRACKING_OPTIN.bits()
+            | Self::TRACKING_OPTOUT.bits()
+            | Self::TRACKING_NOLOOP.bits()
+            | Self::TRACKING_CACHING.bits();
         /// Not of the client, but of a run: its user may not read every key, whatever its name.
         const SEES_SOME_KEYS = 1 << 31;
     }
@@ -86,6 +107,12 @@ pub(crate) struct ClientInfo {
     pub(crate) is_closed: AtomicBool,
     /// What it waits for.
     pub(crate) waiter: Mutex<Option<Arc<Waiter>>>,
+    /// What it is to be told of copies of keys.
+    pub(crate) inbox: Inbox,
+    /// Its number as a reader of keys, 0 if it has never been one.
+    pub(crate) reader: AtomicU32,
+    /// The client that is told in its place, 0 for itself, -1 if it is told nothing.
+    pub(crate) redirection: AtomicI64,
 }
 
 /// What a client calls itself.
@@ -142,6 +169,9 @@ impl ClientInfo {
             is_killed: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             waiter: Mutex::new(None),
+            inbox: Inbox::default(),
+            reader: AtomicU32::new(0),
+            redirection: AtomicI64::new(-1),
         }
     }
 

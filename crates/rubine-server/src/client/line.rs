@@ -15,6 +15,9 @@ const LETTERS: &[(char, ClientFlags)] = &[
     ('P', ClientFlags::PUBSUB),
     ('x', ClientFlags::MULTI),
     ('b', ClientFlags::BLOCKED),
+    ('t', ClientFlags::TRACKING),
+    ('R', ClientFlags::TRACKING_BROKEN),
+    ('B', ClientFlags::TRACKING_BROADCAST),
     ('d', ClientFlags::DIRTY_WATCH),
     ('c', ClientFlags::CLOSE_AFTER_REPLY),
     ('A', ClientFlags::CLOSE_NOW),
@@ -113,13 +116,14 @@ fn add_line_with(
     );
     let _ = writeln!(
         text,
-        "rbs={} rbp={} obl={fixed} oll={} omem={queued} tot-mem={} events={events} cmd={command} user={} redir=-1 \
+        "rbs={} rbp={} obl={fixed} oll={} omem={queued} tot-mem={} events={events} cmd={command} user={} redir={} \
          resp={} lib-name={} lib-ver={} tot-net-in={} tot-net-out={} tot-cmds={}",
         number(&info.reply_buffer_bytes),
         number(&info.reply_peak_bytes),
         queued.div_ceil(FIXED_OUTPUT_BYTES),
         number(&info.total_bytes),
         lossy(&names.user),
+        info.redirection.load(Ordering::Relaxed),
         info.protocol.load(Ordering::Relaxed),
         lossy(&names.library_name),
         lossy(&names.library_version),

@@ -7,6 +7,7 @@ mod filter;
 mod list;
 mod mode;
 mod pause;
+mod tracking;
 mod wait;
 
 use rubine_base::number::parse_i64;

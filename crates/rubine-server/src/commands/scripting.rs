@@ -199,7 +199,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
             return;
         };
         let Session { core, client, reply, args, .. } = session;
-        core.begin_unit();
+        core.begin_client_unit(client, reply);
         core.begin_undoable();
         if let Some(slot) = slot.take() {
             let long = long(debugged.take());

@@ -141,7 +141,7 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
         return true;
     }
     let transaction = client.transaction.take().unwrap_or_default();
-    core.begin_unit();
+    core.begin_client_unit(client, reply);
     if transaction.runs_scripts() {
         let (mark, db) = (core.begin_undoable(), client.db);
         let (shown, replies) = (core.shown(), Output::new());

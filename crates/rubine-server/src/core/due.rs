@@ -6,26 +6,32 @@ use rubine_keyspace::Due;
 use super::unit::publish_events;
 use crate::server::Server;
 use crate::stats::WorkerStats;
+use crate::tracking::Outbox;
 
 /// Tells the journal and listeners what fell due and was removed, while its shard is locked.
 pub(crate) fn tell_due(
     server: &Server,
     stats: &WorkerStats,
     effects: &mut Effects,
+    outbox: &mut Outbox,
     now: i64,
     due: &Due<'_>,
 ) {
     // Asked under the lock of the shard: a log that is switched on meanwhile has the key, and needs to hear that it goes.
     effects.is_journalled = server.journal.is_active();
+    if server.trackers.has_any() {
+        let (Due::Key { key, readers, .. } | Due::Fields { key, readers, .. }) = due;
+        server.trackers.invalidate_gone(&server.workers, key, readers.as_ref(), outbox);
+    }
     match *due {
-        Due::Key { db, key } => {
+        Due::Key { db, key, .. } => {
             stats.expired_keys.add(1);
             if effects.is_journalled {
                 effects.journal.command(db as u32, &[b"UNLINK", key]);
             }
             notify(effects, Event::EXPIRED, db, key);
         }
-        Due::Fields { db, key, fields, is_empty } => {
+        Due::Fields { db, key, fields, is_empty, .. } => {
             stats.expired_fields.add(fields.len() as u64);
             if effects.is_journalled {
                 let mut writer = effects.journal.begin(db as u32, fields.len() + 2);

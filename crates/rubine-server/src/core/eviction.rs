@@ -92,6 +92,15 @@ impl Core {
     }
 
     fn evict(&mut self, rule: EvictionRule, need: Need) -> bool {
+        self.outbox.begin_to_count();
+        let has_room = self.evict_until_there_is_room(rule, need);
+        if self.outbox.told_bytes != 0 {
+            self.server.trackers.note_evicted(self.outbox.told_bytes, self.now);
+        }
+        has_room
+    }
+
+    fn evict_until_there_is_room(&mut self, rule: EvictionRule, need: Need) -> bool {
         if self.is_in_vain(rule, need) {
             return false;
         }
@@ -105,7 +114,7 @@ impl Core {
     fn evict_for_a_while(&mut self, rule: EvictionRule, need: Need, start: u64) -> bool {
         let limit_us = time_limit_us(self.settings.eviction_tenacity);
         let mut evicted = 0;
-        while !self.has_room() {
+        while !self.has_room_beside(self.outbox.posted_bytes) {
             if !self.evict_one(rule) {
                 if self.is_eviction_paused() {
                     return true;
@@ -151,12 +160,19 @@ impl Core {
 
     /// Whether memory is below its limit, or will be when all is freed that nobody has any more.
     fn has_room(&mut self) -> bool {
+        self.has_room_beside(0)
+    }
+
+    /// As [`Self::has_room`], where some bytes do not count.
+    fn has_room_beside(&mut self, bytes: usize) -> bool {
         let limit = self.settings.maxmemory;
         if limit == 0 {
             return true;
         }
         let garbage = self.server.keyspace.garbage();
-        let used = self.memory.used().saturating_sub(garbage.pending_bytes());
+        let on_their_way = self.server.trackers.evicted_bytes(self.now);
+        let uncounted = garbage.pending_bytes() + on_their_way + bytes;
+        let used = self.memory.used().saturating_sub(uncounted);
         used as u64 <= limit || garbage.has_pending_databases()
     }
 
@@ -237,6 +253,12 @@ impl Core {
         }
         if self.runner.effects.listened.is_some_and(|it| it.contains(Event::EVICTED.class)) {
             self.runner.effects.events.push((Event::EVICTED, candidate.db, candidate.key.clone()));
+        }
+        if self.server.trackers.has_any() {
+            let (server, readers) = (self.server, locked.take_readers(key));
+            let outbox = &mut self.outbox;
+            let (workers, readers) = (&server.workers, readers.as_ref());
+            server.trackers.invalidate_gone(workers, key.bytes(), readers, outbox);
         }
         self.stats().evicted_keys.add(1);
         self.end_unit(locked);

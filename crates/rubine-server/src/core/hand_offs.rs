@@ -5,7 +5,7 @@
 
 use rubine_commands::{Args, shards_of};
 use rubine_journal::Offset;
-use rubine_keyspace::{Locked, Serve, ShardSet, Ticket, Waiter, lock_in_turn};
+use rubine_keyspace::{Locked, Serve, ShardSet, Ticket, Tracking, Waiter, lock_in_turn};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_system::ticks;
@@ -16,7 +16,7 @@ use super::{Core, Session};
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Run;
-use crate::mailbox::Message;
+use crate::mailbox::{Message, Told};
 
 /// Who is told, in place of a client, that a worker can complete hand-offs that it owes.
 pub(crate) const WORKER_ITSELF: u64 = 0;
@@ -90,7 +90,8 @@ impl Core {
 
 /// A waiter's command is run by whoever comes; its client gets the reply by mail.
 impl Serve for Core {
-    type Reply = (Output, Option<Offset>);
+    /// What the client is sent and told, and where what was written ends.
+    type Reply = (Output, Option<Offset>, Told);
 
     fn now(&self) -> i64 {
         self.now
@@ -117,7 +118,7 @@ impl Serve for Core {
         {
             error.write(&mut reply);
             self.count_rejection(entry, &error);
-            return Some((output, None));
+            return Some((output, None, Told::default()));
         }
         let (reply_start, start) = (reply.mark(), ticks::now());
         self.begin_unit();
@@ -132,14 +133,24 @@ impl Serve for Core {
             let ticks = ticks::now().wrapping_sub(start);
             self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
-        let written = self.write_journal(locked);
-        (!waits_on).then_some((output, written))
+        let mut told = Told::default();
+        if !waits_on && self.runner.changes.tracking != Tracking::Off {
+            told.before = self.attend_served(waiter, entry, args, locked);
+        }
+        let written;
+        (written, told.after) = self.write_journal_of(waiter.client, locked);
+        (!waits_on).then_some((output, written, told))
     }
 
-    fn answer(&mut self, waiter: &Waiter, (output, written): Self::Reply, locked: &Locked<'_>) {
+    fn answer(
+        &mut self,
+        waiter: &Waiter,
+        (output, written, told): Self::Reply,
+        locked: &Locked<'_>,
+    ) {
         let server = self.server;
         let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
-        let message = Message::Served { client: waiter.client, output, written, seen };
+        let message = Message::Served { client: waiter.client, output, written, seen, told };
         server.workers[waiter.worker].send(message);
     }
 }
@@ -149,8 +160,8 @@ impl Core {
     /// the disk as it is asked to.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
-    pub(crate) fn end_client_unit(&mut self, client: &mut Client, locked: Locked<'static>) {
-        if let Some(end) = self.write_journal(&locked) {
+    pub(crate) fn end_client_unit(&mut self, client: &mut Client, mut locked: Locked<'static>) {
+        if let Some(end) = self.write_journal(&mut locked) {
             client.disk.written_offset = end;
         }
         if self.settings.waits_for_disk {
@@ -165,8 +176,8 @@ impl Core {
     /// Ends a unit of work: its effects go to the journal while the locks are held, then the locks are given back and
     /// whoever waited for what was changed is served.
     #[inline]
-    pub(crate) fn end_unit(&mut self, locked: Locked<'static>) {
-        self.write_journal(&locked);
+    pub(crate) fn end_unit(&mut self, mut locked: Locked<'static>) {
+        self.write_journal(&mut locked);
         self.give_back(locked, None);
     }
 
@@ -201,11 +212,11 @@ impl Core {
     fn remove_found_due(&mut self) {
         let found = std::mem::take(&mut self.runner.changes.found_due);
         let (server, stats, now) = (self.server, self.stats(), self.now);
-        let effects = &mut self.runner.effects;
+        let (effects, outbox) = (&mut self.runner.effects, &mut self.outbox);
         let is_stopped = || server.pause.stops_writes(now);
         let pending =
             rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
-                tell_due(server, stats, effects, now, &due);
+                tell_due(server, stats, effects, outbox, now, &due);
             });
         if !pending.is_empty() {
             self.complete_hand_offs(pending);

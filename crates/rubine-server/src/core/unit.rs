@@ -110,6 +110,7 @@ impl Core {
         self.runner.effects.listened = listened.filter(|_| self.server.pubsub.has_listeners());
         let listened = self.runner.effects.listened.unwrap_or(EventClass::empty());
         self.runner.changes.notes_misses = listened.contains(EventClass::KEY_MISS);
+        self.note_trackers();
     }
 
     /// The unit is one of several commands, for which time stands still.
@@ -190,7 +191,10 @@ impl Core {
 
     /// Appends the effects of the unit to the journal, and returns where they end.
     #[inline]
-    pub(crate) fn write_journal(&mut self, locked: &Locked<'_>) -> Option<Offset> {
+    pub(crate) fn write_journal(&mut self, locked: &mut Locked<'_>) -> Option<Offset> {
+        if !self.runner.changes.stale.is_empty() {
+            self.tell_stale(locked);
+        }
         let has_news = !self.runner.effects.events.is_empty() || !self.deferred.is_empty();
         if has_news && !self.settings.waits_for_disk {
             publish_events(self.server, &mut self.runner.effects, 0);

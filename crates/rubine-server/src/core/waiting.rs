@@ -28,6 +28,8 @@ impl Core {
         let protocol = if client.protocol == Protocol::Resp3 { 3 } else { 2 };
         let waiter =
             Waiter::new(client.id, self.index, client.db, owned, wait.keys, awaited, protocol);
+        // Whoever serves it looks at its flags.
+        client.publish();
         locked.add_waiter(&waiter);
         self.block(client, waiter, wait.deadline, TimeoutReply::Nothing(wait.on_timeout));
         if let Some(interval) = wait.retry_after {

@@ -11,6 +11,7 @@ use rubine_storage::load::{self, Reload};
 
 use crate::mailbox::Message;
 use crate::server::{LoadingHost, Server, interpreter_settings};
+use crate::tracking::Outbox;
 
 /// How often it is looked whether a script still runs.
 const LOOK: Duration = Duration::from_millis(1);
@@ -35,6 +36,7 @@ pub(crate) fn start_reload(
                 "ERR Error trying to load the function libraries, check server logs."
             })
         });
+        forget_copies(server);
         server.persistence.set_trouble(Trouble::LOADING, false);
         on_end(outcome);
         wake_waiters(server);
@@ -51,6 +53,11 @@ pub(crate) fn remove_due(server: &'static Server) {
 /// Returns when no worker runs a command any more that it began before the call. Not to be called by a worker.
 pub(crate) fn wait_for_running_commands(server: &'static Server) {
     ask_workers(server, |sender| Message::Acknowledge { sender });
+}
+
+/// Has clients give up all copies of keys that they keep. Called before any of them sees what there is now.
+pub(crate) fn forget_copies(server: &Server) {
+    server.trackers.invalidate_all(&server.workers, &mut Outbox::new(None));
 }
 
 /// Has those who wait for keys look at what there is now. Any worker can do it for all.

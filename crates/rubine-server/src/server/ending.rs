@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rubine_config::ShutdownOptions;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
-use crate::mailbox::{Mailbox, Message};
+use crate::mailbox::{Mailbox, Message, Told};
 
 /// A client that waits for the outcome.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +22,8 @@ impl Asker {
     pub(crate) fn answer(self, workers: &[Mailbox], write: impl FnOnce(&mut Reply<'_>)) {
         let mut output = Output::new();
         write(&mut Reply::new(&mut output, self.protocol));
-        let message = Message::Served { client: self.client, output, written: None, seen: 0 };
+        let told = Told::default();
+        let message = Message::Served { client: self.client, output, written: None, seen: 0, told };
         workers[self.worker].send(message);
     }
 }

@@ -140,6 +140,7 @@ impl Cron {
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
         }
+        core.look_after_tracked();
         core.drop_flushed_scripts();
         // Little of it would go by itself where tables change little.
         free_what_waits();
@@ -191,10 +192,10 @@ impl Cron {
         loop {
             let now = core.now;
             let stats = core.stats();
-            let effects = &mut core.runner.effects;
+            let (effects, outbox) = (&mut core.runner.effects, &mut core.outbox);
             let is_stopped = || server.pause.stops_writes(now);
             let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
-                tell_due(server, stats, effects, now, &due);
+                tell_due(server, stats, effects, outbox, now, &due);
             });
             self.removed += step.removed_count;
             self.examined += step.examined_count;

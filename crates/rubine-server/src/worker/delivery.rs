@@ -10,6 +10,7 @@ use super::schedule::schedule;
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::core::Core;
+use crate::core::tracking::hear_now;
 use crate::observing::monitor::Lines;
 use crate::publication::Publication;
 
@@ -48,6 +49,15 @@ pub(super) fn deliver(
         );
     }
     core.subscribers = subscribers;
+}
+
+/// Tells a client of copies of keys what waits for it, unless it has left too much unread.
+pub(super) fn tell(core: &mut Core, client: &mut Client) {
+    let is_over = client.flags.contains(ClientFlags::CLOSE_NOW);
+    let may_hear = client.info.inbox.has_notices() && !client.is_stalled() && !is_over;
+    if may_hear && hear_now(client) {
+        enforce_after_push(core, client);
+    }
 }
 
 /// Cuts all clients of this worker that have listened to a name since `version` or before: more came than may wait.

@@ -280,7 +280,7 @@ fn attempt(
 
 fn write_due(due: &Due<'_>, effects: &mut JournalEffects) {
     match due {
-        Due::Key { db, key } => effects.command(*db as u32, &[b"UNLINK", key]),
+        Due::Key { db, key, .. } => effects.command(*db as u32, &[b"UNLINK", key]),
         Due::Fields { db, key, fields, .. } => {
             let mut command: Vec<&[u8]> = vec![b"HDEL", key];
             command.extend(fields.iter().map(Vec::as_slice));

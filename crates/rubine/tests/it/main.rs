@@ -23,6 +23,7 @@ mod scripts;
 mod starting;
 mod support;
 mod tls;
+mod tracking;
 mod transcripts;
 mod users;
 mod waiting;

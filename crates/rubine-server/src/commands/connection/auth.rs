@@ -160,6 +160,7 @@ fn reset(session: &mut Session<'_>) -> CommandResult {
     core.unwatch_all(client);
     core.unsubscribe_all(client);
     core.stop_watching(client);
+    core.stop_tracking(client);
     client.db = 0;
     client.protocol = Protocol::Resp2;
     client.sending.reply_mode = ReplyMode::On;

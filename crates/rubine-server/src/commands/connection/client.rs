@@ -3,7 +3,7 @@
 
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use super::{list, pause};
+use super::{list, pause, tracking};
 use crate::client::{ClientFlags, ReplyMode};
 use crate::commands::help::HELP;
 use crate::core::{ServerCommand, Session};
@@ -12,8 +12,10 @@ pub(super) const CLIENT: ServerCommand = ServerCommand::container(
     "CLIENT",
     bare,
     &[
+        tracking::CACHING,
         CAPA,
         GETNAME,
+        tracking::GETREDIR,
         HELP,
         ID,
         IMPORT_SOURCE,
@@ -26,6 +28,8 @@ pub(super) const CLIENT: ServerCommand = ServerCommand::container(
         REPLY,
         SETINFO,
         SETNAME,
+        tracking::TRACKING,
+        tracking::TRACKINGINFO,
         pause::UNBLOCK,
         pause::UNPAUSE,
     ],

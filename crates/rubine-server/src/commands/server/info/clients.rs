@@ -29,7 +29,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     text.field("client_recent_max_input_buffer", input);
     text.field("client_recent_max_output_buffer", output);
     text.field("blocked_clients", server.total(|it| it.blocked_clients.get()));
-    text.field("tracking_clients", 0);
+    text.field("tracking_clients", server.trackers.len());
     text.field("pubsub_clients", listening);
     text.field("watching_clients", watching);
     text.field("clients_in_timeout_table", server.total(|it| it.timed_waits.get()));

@@ -53,12 +53,10 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     ] {
         text.field(name, counter.load(Ordering::Relaxed));
     }
-    text.zeros(&[
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-        "unexpected_error_replies",
-    ]);
+    text.field("tracking_total_keys", server.keyspace.tracked().keys());
+    text.field("tracking_total_items", server.keyspace.tracked().items());
+    text.field("tracking_total_prefixes", server.trackers.prefix_count());
+    text.field("unexpected_error_replies", 0);
     text.field("total_error_replies", total(|it| it.error_replies.get()));
     text.field("dump_payload_sanitizations", 0);
     traffic(source, text);
