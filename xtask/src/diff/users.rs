@@ -167,8 +167,19 @@ fn is_answered_alike(question: &Request) -> bool {
     match (&*question[0], question.get(1).map(Vec::as_slice)) {
         // Ours take an argument more.
         (b"SCRIPT" | b"FUNCTION", Some(b"KILL")) => false,
-        // Valkey finds no key in it, and lets anybody make one.
+        // Ours take one less.
+        (b"SCRIPT", Some(b"DEBUG")) => false,
+        // Where arguments do not fit what is said of keys, Valkey asks for none of them, and lets anybody make one here.
         (b"PFMERGE", _) => 2 < question.len(),
+        (b"ZDIFFSTORE" | b"ZINTERSTORE" | b"ZUNIONSTORE", _) => {
+            let count = question.get(2).and_then(|it| rubine_base::number::parse_u64(it));
+            count.is_some_and(|it| 0 < it && it as usize + 3 <= question.len())
+        }
+        // Here, of fewer than are announced none is looked for: the command will refuse them.
+        (b"MSETEX", Some(count)) => {
+            let count = rubine_base::number::parse_u64(count);
+            count.is_none_or(|it| it as usize * 2 + 2 <= question.len())
+        }
         _ => true,
     }
 }
