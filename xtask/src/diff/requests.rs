@@ -127,9 +127,10 @@ impl Grammar {
         self.commands.len()
     }
 
-    /// A request that need not be one that can be compared.
-    pub(super) fn any_request(&self, random: &mut Random) -> Request {
-        self.any_command(random).request(random)
+    /// A request that need not be one that can be compared, but does not fail for its form: which keys are in one that
+    /// does is nobody's business.
+    pub(super) fn well_formed_request(&self, random: &mut Random) -> Request {
+        self.any_command(random).well_formed_request(random)
     }
 
     /// The name of a command as rules have it: `config|get`.
@@ -180,13 +181,17 @@ impl Grammar {
 
 impl Command {
     fn request(&self, random: &mut Random) -> Request {
+        let mut request = self.well_formed_request(random);
+        if random.below(SPOILT_ONE_IN) == 0 {
+            spoil(&mut request, self.name.len(), random);
+        }
+        request
+    }
+
+    fn well_formed_request(&self, random: &mut Random) -> Request {
         let mut request: Request = self.name.iter().map(|it| it.clone().into_bytes()).collect();
-        let name_count = request.len();
         let mut writer = Writer { command: self, random, request: &mut request, announced: None };
         writer.write_all(&self.arguments, DEPTH_MAX);
-        if random.below(SPOILT_ONE_IN) == 0 {
-            spoil(&mut request, name_count, random);
-        }
         request
     }
 

@@ -9,6 +9,7 @@ const NEVER: u64 = u64::MAX;
 
 /// The user that a client is, as it was in one state of all users.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that change one by one")]
 pub(crate) struct Identity {
     pub(crate) user: Arc<User>,
     /// It has said who it is, or needed not when it came.
@@ -17,6 +18,8 @@ pub(crate) struct Identity {
     pub(crate) is_authenticated: bool,
     /// It has been authenticated at some time: it is no stranger.
     pub(crate) was_authenticated: bool,
+    /// It is nobody's client: what it runs has been allowed before.
+    is_trusted: bool,
     /// The state of the users that this is from.
     pub(crate) generation: u64,
     /// `generation`, if it may do everything then.
@@ -31,11 +34,21 @@ impl Identity {
             has_logged_in: is_open(users.default_user()),
             is_authenticated: false,
             was_authenticated: false,
+            is_trusted: false,
             generation: NEVER,
             free_at: NEVER,
         };
         identity.settle(users);
         identity
+    }
+
+    /// One whose commands come from a log, whatever users there are by now.
+    pub(crate) fn trusted(users: &Users) -> Self {
+        Self { is_trusted: true, ..Self::of_stranger(users) }
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.is_trusted
     }
 
     /// Whether it may do everything, when the users are in the state `generation`.

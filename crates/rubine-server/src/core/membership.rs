@@ -14,7 +14,7 @@ use crate::client::{Client, ClientFlags};
 use crate::mailbox::Message;
 
 /// For so long is waited that other workers have cut whoever listens to what it no longer may, in milliseconds.
-const CUT_MS_MAX: u64 = 5;
+const CUT_MS_MAX: u64 = 50;
 
 impl Core {
     /// Makes a client the user whose password it has told. Returns whether it is the right one.

@@ -49,7 +49,7 @@ impl Replaying {
         let addresses = (String::new(), String::new());
         let info = Arc::new(ClientInfo::new(0, 0, addresses, 0, true, 0));
         let trusted = access::trusted(&server.commands, &server.config.load());
-        let identity = Identity::of_stranger(&trusted);
+        let identity = Identity::trusted(&trusted);
         let client = Client::new(Socket::Unix(nobody), info, identity);
         // No script of a client runs while a log is read, so that the first thread for scripts has its counters to spare.
         let core = Core::new(server, handlers, server.workers.len());
