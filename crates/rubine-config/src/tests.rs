@@ -34,6 +34,8 @@ const REDIS_ONLY: &[&str] = &[
     "repl-rdb-channel",
     "replica-full-sync-buffer-limit",
     "sanitize-dump-payload",
+    "slowlog-entry-max-argc",
+    "slowlog-entry-max-string-len",
 ];
 
 fn from_args(args: &[&str]) -> Result<(Config, ConfigSource), ConfigError> {
