@@ -27,6 +27,7 @@ const OWN: &[&str] = &[
     "rdb-version",
     "rdb-save-threads",
     "lua-memory-limit",
+    "busy-reply-scope",
 ];
 const REDIS_ONLY: &[&str] = &[
     "cluster-compatibility-sample-ratio",
