@@ -24,7 +24,7 @@ const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 const REPL_BACKLOG_SIZE_MIN: u64 = 16 << 10;
 
 /// Names that other servers read or skip. They have no value here, but a file may hold them.
-const FOREIGN: [(&str, &str); 18] = [
+const FOREIGN: [(&str, &str); 16] = [
     ("list-max-ziplist-entries", DROPPED),
     ("list-max-ziplist-value", DROPPED),
     ("lua-replicate-commands", DROPPED),
@@ -39,8 +39,6 @@ const FOREIGN: [(&str, &str); 18] = [
     ("key-memory-histograms", LATER_REDIS),
     ("lookahead", LATER_REDIS),
     ("preload-file", LATER_REDIS),
-    ("slowlog-entry-max-argc", LATER_REDIS),
-    ("slowlog-entry-max-string-len", LATER_REDIS),
     ("stream-idmp-duration", LATER_REDIS),
     ("stream-idmp-maxsize", LATER_REDIS),
 ];

@@ -269,6 +269,8 @@ directives! {
         "commandlog-reply-larger-than".number(-1, LONG);
     commandlog_large_reply_max_len: u64 = 128,
         "commandlog-large-reply-max-len".number(0, LONG);
+    slowlog_entry_max_argc: u32 = 32, "slowlog-entry-max-argc".number(2, INT);
+    slowlog_entry_max_string_len: u64 = 128, "slowlog-entry-max-string-len".number(0, LONG);
     latency_monitor_threshold: u64 = 0,
         "latency-monitor-threshold".number(0, LONG);
     latency_tracking: bool = true, "latency-tracking";

@@ -27,6 +27,7 @@ const OWN: &[&str] = &[
     "rdb-version",
     "rdb-save-threads",
     "lua-memory-limit",
+    "busy-reply-scope",
 ];
 const REDIS_ONLY: &[&str] = &[
     "cluster-compatibility-sample-ratio",
@@ -34,6 +35,8 @@ const REDIS_ONLY: &[&str] = &[
     "repl-rdb-channel",
     "replica-full-sync-buffer-limit",
     "sanitize-dump-payload",
+    "slowlog-entry-max-argc",
+    "slowlog-entry-max-string-len",
 ];
 
 fn from_args(args: &[&str]) -> Result<(Config, ConfigSource), ConfigError> {

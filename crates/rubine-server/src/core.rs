@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) settings: Arc<Settings>,
     /// From what on a command is looked at after it has run.
     notable: observe::Notable,
+    /// What belongs in the command log when the command that runs is over.
+    later: Vec<observe::Later>,
     /// Where keys are counted, while somebody wants to know which take most.
     hot_keys: Option<Arc<Tracking>>,
     /// What MONITOR shows.
@@ -111,7 +113,7 @@ pub(crate) struct Core {
     is_undoable: bool,
     /// Hand-offs that this worker has to complete when busy shards are free.
     owed_hand_offs: OwedHandOffs,
-    /// How long has been waited for locks since then, in ticks.
+    /// How long has been waited for locks since then, and worked for clients that waited, in ticks.
     lock_ticks: u64,
 }
 
@@ -153,6 +155,7 @@ impl Core {
             stats: &server.stats[index],
             handlers,
             notable: observe::Notable::of(&settings),
+            later: Vec::new(),
             hot_keys: None,
             watch: watching::Watch::default(),
             settings,

@@ -52,8 +52,18 @@ pub(crate) struct Settings {
     pub(crate) listened: Option<EventClass>,
     /// What the logs of slow commands, large requests and large replies take, in this order.
     pub(crate) command_logs: [LogLimits; 3],
+    pub(crate) log_shows: Shows,
     /// From what on the latency monitor notes an event, in ticks; at the most, it notes none.
     pub(crate) latency_ticks: u64,
+}
+
+/// How much of a command the logs show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shows {
+    /// Arguments, of which the last one says how many more there were.
+    pub(crate) args_max: usize,
+    /// Bytes of each.
+    pub(crate) arg_bytes_max: usize,
 }
 
 /// What one of the command logs takes.
@@ -114,6 +124,11 @@ impl Settings {
             tracked_keys_max: config.tracking_table_max_keys,
             listened: listened(config.notify_keyspace_events),
             command_logs: command_logs(config),
+            log_shows: Shows {
+                args_max: config.slowlog_entry_max_argc as usize,
+                arg_bytes_max: usize::try_from(config.slowlog_entry_max_string_len)
+                    .unwrap_or(usize::MAX),
+            },
             latency_ticks: match config.latency_monitor_threshold {
                 0 => u64::MAX,
                 millis => (millis as f64 * 1000.0 * ticks::per_microsecond()) as u64,

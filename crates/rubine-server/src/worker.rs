@@ -160,7 +160,7 @@ impl Worker {
             self.core.stats().cron_ticks.add(ticks::now().wrapping_sub(cron_start));
             self.hear_all();
             self.core.flush_counts();
-            self.core.send_due_lines();
+            self.core.show_observed();
             self.core.server.journal.notify();
         }
         self.say_goodbye();
@@ -680,7 +680,7 @@ impl Worker {
                 self.answered.push(slot);
             }
             if self.held_ticks_max <= self.core.ticks().wrapping_sub(self.held_since) {
-                self.core.send_due_lines();
+                self.core.show_observed();
                 send_held(&mut self.core, &mut self.clients, &mut self.answered);
                 self.core.start_clock();
                 self.held_since = self.core.ticks();
@@ -694,7 +694,7 @@ impl Worker {
     /// Sends what was written, and decides what becomes of each client. Readers that are woken up one by one, between the
     /// commands of others, cost more than the commands; so replies leave here, unless the group takes long.
     fn finish_group(&mut self, group: &[usize]) {
-        self.core.send_due_lines();
+        self.core.show_observed();
         send_held(&mut self.core, &mut self.clients, &mut self.answered);
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };

@@ -30,7 +30,8 @@ pub(crate) enum Caller {
 }
 
 impl Core {
-    /// Counts a command, with the time that it took since the last one ended, less what it waited for locks.
+    /// Counts a command, with the time that it took since the last one ended, less what it waited for locks, and what was
+    /// done for clients that waited.
     #[inline]
     pub(crate) fn after_run(&mut self, mut ran: Ran<'_, '_>) {
         let now = ticks::now();

@@ -129,8 +129,11 @@ impl Serve for Core {
         if let Err(error) = result {
             self.count_failure(entry, error);
         }
+        // It is no time of the command that has brought this about.
+        let ticks = ticks::now().wrapping_sub(start);
+        self.lock_ticks += ticks;
+        self.stats().commands[entry.number].ticks.add(ticks);
         if !waits_on {
-            let ticks = ticks::now().wrapping_sub(start);
             self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let mut told = Told::default();
@@ -224,7 +227,8 @@ impl Core {
     }
 }
 
-fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
+/// The arguments of a waiter in one piece.
+pub(super) fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
     let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
     for argument in args {
         ranges.push(ArgRange { start: bytes.len(), len: argument.len() });

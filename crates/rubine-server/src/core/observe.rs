@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 
 use super::Core;
 use super::after_run::{Caller, Ran};
+use super::hand_offs::flatten;
 use crate::client::ClientInfo;
 use crate::command_table::Entry;
 use crate::observing::command_log::{LogKind, LoggedCommand, shown_args};
@@ -45,17 +46,32 @@ fn ticks_of(us: u64) -> u64 {
     if us == u64::MAX { us } else { (us as f64 * ticks::per_microsecond()) as u64 }
 }
 
+/// An entry of a log that is put in when the command is over which gave its client a reply: it comes after that one's.
+pub(super) struct Later {
+    kind: LogKind,
+    value: u64,
+    command: LoggedCommand,
+}
+
 /// One command that has come to its end, and what it came to.
 #[derive(Clone, Copy)]
 struct Measured<'a> {
     entry: &'static Entry,
     args: Args<'a>,
     caller: Caller,
+    /// Its client has waited.
+    has_waited: bool,
     client: &'a ClientInfo,
     ticks: u64,
     request_bytes: u64,
     /// `None` where a part of it has yet to be produced.
     reply_bytes: Option<u64>,
+}
+
+/// Whose command it is.
+struct Observed<'a> {
+    info: &'a ClientInfo,
+    has_waited: bool,
 }
 
 impl Core {
@@ -82,8 +98,9 @@ impl Core {
             // It waits; what it comes to is known later.
             return;
         }
-        let client = &ran.client.info;
+        let client = Observed { info: &ran.client.info, has_waited: false };
         self.measure(entry, args, caller, client, ticks, (ran.reply, ran.reply_start));
+        self.log_waited();
     }
 
     /// Looks at the command of a client that has waited, now that it has a reply: what it took to make that.
@@ -102,7 +119,23 @@ impl Core {
         self.note_latency(LatencyEvent::CommandUnblocking, ticks);
         if let Some(client) = self.server.clients.get(waiter.client) {
             let (caller, reply) = (Caller::Client, (reply, reply_start));
-            self.measure(entry, args, caller, &client, ticks, reply);
+            let client = Observed { info: &client, has_waited: true };
+            self.measure(entry, args, caller, client, ticks, reply);
+        }
+    }
+
+    /// The same of one whose time was over before it found anything.
+    pub(super) fn observe_given_up(
+        &mut self,
+        waiter: &Waiter,
+        reply: &mut Reply<'_>,
+        reply_start: Mark,
+    ) {
+        let name = waiter.args.first();
+        if let Some(entry) = name.and_then(|it| self.server.commands.find(it)) {
+            let (bytes, ranges) = flatten(&waiter.args);
+            let args = Args::new(&bytes, &ranges);
+            self.observe_waited(entry, waiter, args, 0, reply, reply_start);
         }
     }
 
@@ -117,7 +150,7 @@ impl Core {
         entry: &'static Entry,
         args: Args<'_>,
         caller: Caller,
-        client: &ClientInfo,
+        Observed { info: client, has_waited }: Observed<'_>,
         ticks: u64,
         (reply, reply_start): (&mut Reply<'_>, Mark),
     ) {
@@ -129,7 +162,8 @@ impl Core {
             usize::MAX => None,
             bytes => Some(bytes as u64),
         };
-        let measured = Measured { entry, args, caller, client, ticks, request_bytes, reply_bytes };
+        let measured =
+            Measured { entry, args, caller, has_waited, client, ticks, request_bytes, reply_bytes };
         let mut told = Vec::new();
         if !entry.spec.flags.contains(Flags::SKIP_COMMANDLOG) {
             self.log(measured, &mut told);
@@ -141,12 +175,13 @@ impl Core {
     }
 
     /// Puts a command into the logs that it belongs in.
-    fn log(&self, measured: Measured<'_>, told: &mut Vec<Told>) {
+    fn log(&mut self, measured: Measured<'_>, told: &mut Vec<Told>) {
         let Measured { entry, args, client, ticks, request_bytes, reply_bytes, .. } = measured;
         let logs = &self.server.observing.logs;
+        let (at, shows) = (self.now / 1000, self.settings.log_shows);
         let command = || LoggedCommand {
-            at: self.now / 1000,
-            args: shown_args(entry.spec, args),
+            at,
+            args: shown_args(entry.spec, args, shows),
             address: client.address.clone(),
             client_name: client.names.lock().name.clone(),
         };
@@ -157,7 +192,12 @@ impl Core {
             match value {
                 _ if !limits.is_on() => {}
                 Some(value) if limits.from <= value => {
-                    logs.of(kind).push(value, command(), limits.len_max);
+                    let command = command();
+                    if measured.has_waited {
+                        self.later.push(Later { kind, value, command });
+                    } else {
+                        logs.of(kind).push(value, command, limits.len_max);
+                    }
                 }
                 Some(_) => {}
                 None => {
@@ -169,6 +209,22 @@ impl Core {
                     }));
                 }
             }
+        }
+    }
+
+    /// Puts in what clients have got that had waited.
+    #[inline]
+    pub(crate) fn log_waited(&mut self) {
+        if !self.later.is_empty() {
+            self.log_some_waited();
+        }
+    }
+
+    #[cold]
+    fn log_some_waited(&mut self) {
+        for Later { kind, value, command } in self.later.drain(..) {
+            let len_max = self.settings.command_logs[kind.index()].len_max;
+            self.server.observing.logs.of(kind).push(value, command, len_max);
         }
     }
 

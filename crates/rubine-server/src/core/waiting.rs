@@ -142,7 +142,7 @@ impl Core {
     /// Ends a client's wait with the reply that it would get when its time is over, or with an error.
     pub(crate) fn give_up(&mut self, client: &mut Client) {
         if let Some(blocked) = self.stop_waiting(client) {
-            answer(client, |reply| blocked.on_timeout.write(reply));
+            self.answer_given_up(client, &blocked, |reply| blocked.on_timeout.write(reply));
         }
     }
 
@@ -158,10 +158,25 @@ impl Core {
             if let Some(entry) = self.server.commands.all().get(client.traffic.last_command) {
                 self.count_rejection(entry, &error);
             }
-            answer(client, |reply| reply.error(&error.to_string()));
+            self.answer_given_up(client, &blocked, |reply| reply.error(&error.to_string()));
         } else {
-            answer(client, |reply| blocked.on_timeout.write(reply));
+            self.answer_given_up(client, &blocked, |reply| blocked.on_timeout.write(reply));
         }
+    }
+
+    /// Gives a client the reply to the command that has waited.
+    fn answer_given_up(
+        &mut self,
+        client: &mut Client,
+        blocked: &Blocked,
+        write: impl FnOnce(&mut Reply<'_>),
+    ) {
+        let mut output = Output::new();
+        let mut reply = Reply::new(&mut output, client.protocol);
+        let reply_start = reply.mark();
+        write(&mut reply);
+        self.observe_given_up(&blocked.waiter, &mut reply, reply_start);
+        client.deliver(output);
     }
 
     /// Takes the mark of waiting off a client whose wait has ended.
@@ -178,11 +193,4 @@ impl Core {
         *client.info.waiter.lock() = None;
         Some(blocked)
     }
-}
-
-/// Gives a client the reply to the command that has waited.
-fn answer(client: &mut Client, write: impl FnOnce(&mut Reply<'_>)) {
-    let mut output = Output::new();
-    write(&mut Reply::new(&mut output, client.protocol));
-    client.deliver(output);
 }

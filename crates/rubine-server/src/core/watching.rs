@@ -154,9 +154,11 @@ impl Core {
         self.watch.feed.len() != 0
     }
 
-    /// Sends what was written, if that is much or was long ago.
+    /// Shows what can be shown by now: at the end of a batch, before its replies leave. Lines are sent if they are many, or
+    /// old.
     #[inline]
-    pub(crate) fn send_due_lines(&mut self) {
+    pub(crate) fn show_observed(&mut self) {
+        self.log_waited();
         if self.has_lines() {
             let age = ticks::now().saturating_sub(self.watch.feed_since) as f64;
             let is_old = FEED_AGE_MAX_US * ticks::per_microsecond() <= age;

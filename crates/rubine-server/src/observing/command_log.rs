@@ -10,12 +10,7 @@ use parking_lot::Mutex;
 use rubine_commands::{Args, Spec};
 
 use super::REDACTED;
-use crate::settings::LogLimits;
-
-/// Arguments that an entry shows; the last one says how many more there were.
-const ARGS_MAX: usize = 32;
-/// Bytes that it shows of each.
-const ARG_BYTES_MAX: usize = 128;
+use crate::settings::{LogLimits, Shows};
 
 /// What a command is remembered for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +112,15 @@ impl CommandLog {
 }
 
 /// A command's arguments as an entry shows them: not all, not to their ends, and no secrets.
-pub(crate) fn shown_args(spec: &Spec, args: Args<'_>) -> Vec<Vec<u8>> {
+pub(crate) fn shown_args(spec: &Spec, args: Args<'_>, shows: Shows) -> Vec<Vec<u8>> {
+    let Shows { args_max, arg_bytes_max } = shows;
     let mut secrets = Vec::new();
     spec.for_each_secret(args, |index| secrets.push(index));
-    let shown_count = if args.len() <= ARGS_MAX { args.len() } else { ARGS_MAX - 1 };
-    let mut shown: Vec<Vec<u8>> = Vec::with_capacity(ARGS_MAX.min(args.len()));
+    let shown_count = if args.len() <= args_max { args.len() } else { args_max - 1 };
+    let mut shown: Vec<Vec<u8>> = Vec::with_capacity(args_max.min(args.len()));
     for (index, argument) in args.from(0).take(shown_count).enumerate() {
-        shown.push(if secrets.contains(&index) { REDACTED.to_vec() } else { shown_arg(argument) });
+        let is_secret = secrets.contains(&index);
+        shown.push(if is_secret { REDACTED.to_vec() } else { cut(argument, arg_bytes_max) });
     }
     if shown_count < args.len() {
         let more = args.len() - shown_count;
@@ -132,8 +129,8 @@ pub(crate) fn shown_args(spec: &Spec, args: Args<'_>) -> Vec<Vec<u8>> {
     shown
 }
 
-fn shown_arg(argument: &[u8]) -> Vec<u8> {
-    match argument.split_at_checked(ARG_BYTES_MAX) {
+fn cut(argument: &[u8], bytes_max: usize) -> Vec<u8> {
+    match argument.split_at_checked(bytes_max) {
         Some((shown, rest)) if !rest.is_empty() => {
             [shown, format!("... ({} more bytes)", rest.len()).as_bytes()].concat()
         }
@@ -143,7 +140,7 @@ fn shown_arg(argument: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CommandLog, LoggedCommand, shown_arg};
+    use super::{CommandLog, LoggedCommand, cut};
 
     fn command(name: &str) -> LoggedCommand {
         let args = vec![name.as_bytes().to_vec()];
@@ -167,9 +164,10 @@ mod tests {
 
     #[test]
     fn long_arguments_are_cut() {
-        assert_eq!(shown_arg(b""), b"");
-        assert_eq!(shown_arg(&[b'a'; 128]), [b'a'; 128]);
-        let shown = shown_arg(&[b'a'; 130]);
+        assert_eq!(cut(b"", 128), b"");
+        assert_eq!(cut(&[b'a'; 128], 128), [b'a'; 128]);
+        assert_eq!(cut(b"abc", 0), b"... (3 more bytes)");
+        let shown = cut(&[b'a'; 130], 128);
         assert_eq!(shown, [&[b'a'; 128][..], b"... (2 more bytes)"].concat());
     }
 }

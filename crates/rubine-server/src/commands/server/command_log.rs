@@ -134,6 +134,7 @@ fn count(text: &[u8]) -> Result<usize, CommandError> {
 }
 
 fn reply_newest(session: &mut Session<'_>, kind: LogKind, count: usize) {
+    session.core.log_waited();
     let entries = session.core.server.observing.logs.of(kind).newest(count);
     let reply = &mut session.reply;
     reply.array(entries.len());
@@ -151,11 +152,13 @@ fn reply_newest(session: &mut Session<'_>, kind: LogKind, count: usize) {
 }
 
 fn reply_len(session: &mut Session<'_>, kind: LogKind) {
+    session.core.log_waited();
     let len = session.core.server.observing.logs.of(kind).len();
     session.reply.integer(len as i64);
 }
 
 fn clear(session: &mut Session<'_>, kind: LogKind) {
+    session.core.log_waited();
     session.core.server.observing.logs.of(kind).clear();
     session.reply.ok();
 }

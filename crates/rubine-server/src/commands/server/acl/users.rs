@@ -16,7 +16,8 @@ pub(super) const SETUSER: ServerCommand = ServerCommand::declare("SETUSER", setu
     .complexity("O(N) with N the number of rules, and of users.")
     .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(-3)
-    .flag(ADMIN_FLAGS);
+    .flag(ADMIN_FLAGS)
+    .hides(|args, visit| (2..args.len()).for_each(visit));
 
 fn setuser(session: &mut Session<'_>) -> CommandResult {
     let name = session.args.at(2);
@@ -39,7 +40,8 @@ pub(super) const DELUSER: ServerCommand = ServerCommand::declare("DELUSER", delu
     .complexity("O(N) with N the number of users and connections.")
     .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(-3)
-    .flag(ADMIN_FLAGS);
+    .flag(ADMIN_FLAGS)
+    .hides(|args, visit| (2..args.len()).for_each(visit));
 
 fn deluser(session: &mut Session<'_>) -> CommandResult {
     let names: Vec<_> = session.args.from(2).collect();
@@ -105,7 +107,8 @@ pub(super) const GETUSER: ServerCommand = ServerCommand::declare("GETUSER", getu
     .since("6.0.0")
     .complexity("O(N) with N the number of rules of the user.")
     .arity(3)
-    .flag(ADMIN_FLAGS);
+    .flag(ADMIN_FLAGS)
+    .hides(|args, visit| (2..args.len()).for_each(visit));
 
 fn getuser(session: &mut Session<'_>) -> CommandResult {
     let users = session.core.server.access.users();
