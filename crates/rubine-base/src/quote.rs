@@ -21,8 +21,16 @@ impl std::error::Error for UnbalancedQuotes {}
 /// [`split_args`] reads it back.
 pub fn write_repr(out: &mut Vec<u8>, bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'\\' | b'"');
+    out.reserve(bytes.len() + 2);
     out.push(b'"');
-    for &byte in bytes {
+    let mut rest = bytes;
+    loop {
+        // Most text is plain, and copied in long pieces.
+        let plain = rest.iter().position(|it| !is_plain(it)).unwrap_or(rest.len());
+        out.extend_from_slice(&rest[..plain]);
+        let Some(&byte) = rest.get(plain) else { break };
+        rest = &rest[plain + 1..];
         match byte {
             b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
             b'\n' => out.extend_from_slice(b"\\n"),
@@ -30,7 +38,6 @@ pub fn write_repr(out: &mut Vec<u8>, bytes: &[u8]) {
             b'\t' => out.extend_from_slice(b"\\t"),
             BELL => out.extend_from_slice(b"\\a"),
             BACKSPACE => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(byte),
             _ => {
                 let [high, low] = [byte >> 4, byte & 15].map(|digit| HEX[usize::from(digit)]);
                 out.extend_from_slice(&[b'\\', b'x', high, low]);

@@ -101,6 +101,13 @@ impl<'a> Args<'a> {
         self.ranges.is_empty()
     }
 
+    /// Bytes of the request, as far as it is known how it came: without its framing, if it has been put together anew.
+    #[inline]
+    pub fn request_bytes(self) -> usize {
+        let apart = |it: &ArgsApart| it.0.iter().map(|it| it.len()).sum();
+        self.buffer.len() + self.apart.map_or(0, apart)
+    }
+
     /// Whether none is so long that only few places can hold it: a look at all of them together.
     #[inline]
     pub fn are_short(self) -> bool {

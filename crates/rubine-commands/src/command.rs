@@ -159,8 +159,11 @@ impl Group {
     }
 }
 
+/// Calls the function given with the number of each argument that is looked for.
+pub type ArgFinder = fn(Args<'_>, &mut dyn FnMut(usize));
+
 /// Calls the function given with the number of each argument that is a key.
-pub type KeyFinder = fn(Args<'_>, &mut dyn FnMut(usize));
+pub type KeyFinder = ArgFinder;
 
 /// Where the keys of one specification stand among the arguments.
 #[derive(Clone, Copy, Debug)]
@@ -319,6 +322,7 @@ pub struct Spec {
     not_acl: Acl,
     keys: [Option<KeySpec>; KEY_SPECS_MAX],
     access_by: Option<fn(Args<'_>) -> KeyAccess>,
+    secrets: Option<ArgFinder>,
 }
 
 impl Spec {
@@ -392,6 +396,14 @@ impl Spec {
         acl - self.not_acl
     }
 
+    /// Calls `visit` with the number of each argument that nobody else may see: passwords and the like. Nonsense in the
+    /// arguments hides too many rather than too few.
+    pub fn for_each_secret(&self, args: Args<'_>, mut visit: impl FnMut(usize)) {
+        if let Some(find) = self.secrets {
+            find(args, &mut visit);
+        }
+    }
+
     /// Whether the positions of the keys depend on the arguments.
     pub fn has_movable_keys(&self) -> bool {
         self.flags.contains(Flags::MOVABLE_KEYS)
@@ -436,6 +448,7 @@ impl<H: Copy> Command<H> {
             not_acl: Acl::empty(),
             keys: [None; KEY_SPECS_MAX],
             access_by: None,
+            secrets: None,
         };
         Self { spec, run, subcommands: &[] }
     }
@@ -572,6 +585,12 @@ impl<H: Copy> Command<H> {
     /// What it does with its keys depends on its arguments: `access` says so, instead of the specification.
     pub const fn access_by(mut self, access: fn(Args<'_>) -> KeyAccess) -> Self {
         self.spec.access_by = Some(access);
+        self
+    }
+
+    /// The arguments that `find` finds are shown to nobody: not by MONITOR, not in the command log.
+    pub const fn hides(mut self, find: ArgFinder) -> Self {
+        self.spec.secrets = Some(find);
         self
     }
 

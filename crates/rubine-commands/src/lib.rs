@@ -34,8 +34,8 @@ mod table;
 
 pub use self::args::{ArgCursor, Args, ArgsApart};
 pub use self::command::{
-    Acl, Channels, Command, Databases, Flags, Group, Handler, KeyAccess, KeyFinder, KeyPositions,
-    KeySpec, NumberFinder, Scope, Spec,
+    Acl, ArgFinder, Channels, Command, Databases, Flags, Group, Handler, KeyAccess, KeyFinder,
+    KeyPositions, KeySpec, NumberFinder, Scope, Spec,
 };
 pub use self::computation::{Computation, Task};
 pub use self::context::{ClientFacts, Context, Effects, EffectsMark, Nothing, Wait};

@@ -28,8 +28,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 
 // Why a directive has no effect yet.
 const CLUSTER: &str = "there is no cluster mode yet";
-const COMMANDLOG: &str = "there is no command log yet";
-const LATENCY: &str = "latency is not tracked yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const REPLICATION: &str = "there is no replication yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
@@ -260,21 +258,19 @@ directives! {
     tracking_table_max_keys: usize = 1_000_000,
         "tracking-table-max-keys".number(0, LONG);
     commandlog_execution_slower_than: i64 = 10_000,
-        "commandlog-execution-slower-than".alias("slowlog-log-slower-than").number(-1, LONG)
-            .not_yet(COMMANDLOG);
+        "commandlog-execution-slower-than".alias("slowlog-log-slower-than").number(-1, LONG);
     commandlog_slow_execution_max_len: u64 = 128,
-        "commandlog-slow-execution-max-len".alias("slowlog-max-len").number(0, LONG)
-            .not_yet(COMMANDLOG);
+        "commandlog-slow-execution-max-len".alias("slowlog-max-len").number(0, LONG);
     commandlog_request_larger_than: i64 = 1 << 20,
-        "commandlog-request-larger-than".number(-1, LONG).not_yet(COMMANDLOG);
+        "commandlog-request-larger-than".number(-1, LONG);
     commandlog_large_request_max_len: u64 = 128,
-        "commandlog-large-request-max-len".number(0, LONG).not_yet(COMMANDLOG);
+        "commandlog-large-request-max-len".number(0, LONG);
     commandlog_reply_larger_than: i64 = 1 << 20,
-        "commandlog-reply-larger-than".number(-1, LONG).not_yet(COMMANDLOG);
+        "commandlog-reply-larger-than".number(-1, LONG);
     commandlog_large_reply_max_len: u64 = 128,
-        "commandlog-large-reply-max-len".number(0, LONG).not_yet(COMMANDLOG);
+        "commandlog-large-reply-max-len".number(0, LONG);
     latency_monitor_threshold: u64 = 0,
-        "latency-monitor-threshold".number(0, LONG).not_yet(LATENCY);
+        "latency-monitor-threshold".number(0, LONG);
     latency_tracking: bool = true, "latency-tracking";
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
         "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN);

@@ -237,15 +237,18 @@ impl Link {
                 return Ok(outcome);
             }
             let left = deadline.left()?;
-            if self.phase == Phase::Open && self.socket.holds_more() {
-                continue;
-            }
-            let mut wanted = PollFlags::IN;
             // A handshake that could not send has something to send still.
             let has_unsent = self.socket.tls().is_some_and(TlsStream::has_unsent);
-            if self.phase == Phase::Connecting || 0 < self.unsent() || has_unsent {
-                wanted |= PollFlags::OUT;
+            let must_send = match self.phase {
+                Phase::Connecting => true,
+                Phase::Handshaking => has_unsent,
+                Phase::Open => 0 < self.unsent() || has_unsent,
+            };
+            if self.phase == Phase::Open && !must_send && self.socket.holds_more() {
+                continue;
             }
+            // Not both: whoever sends would be woken again and again by what it does not read.
+            let wanted = if must_send { PollFlags::OUT } else { PollFlags::IN };
             let timeout = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
             match poll(&mut [PollFd::new(&self.socket.as_fd(), wanted)], Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -280,5 +283,78 @@ impl Deadline {
             0 => Err(ErrorKind::TimedOut.into()),
             nanos => Ok(Duration::from_nanos(nanos)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    /// A server that reads so much and then answers this, and where it is.
+    fn server(reads: usize, answer: &'static [u8]) -> (SocketAddr, thread::JoinHandle<Vec<u8>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = vec![0; reads];
+            stream.read_exact(&mut heard).unwrap();
+            stream.write_all(answer).unwrap();
+            heard
+        };
+        (address, thread::spawn(serve))
+    }
+
+    const HELLO: &[u8] =
+        b"*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$7\r\ndefault\r\n$6\r\nsecret\r\n";
+
+    #[test]
+    fn an_event_loop_drives_it() {
+        let (address, server) = server(HELLO.len(), b"+OK\r\n$4\r\nmore\r\n-ERR");
+        let mut poll = Poll::new().unwrap();
+        let mut link = Link::connect(address, None).unwrap();
+        link.register(poll.registry(), Token(1)).unwrap();
+        let greeting = Greeting { password: Some(b"secret"), protocol: Some(3), user: None };
+        assert_eq!(link.greet(&greeting), Ok(1));
+        let mut replies = Vec::new();
+        let mut events = Events::with_capacity(8);
+        while replies.len() < 2 {
+            poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+            assert!(!events.is_empty(), "nothing has come for a long time");
+            if link.open().unwrap() {
+                link.flush().unwrap();
+                link.receive().unwrap();
+                replies.extend(std::iter::from_fn(|| link.take_reply(100).unwrap()));
+            }
+        }
+        assert_eq!(replies, [Value::Simple(b"OK".to_vec()), Value::Bulk(b"more".to_vec())]);
+        assert_eq!(server.join().unwrap(), HELLO);
+        // The other side has gone in the middle of a reply.
+        let deadline = Deadline::after_ms(20_000);
+        let ended = link.by(deadline, |link| link.receive().map(|()| None::<()>));
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        assert_eq!(link.input(), b"-ERR");
+        assert!(!link.is_at_rest());
+    }
+
+    #[test]
+    fn waiting_replies_and_output_have_bounds() {
+        let (address, _) = server(1, b"");
+        let mut link = Link::connect(address, None).unwrap();
+        let never = link.by(Deadline::after_ms(20), |_| Ok(None::<()>));
+        assert_eq!(never.unwrap_err().kind(), ErrorKind::TimedOut);
+        let large = vec![0; 1 << 20];
+        let taken = (0..100).take_while(|_| link.send(&[&large]).is_ok()).count();
+        assert_eq!(taken, OUTPUT_BYTES_MAX >> 20);
+        link.input = b"$100000\r\nx".to_vec();
+        assert!(link.take_reply(1000).unwrap().is_none());
+        assert!(link.take_reply(5).is_err());
+        link.input = b"?\r\n".to_vec();
+        assert!(link.take_reply(1000).is_err());
     }
 }

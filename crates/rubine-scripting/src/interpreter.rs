@@ -37,8 +37,8 @@ pub struct Interpreter {
 /// What an interpreter has thrown away: dropping it takes time in proportion to what scripts had left in it.
 #[derive(Default)]
 pub struct Retired {
-    _scripts: Option<ScriptState>,
-    _functions: Option<FunctionState>,
+    scripts: Option<ScriptState>,
+    functions: Option<FunctionState>,
 }
 
 /// What a script is asked for by.
@@ -163,11 +163,11 @@ impl Interpreter {
     }
 
     fn retire_scripts(&mut self) {
-        self.retired.get_or_insert_default()._scripts = self.scripts.take();
+        self.retired.get_or_insert_default().scripts = self.scripts.take();
     }
 
     fn retire_functions(&mut self) {
-        self.retired.get_or_insert_default()._functions = self.functions.take();
+        self.retired.get_or_insert_default().functions = self.functions.take();
     }
 
     /// From now on these hold. What was compiled is forgotten, if need be.

@@ -193,6 +193,16 @@ impl CommandTable {
         self.by_name.get(&*upper).copied()
     }
 
+    /// The command or subcommand that goes by its full name, as `get` or `config|set`.
+    pub(crate) fn find_full(&self, name: &[u8]) -> Option<&'static Entry> {
+        let mut parts = name.splitn(2, |&it| it == b'|');
+        let entry = self.find(parts.next()?)?;
+        match parts.next() {
+            Some(subcommand) => entry.subcommand(subcommand),
+            None => Some(entry),
+        }
+    }
+
     /// How many commands and subcommands there are.
     pub(crate) fn len(&self) -> usize {
         self.all.len()

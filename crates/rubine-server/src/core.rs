@@ -9,7 +9,9 @@ pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
 pub(crate) mod membership;
+pub(crate) mod observe;
 pub(crate) mod permission;
+pub(crate) mod replaying;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -17,6 +19,7 @@ pub(crate) mod suspending;
 pub(crate) mod tracking;
 pub(crate) mod unit;
 pub(crate) mod waiting;
+pub(crate) mod watching;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +34,9 @@ use rubine_system::ticks;
 use self::unit::Role;
 use crate::client::Client;
 use crate::client::away::Deferred;
+use crate::client::suspension::Reason;
 use crate::command_table::{Entry, Run};
+use crate::observing::hot_keys::Tracking;
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
 use crate::server::Server;
@@ -52,6 +57,12 @@ pub(crate) struct Core {
     /// The handlers of the server's own commands, by their numbers.
     pub(crate) handlers: &'static [SessionHandler],
     pub(crate) settings: Arc<Settings>,
+    /// From what on a command is looked at after it has run.
+    notable: observe::Notable,
+    /// Where keys are counted, while somebody wants to know which take most.
+    hot_keys: Option<Arc<Tracking>>,
+    /// What MONITOR shows.
+    pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
     pub(crate) now: i64,
     /// Runs data commands, and holds what they have done until it is carried out.
@@ -135,12 +146,16 @@ impl Core {
         index: usize,
     ) -> Self {
         let seed = rubine_base::random::seed_from_os();
+        let settings = server.settings.load_full();
         Self {
             server,
             index,
             stats: &server.stats[index],
             handlers,
-            settings: server.settings.load_full(),
+            notable: observe::Notable::of(&settings),
+            hot_keys: None,
+            watch: watching::Watch::default(),
+            settings,
             now: rubine_base::clock::unix_millis(),
             runner: Runner::new(seed),
             deadlines: BTreeSet::new(),
@@ -181,6 +196,11 @@ impl Core {
         if is_within_unit { *self.unit_micros.get_or_insert_with(read) } else { read() }
     }
 
+    /// Whether this is the core of a worker, with clients that wait for it.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.index < self.server.workers.len()
+    }
+
     /// Reads the time, at the beginning of a turn.
     pub(crate) fn read_time(&mut self) {
         self.now = rubine_base::clock::unix_millis();
@@ -216,11 +236,19 @@ impl Core {
         args: Args<'_>,
         locked: Option<&mut Locked<'static>>,
     ) -> CommandResult {
+        let shown = self.shown();
+        if self.watch.is_on() {
+            self.show_before(client, entry, args);
+        }
         let mark = reply.mark();
         let own_reply = Reply::reborrow(reply);
         let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
         let result = handler(&mut session);
         let protocol = session.client.protocol;
+        if matches!(session.client.suspension(), Some(Reason::BusyShard | Reason::ScriptThread)) {
+            // It begins anew.
+            self.unshow(shown);
+        }
         reply.set_protocol(protocol);
         if let Err(error) = &result {
             reply.truncate_to(mark);

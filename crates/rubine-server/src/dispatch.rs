@@ -15,7 +15,7 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
-use crate::core::after_run::Ran;
+use crate::core::after_run::{Caller, Ran};
 use crate::core::unit::Role;
 
 /// Whether a client's next request may follow.
@@ -141,6 +141,7 @@ impl Core {
         }
         let error = gates::check(Request { core: self, client, entry, args }).err()?;
         self.refuse(client, reply, Some(entry), &error);
+        self.show_refused(client, entry, args);
         Some(Flow::Next)
     }
 
@@ -223,7 +224,8 @@ impl Core {
             }
             Run::Container => unreachable!("containers are refused before"),
         };
-        self.after_run(Ran { entry, client, args, reply, reply_start, result });
+        let caller = Caller::Client;
+        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
     }
 
     /// Ends the unit of a command that waits, computes or sends keys, and has that begin. Returns whether the command has
@@ -283,7 +285,8 @@ impl Core {
         let reply_start = reply.mark();
         let result = self.run_among_others(client, role, reply, entry, args, locked);
         if self.scripts.obstacle.is_none() {
-            self.after_run(Ran { entry, client, args, reply, reply_start, result });
+            let caller = Caller::Client;
+            self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
         }
     }
 

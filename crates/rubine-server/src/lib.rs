@@ -12,6 +12,8 @@ mod command_table;
 mod access;
 pub mod process;
 
+mod observing;
+
 mod client;
 
 mod mailbox;

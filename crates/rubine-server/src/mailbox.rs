@@ -16,6 +16,7 @@ use crate::client::ClientInfo;
 use crate::client::away::{Ran, Slot};
 use crate::client::inbox::Posted;
 use crate::client::subscriptions::ChannelKind;
+use crate::observing::monitor::Lines;
 use crate::publication::Publication;
 use rubine_net::socket::Socket;
 
@@ -31,6 +32,8 @@ pub(crate) struct Mailbox {
 struct Queue {
     messages: Vec<Message>,
     published_bytes: usize,
+    /// Bytes of lines for clients that watch.
+    line_bytes: usize,
     /// Made when all names together are above what one may have: until then, none is.
     tally: Option<Tally>,
 }
@@ -66,6 +69,10 @@ pub(crate) enum Message {
     Overrun { kind: ChannelKind, name: Arc<[u8]>, version: u64 },
     /// Close who listens as one of these users to what that no longer may, and say so.
     ChannelsWithdrawn { users: Arc<[Box<[u8]>]>, done: Sender<()> },
+    /// Commands for clients that watch.
+    Lines(Arc<Lines>),
+    /// More lines came than may wait: whoever watches since `version` or before, is cut.
+    LinesOverrun { version: u64 },
     /// Do nothing for so long.
     Sleep { span: Duration },
     /// A save that a client's reply waits for has ended.
@@ -124,6 +131,27 @@ impl Mailbox {
         self.wake_if(was_empty);
     }
 
+    /// Puts lines for clients that watch in, and wakes the worker. If more than `bytes_max` would wait, those clients are
+    /// cut instead.
+    pub(crate) fn send_lines(&self, lines: &Arc<Lines>, bytes_max: usize) {
+        let mut queue = self.queue.lock();
+        let was_empty = queue.messages.is_empty();
+        let has_overrun = bytes_max < queue.line_bytes;
+        queue.line_bytes += lines.bytes.len();
+        if has_overrun {
+            // It was said before, and covers these as well.
+            if let Some(Message::LinesOverrun { version }) = queue.messages.last_mut() {
+                *version = lines.version;
+                return;
+            }
+            queue.messages.push(Message::LinesOverrun { version: lines.version });
+        } else {
+            queue.messages.push(Message::Lines(Arc::clone(lines)));
+        }
+        drop(queue);
+        self.wake_if(was_empty);
+    }
+
     fn wake_if(&self, was_empty: bool) {
         if was_empty {
             // A failing wake-up means that the event queue is gone, and the worker with it.
@@ -135,6 +163,7 @@ impl Mailbox {
     pub(crate) fn take(&self, into: &mut Vec<Message>) {
         let mut queue = self.queue.lock();
         std::mem::swap(&mut queue.messages, into);
+        queue.line_bytes = 0;
         if queue.published_bytes != 0 {
             queue.published_bytes = 0;
             self.published_bytes.store(0, Ordering::Relaxed);

@@ -22,7 +22,8 @@ pub(crate) use self::script_threads::{
     Debugged, Given, Job, Rules, SCRIPT_THREADS_MAX, ScriptKind,
 };
 pub(crate) use self::scripting::{
-    LoadingHost, NotKilled, Running, Scripting, Wish, interpreter_settings, log_of_script,
+    LoadingHost, NotKilled, RunLogged, Running, Scripting, Wish, interpreter_settings,
+    log_of_script,
 };
 use crate::access::AccessControl;
 use crate::aside::Aside;
@@ -31,6 +32,7 @@ use crate::client::registry::Clients;
 use crate::client::resting::Resting;
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
+use crate::observing::Observing;
 use crate::pause::Pause;
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
@@ -58,6 +60,7 @@ pub(crate) struct Server {
     pub(crate) workers: Arc<[Mailbox]>,
     /// Those of the workers, then those of the threads for scripts.
     pub(crate) stats: Vec<WorkerStats>,
+    pub(crate) observing: Observing,
     pub(crate) resting: Resting,
     /// Held by the worker that evicts clients, so that no two of them choose for the same need.
     pub(crate) client_eviction: Mutex<()>,
@@ -134,6 +137,7 @@ impl Server {
         let checks_sums = self.switches.checks_dump_sums.load(Ordering::Relaxed);
         settings.limits.dump_checks.checksum = checks_sums;
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
+        self.observing.latency.set_threshold(settings.latency_ticks);
         self.settings.store(Arc::new(settings));
         self.settings_version.fetch_add(1, Ordering::Release);
         self.wake_all();

@@ -4,6 +4,7 @@ use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_rdb::dump::Checks;
 use rubine_resp::parser;
+use rubine_system::ticks;
 
 use rubine_config::{
     Appendfsync, BusyReplyScope, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent,
@@ -49,6 +50,30 @@ pub(crate) struct Settings {
     pub(crate) tracked_keys_max: usize,
     /// Events that are published, if any.
     pub(crate) listened: Option<EventClass>,
+    /// What the logs of slow commands, large requests and large replies take, in this order.
+    pub(crate) command_logs: [LogLimits; 3],
+    /// From what on the latency monitor notes an event, in ticks; at the most, it notes none.
+    pub(crate) latency_ticks: u64,
+}
+
+/// What one of the command logs takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogLimits {
+    /// From so many microseconds or bytes on; at the most, nothing is taken.
+    pub(crate) from: u64,
+    pub(crate) len_max: usize,
+}
+
+impl LogLimits {
+    fn new(from: i64, len_max: u64) -> Self {
+        let from = if len_max == 0 { u64::MAX } else { u64::try_from(from).unwrap_or(u64::MAX) };
+        Self { from, len_max: usize::try_from(len_max).unwrap_or(usize::MAX) }
+    }
+
+    /// Whether it takes anything.
+    pub(crate) fn is_on(self) -> bool {
+        self.from != u64::MAX
+    }
 }
 
 impl Settings {
@@ -88,9 +113,26 @@ impl Settings {
             client_bytes_max: client_bytes_max(config),
             tracked_keys_max: config.tracking_table_max_keys,
             listened: listened(config.notify_keyspace_events),
+            command_logs: command_logs(config),
+            latency_ticks: match config.latency_monitor_threshold {
+                0 => u64::MAX,
+                millis => (millis as f64 * 1000.0 * ticks::per_microsecond()) as u64,
+            },
             waits_for_disk,
             stops_writes_on_failed_save: config.stop_writes_on_bgsave_error
                 && !config.save.is_empty(),
+        }
+    }
+
+    /// That of clients that watch: the one of all clients. Where that has no end, there is one still, since they get what
+    /// they have not asked for.
+    pub(crate) fn monitor_output_limit(&self) -> OutputBufferLimit {
+        const HARD_BYTES: u64 = 256 << 20;
+        match self.output_limit {
+            OutputBufferLimit { hard_bytes: 0, soft_bytes, soft_seconds } => {
+                OutputBufferLimit { hard_bytes: HARD_BYTES, soft_bytes, soft_seconds }
+            }
+            limit => limit,
         }
     }
 
@@ -100,6 +142,20 @@ impl Settings {
             if is_authenticated { parser::Sender::Client } else { parser::Sender::Stranger };
         parser::Limits { bulk_bytes_max: self.bulk_bytes_max, sender }
     }
+}
+
+fn command_logs(config: &Config) -> [LogLimits; 3] {
+    [
+        LogLimits::new(
+            config.commandlog_execution_slower_than,
+            config.commandlog_slow_execution_max_len,
+        ),
+        LogLimits::new(
+            config.commandlog_request_larger_than,
+            config.commandlog_large_request_max_len,
+        ),
+        LogLimits::new(config.commandlog_reply_larger_than, config.commandlog_large_reply_max_len),
+    ]
 }
 
 /// The events that `notify-keyspace-events` asks for: none without one of the letters K and E.

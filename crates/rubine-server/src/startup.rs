@@ -19,6 +19,7 @@ use crate::access::{self, AccessControl};
 use crate::aside::Aside;
 use crate::commands;
 use crate::control::shutdown;
+use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::{remove_due, revive_libraries};
@@ -156,6 +157,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     tracing::info!("Server initialized");
     let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
     crate::aside::compute::start(&server.aside.computations, &server.workers, pin)?;
+    let _ = server.scripting.logged.set(runner_of_scripts(server, handlers));
     log_load::load_keys(server.storage())?;
     // Clients can connect while data is loaded, and are told so.
     let is_log = config.appendonly;
@@ -322,6 +324,7 @@ fn build(
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
+        observing: crate::observing::Observing::default(),
         resting: crate::client::resting::Resting::default(),
         client_eviction: parking_lot::Mutex::new(()),
         pubsub: crate::pubsub::Registry::default(),
@@ -349,6 +352,7 @@ fn build(
         },
         config: ConfigStore::new(config, source),
     };
+    server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }

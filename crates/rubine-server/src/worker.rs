@@ -44,6 +44,7 @@ use crate::core::hand_offs::WORKER_ITSELF;
 use crate::core::tracking::{hear_now, tell};
 use crate::dispatch::Flow;
 use crate::mailbox::{Message, Told};
+use crate::observing::monitor::Lines;
 use crate::pacing::Pacing;
 use crate::publication::Publication;
 use rubine_net::listener::FIRST_LISTENER;
@@ -159,6 +160,7 @@ impl Worker {
             self.core.stats().cron_ticks.add(ticks::now().wrapping_sub(cron_start));
             self.hear_all();
             self.core.flush_counts();
+            self.core.send_due_lines();
             self.core.server.journal.notify();
         }
         self.say_goodbye();
@@ -177,7 +179,12 @@ impl Worker {
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
-            let most = if self.core.is_script_busy { BUSY_LOOK_MS } else { SLEEP_MAX_MS };
+            // Lines that are not sent yet are due soon.
+            let most = match &self.core {
+                core if core.has_lines() => 1,
+                core if core.is_script_busy => BUSY_LOOK_MS,
+                _ => SLEEP_MAX_MS,
+            };
             until_first.min(self.cron.sleep_ms().min(most))
         } else {
             0
@@ -204,7 +211,7 @@ impl Worker {
         let version = self.core.server.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
             self.settings_version = version;
-            self.core.settings = self.core.server.settings.load_full();
+            self.core.refresh_settings();
             // The limit of memory may be lower than what is in use.
             self.core.must_evict_more = self.core.settings.maxmemory != 0;
         }
@@ -316,6 +323,11 @@ impl Worker {
                     self.core.cut_own_listeners(&users, None);
                     // Whoever asked may have given up.
                     let _ = done.send(());
+                }
+                Message::Lines(lines) => self.deliver_lines(&lines),
+                Message::LinesOverrun { version } => {
+                    let Self { core, clients, slot_of, scheduled, .. } = self;
+                    delivery::cut_watchers(core, clients, slot_of, scheduled, version);
                 }
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),
@@ -446,6 +458,11 @@ impl Worker {
     fn deliver_published(&mut self, publication: &Publication) {
         let Self { core, clients, slot_of, scheduled, .. } = self;
         delivery::deliver(core, clients, slot_of, scheduled, publication);
+    }
+
+    fn deliver_lines(&mut self, lines: &Lines) {
+        let Self { core, clients, slot_of, scheduled, .. } = self;
+        delivery::deliver_lines(core, clients, slot_of, scheduled, lines);
     }
 
     /// Clients are told of copies of keys as far as something waits for them, and it was said in this turn so.
@@ -663,6 +680,7 @@ impl Worker {
                 self.answered.push(slot);
             }
             if self.held_ticks_max <= self.core.ticks().wrapping_sub(self.held_since) {
+                self.core.send_due_lines();
                 send_held(&mut self.core, &mut self.clients, &mut self.answered);
                 self.core.start_clock();
                 self.held_since = self.core.ticks();
@@ -676,6 +694,7 @@ impl Worker {
     /// Sends what was written, and decides what becomes of each client. Readers that are woken up one by one, between the
     /// commands of others, cost more than the commands; so replies leave here, unless the group takes long.
     fn finish_group(&mut self, group: &[usize]) {
+        self.core.send_due_lines();
         send_held(&mut self.core, &mut self.clients, &mut self.answered);
         for &slot in group {
             let Some(client) = &mut self.clients[slot] else { continue };
@@ -728,6 +747,7 @@ impl Worker {
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);
         self.core.unsubscribe_all(&mut client);
+        self.core.stop_watching(&mut client);
         self.core.stop_tracking(&mut client);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();

@@ -5,7 +5,7 @@
 use std::io;
 use std::sync::Arc;
 
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_config::{Config, SavePoint};
 use rubine_keyspace::{Access, Locked, ShardSet};
 use rubine_persistence::encryption::Encrypting;
@@ -15,7 +15,7 @@ use crate::dump_file::{Directory, DumpFile};
 use crate::pace::Share;
 use crate::rdb_save::{DumpOptions, SaveError, write_dump};
 use crate::saves::{Job, Kind, Outcome, Start};
-use crate::storage::{Storage, Trouble};
+use crate::storage::{Stall, Storage, Trouble};
 
 /// What is done when a save has ended.
 pub type OnEnd = Box<dyn FnOnce(Outcome) + Send>;
@@ -59,8 +59,11 @@ pub fn start(
 
 /// Makes the image of this moment.
 fn take_image(storage: Storage, job: &Job, mut locked: Locked<'static>) {
+    let start = monotonic_nanos();
     let dirty = storage.host.changes();
     job.fill(locked.snapshot(), dirty);
+    drop(locked);
+    storage.host.note_stall(Stall::Snapshot, monotonic_nanos() - start);
 }
 
 fn note_end(storage: Storage, job: &Job, outcome: Outcome) {

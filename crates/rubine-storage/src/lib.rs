@@ -25,4 +25,4 @@ mod storage;
 pub mod tools;
 
 pub use aof::read_keys;
-pub use storage::{Apply, Host, Persistence, Storage, Trouble};
+pub use storage::{Apply, Host, Persistence, Stall, Storage, Trouble};

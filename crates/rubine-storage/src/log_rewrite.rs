@@ -23,7 +23,7 @@ use crate::aof::order::Order;
 use crate::dumps::dump_options;
 use crate::pace::Pace;
 use crate::rdb_save::{Work, write_dump};
-use crate::storage::Storage;
+use crate::storage::{Stall, Storage};
 use rubine_config::Config;
 use rubine_system::process;
 
@@ -82,6 +82,7 @@ fn run(storage: Storage, job: &Job) -> Result<(), String> {
 
 /// Takes the snapshot, and opens the journal for what comes after it.
 fn begin(storage: Storage, kind: Kind) -> Result<(Snapshot, Option<Reader>), String> {
+    let start = monotonic_nanos();
     let mut locked = storage.keyspace.lock(&ShardSet::All);
     let reader = if kind == Kind::Detached {
         None
@@ -92,7 +93,10 @@ fn begin(storage: Storage, kind: Kind) -> Result<(Snapshot, Option<Reader>), Str
         *storage.aof.read_limit.lock() = reader.position();
         Some(reader)
     };
-    Ok((locked.snapshot(), reader))
+    let snapshot = locked.snapshot();
+    drop(locked);
+    storage.host.note_stall(Stall::Snapshot, monotonic_nanos() - start);
+    Ok((snapshot, reader))
 }
 
 /// Lets the writer go on in a new increment, and waits until it does.
@@ -238,7 +242,10 @@ fn install(
     let path = directory.path_of(&base);
     directory.disk.rename(temporary, &path).map_err(fail)?;
     let synced = directory.disk.sync_folder(&directory.path);
-    if let Err(error) = synced.and_then(|()| directory.replace(manifest)) {
+    let start = monotonic_nanos();
+    let replaced = synced.and_then(|()| directory.replace(manifest));
+    storage.host.note_stall(Stall::AofRename, monotonic_nanos() - start);
+    if let Err(error) = replaced {
         directory.discard(&base);
         return Err(fail(error));
     }

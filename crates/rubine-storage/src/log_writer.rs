@@ -21,7 +21,7 @@ use crate::aof::job::{Job, Kind};
 use crate::aof::order::Order;
 use crate::log_rewrite;
 use crate::pace::Share;
-use crate::storage::Storage;
+use crate::storage::{Stall, Storage};
 use rubine_config::{Appendfsync, Config};
 use rubine_system::process;
 
@@ -347,7 +347,12 @@ impl Writer {
         let spares_disk =
             config.no_appendfsync_on_rewrite && aof.rewrite_status().started_at.is_some();
         let durability = if waits && !spares_disk { Durability::Disk } else { Durability::System };
-        increment.append(&self.pending, durability)?;
+        let start = monotonic_nanos();
+        let appended = increment.append(&self.pending, durability);
+        let stall =
+            if durability == Durability::Disk { Stall::AofFsyncAlways } else { Stall::AofWrite };
+        self.storage.host.note_stall(stall, monotonic_nanos() - start);
+        appended?;
         self.pending.clear();
         self.written = reader.position();
         aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
@@ -381,6 +386,7 @@ impl Writer {
         let result = increment.sync();
         aof.facts.is_syncing.store(false, Ordering::Relaxed);
         self.synced_at = monotonic_nanos();
+        self.storage.host.note_stall(Stall::AofFsync, self.synced_at - start);
         if SLOW_SYNC_NANOS < self.synced_at - start {
             aof.facts.delayed_syncs.fetch_add(1, Ordering::Relaxed);
             tracing::info!("Forcing the append-only file to disk is slow (disk is busy?)");

@@ -39,6 +39,9 @@ pub trait Host: Sync {
     /// Changes of data since the start, as save points count them.
     fn changes(&self) -> u64;
 
+    /// Takes note of how long something took that may keep clients waiting.
+    fn note_stall(&self, stall: Stall, nanos: u64);
+
     /// As many threads as may load side by side.
     fn loaders(&self) -> usize;
 
@@ -56,6 +59,21 @@ pub trait Host: Sync {
 
     /// What runs the units of a log.
     fn applier(&'static self) -> Result<Box<dyn Apply>, String>;
+}
+
+/// What may keep clients waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// The system took in a part of the log.
+    AofWrite,
+    /// The log was forced to disk, for nobody who waits.
+    AofFsync,
+    /// The same for clients who wait.
+    AofFsyncAlways,
+    /// Another manifest of the log was put in force.
+    AofRename,
+    /// All shards were locked, to see one moment.
+    Snapshot,
 }
 
 /// Runs the units of a log.

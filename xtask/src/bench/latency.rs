@@ -33,7 +33,7 @@ struct Scenario {
     heavy: &'static [&'static str],
 }
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 15] = [
     Scenario { name: "HGETALL 1M", prepare: data::hash, heavy: &["HGETALL", "hash"] },
     Scenario { name: "LRANGE 1M", prepare: data::list, heavy: &["LRANGE", "list", "0", "-1"] },
     Scenario { name: "SMEMBERS 1M", prepare: data::sets, heavy: &["SMEMBERS", "a"] },
@@ -63,7 +63,22 @@ const SCENARIOS: [Scenario; 13] = [
     Scenario { name: "KEYS of 2M", prepare: keys, heavy: &["KEYS", "*"] },
     Scenario { name: "DEL 1M fields", prepare: data::hash, heavy: &["DEL", "hash"] },
     Scenario { name: "FLUSHALL 2M", prepare: keys, heavy: &["FLUSHALL"] },
+    Scenario {
+        name: "script reads 2 s",
+        prepare: nothing,
+        heavy: &["EVAL", READING_SCRIPT, "1", "held"],
+    },
+    Scenario {
+        name: "script writes 2 s",
+        prepare: nothing,
+        heavy: &["EVAL", WRITING_SCRIPT, "1", "held"],
+    },
 ];
+
+const READING_SCRIPT: &str =
+    "local start = os.clock() while os.clock() - start < 2 do redis.call('GET', KEYS[1]) end";
+const WRITING_SCRIPT: &str =
+    "local start = os.clock() while os.clock() - start < 2 do redis.call('INCR', KEYS[1]) end";
 
 /// Keys come one by one, so that its table grows.
 const GROWTH: &str = "growth to 10M";
@@ -198,6 +213,10 @@ fn print_row(name: &str, contender: &Contender, mut waits: Vec<Duration>, p99_ma
 
 fn set(number: u64) -> Vec<String> {
     vec!["SET".to_owned(), format!("key:{number:012}"), "value".to_owned()]
+}
+
+fn nothing(_: &Bench, _: SocketAddr) -> Result<(), Failure> {
+    Ok(())
 }
 
 fn keys(bench: &Bench, address: SocketAddr) -> Result<(), Failure> {

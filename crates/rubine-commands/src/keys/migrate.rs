@@ -33,6 +33,7 @@ const MIGRATE: Command = Command::new("MIGRATE", migrate)
     .arity(-6)
     .writes()
     .also(Acl::DANGEROUS)
+    .hides(find_secrets)
     .keys(KeySpec {
         positions: KeyPositions::Usually {
             at: KEY,
@@ -78,6 +79,24 @@ fn find_keys(args: Args<'_>, form: Form) -> Range<usize> {
     // Whoever asks may not have counted the arguments.
     let is_there = form == Form::Single && KEY < args.len();
     if is_there { KEY..KEY + 1 } else { 0..0 }
+}
+
+/// Names and passwords for the other server, wherever they stand before the keys.
+fn find_secrets(args: Args<'_>, visit: &mut dyn FnMut(usize)) {
+    let mut options = args.options(OPTIONS);
+    while !options.is_at_end() && !options.keyword("KEYS") {
+        let operands = if options.keyword("AUTH") {
+            1
+        } else if options.keyword("AUTH2") {
+            2
+        } else {
+            options.skip(1);
+            0
+        };
+        let first = options.index();
+        (first..args.len().min(first + operands)).for_each(&mut *visit);
+        options.skip(operands);
+    }
 }
 
 /// What a client asks for.

@@ -144,6 +144,11 @@ impl Directive {
         self
     }
 
+    /// Whether its value is a secret, which no log and no MONITOR shows.
+    pub fn is_sensitive(&self) -> bool {
+        self.traits.contains(Traits::SENSITIVE)
+    }
+
     /// Its value in `config`, as CONFIG GET prints it.
     pub fn text(&self, config: &Config) -> Vec<u8> {
         (self.read)(config).text(self.rule)

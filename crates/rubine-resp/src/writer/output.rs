@@ -192,6 +192,45 @@ impl Output {
         bytes.get(mark.offset).copied()
     }
 
+    /// Bytes behind `mark`; as many as can be where a stream has yet to produce some of them.
+    #[inline]
+    pub fn bytes_since(&self, mark: Mark) -> usize {
+        if mark.block_index == self.blocks.len() {
+            self.tail.len() - mark.offset
+        } else {
+            self.bytes_in_blocks_since(mark).unwrap_or(usize::MAX)
+        }
+    }
+
+    #[cold]
+    fn bytes_in_blocks_since(&self, mark: Mark) -> Option<usize> {
+        let blocks = self.blocks.iter().skip(mark.block_index);
+        let lens = blocks.map(|it| Some(it.sendable()?.len()));
+        let bytes: usize = lens.sum::<Option<usize>>()?;
+        Some(bytes + self.tail.len() - mark.offset)
+    }
+
+    /// Puts what `wrap` makes of each stream behind `mark` in its place. Returns the bytes that are there already.
+    pub(super) fn wrap_streams_since(
+        &mut self,
+        mark: Mark,
+        wrap: &mut dyn FnMut(Box<dyn Stream>) -> Box<dyn Stream>,
+    ) -> usize {
+        let mut bytes = self.tail.len();
+        for block in self.blocks.iter_mut().skip(mark.block_index) {
+            match std::mem::replace(block, Block::Bytes(Vec::new())) {
+                Block::Stream { stream, protocol } => {
+                    *block = Block::Stream { stream: wrap(stream), protocol };
+                }
+                other => {
+                    bytes += other.sendable().map_or(0, <[u8]>::len);
+                    *block = other;
+                }
+            }
+        }
+        bytes - mark.offset
+    }
+
     /// Drops everything behind `mark`.
     pub fn truncate_to(&mut self, mark: Mark) {
         // The block that was the tail at the mark, unless it was empty and so never became a block.

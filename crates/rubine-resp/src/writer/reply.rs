@@ -75,6 +75,22 @@ impl<'a> Reply<'a> {
         self.out.append(other);
     }
 
+    /// Bytes of replies since `mark`; as many as can be where a stream has yet to produce some of them.
+    #[inline]
+    pub fn bytes_since(&self, mark: Mark) -> usize {
+        self.out.bytes_since(mark)
+    }
+
+    /// Puts what `wrap` makes of each stream behind `mark` in its place, as one that counts what comes. Returns the bytes
+    /// that are there already.
+    pub fn wrap_streams_since(
+        &mut self,
+        mark: Mark,
+        mut wrap: impl FnMut(Box<dyn Stream>) -> Box<dyn Stream>,
+    ) -> usize {
+        self.out.wrap_streams_since(mark, &mut wrap)
+    }
+
     /// `+OK`
     #[inline]
     pub fn ok(&mut self) {

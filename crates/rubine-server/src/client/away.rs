@@ -11,6 +11,7 @@ use super::identity::Identity;
 use super::queue::Transaction;
 use super::subscriptions::ChannelKind;
 use super::{Client, ClientFlags, ClientInfo};
+use crate::observing::monitor::FeedMark;
 
 /// A message that is sent when the unit which it tells of is in the journal.
 #[derive(Debug)]
@@ -86,6 +87,8 @@ pub(crate) struct Progress {
     /// The unit's beginning, and the database that was selected then.
     pub(crate) mark: UnitMark,
     pub(crate) db: usize,
+    /// What MONITOR had been shown then.
+    pub(crate) shown: FeedMark,
 }
 
 /// Leave to run a script on a thread for scripts. Whoever drops it lets the next one have it.

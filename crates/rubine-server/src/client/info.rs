@@ -35,6 +35,8 @@ bitflags! {
         const CLOSE_NOW = 1 << 10;
         /// It listens to channels or patterns.
         const PUBSUB = 1 << 11;
+        /// It watches what all clients do.
+        const MONITOR = 1 << 12;
         /// It keeps copies of keys, and is told when they change: `CLIENT TRACKING`.
         const TRACKING = 1 << 20;
         /// The client that shall be told in its place is gone.

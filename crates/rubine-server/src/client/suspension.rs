@@ -17,6 +17,8 @@ pub(crate) struct Suspended {
     /// What is to run when it goes on; nothing where whoever ends the wait runs it, or answers it.
     pub(crate) request: Option<OwnedArgs>,
     pub(crate) reason: Reason,
+    /// Since when, in ticks.
+    pub(crate) since: u64,
 }
 
 /// Why a request cannot go on.

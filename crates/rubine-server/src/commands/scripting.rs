@@ -166,10 +166,12 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
     if session.locked.is_some() {
         let Session { core, client, reply, locked, .. } = session;
         let Some(locked) = locked else { unreachable!("it was looked at") };
-        let ended = if is_long {
+        let is_worker = core.is_worker();
+        let setting = if is_worker { Setting::Worker } else { Setting::Thread };
+        let ended = if is_long && is_worker {
             Ended::TooLong
         } else {
-            core.run_script(client, interpreter, script, Setting::Worker, reply, locked)
+            core.run_script(client, interpreter, script, setting, reply, locked)
         };
         core.note_ended(&script.name, ended, false);
         core.scripts.obstacle = match ended {

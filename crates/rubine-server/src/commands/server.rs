@@ -3,13 +3,17 @@
 mod acl;
 mod aof;
 mod command;
+mod command_log;
 mod config;
 mod debug;
 mod disk_fault;
+mod hot_keys;
 mod info;
+mod latency;
 mod lolwut;
 mod memory;
 mod module;
+mod monitor;
 mod persistence;
 mod process;
 
@@ -24,16 +28,21 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     aof::BGREWRITEAOF,
     persistence::BGSAVE,
     command::COMMAND,
+    command_log::COMMANDLOG,
     config::CONFIG,
     debug::DEBUG,
+    hot_keys::HOTKEYS,
     info::INFO,
     persistence::LASTSAVE,
+    latency::LATENCY,
     lolwut::LOLWUT,
     memory::MEMORY,
     module::MODULE,
+    monitor::MONITOR,
     process::ROLE,
     persistence::SAVE,
     process::SHUTDOWN,
+    command_log::SLOWLOG,
     process::TIME,
 ];
 

@@ -11,7 +11,7 @@ use crate::client::queue::Transaction;
 use crate::client::request::OwnedArgs;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
-use crate::core::after_run::Ran as AfterRun;
+use crate::core::after_run::{Caller, Ran as AfterRun};
 use crate::core::scripts::Obstacle;
 use crate::core::unit::Role;
 use crate::core::{Core, ServerCommand, Session};
@@ -144,7 +144,8 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
     core.begin_client_unit(client, reply);
     if transaction.runs_scripts() {
         let (mark, db) = (core.begin_undoable(), client.db);
-        let progress = Progress { transaction, at: 0, replies: Output::new(), mark, db };
+        let (shown, replies) = (core.shown(), Output::new());
+        let progress = Progress { transaction, at: 0, replies, mark, db, shown };
         return run_with_scripts(session, locked, progress);
     }
     core.begin_several();
@@ -241,8 +242,8 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
     let reply_start = replies.mark();
     replies.append(reply);
     if let Some((entry, args)) = progress.transaction.command(progress.at) {
-        let reply = &replies;
-        core.after_run(AfterRun { entry, client, args, reply, reply_start, result: Ok(()) });
+        let (reply, caller, result) = (&mut replies, Caller::Client, Ok(()));
+        core.after_run(AfterRun { entry, client, caller, args, reply, reply_start, result });
     }
     progress.at += 1;
     let is_done = run_with_scripts(session, locked, progress);
@@ -252,9 +253,10 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
 
 /// Takes all of a transaction back. It is queued as before.
 fn take_back(session: &mut Session<'_>, mut locked: Locked<'static>, progress: Progress) {
-    let Progress { transaction, mark, db, .. } = progress;
+    let Progress { transaction, mark, db, shown, .. } = progress;
     let Session { core, client, .. } = session;
     core.undo_to(&mark, &mut locked);
+    core.unshow(shown);
     client.db = db;
     client.transaction = Some(transaction);
     core.keep();

@@ -4,9 +4,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rubine_base::clock::unix_millis;
 use rubine_keyspace::DefragWalk;
 use rubine_structures::table::free_what_waits;
 
+use crate::observing::latency::LatencyEvent;
 use crate::server::Server;
 use rubine_config::Config;
 use rubine_system::allocator::{self, Stats};
@@ -87,6 +89,9 @@ fn serve(server: &'static Server) {
             (moved, seen) = (moved + step.moved, seen + step.moved + step.kept);
             is_over = step.is_over;
         }
+        let spent = ticks::now().wrapping_sub(start);
+        let latency = &server.observing.latency;
+        latency.note(LatencyEvent::ActiveDefragCycle, spent, unix_millis());
         std::thread::sleep(Duration::from_micros(slice_us * (100 - share.min(99)) / share));
         if is_over {
             // Whether there shall be another one, the clock's work decides.

@@ -58,7 +58,9 @@ pub(crate) fn apply(
     if let Some(logger) = &server.process.logger {
         logger.apply(new);
     }
-    server.publish(Settings::of(new));
+    let settings = Settings::of(new);
+    server.observing.logs.trim(&settings.command_logs);
+    server.publish(settings);
     if is_changed("requirepass") {
         server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
     }

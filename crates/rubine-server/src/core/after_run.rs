@@ -13,20 +13,26 @@ use crate::stats::histogram::Histogram;
 pub(crate) struct Ran<'a, 'r> {
     pub(crate) entry: &'static Entry,
     pub(crate) client: &'a mut Client,
-    #[expect(dead_code, reason = "for what shows requests: it has one place to come to")]
+    pub(crate) caller: Caller,
     pub(crate) args: Args<'a>,
     /// What it replied begins at `reply_start`.
-    #[expect(dead_code, reason = "as above")]
-    pub(crate) reply: &'a Reply<'r>,
-    #[expect(dead_code, reason = "as above")]
+    pub(crate) reply: &'a mut Reply<'r>,
     pub(crate) reply_start: Mark,
     pub(crate) result: CommandResult,
+}
+
+/// Whose request a command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    Client,
+    /// A script's, which its client runs.
+    Script,
 }
 
 impl Core {
     /// Counts a command, with the time that it took since the last one ended, less what it waited for locks.
     #[inline]
-    pub(crate) fn after_run(&mut self, ran: Ran<'_, '_>) {
+    pub(crate) fn after_run(&mut self, mut ran: Ran<'_, '_>) {
         let now = ticks::now();
         let spent_ticks = now.wrapping_sub(self.ticks).saturating_sub(self.lock_ticks);
         self.ticks = now;
@@ -36,6 +42,9 @@ impl Core {
         stats.ticks.add(spent_ticks);
         if self.settings.tracks_latency {
             stats.latency.get_or_init(Histogram::default).record(spent_ticks);
+        }
+        if self.notable.is_met(spent_ticks, ran.args, ran.reply, ran.reply_start) {
+            self.observe(&mut ran, spent_ticks);
         }
         // Who waits has not run to the end.
         ran.client.traffic.commands += u64::from(ran.client.suspended.is_none());

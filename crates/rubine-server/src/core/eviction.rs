@@ -9,6 +9,7 @@ use rubine_keyspace::{
 use crate::client::Client;
 use crate::command_table::Entry;
 use crate::core::Core;
+use crate::observing::latency::LatencyEvent;
 use rubine_config::MaxmemoryPolicy;
 use rubine_system::ticks;
 
@@ -104,6 +105,13 @@ impl Core {
             return false;
         }
         let start = ticks::now();
+        let outcome = self.evict_for_a_while(rule, need, start);
+        self.note_latency(LatencyEvent::EvictionCycle, ticks::now().wrapping_sub(start));
+        outcome
+    }
+
+    /// Evicts until there is room or the time for it, which has begun at `start`, is over.
+    fn evict_for_a_while(&mut self, rule: EvictionRule, need: Need, start: u64) -> bool {
         let limit_us = time_limit_us(self.settings.eviction_tenacity);
         let mut evicted = 0;
         while !self.has_room_beside(self.outbox.posted_bytes) {
@@ -234,6 +242,7 @@ impl Core {
     fn remove(&mut self, candidate: &Candidate, rule: EvictionRule) -> bool {
         let key = Key::new(&candidate.key);
         let Some(mut locked) = self.lock_idle(key) else { return false };
+        let start = ticks::now();
         self.begin_unit();
         // A transaction that this waited for may have lowered the limit and then begun a pause.
         if self.is_eviction_paused() || !locked.evict(candidate.db, key, rule) {
@@ -253,6 +262,7 @@ impl Core {
         }
         self.stats().evicted_keys.add(1);
         self.end_unit(locked);
+        self.note_latency(LatencyEvent::EvictionDel, ticks::now().wrapping_sub(start));
         true
     }
 }

@@ -120,6 +120,7 @@ impl Serve for Core {
             self.count_rejection(entry, &error);
             return Some((output, None, Told::default()));
         }
+        let (reply_start, start) = (reply.mark(), ticks::now());
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
@@ -127,6 +128,10 @@ impl Serve for Core {
         let waits_on = self.runner.effects.wait.take().is_some();
         if let Err(error) = result {
             self.count_failure(entry, error);
+        }
+        if !waits_on {
+            let ticks = ticks::now().wrapping_sub(start);
+            self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let mut told = Told::default();
         if !waits_on && self.runner.changes.tracking != Tracking::Off {

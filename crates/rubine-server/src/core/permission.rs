@@ -140,7 +140,7 @@ impl Core {
         denial: Denial,
         context: Context,
     ) {
-        self.show(client);
+        self.show_client(client);
         let wish = self.wish(client, entry, args);
         let full_name = self.server.commands.name_in_rules(entry);
         let object = denial.object(&wish, full_name).to_vec();
@@ -151,7 +151,7 @@ impl Core {
     /// Notes that somebody could not prove to be a user.
     #[cold]
     pub(crate) fn note_failed_login(&self, client: &Client, args: Args<'_>, username: &[u8]) {
-        self.show(client);
+        self.show_client(client);
         let context = if client.transaction.is_some() { Context::Multi } else { Context::TopLevel };
         let object = args.at(0).to_vec();
         self.note_incident(&client.info, Reason::Auth, context, object, username.to_vec());
@@ -164,7 +164,7 @@ impl Core {
     }
 
     /// Has others see a client as it is, unless it only stands for another one, on a thread for scripts.
-    fn show(&self, client: &Client) {
+    fn show_client(&self, client: &Client) {
         if self.index < self.server.workers.len() {
             client.publish();
         }

@@ -94,6 +94,8 @@ impl Core {
         let command = OwnedArgs::together(command);
         self.suspend(client, Some(request), Reason::Scripting(progress));
         let (server, handlers) = (self.server, self.handlers);
+        // What was shown before comes before what the script does.
+        self.send_lines();
         let threads = &server.scripting.threads;
         let job = Job {
             worker,
@@ -130,7 +132,7 @@ impl Core {
     /// Runs a script for a client of a worker.
     fn run_job(&mut self, stand_in: &mut Client, mut job: Job) {
         let start = ticks::now();
-        self.settings = self.server.settings.load_full();
+        self.refresh_settings();
         let mut locked = self.take_up(job.away);
         self.start_clock();
         let mut output = Output::new();
@@ -158,6 +160,7 @@ impl Core {
             }
         };
         self.keep_interpreter(interpreter);
+        self.send_lines();
         job.away = self.send_away(locked);
         answer(self.server, job, ended, output, name, ticks::now().wrapping_sub(start));
     }

@@ -19,7 +19,7 @@ use rubine_scripting::{
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
 
-use super::after_run::Ran;
+use super::after_run::{Caller, Ran};
 use super::unit::Role;
 use super::{Core, Session};
 use crate::client::Client;
@@ -174,7 +174,7 @@ impl Core {
     ) -> Ended {
         let reply_start = reply.mark();
         let (db, start) = (client.db, self.ticks());
-        let mark = self.mark();
+        let (mark, shown) = (self.mark(), self.shown());
         let own_args = run.command.skip(3);
         let mut host = ScriptHost {
             core: self,
@@ -218,6 +218,7 @@ impl Core {
         // The time of its commands is its own, too.
         self.resume_clock(start);
         if ended != Ended::Replied {
+            self.unshow(shown);
             reply.truncate_to(reply_start);
         } else if reply.is_error_at(reply_start) {
             self.count_failed_script(run.command);
@@ -436,7 +437,8 @@ impl Core {
             self.server.aside.computations.discard(task);
             return false;
         }
-        self.after_run(Ran { entry, client, args, reply, reply_start, result });
+        let caller = Caller::Script;
+        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
         true
     }
 

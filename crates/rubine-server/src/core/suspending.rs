@@ -3,6 +3,7 @@
 
 use rubine_commands::{Args, CommandError, Shipment, Task};
 use rubine_keyspace::Ticket;
+use rubine_system::ticks;
 
 use super::Core;
 use crate::aside::{compute, migration};
@@ -10,6 +11,7 @@ use crate::client::Client;
 use crate::client::moving::Hold;
 use crate::client::request::OwnedArgs;
 use crate::client::suspension::{Brought, Reason, Suspended};
+use crate::observing::latency::LatencyEvent;
 
 impl Core {
     /// Puts a client's request off. `args` is what runs when it goes on, if anything does.
@@ -22,7 +24,7 @@ impl Core {
             self.paused.push(client.id);
         }
         let request = args.map(OwnedArgs::of);
-        client.suspended = Some(Box::new(Suspended { request, reason }));
+        client.suspended = Some(Box::new(Suspended { request, reason, since: ticks::now() }));
     }
 
     /// A walk has met a busy shard. Its command is as if it had not run, and runs when the shard is free.
@@ -43,6 +45,10 @@ impl Core {
     pub(crate) fn resume(&mut self, client: &mut Client) -> Option<Reason> {
         let suspended = client.suspended.as_mut()?;
         let reason = std::mem::replace(&mut suspended.reason, Reason::Over);
+        if matches!(reason, Reason::BusyShard) {
+            let waited = ticks::now().wrapping_sub(suspended.since);
+            self.note_latency(LatencyEvent::LockWait, waited);
+        }
         if reason.counts_as_blocked() {
             self.count_blocked(-1);
         }

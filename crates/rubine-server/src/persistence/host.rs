@@ -2,12 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::unix_millis;
 use rubine_config::Config;
 use rubine_keyspace::AccessPolicy;
-use rubine_storage::{Apply, Host, Storage};
+use rubine_storage::{Apply, Host, Stall, Storage};
+use rubine_system::ticks;
 
 use super::replay::Replayer;
 use crate::mailbox::Message;
+use crate::observing::latency::LatencyEvent;
 use crate::process::affinity;
 use crate::process::identity::REDIS_VERSION;
 use crate::server::Server;
@@ -55,6 +58,18 @@ impl Host for Server {
 
     fn changes(&self) -> u64 {
         self.total(|stats| stats.dirty.get())
+    }
+
+    fn note_stall(&self, stall: Stall, nanos: u64) {
+        let event = match stall {
+            Stall::AofWrite => LatencyEvent::AofWrite,
+            Stall::AofFsync => LatencyEvent::AofFsync,
+            Stall::AofFsyncAlways => LatencyEvent::AofFsyncAlways,
+            Stall::AofRename => LatencyEvent::AofRename,
+            Stall::Snapshot => LatencyEvent::Snapshot,
+        };
+        let ticks = (nanos as f64 / 1000.0 * ticks::per_microsecond()) as u64;
+        self.observing.latency.note(event, ticks, unix_millis());
     }
 
     fn loaders(&self) -> usize {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_i64;
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, Occasion, Runner, Scope, shards_of,
+    Args, ClientFacts, Command, CommandError, Group, Occasion, Runner, Scope, shards_of,
 };
 use rubine_keyspace::{Changes, DueKeys, Key, Keyspace, Locked, Place, ShardSet, ViewOptions};
 use rubine_persistence::log::Unit;
@@ -39,6 +39,8 @@ pub(crate) struct Replayer {
     lanes: Lanes<Replay>,
     /// Commands that have failed.
     failures: Arc<AtomicU64>,
+    /// A command that was looked at runs a script, or concerns scripts.
+    has_met_script: bool,
 }
 
 /// What is known of a command when it is handed in.
@@ -80,14 +82,18 @@ impl Replayer {
         let lanes = Lanes::new(keyspace, runners, 0);
         let lanes = lanes.map_err(|error| format!("Can't start a thread: {error}"))?;
         let databases = settings.limits.databases;
-        Ok(Self { server, db: 0, databases, last: None, lanes, failures })
+        let has_met_script = false;
+        Ok(Self { server, db: 0, databases, last: None, lanes, failures, has_met_script })
     }
 
     /// Hands a unit in. Fails if it has something that is no command.
     fn push(&mut self, unit: &Unit<'_>) -> Result<(), CommandError> {
+        let db = self.db;
         let mut commands = unit.commands();
         if let (1, Some((bytes, args))) = (commands.len(), commands.next()) {
-            let Some((known, shards)) = self.know(Args::new(bytes, args))? else { return Ok(()) };
+            let Some((known, shards)) = self.know(Args::new(bytes, args))? else {
+                return self.run_if_script(unit, db);
+            };
             let commands = &[(known, bytes, args)];
             let incoming = Incoming { start: unit.start, end: unit.end, shards: &shards, commands };
             self.lanes.push(&incoming);
@@ -101,10 +107,29 @@ impl Replayer {
                 all.push((known, bytes, args));
             }
         }
+        if self.has_met_script {
+            return self.run_if_script(unit, db);
+        }
         let incoming =
             Incoming { start: unit.start, end: unit.end, shards: &shards, commands: &all };
         self.lanes.push(&incoming);
         Ok(())
+    }
+
+    /// Runs a unit that has scripts when all that came before is done; one that has none is done already.
+    fn run_if_script(&mut self, unit: &Unit<'_>, db: usize) -> Result<(), CommandError> {
+        if !std::mem::take(&mut self.has_met_script) {
+            return Ok(());
+        }
+        self.lanes.barrier();
+        let mut commands = Vec::new();
+        for (bytes, args) in unit.commands() {
+            let args = Args::new(bytes, args);
+            commands.push((self.find(args)?, args));
+        }
+        let run = self.server.scripting.logged.get();
+        let run = run.ok_or(CommandError::text("ERR scripts of a log can't be run"))?;
+        run(db, &commands).map_err(|error| CommandError::Other(error.into()))
     }
 
     /// What is to be known of a command before it runs, and the shards that it needs. `None` if it changes no key: then it
@@ -120,6 +145,7 @@ impl Replayer {
             if entry.spec.name == "SELECT" {
                 self.select(args.at(1))?;
             }
+            self.has_met_script |= entry.group == Group::Scripting;
             // What else concerns a connection or the server changes no key.
             return Ok(None);
         };

@@ -1,10 +1,11 @@
 //! What all workers know of scripts: their sources, the function libraries, and which of them run now.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
+use rubine_commands::Args;
 use rubine_config::Config;
 use rubine_keyspace::ShardSet;
 use rubine_resp::writer::Reply;
@@ -14,6 +15,7 @@ use rubine_scripting::{
 };
 
 use super::script_threads::{ScriptKind, ScriptThreads};
+use crate::command_table::Entry;
 use crate::process::identity::{REDIS_VERSION, VALKEY_VERSION};
 
 /// How long the code of a library may run while it is loaded.
@@ -25,10 +27,16 @@ pub(crate) struct Scripting {
     pub(crate) scripts: Scripts,
     pub(crate) libraries: LibraryRegistry,
     pub(crate) threads: Arc<ScriptThreads>,
+    /// Runs the scripts of a log.
+    pub(crate) logged: OnceLock<RunLogged>,
     running: Mutex<Vec<Arc<Running>>>,
     /// How many of `running` have run for longer than `busy-reply-threshold`.
     busy: AtomicUsize,
 }
+
+/// Runs commands of a log in a database as one unit, scripts among them.
+pub(crate) type RunLogged =
+    Box<dyn Fn(usize, &[(&'static Entry, Args<'_>)]) -> Result<(), String> + Send + Sync>;
 
 /// A script that has run for long enough to be seen by others.
 #[derive(Debug)]

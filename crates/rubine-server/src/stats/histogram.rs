@@ -1,4 +1,4 @@
-//! How long commands take, as a histogram each: INFO's latencystats and later LATENCY HISTOGRAM. One thread writes,
+//! How long commands take, as a histogram each: INFO's latencystats and LATENCY HISTOGRAM. One thread writes,
 //! others read.
 
 use super::Counter;
@@ -59,6 +59,32 @@ pub(crate) fn percentile(counts: &[u64], percent: f64) -> Option<u64> {
     bucket.map(highest_of)
 }
 
+/// How many of the counted times are at most so many microseconds, at each step where that becomes more. The steps double,
+/// and are those of Redis, up to a second; what is longer counts as that.
+pub(crate) fn cumulative(counts: &[u64], ticks_per_us: f64) -> Vec<(u64, u64)> {
+    /// The first step, in nanoseconds, and how far the last is from it.
+    const FIRST_NANOS: u64 = 1032;
+    const DOUBLINGS: u32 = 20;
+    let (mut steps, mut sum, mut step) = (Vec::new(), 0, 0);
+    let mut is_open = false;
+    for (bucket, &count) in counts.iter().enumerate().filter(|(_, count)| **count != 0) {
+        let nanos = highest_of(bucket) as f64 * 1000.0 / ticks_per_us;
+        while step < DOUBLINGS && (FIRST_NANOS << step) as f64 <= nanos {
+            if is_open {
+                steps.push((((FIRST_NANOS << step) - 1) / 1000, sum));
+                is_open = false;
+            }
+            step += 1;
+        }
+        sum += count;
+        is_open = true;
+    }
+    if is_open {
+        steps.push((((FIRST_NANOS << step) - 1) / 1000, sum));
+    }
+    steps
+}
+
 #[inline]
 fn bucket_of(ticks: u64) -> usize {
     let bits = u64::BITS - ticks.leading_zeros();
@@ -83,7 +109,19 @@ fn highest_of(bucket: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUCKET_COUNT, Histogram, bucket_of, highest_of, percentile};
+    use super::{BUCKET_COUNT, Histogram, bucket_of, cumulative, highest_of, percentile};
+
+    #[test]
+    fn steps_double_and_count_all_below() {
+        let histogram = Histogram::default();
+        let micros = [0, 0, 1, 3, 30, 32, 500, 501, 1_000_000, 5_000_000];
+        micros.iter().for_each(|it| histogram.record(it * 1000));
+        let mut counts = Vec::new();
+        histogram.add_to(&mut counts);
+        let expected = [(1, 3), (4, 4), (33, 6), (528, 8), (1_082_130, 10)];
+        assert_eq!(cumulative(&counts, 1000.0), expected);
+        assert_eq!(cumulative(&[], 1000.0), []);
+    }
 
     #[test]
     fn every_time_has_a_bucket_that_is_close() {

@@ -13,6 +13,7 @@ use crate::control::{defrag, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
+use crate::observing::latency::LatencyEvent;
 use rubine_storage::dumps;
 use rubine_system::process::{self, Whose};
 use rubine_system::{allocator, ticks};
@@ -211,6 +212,7 @@ impl Cron {
         }
         let spent_ticks = ticks::now().wrapping_sub(start);
         core.stats().expiry_ticks.add(spent_ticks);
+        core.note_latency(LatencyEvent::ExpireCycle, spent_ticks);
         Walk { spent_us: spent_ticks as f64 / per_us, was_round }
     }
 

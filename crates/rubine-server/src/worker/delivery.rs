@@ -3,13 +3,15 @@
 
 use rubine_base::hash::HashMap;
 use rubine_resp::writer::Reply;
+use smallvec::SmallVec;
 
 use super::limits::{close_for_output, enforce_after_push};
 use super::schedule::schedule;
 use crate::client::subscriptions::ChannelKind;
-use crate::client::{Client, ClientFlags};
+use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::core::Core;
 use crate::core::tracking::hear_now;
+use crate::observing::monitor::Lines;
 use crate::publication::Publication;
 
 /// Gives a message to all clients of this worker that listen to its channel.
@@ -68,6 +70,45 @@ pub(super) fn cut(
 ) {
     let listening: Vec<u64> = core.subscribers.listening(kind, name, version).collect();
     for id in listening {
+        let Some(&slot) = slot_of.get(&id) else { continue };
+        let Some(client) = &mut clients[slot] else { continue };
+        close_for_output(core, client);
+        schedule(scheduled, client, slot);
+    }
+}
+
+/// Gives lines to all clients of this worker that watch.
+pub(super) fn deliver_lines(
+    core: &mut Core,
+    clients: &mut [Option<Box<Client>>],
+    slot_of: &HashMap<u64, usize>,
+    scheduled: &mut Vec<usize>,
+    lines: &Lines,
+) {
+    let watchers: SmallVec<[u64; 4]> = core.watch.watchers(lines.version).collect();
+    for id in watchers {
+        let Some(&slot) = slot_of.get(&id) else { continue };
+        let Some(client) = &mut clients[slot] else { continue };
+        let is_gone = client.flags.contains(ClientFlags::CLOSE_NOW);
+        if is_gone || client.sending.reply_mode == ReplyMode::Off {
+            continue;
+        }
+        Reply::new(&mut client.output, client.protocol).raw(&lines.bytes);
+        enforce_after_push(core, client);
+        schedule(scheduled, client, slot);
+    }
+}
+
+/// Cuts all clients of this worker that have watched since `version` or before.
+pub(super) fn cut_watchers(
+    core: &mut Core,
+    clients: &mut [Option<Box<Client>>],
+    slot_of: &HashMap<u64, usize>,
+    scheduled: &mut Vec<usize>,
+    version: u64,
+) {
+    let watchers: SmallVec<[u64; 4]> = core.watch.watchers(version).collect();
+    for id in watchers {
         let Some(&slot) = slot_of.get(&id) else { continue };
         let Some(client) = &mut clients[slot] else { continue };
         close_for_output(core, client);

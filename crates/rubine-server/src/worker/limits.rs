@@ -45,7 +45,7 @@ pub(super) fn enforce(core: &mut Core, client: &mut Client) {
 /// Marks a client to be closed if a message that it was sent is more than it may leave unread. Cheap, since a client
 /// may get many before it can be written to.
 pub(super) fn enforce_after_push(core: &mut Core, client: &mut Client) {
-    let hard_bytes = core.settings.pubsub_output_limit.hard_bytes;
+    let hard_bytes = output_limit(core, client).hard_bytes;
     if hard_bytes != 0 && hard_bytes <= client.output.buffered_bytes() as u64 {
         enforce_output_limit(core, client);
     }
@@ -87,13 +87,19 @@ pub(super) fn close_for_output(core: &mut Core, client: &mut Client) {
     tracing::warn!("Client {line} closed for overcoming of output buffer limits.");
 }
 
-fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
-    let limit = if client.flags.contains(ClientFlags::PUBSUB) {
+/// How much a client may leave unread.
+fn output_limit(core: &Core, client: &Client) -> OutputBufferLimit {
+    if client.flags.contains(ClientFlags::PUBSUB) {
         core.settings.pubsub_output_limit
+    } else if client.flags.contains(ClientFlags::MONITOR) {
+        core.settings.monitor_output_limit()
     } else {
         core.settings.output_limit
-    };
-    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
+    }
+}
+
+fn exceeds_output_limit(core: &Core, client: &mut Client) -> bool {
+    let OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds } = output_limit(core, client);
     let unsent = client.unsent_bytes().saturating_sub(FIXED_OUTPUT_BYTES);
     if !client.identity.was_authenticated && STRANGER_OUTPUT_BYTES_MAX < unsent {
         return true;
@@ -116,7 +122,8 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
     let idle_seconds = core.now / 1000 - client.traffic.last_interaction / 1000;
     let idle_max = i64::from(core.settings.idle_seconds_max);
     let waits = client.blocked().is_some() || client.is_computing();
-    let may_be_idle = waits || client.flags.contains(ClientFlags::PUBSUB);
+    let listens = ClientFlags::PUBSUB | ClientFlags::MONITOR;
+    let may_be_idle = waits || client.flags.intersects(listens);
     if idle_max != 0 && !may_be_idle && idle_max < idle_seconds {
         tracing::info!(target: "verbose", "Closing idle client");
         client.flags |= ClientFlags::CLOSE_NOW;

@@ -15,6 +15,7 @@ mod listening;
 mod long_arguments;
 mod messages;
 mod migrate;
+mod observing;
 mod old_files;
 mod process;
 mod saving;

@@ -17,6 +17,7 @@ use rustls::StreamOwned;
 
 use self::line::{
     Line, address, ask, client_config, connect, connection, is_cut, known_config, prepared, socket,
+    socket_at,
 };
 use crate::support::{call, info, random, wait_until};
 
@@ -105,6 +106,40 @@ fn bad_files_stop_the_start_and_change_nothing_later() {
         assert!(server.log().contains(reason));
         ask(&mut connect(&papers, &server), "PING", "+PONG\r\n");
     }
+}
+
+#[test]
+fn a_certificate_says_who_its_client_is() {
+    let papers = Papers::new();
+    papers.issue("alice", &["urn:one", "urn:two"]);
+    let server = prepared(&papers).with("tls-auth-clients-user", "CN").start().unwrap();
+    let mut client = server.client();
+    let target = address(&server);
+    let line = |name: &str| {
+        let config = client_config(&papers, Some((name, &papers)));
+        StreamOwned::new(connection(&config), socket_at(target))
+    };
+    let who = |name: &str, expected: &str| {
+        ask(&mut line(name), "ACL WHOAMI", &format!("${}\r\n{expected}\r\n", expected.len()));
+    };
+    who("alice", "default");
+    assert_eq!(info(&mut client, "stats", "acl_access_denied_tls_cert"), "1");
+    call(&mut client, "ACL SETUSER alice on +@all");
+    call(&mut client, "ACL SETUSER urn:two on +@all");
+    who("alice", "alice");
+    who("client", "default");
+    call(&mut client, "CONFIG SET tls-auth-clients-user URI");
+    who("alice", "urn:two");
+    call(&mut client, "ACL SETUSER urn:one on +@all");
+    who("alice", "urn:one");
+    call(&mut client, "ACL SETUSER urn:one off");
+    who("alice", "urn:two");
+    // Nobody else is let in without a password where one is needed.
+    call(&mut client, "CONFIG SET requirepass secret");
+    who("alice", "urn:two");
+    ask(&mut line("client"), "PING", "-NOAUTH Authentication required.\r\n");
+    call(&mut client, "CONFIG SET tls-auth-clients-user off");
+    ask(&mut line("client"), "PING", "-NOAUTH Authentication required.\r\n");
 }
 
 #[test]

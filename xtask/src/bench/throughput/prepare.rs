@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use rubine_testing::client::Client;
+
 use crate::Failure;
 use crate::bench::data::{ELEMENTS, member, score, words};
 use crate::bench::load::fill;
@@ -81,4 +83,20 @@ fn add_to_sorted_set(number: u64) -> Vec<String> {
     // As valkey-benchmark's random numbers are written, so that its requests find these members.
     let member = format!("member:{number:012}");
     words(&["ZADD", "zset", &score(number).to_string(), &member])
+}
+
+/// The script of EVALSHA.
+pub(super) fn script(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    call(address, &["SCRIPT", "LOAD", "return\tredis.call('get',KEYS[1])"])
+}
+
+pub(super) fn function(address: SocketAddr, _: u64) -> Result<(), Failure> {
+    const LIBRARY: &str = "#!lua name=bench\nserver.register_function('bench_get', \
+         function(keys) return server.call('get', keys[1]) end)";
+    call(address, &["FUNCTION", "LOAD", "REPLACE", LIBRARY])
+}
+
+fn call(address: SocketAddr, request: &[&str]) -> Result<(), Failure> {
+    Client::connect(address)?.call(request)?;
+    Ok(())
 }

@@ -55,11 +55,17 @@ const WIDE_RANGE: Targets = TYPED.with_single(Target::throughput(1.0).using(0.9)
 const SET_16_KB: Targets = Targets::at_any_depth(Target::throughput(1.2));
 const SET_256_KB: Targets = Targets::at_any_depth(Target::throughput(1.1));
 
+const SCRIPT: Targets =
+    Targets { deep: Target::both(1.6, 0.6), middle: None, single: Target::throughput(1.05) };
+const BUSY_SCRIPT: Targets = Targets::of_types(1.5).with_single(Target::throughput(1.0));
+/// It takes all shards.
+const WIDE_SCRIPT: Targets = Targets::at_any_depth(Target::throughput(0.7));
+
 const KB: u32 = 1024;
 
 const PFCOUNT: &str = "PFCOUNT hll:0 hll:1 hll:2 hll:3 hll:4 hll:5 hll:6 hll:7 hll:8 hll:9";
 
-pub(crate) const TESTS: [Test; 29] = [
+pub(crate) const TESTS: [Test; 36] = [
     Test::known("set", SIMPLE),
     Test::known("get", SIMPLE),
     Test::known("incr", COUNTED),
@@ -111,7 +117,25 @@ pub(crate) const TESTS: [Test; 29] = [
     GET_16_KB.named("get 16 KB, 200").by(200),
     GET_256_KB.named("get 256 KB, 10").by(10),
     GET_256_KB.named("get 256 KB, 200").by(200),
+    Test::line("eval get", EVAL_GET, SCRIPT),
+    Test::line("evalsha get", EVALSHA_GET, SCRIPT).after(prepare::script),
+    Test::line("fcall get", "FCALL bench_get 1 key:__rand_int__", BUSY_SCRIPT)
+        .after(prepare::function),
+    Test::line("script limiter", EVAL_LIMITER, BUSY_SCRIPT).costing(2),
+    Test::line("script 10 writes", EVAL_WRITES, BUSY_SCRIPT).costing(10),
+    Test::line("script cjson 1 KB", EVAL_JSON, BUSY_SCRIPT).costing(10),
+    Test::line("script undeclared", EVAL_UNDECLARED, WIDE_SCRIPT).costing(2),
 ];
+
+// The words of a request are apart by spaces, so scripts have none.
+const EVAL_GET: &str = "EVAL return\tredis.call('get',KEYS[1]) 1 key:__rand_int__";
+const EVALSHA_GET: &str = "EVALSHA f6cf84da0d2bbd08c44cbb4dae749cdff789f25e 1 key:__rand_int__";
+const EVAL_LIMITER: &str = "EVAL local\tn=redis.call('incr',KEYS[1])if\tn==1\tthen\tredis.call('expire',KEYS[1],60)end\t\
+     return\tn<=tonumber(ARGV[1])and\t1\tor\t0 1 limit:__rand_int__ 100";
+const EVAL_WRITES: &str = "EVAL for\ti=1,10\tdo\tredis.call('hset',KEYS[1],i,ARGV[1])end 1 fields:__rand_int__ __rand_int__";
+const EVAL_JSON: &str = "EVAL local\tt={}for\ti=1,30\tdo\tt['field'..i]='a\tvalue\tof\tsome\tbytes'end\t\
+     return\t#cjson.encode(cjson.decode(cjson.encode(t))) 0";
+const EVAL_UNDECLARED: &str = "EVAL return\tredis.call('get','key:'..ARGV[1]) 0 __rand_int__";
 
 const GET_16_KB: Test = Test::get_large(WIDE, 16 * KB, KEYS_16_KB).after(prepare::values_of_16_kb);
 const GET_256_KB: Test =

@@ -25,7 +25,8 @@ pub(super) const AUTH: ServerCommand = ServerCommand::declare("AUTH", auth)
     .since("1.0.0")
     .complexity("O(N) with N the number of passwords of the user.")
     .arity(-2)
-    .flag(FLAGS.union(Flags::SENTINEL));
+    .flag(FLAGS.union(Flags::SENTINEL))
+    .hides(|args, visit| (1..args.len()).for_each(visit));
 
 fn auth(session: &mut Session<'_>) -> CommandResult {
     let Session { args, client, core, .. } = session;
@@ -65,7 +66,14 @@ pub(super) const HELLO: ServerCommand = ServerCommand::declare("HELLO", hello)
     .since("6.0.0")
     .complexity("O(1)")
     .arity(-1)
-    .flag(FLAGS.union(Flags::SENTINEL));
+    .flag(FLAGS.union(Flags::SENTINEL))
+    .hides(|args, visit| {
+        let is_auth = |&it: &usize| args.at(it).eq_ignore_ascii_case(b"AUTH");
+        (2..args.len()).filter(is_auth).for_each(|it| {
+            visit(it + 1);
+            visit(it + 2);
+        });
+    });
 
 fn hello(session: &mut Session<'_>) -> CommandResult {
     let protocol = match session.args.get(1) {
@@ -151,6 +159,7 @@ fn reset(session: &mut Session<'_>) -> CommandResult {
     client.transaction = None;
     core.unwatch_all(client);
     core.unsubscribe_all(client);
+    core.stop_watching(client);
     core.stop_tracking(client);
     client.db = 0;
     client.protocol = Protocol::Resp2;

@@ -4,7 +4,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::control::reconfigure;
 use crate::core::{ServerCommand, Session};
-use rubine_config::{RewriteScope, SetError, Setter};
+use rubine_config::{Directive, RewriteScope, SetError, Setter, find};
 
 pub(super) const CONFIG: ServerCommand =
     ServerCommand::container("CONFIG", super::never_runs, &[GET, RESETSTAT, REWRITE, SET])
@@ -40,7 +40,14 @@ const SET: ServerCommand = ServerCommand::declare("SET", set)
     .complexity("O(N) with N the number of directives given.")
     .tips("request_policy:all_nodes response_policy:all_succeeded")
     .arity(-4)
-    .flag(FLAGS);
+    .flag(FLAGS)
+    .hides(|args, visit| {
+        let is_secret = |name: &[u8]| find(name).is_some_and(Directive::is_sensitive);
+        (2..args.len())
+            .step_by(2)
+            .filter(|&it| is_secret(args.at(it)))
+            .for_each(|it| visit(it + 1));
+    });
 
 fn set(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
@@ -51,7 +58,7 @@ fn set(session: &mut Session<'_>) -> CommandResult {
         .config
         .set(&arguments, setter, |old, new, changed| reconfigure::apply(server, old, new, changed));
     // Later requests of this very batch are under the new settings, too.
-    session.core.settings = server.settings.load_full();
+    session.core.refresh_settings();
     session.core.evict_clients(session.core.settings.client_bytes_max);
     outcome.map_err(|error| {
         CommandError::Other(match error {

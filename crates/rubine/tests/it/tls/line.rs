@@ -74,7 +74,11 @@ pub(super) fn address(server: &Server) -> SocketAddr {
 
 /// A bare connection to it.
 pub(super) fn socket(server: &Server) -> TcpStream {
-    let socket = TcpStream::connect(address(server)).unwrap();
+    socket_at(address(server))
+}
+
+pub(super) fn socket_at(address: SocketAddr) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.set_write_timeout(Some(TIMEOUT)).unwrap();
     socket.set_nodelay(true).unwrap();

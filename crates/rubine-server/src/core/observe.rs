@@ -1,0 +1,199 @@
+//! What is remembered and shown of a command after it has run: it took long, its request or reply was large, or somebody
+//! wants to see all. Most commands never come here: `after_run` compares three numbers.
+
+use rubine_commands::{Args, Flags};
+use rubine_keyspace::Waiter;
+use rubine_resp::writer::{Mark, Reply};
+use rubine_system::ticks;
+use smallvec::SmallVec;
+
+use super::Core;
+use super::after_run::{Caller, Ran};
+use crate::client::ClientInfo;
+use crate::command_table::Entry;
+use crate::observing::command_log::{LogKind, LoggedCommand, shown_args};
+use crate::observing::growing_reply::{Told, tell_size};
+use crate::observing::hot_keys::Cost;
+use crate::observing::latency::LatencyEvent;
+use crate::settings::Settings;
+
+/// From what on a command is looked at after it has run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notable {
+    ticks: u64,
+    request_bytes: u64,
+    reply_bytes: u64,
+}
+
+impl Notable {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let [slow, request, reply] = settings.command_logs;
+        let ticks = ticks_of(slow.from).min(settings.latency_ticks);
+        Self { ticks, request_bytes: request.from, reply_bytes: reply.from }
+    }
+
+    #[inline]
+    pub(super) fn is_met(&self, ticks: u64, args: Args<'_>, reply: &Reply<'_>, mark: Mark) -> bool {
+        self.ticks <= ticks
+            || self.request_bytes <= args.request_bytes() as u64
+            || self.reply_bytes <= reply.bytes_since(mark) as u64
+    }
+}
+
+/// Microseconds as ticks; the most there can be stays that.
+fn ticks_of(us: u64) -> u64 {
+    if us == u64::MAX { us } else { (us as f64 * ticks::per_microsecond()) as u64 }
+}
+
+/// One command that has come to its end, and what it came to.
+#[derive(Clone, Copy)]
+struct Measured<'a> {
+    entry: &'static Entry,
+    args: Args<'a>,
+    caller: Caller,
+    client: &'a ClientInfo,
+    ticks: u64,
+    request_bytes: u64,
+    /// `None` where a part of it has yet to be produced.
+    reply_bytes: Option<u64>,
+}
+
+impl Core {
+    /// Takes over the settings that are in force, who watches, and whether keys are counted.
+    pub(crate) fn refresh_settings(&mut self) {
+        self.refresh_watching();
+        self.settings = self.server.settings.load_full();
+        self.notable = Notable::of(&self.settings);
+        let hot_keys = self.server.observing.hot_keys.current();
+        self.hot_keys = hot_keys.filter(|it| it.is_active(self.now));
+        if self.watch.is_on() || self.hot_keys.is_some() {
+            self.notable.ticks = 0;
+        }
+    }
+
+    #[cold]
+    pub(super) fn observe(&mut self, ran: &mut Ran<'_, '_>, ticks: u64) {
+        let Ran { entry, args, caller, .. } = *ran;
+        self.show(ran.client, caller, entry, args);
+        let is_fast = entry.spec.flags.contains(Flags::FAST);
+        let event = if is_fast { LatencyEvent::FastCommand } else { LatencyEvent::Command };
+        self.note_latency(event, ticks);
+        if ran.client.suspended.is_some() {
+            // It waits; what it comes to is known later.
+            return;
+        }
+        let client = &ran.client.info;
+        self.measure(entry, args, caller, client, ticks, (ran.reply, ran.reply_start));
+    }
+
+    /// Looks at the command of a client that has waited, now that it has a reply: what it took to make that.
+    pub(super) fn observe_waited(
+        &mut self,
+        entry: &'static Entry,
+        waiter: &Waiter,
+        args: Args<'_>,
+        ticks: u64,
+        reply: &mut Reply<'_>,
+        reply_start: Mark,
+    ) {
+        if !self.notable.is_met(ticks, args, reply, reply_start) {
+            return;
+        }
+        self.note_latency(LatencyEvent::CommandUnblocking, ticks);
+        if let Some(client) = self.server.clients.get(waiter.client) {
+            let (caller, reply) = (Caller::Client, (reply, reply_start));
+            self.measure(entry, args, caller, &client, ticks, reply);
+        }
+    }
+
+    /// Notes how long something took, if that is worth it.
+    pub(crate) fn note_latency(&self, event: LatencyEvent, ticks: u64) {
+        self.server.observing.latency.note(event, ticks, self.now);
+    }
+
+    /// Remembers of a command what is to be remembered. What its reply comes to may be known only later.
+    fn measure(
+        &mut self,
+        entry: &'static Entry,
+        args: Args<'_>,
+        caller: Caller,
+        client: &ClientInfo,
+        ticks: u64,
+        (reply, reply_start): (&mut Reply<'_>, Mark),
+    ) {
+        let request_bytes = match caller {
+            Caller::Client => args.request_bytes() as u64,
+            Caller::Script => 0,
+        };
+        let reply_bytes = match reply.bytes_since(reply_start) {
+            usize::MAX => None,
+            bytes => Some(bytes as u64),
+        };
+        let measured = Measured { entry, args, caller, client, ticks, request_bytes, reply_bytes };
+        let mut told = Vec::new();
+        if !entry.spec.flags.contains(Flags::SKIP_COMMANDLOG) {
+            self.log(measured, &mut told);
+        }
+        self.count_keys(measured, &mut told);
+        if !told.is_empty() {
+            tell_size(reply, reply_start, told);
+        }
+    }
+
+    /// Puts a command into the logs that it belongs in.
+    fn log(&self, measured: Measured<'_>, told: &mut Vec<Told>) {
+        let Measured { entry, args, client, ticks, request_bytes, reply_bytes, .. } = measured;
+        let logs = &self.server.observing.logs;
+        let command = || LoggedCommand {
+            at: self.now / 1000,
+            args: shown_args(entry.spec, args),
+            address: client.address.clone(),
+            client_name: client.names.lock().name.clone(),
+        };
+        let us = (ticks as f64 / ticks::per_microsecond()) as u64;
+        let values = [Some(us), Some(request_bytes), reply_bytes];
+        let limits = self.settings.command_logs;
+        for ((kind, limits), value) in LogKind::ALL.into_iter().zip(limits).zip(values) {
+            match value {
+                _ if !limits.is_on() => {}
+                Some(value) if limits.from <= value => {
+                    logs.of(kind).push(value, command(), limits.len_max);
+                }
+                Some(_) => {}
+                None => {
+                    let command = command();
+                    told.push(Box::new(move |value| {
+                        if limits.from <= value {
+                            logs.of(kind).push(value, command, limits.len_max);
+                        }
+                    }));
+                }
+            }
+        }
+    }
+
+    /// Counts what a command took for its keys, if somebody wants to know. Those of a script count as the script's.
+    fn count_keys(&mut self, measured: Measured<'_>, told: &mut Vec<Told>) {
+        let Measured { entry, args, caller, ticks, request_bytes, reply_bytes, .. } = measured;
+        let Some(tracking) = self.hot_keys.clone().filter(|_| caller == Caller::Client) else {
+            return;
+        };
+        if !tracking.is_active(self.now) {
+            // Its time is over.
+            return self.refresh_settings();
+        }
+        let mut keys: SmallVec<[&[u8]; 8]> = SmallVec::new();
+        entry.spec.for_each_key(args, |index| keys.extend(args.get(index)));
+        let ratio = tracking.wanted.sample_ratio;
+        let is_sampled = ratio == 1 || self.runner.random.below(ratio) == 0;
+        let (worker, bytes) = (self.index, request_bytes + reply_bytes.unwrap_or(0));
+        tracking.count(worker, Cost { ticks, bytes }, &keys, is_sampled);
+        if reply_bytes.is_none() && !keys.is_empty() {
+            let keys: Vec<Box<[u8]>> = keys.into_iter().map(Box::from).collect();
+            told.push(Box::new(move |bytes| {
+                let keys: Vec<&[u8]> = keys.iter().map(|it| &**it).collect();
+                tracking.count(worker, Cost { ticks: 0, bytes }, &keys, is_sampled);
+            }));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What can be seen of commands, over several workers: MONITOR, the command log, HOTKEYS.
+
+use std::thread;
+
+use rubine_testing::client::Client;
+
+use crate::support::{call, elements, integer, options, parallel_server, send, wait_until};
+
+/// The next line for a client that watches.
+fn line(watcher: &mut Client) -> String {
+    watcher.reply().expect("a line").as_text().expect("a line is text")
+}
+
+/// A client that watches.
+fn watch(mut client: Client) -> Client {
+    call(&mut client, "MONITOR");
+    client
+}
+
+/// Clients of all workers send at the same time. Each of two watchers sees every command once, and those of each client in
+/// the order in which it sent them.
+#[test]
+fn each_client_is_shown_in_its_order() {
+    const CLIENTS: usize = 6;
+    const COMMANDS: usize = 500;
+    let server = parallel_server();
+    let mut watchers = [watch(server.client()), watch(server.client())];
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                for index in 0..COMMANDS {
+                    send(&mut client, &format!("SET k:{number} {index}"));
+                }
+                for _ in 0..COMMANDS {
+                    client.reply().expect("a reply");
+                }
+            });
+        }
+        for watcher in &mut watchers {
+            scope.spawn(move || {
+                let mut next = [0; CLIENTS];
+                for _ in 0..CLIENTS * COMMANDS {
+                    let line = line(watcher);
+                    let text = line.split("\"SET\" \"k:").nth(1).expect("a SET");
+                    let number: usize = text[..1].parse().expect("a client");
+                    assert!(line.ends_with(&format!("\"{}\"", next[number])), "{line}: {next:?}");
+                    next[number] += 1;
+                }
+            });
+        }
+    });
+}
+
+/// Whoever has been told that it watches sees what is sent after that, on whatever worker, and nothing from before.
+#[test]
+fn watching_begins_when_it_is_answered() {
+    const ROUNDS: usize = 40;
+    let server = parallel_server();
+    let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    let mut other_watcher = watch(server.client());
+    for round in 0..ROUNDS {
+        for client in &mut clients {
+            call(client, "PING before");
+        }
+        let mut watcher = watch(server.client());
+        let client = &mut clients[round % 4];
+        call(client, &format!("PING {round}"));
+        let shown = line(&mut watcher);
+        assert!(shown.ends_with(&format!("\"PING\" \"{round}\"")), "{shown}");
+    }
+    for _ in 0..ROUNDS * 5 {
+        line(&mut other_watcher);
+    }
+}
+
+/// A watcher that reads nothing is cut, by the limit on what may wait for it, and nobody waits for it.
+#[test]
+fn a_watcher_that_does_not_read_is_cut() {
+    let limit = "normal 1mb 0 0";
+    let options = options().with("workers", "2").with("client-output-buffer-limit", limit);
+    let server = options.start().expect("it starts");
+    let watcher = watch(server.client());
+    let mut client = server.client();
+    let has_watcher = |client: &mut Client| {
+        let list = call(client, "CLIENT LIST").as_text().expect("a list");
+        list.contains(" flags=O ")
+    };
+    assert!(has_watcher(&mut client));
+    let value = "v".repeat(10_000);
+    wait_until("the watcher is cut", || {
+        for _ in 0..100 {
+            call(&mut client, &format!("SET k {value}"));
+        }
+        !has_watcher(&mut client)
+    });
+    drop(watcher);
+}
+
+/// A script that runs for long begins anew on another thread, and is shown once all the same, before its commands.
+#[test]
+fn a_long_script_is_shown_once() {
+    const CALLS: usize = 30_000;
+    let server = parallel_server();
+    let mut client = server.client();
+    let mut watcher = watch(server.client());
+    let script = "for i = 1, tonumber(ARGV[1]) do redis.call('incr', KEYS[1]) end";
+    for key in ["a", "b"] {
+        call(&mut client, &format!("EVAL \"{script}\" 1 {key} {CALLS}"));
+        call(&mut client, "PING");
+        let first = line(&mut watcher);
+        assert!(first.contains("\"EVAL\""), "{first}");
+        for _ in 0..CALLS {
+            let line = line(&mut watcher);
+            assert!(line.ends_with(&format!(" lua] \"incr\" \"{key}\"")), "{line}");
+        }
+        let last = line(&mut watcher);
+        assert!(last.ends_with("\"PING\""), "{last}");
+    }
+}
+
+/// A reply that is produced while its client reads it is remembered with its whole size.
+#[test]
+fn a_streamed_reply_is_remembered_as_large() {
+    let server =
+        options().with("commandlog-reply-larger-than", "100000").start().expect("it starts");
+    let mut client = server.client();
+    let elements_wanted: Vec<String> = (100_000..150_000).map(|it| it.to_string()).collect();
+    for part in elements_wanted.chunks(1000) {
+        call(&mut client, &format!("RPUSH l {}", part.join(" ")));
+    }
+    let reply = call(&mut client, "LRANGE l 0 -1");
+    assert_eq!(elements(&reply).len(), elements_wanted.len());
+    let log = call(&mut client, "COMMANDLOG GET -1 large-reply");
+    let [entry] = elements(&log) else { panic!("one entry was due, not {log:?}") };
+    let bytes = "*50000\r\n".len() + elements_wanted.len() * "$6\r\n100000\r\n".len();
+    assert_eq!(integer(&elements(entry)[2]), bytes as i64);
+    assert_eq!(elements(&elements(entry)[3])[0].as_text().as_deref(), Some("LRANGE"));
+}
+
+/// Workers count keys on their own; whoever asks gets the sums.
+#[test]
+fn hot_keys_are_those_of_all_workers() {
+    const CLIENTS: usize = 4;
+    let server = parallel_server();
+    let mut main = server.client();
+    call(&mut main, "HOTKEYS START METRICS 2 CPU NET COUNT 2");
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = server.client();
+                for index in 0..300 {
+                    call(&mut client, "SET hot 12345");
+                    call(&mut client, &format!("GET cold:{number}:{index}"));
+                }
+            });
+        }
+    });
+    call(&mut main, "HOTKEYS STOP");
+    call(&mut main, "SET hot 12345");
+    let reply = call(&mut main, "HOTKEYS GET");
+    let [report] = elements(&reply) else { panic!("one report was due, not {reply:?}") };
+    let fields = elements(report);
+    let field = |name: &str| {
+        let at = fields.iter().position(|it| it.as_text().as_deref() == Some(name));
+        &fields[at.unwrap_or_else(|| panic!("{name} is missing")) + 1]
+    };
+    let by_bytes = elements(field("by-net-bytes"));
+    assert_eq!(by_bytes[0].as_text().as_deref(), Some("hot"));
+    let set = "*3\r\n$3\r\nSET\r\n$3\r\nhot\r\n$5\r\n12345\r\n+OK\r\n".len() as i64;
+    assert_eq!(integer(&by_bytes[1]), CLIENTS as i64 * 300 * set);
+    assert_eq!(by_bytes.len(), 4);
+    assert_eq!(elements(field("by-cpu-time-us"))[0].as_text().as_deref(), Some("hot"));
+    assert_eq!(integer(field("tracking-active")), 0);
+}
