@@ -51,17 +51,14 @@ impl Cache {
         let Value::Push(parts) = value else { return false };
         assert_eq!(parts[0].as_text().as_deref(), Some("invalidate"));
         self.invalidations += 1;
-        match parts[1].as_elements() {
-            Some(keys) => {
-                for key in keys.iter().filter_map(Value::as_text) {
-                    self.copies.remove(&key);
-                    self.found_gone.remove(&key);
-                }
+        if let Some(keys) = parts[1].as_elements() {
+            for key in keys.iter().filter_map(Value::as_text) {
+                self.copies.remove(&key);
+                self.found_gone.remove(&key);
             }
-            None => {
-                self.copies.clear();
-                self.found_gone.clear();
-            }
+        } else {
+            self.copies.clear();
+            self.found_gone.clear();
         }
         true
     }
