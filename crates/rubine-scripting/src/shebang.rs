@@ -79,6 +79,11 @@ pub(crate) fn parse_script(text: &[u8]) -> Result<(Flags, usize), ScriptError> {
     Ok((flags, len))
 }
 
+/// What a script says of itself in its first line, if that can be understood.
+pub fn script_flags(text: &[u8]) -> Option<Flags> {
+    parse_script(text).ok().map(|it| it.0)
+}
+
 /// The name that a library's shebang gives, and where its code begins.
 pub(crate) fn parse_library(text: &[u8]) -> Result<(Vec<u8>, usize), ScriptError> {
     if !text.starts_with(b"#!") {

@@ -16,6 +16,7 @@ use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
 use crate::core::after_run::{Caller, Ran};
+use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
 
 /// Whether a client's next request may follow.
@@ -118,7 +119,8 @@ impl Core {
         if is_queued(client, entry)
             && let Some(transaction) = &mut client.transaction
         {
-            transaction.push(entry, args, self.settings.limits.databases);
+            let flags = flags_of(self.server, entry, args);
+            transaction.push(entry, flags, args, self.settings.limits.databases);
             reply.simple("QUEUED");
             return Flow::Next;
         }

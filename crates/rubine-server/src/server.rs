@@ -157,11 +157,19 @@ impl Server {
         self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
-    /// Has the function libraries, as they are now, in what is saved next.
-    pub(crate) fn keep_libraries(&self) {
+    /// Has the function libraries, as they are now, in what is saved next: all, or the one that has changed.
+    pub(crate) fn keep_libraries(&self, changed: Option<&[u8]>) {
         let libraries = self.scripting.libraries.current();
+        let kept = &self.persistence.saves.functions;
+        if let Some(name) = changed {
+            match libraries.library(name) {
+                Some(library) => kept.insert(name, &library.code),
+                None => kept.remove(name),
+            }
+            return;
+        }
         let codes = libraries.iter().map(|it| (it.name.as_slice(), it.code.as_slice()));
-        self.persistence.saves.functions.replace(codes);
+        kept.replace(codes);
     }
 
     /// Lets every worker make a turn.

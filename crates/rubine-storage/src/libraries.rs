@@ -28,6 +28,15 @@ impl Libraries {
         Ok(())
     }
 
+    /// Takes a library of that name in, in place of another.
+    pub fn insert(&self, name: &[u8], code: &[u8]) {
+        self.0.lock().insert(name.to_vec(), code.to_vec());
+    }
+
+    pub fn remove(&self, name: &[u8]) {
+        self.0.lock().remove(name);
+    }
+
     pub fn clear(&self) {
         self.0.lock().clear();
     }

@@ -52,15 +52,22 @@ impl Transaction {
     }
 
     /// Queues a command. `db_count` is how many databases there are.
-    pub(crate) fn push(&mut self, entry: &'static Entry, args: Args<'_>, db_count: usize) {
+    /// Queues a command; `flags` say what it may do.
+    pub(crate) fn push(
+        &mut self,
+        entry: &'static Entry,
+        flags: Flags,
+        args: Args<'_>,
+        db_count: usize,
+    ) {
         if let Databases::Selects(find) = entry.spec.databases {
             find(args, &mut |index| {
                 let selected = database(args.get(index), db_count).map(|it| it as usize);
                 self.selected_db = selected.or(self.selected_db);
             });
         }
-        self.any_flags |= entry.spec.flags;
-        self.all_flags &= entry.spec.flags;
+        self.any_flags |= flags;
+        self.all_flags &= flags;
         self.runs_scripts |= entry.group == Group::Scripting;
         let args = OwnedArgs::of(args);
         self.byte_count += args.byte_count();

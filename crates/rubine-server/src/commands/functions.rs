@@ -53,7 +53,7 @@ fn load(session: &mut Session<'_>) -> CommandResult {
     let loaded = interpreter.load_library(registry, code, policy, &mut LoadingHost::new());
     session.core.keep_interpreter(interpreter);
     let name = loaded.map_err(|error| loading_refusal(&error))?;
-    session.note_libraries();
+    session.note_libraries(Some(&name));
     session.reply.bulk(&name);
     Ok(())
 }
@@ -79,7 +79,7 @@ fn delete(session: &mut Session<'_>) -> CommandResult {
     let registry = &session.core.server.scripting.libraries;
     let deleted = registry.change(|libraries| libraries.without(args.at(2)));
     deleted.map_err(|error| refusal(&error))?;
-    session.note_libraries();
+    session.note_libraries(Some(args.at(2)));
     session.reply.ok();
     Ok(())
 }
@@ -102,7 +102,7 @@ fn flush(session: &mut Session<'_>) -> CommandResult {
     }
     session.core.server.scripting.libraries.flush();
     session.core.drop_flushed_scripts();
-    session.note_libraries();
+    session.note_libraries(None);
     session.reply.ok();
     Ok(())
 }
@@ -165,7 +165,7 @@ fn restore(session: &mut Session<'_>) -> CommandResult {
     let restored = interpreter.restore_libraries(registry, &codes, policy, LoadingHost::new);
     session.core.keep_interpreter(interpreter);
     restored.map_err(|error| loading_refusal(&error))?;
-    session.note_libraries();
+    session.note_libraries(None);
     session.reply.ok();
     Ok(())
 }

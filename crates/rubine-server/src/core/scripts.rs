@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
-use rubine_commands::{Args, CommandError, Flags, shards_of};
+use rubine_commands::{Args, CommandError, Flags, Group, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
     Call, Called, Console, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication,
-    Request, ScriptError, Source, Verdict, text,
+    Request, ScriptError, Sha, Source, Verdict, script_flags, text,
 };
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
@@ -26,7 +26,7 @@ use crate::client::Client;
 use crate::client::away::Ended;
 use crate::command_table::Entry;
 use crate::server::{
-    Debugged, Given, Rules, Running, ScriptKind, Scripting, Wish, interpreter_settings,
+    Debugged, Given, Rules, Running, ScriptKind, Scripting, Server, Wish, interpreter_settings,
     log_of_script,
 };
 
@@ -81,6 +81,24 @@ pub(crate) struct ScriptRun<'a> {
     pub(crate) name: Box<[u8]>,
     pub(crate) command: Args<'a>,
     pub(crate) key_count: usize,
+}
+
+/// What a command may do: as it is declared, but for scripts that say of themselves that they change nothing.
+pub(crate) fn flags_of(server: &Server, entry: &Entry, args: Args<'_>) -> Flags {
+    let declared = entry.spec.flags;
+    if entry.group != Group::Scripting || !declared.contains(Flags::MAY_REPLICATE) {
+        return declared;
+    }
+    let Scripting { scripts, libraries, .. } = &server.scripting;
+    let name = args.at(1);
+    let flags = match entry.spec.name {
+        "EVAL" => script_flags(name),
+        "EVALSHA" => Sha::parse(name).and_then(|sha| scripts.find(sha)).map(|it| it.flags),
+        "FCALL" => libraries.current().function(name).map(|(it, index)| it.functions[index].flags),
+        _ => None,
+    };
+    let only_reads = flags.is_some_and(|it| it.contains(rubine_scripting::Flags::NO_WRITES));
+    if only_reads { declared - Flags::MAY_REPLICATE } else { declared }
 }
 
 impl Core {
@@ -407,7 +425,7 @@ impl ScriptHost<'_> {
             let start = text::NO_PERMISSION;
             return Err(self.core.no_permission(start, denial, self.client, entry));
         }
-        if flags.contains(Flags::WRITE) && self.rules.is_read_only {
+        if flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
         }
         if self.rules.is_out_of_memory && !self.has_written && flags.contains(Flags::DENYOOM) {
@@ -449,10 +467,11 @@ impl Core {
 }
 
 impl Session<'_> {
-    /// The libraries have changed: what is saved next has them as they are now, and the log has the command.
-    pub(crate) fn note_libraries(&mut self) {
+    /// The libraries have changed: what is saved next has them as they are now, and the log has the command. If only one has,
+    /// it is named.
+    pub(crate) fn note_libraries(&mut self, changed: Option<&[u8]>) {
         let Self { core, client, args, locked, .. } = self;
-        core.server.keep_libraries();
+        core.server.keep_libraries(changed);
         if locked.is_none() {
             core.begin_unit();
         }

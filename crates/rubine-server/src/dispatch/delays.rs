@@ -3,9 +3,9 @@
 use rubine_commands::{Args, Flags};
 
 use super::{Request, is_queued};
-use crate::client::Client;
 use crate::command_table::Entry;
 use crate::core::Core;
+use crate::core::scripts::flags_of;
 
 type Delay = fn(Request<'_>) -> bool;
 
@@ -26,29 +26,32 @@ pub(super) fn hold(request: Request<'_>) -> bool {
     DELAYS.iter().any(|delay| delay(request))
 }
 
-/// Whether a command writes, or might, or runs queued ones that do.
-pub(crate) fn may_change_data(entry: &Entry, client: &Client) -> bool {
-    client.runs_any(entry, Flags::WRITE | Flags::MAY_REPLICATE)
+/// Whether a request writes, or might, or runs queued ones that do.
+fn may_change_data(request: Request<'_>) -> bool {
+    let Request { core, client, entry, args } = request;
+    let changing = Flags::WRITE | Flags::MAY_REPLICATE;
+    client.runs_any(entry, changing)
+        && (client.queue_of(entry).is_some()
+            || flags_of(core.server, entry, args).intersects(changing))
 }
 
 /// The append-only file is so far behind that no more may be written now.
 fn log_is_behind(request: Request<'_>) -> bool {
-    request.core.is_throttled && may_change_data(request.entry, request.client)
+    request.core.is_throttled && may_change_data(request)
 }
 
 /// Clients are paused, or those that write.
 fn is_paused(request: Request<'_>) -> bool {
-    let Request { core, client, entry, .. } = request;
+    let core = request.core;
     let in_force = core.server.pause.in_force(core.now);
-    in_force.is_some_and(|(is_total, _)| is_total || may_change_data(entry, client))
+    in_force.is_some_and(|(is_total, _)| is_total || may_change_data(request))
 }
 
 /// It would change a key that nobody may change now but the client that moves it.
 fn keys_move(request: Request<'_>) -> bool {
     let Request { core, client, entry, args } = request;
     let moving = &core.server.aside.moving;
-    let may_be_held =
-        moving.has_contested() && !client.moves_keys() && may_change_data(entry, client);
+    let may_be_held = moving.has_contested() && !client.moves_keys() && may_change_data(request);
     if !may_be_held || is_queued(client, entry) {
         return false;
     }

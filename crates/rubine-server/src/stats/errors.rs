@@ -48,7 +48,8 @@ impl Code {
 
 impl Write for Code {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let word = text.split(' ').next().unwrap_or_default();
+        // What scripts make up may have anything in it, and INFO has a line for each.
+        let word = text.split([' ', '\r', '\n']).next().unwrap_or_default();
         let start = usize::from(self.len);
         let taken = word.len().min(CODE_BYTES_MAX - start);
         self.bytes[start..start + taken].copy_from_slice(&word.as_bytes()[..taken]);
@@ -109,10 +110,12 @@ mod tests {
             stats.count_made_up(&CommandError::Other(format!("{number} text").into()));
         }
         stats.count_made_up(&CommandError::text("7 text"));
+        stats.count_made_up(&CommandError::text("8\r\nline:1"));
         stats.count(&CommandError::text("ERR ours"));
         let counts = ErrorStats::list(std::iter::once(&stats));
         assert_eq!(counts.get(OVERFLOW), Some(&10));
         assert_eq!(counts.get("7"), Some(&2));
+        assert_eq!(counts.get("8"), Some(&2));
         assert_eq!(counts.get("ERR"), Some(&1));
         assert_eq!(counts.len(), ERROR_CODES_MAX + 2);
     }
