@@ -1,5 +1,5 @@
-//! `cargo xtask e2e`: redis-py, ioredis and node-redis, as programs use them, against our server, and dump files between real servers
-//! and ours. Installs libraries beside the build; where Python, Node or a server are not at hand it says so and goes on.
+//! `cargo xtask e2e`: redis-py, ioredis and node-redis, as programs use them, and programs that live on scripts, against our server;
+//! and dump files between real servers and ours. Installs libraries beside the build; where Python, Node or a server are not at hand it says so and goes on.
 
 mod dumps;
 
@@ -60,8 +60,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
 /// Installs a client library; gives the command that runs its script, or why there is none.
 type Prepare = fn(&Path) -> Result<Command, String>;
 
-const CLIENTS: [(&str, Prepare); 3] = [
-    ("redis-py", prepare_redis_py),
+const CLIENTS: [(&str, Prepare); 5] = [
+    ("redis-py", |folder| prepare_python(folder, "redis_py.py")),
+    ("rq, huey, Celery", |folder| prepare_python(folder, "scripts.py")),
+    ("bullmq", |folder| prepare_node(folder, "bullmq.mjs")),
     ("ioredis", |folder| prepare_node(folder, "ioredis.mjs")),
     ("node-redis", |folder| prepare_node(folder, "node_redis.mjs")),
 ];
@@ -71,7 +73,7 @@ fn play(mut script: Command, server: &Server) -> Result<String, Failure> {
     output_of_both(script.env("RUBINE_PORT", port))
 }
 
-fn prepare_redis_py(folder: &Path) -> Result<Command, String> {
+fn prepare_python(folder: &Path, script: &str) -> Result<Command, String> {
     let python = find_program("python3").ok_or("there is no python3")?;
     let requirements = root().join("tests/e2e/requirements.txt");
     let environment = folder.join("python");
@@ -86,7 +88,7 @@ fn prepare_redis_py(folder: &Path) -> Result<Command, String> {
             .arg(requirements),
     )?;
     let mut command = Command::new(own_python);
-    command.arg(root().join("tests/e2e/redis_py.py"));
+    command.arg(root().join("tests/e2e").join(script));
     Ok(command)
 }
 

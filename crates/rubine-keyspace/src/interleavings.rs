@@ -126,6 +126,58 @@ fn locks_are_taken_without_deadlock_and_images_are_of_one_instant() {
     );
 }
 
+#[test]
+fn who_adds_locks_stops_nobody_and_is_alone() {
+    shuttle::check_pct(
+        || {
+            let keyspace = Arc::new(Keyspace::new().0);
+            let names: [String; 3] = names();
+            let append = |locked: &mut Locked<'_>, name: &str| {
+                with_view(locked, |view| {
+                    let mut bytes = read(view, name);
+                    bytes.push(b'x');
+                    write(view, name, &bytes);
+                });
+            };
+            let writers = [[0, 1], [1, 2], [2, 0]].map(|pair| {
+                let (keyspace, names) = (Arc::clone(&keyspace), names.clone());
+                thread::spawn(move || {
+                    let [first, second] = pair.map(|it| names[it].as_str());
+                    let mut locked = keyspace.lock(&set_of(&[first]).several());
+                    let before = with_view(&mut locked, |view| read(view, first));
+                    append(&mut locked, first);
+                    if locked.try_add(&set_of(&[second])) {
+                        append(&mut locked, second);
+                        return;
+                    }
+                    // It is taken back, and done with all that it needs.
+                    with_view(&mut locked, |view| write(view, first, &before));
+                    drop(locked);
+                    let mut locked = keyspace.lock(&set_of(&[first, second]));
+                    [first, second].iter().for_each(|name| append(&mut locked, name));
+                })
+            });
+            let looker = {
+                let (keyspace, names) = (Arc::clone(&keyspace), names.clone());
+                thread::spawn(move || {
+                    let mut locked = keyspace.lock(&ShardSet::All);
+                    let lens = names
+                        .each_ref()
+                        .map(|it| with_view(&mut locked, |view| read(view, it).len()));
+                    assert!(lens.iter().sum::<usize>().is_multiple_of(2), "{lens:?}");
+                })
+            };
+            writers.into_iter().chain([looker]).for_each(|it| it.join().expect("it ends"));
+            let mut locked = keyspace.lock(&ShardSet::All);
+            let lens =
+                names.each_ref().map(|it| with_view(&mut locked, |view| read(view, it).len()));
+            assert_eq!(lens, [2, 2, 2]);
+        },
+        ITERATION_COUNT,
+        DEPTH,
+    );
+}
+
 /// What the waiters of a test were given: client and element, in the order of serving.
 type Served = Arc<shuttle::sync::Mutex<Vec<(u64, u8)>>>;
 

@@ -14,7 +14,7 @@ use rubine_structures::table::{Hint, Hints, Reading, Table, prefetch_whole};
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
-use crate::busy::{ShardLock, Tell};
+use crate::busy::{NEWCOMER, ShardLock, Tell};
 use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::key::{Key, Place, SHARD_COUNT};
 use crate::shard::{HINTED_DBS, Shard, hint_number};
@@ -618,6 +618,32 @@ impl Locked<'_> {
     #[inline]
     pub fn numbers(&self) -> impl Iterator<Item = usize> {
         self.guards.iter().map(|it| usize::from(it.0))
+    }
+
+    /// Takes further locks, if each can be had within a bound, nobody stands for it and no hand-off is due there; else it takes
+    /// none of them. For whoever has locked several, see [`ShardSet::several`]. Never waits, so that two who add
+    /// each other's do not stop each other: they give up.
+    pub fn try_add(&mut self, set: &ShardSet) -> bool {
+        let (Guards::Many(held), keyspace) = (&mut self.guards, self.keyspace) else {
+            return false;
+        };
+        if *set == ShardSet::All {
+            return false;
+        }
+        let is_held = |shard: &u16| held.guards.binary_search_by_key(shard, |it| it.0).is_ok();
+        let mut added: SmallVec<[Guard<'_>; 2]> = SmallVec::new();
+        for shard in set.each().filter(|it| !is_held(it)) {
+            let guard = keyspace.shards[usize::from(shard)].lock_within_bound(NEWCOMER);
+            let is_free = guard.as_ref().is_some_and(|it| !it.waiters.has_ready());
+            added.extend(guard.map(|it| (shard, it)));
+            if !is_free {
+                drop(keyspace.several_locked(added));
+                return false;
+            }
+        }
+        held.guards.extend(added);
+        held.guards.sort_unstable_by_key(|it| it.0);
+        true
     }
 
     /// The locked shards.

@@ -32,6 +32,15 @@ impl ShardSet {
         Self::One(shard as u16)
     }
 
+    /// The same shards, as a set of several even if it is one: under these locks more can be added.
+    #[must_use]
+    pub fn several(self) -> Self {
+        match self {
+            Self::One(shard) => Self::Some([shard].into_iter().collect()),
+            several => several,
+        }
+    }
+
     /// Adds the shard of `key`.
     #[inline]
     pub fn add(&mut self, key: Key<'_>) {

@@ -113,6 +113,10 @@ impl Core {
             return flow;
         }
         if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
+            if matches!(client.brought, Some(Brought::Slot(_))) {
+                // Others may run meanwhile.
+                client.brought = None;
+            }
             self.suspend(client, Some(args), Reason::Paused);
             return Flow::Stop;
         }

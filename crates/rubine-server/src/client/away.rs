@@ -49,6 +49,8 @@ pub(crate) enum Ended {
     Replied,
     /// It needs shards that are not locked. Nothing is left of what it did.
     NeedsAll,
+    /// It needs a shard that others hold just now. Nothing is left of what it did.
+    NeedsMore,
     /// It takes too long for a thread that serves clients. Nothing is left of what it did.
     TooLong,
     /// What it is called by stands for another script by now. Nothing has been done.

@@ -175,7 +175,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         };
         core.note_ended(&script.name, ended, false);
         core.scripts.obstacle = match ended {
-            Ended::NeedsAll => Some(Obstacle::NeedsAll),
+            Ended::NeedsAll | Ended::NeedsMore => Some(Obstacle::NeedsAll),
             Ended::TooLong => Some(Obstacle::TooLong(long(None))),
             Ended::Replied | Ended::Stale => None,
         };
@@ -190,7 +190,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
     let mut shards = if session.core.is_wide(&script.name) {
         ShardSet::All
     } else {
-        shards_of(session.entry.spec, script.command, false)
+        shards_of(session.entry.spec, script.command, false).several()
     };
     loop {
         let Some(mut locked) = session.lock(&shards) else {
@@ -221,7 +221,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         match ended {
             Ended::Replied => return,
             Ended::TooLong => return session.wait_for_slot(),
-            Ended::NeedsAll | Ended::Stale => shards = ShardSet::All,
+            Ended::NeedsAll | Ended::NeedsMore | Ended::Stale => shards = ShardSet::All,
         }
     }
 }
@@ -312,15 +312,26 @@ const HELP: ServerCommand = help::HELP;
 
 const DEBUG: ServerCommand = ServerCommand::declare("DEBUG", debug)
     .summary("Has the client's next script run line by line, as `valkey-cli --ldb` wants it.")
-    .syntax("YES | SYNC | NO")
+    .syntax("YES | SYNC | NO [engine]")
     .since("3.2.0")
     .complexity("O(1)")
-    .arity(3)
+    .arity(-3)
     .flag(Flags::NOSCRIPT);
 
 fn debug(session: &mut Session<'_>) -> CommandResult {
     if !session.reply.is_empty() {
         return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
+    }
+    match session.args.get(3) {
+        Some(_) if 4 < session.args.len() => return Err(help::wrong_form(session.args, "SCRIPT")),
+        Some(engine) if !engine.eq_ignore_ascii_case(b"lua") => {
+            return Err(CommandError::quoting(&[
+                b"ERR No scripting engine found with name '",
+                engine,
+                b"' to enable debug",
+            ]));
+        }
+        _ => {}
     }
     session.client.debugging = match session.args.at(2).to_ascii_lowercase().as_slice() {
         b"no" => ScriptDebug::Off,

@@ -121,6 +121,9 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
     for (entry, args) in transaction.commands() {
         shards.add_all(&shards_of(entry.spec, args, true));
     }
+    if session.client.transaction.as_ref().is_some_and(Transaction::runs_scripts) {
+        shards = shards.several();
+    }
     while let Some(locked) = session.lock(&shards)
         && !begin(session, locked)
     {

@@ -106,7 +106,8 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
 /// Waits until no script runs for long any more. Those for which nobody else would wait are ended, and what they wrote is put
 /// back: nobody was told of it.
 fn wait_for_scripts(server: &Server, is_aborted: &AtomicBool) {
-    while !is_aborted.load(Ordering::Acquire) && server.scripting.end_busy() {
+    while !is_aborted.load(Ordering::Acquire) && server.scripting.is_any_long() {
+        server.scripting.end_busy();
         std::thread::sleep(LOOK);
     }
 }

@@ -159,6 +159,8 @@ impl Core {
                 (ended, run.name)
             }
         };
+        // It is not to run for long again and again in vain.
+        let ended = if ended == Ended::NeedsMore { Ended::NeedsAll } else { ended };
         self.keep_interpreter(interpreter);
         self.send_lines();
         job.away = self.send_away(locked);

@@ -171,7 +171,7 @@ impl Core {
         let known = match ended {
             Ended::NeedsAll => wide,
             Ended::TooLong => long,
-            Ended::Replied | Ended::Stale => return,
+            Ended::Replied | Ended::NeedsMore | Ended::Stale => return,
         };
         if known.len() == REMEMBERED_MAX {
             known.clear();
@@ -296,8 +296,8 @@ impl Host for ScriptHost<'_> {
             error.write(reply);
             return Called::Replied;
         }
-        if !self.locked.covers_all(&shards_of(entry.spec, args, true)) {
-            self.ended = Ended::NeedsAll;
+        let needed = shards_of(entry.spec, args, true);
+        if !self.locked.covers_all(&needed) && !self.add_locks(&needed) {
             return Called::Stop;
         }
         if entry.spec.flags.contains(Flags::WRITE) {
@@ -377,6 +377,21 @@ impl Host for ScriptHost<'_> {
 }
 
 impl ScriptHost<'_> {
+    /// Takes the locks of shards that the script has not declared keys of, without waiting. If that cannot be, it has to run
+    /// again.
+    #[cold]
+    fn add_locks(&mut self, needed: &ShardSet) -> bool {
+        if !self.locked.try_add(needed) {
+            let needs_all = *needed == ShardSet::All;
+            self.ended = if needs_all { Ended::NeedsAll } else { Ended::NeedsMore };
+            return false;
+        }
+        if let Some(running) = &self.running {
+            running.note_shards(self.locked.shard_set());
+        }
+        true
+    }
+
     /// It may have changed something.
     fn note_write(&mut self) {
         self.has_written = true;

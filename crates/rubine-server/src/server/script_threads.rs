@@ -107,6 +107,11 @@ impl ScriptThreads {
         Some(self.slot(workers))
     }
 
+    /// Whether anybody has a place.
+    pub(crate) fn has_any(&self) -> bool {
+        self.state.lock().taken != 0
+    }
+
     fn slot(self: &Arc<Self>, workers: &Arc<[Mailbox]>) -> Slot {
         let (threads, workers) = (Arc::clone(self), Arc::clone(workers));
         Slot::new(move || threads.give_back_place(&workers))

@@ -49,7 +49,7 @@ pub(crate) struct Running {
     /// Monotonic milliseconds.
     pub(crate) started_ms: u64,
     /// What it keeps others from.
-    shards: ShardSet,
+    shards: Mutex<ShardSet>,
     /// It has run for longer than others wait.
     is_busy: AtomicBool,
     /// It has changed something.
@@ -88,7 +88,13 @@ impl Running {
     ) -> Self {
         let (is_busy, has_written) = Default::default();
         let wish = AtomicU8::new(Wish::GoesOn as u8);
+        let shards = Mutex::new(shards);
         Self { kind, name, command, started_ms, shards, is_busy, has_written, wish }
+    }
+
+    /// It has come to hold these.
+    pub(crate) fn note_shards(&self, shards: ShardSet) {
+        *self.shards.lock() = shards;
     }
 
     pub(crate) fn note_write(&self) {
@@ -137,7 +143,8 @@ impl Scripting {
     pub(crate) fn busy_at(&self, shards: Option<&[usize]>) -> Option<ScriptKind> {
         let running = self.running.lock();
         let holds = |it: &Running| {
-            shards.is_none_or(|all| all.iter().any(|&shard| it.shards.contains(shard as u16)))
+            let held = it.shards.lock();
+            shards.is_none_or(|all| all.iter().any(|&shard| held.contains(shard as u16)))
         };
         let mut busy = running.iter().filter(|it| it.is_busy.load(Ordering::Relaxed));
         busy.find(|it| holds(it)).map(|it| it.kind)
@@ -145,17 +152,21 @@ impl Scripting {
 
     /// Whether a script runs for long.
     pub(crate) fn is_any_long(&self) -> bool {
-        !self.running.lock().is_empty()
+        self.threads.has_any() || !self.running.lock().is_empty()
     }
 
-    /// Ends all scripts that have run for longer than others wait for them, and puts back what they wrote. Returns whether any
-    /// script runs for long.
-    pub(crate) fn end_busy(&self) -> bool {
-        let running = self.running.lock();
-        for script in running.iter().filter(|it| it.is_busy.load(Ordering::Relaxed)) {
-            script.wish.store(Wish::Undone as u8, Ordering::Release);
+    /// Ends all scripts that have run for longer than others wait for them, or than the end of a server waits, and puts back
+    /// what they wrote.
+    pub(crate) fn end_busy(&self) {
+        /// Where others wait for ever.
+        const PATIENCE_MS: u64 = 5000;
+        let now_ms = monotonic_millis();
+        for script in self.running.lock().iter() {
+            let is_old = PATIENCE_MS < now_ms.saturating_sub(script.started_ms);
+            if is_old || script.is_busy.load(Ordering::Relaxed) {
+                script.wish.store(Wish::Undone as u8, Ordering::Release);
+            }
         }
-        !running.is_empty()
     }
 
     /// The script that has run longest of those that have run for `age_ms` at `now_ms`.

@@ -53,12 +53,12 @@ fn its_own_worker_serves_others() {
     let mut other = server.client();
     let mut running = server.client();
     eval(&mut running, &format!("redis.call('SET', KEYS[1], 'v') {ENDLESS}"), &["held"]);
+    wait_until("it runs", || is_error(&call(&mut other, "FUNCTION KILL"), "BUSY"));
     for number in 1..100 {
         assert_eq!(integer(&call(&mut other, "INCR free")), number);
     }
     let mut waiting = server.client();
     waiting.send(&["GET", "held"]).expect("it takes requests");
-    assert!(is_error(&call(&mut other, "FUNCTION KILL"), "BUSY") || has_nothing(&mut running));
     wait_until("it is known that it has written", || {
         is_error(&call(&mut other, "SCRIPT KILL"), "UNKILLABLE")
     });
@@ -75,6 +75,7 @@ fn whoever_needs_what_it_holds_is_told_that_it_is_busy() {
     call(&mut control, "CONFIG SET busy-reply-threshold 50");
     let mut running = server.client();
     eval(&mut running, &format!("redis.call('GET', KEYS[1]) {ENDLESS}"), &["held"]);
+    wait_until("it runs", || is_error(&call(&mut control, "FUNCTION KILL"), "BUSY"));
     for request in ["GET held", "SET held v", "KEYS *", "FLUSHALL", "BGSAVE"] {
         assert!(is_error(&call(&mut control, request), "BUSY"), "{request}");
     }
@@ -202,6 +203,7 @@ fn a_server_that_is_to_end_does_not_wait_for_an_endless_one() {
     call(&mut control, "SET kept v");
     let mut running = server.client();
     eval(&mut running, &format!("redis.call('SET', KEYS[1], 'v') {ENDLESS}"), &["undone"]);
+    wait_until("it runs", || is_error(&call(&mut control, "FUNCTION KILL"), "BUSY"));
     assert!(server.terminate().expect("it ends").success());
     server.restart().expect("it starts");
     let mut control = server.client();
