@@ -366,9 +366,9 @@ directives! {
     repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
     bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
     min_replicas_to_write: u32 = 0,
-        "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT).not_yet(REPLICATION);
+        "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT);
     min_replicas_max_lag: u32 = 10,
-        "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT).not_yet(REPLICATION);
+        "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
         "propagation-error-behavior".not_yet(REPLICATION);
 

@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     /// How many refusals ACL LOG remembers.
     pub(crate) acl_log_len_max: u64,
     pub(crate) idle_seconds_max: u32,
+    /// Writes are refused with fewer replicas in good order.
+    pub(crate) good_replicas_min: u32,
     /// After so many milliseconds a script counts as busy; 0 for never.
     pub(crate) busy_reply_ms: u64,
     /// Whom a busy script keeps from what they ask for.
@@ -115,6 +117,10 @@ impl Settings {
             pubsub_output_limit: config.client_output_buffer_limit.pubsub,
             acl_log_len_max: config.acllog_max_len,
             idle_seconds_max: config.timeout,
+            good_replicas_min: match config.min_replicas_max_lag {
+                0 => 0,
+                _ => config.min_replicas_to_write,
+            },
             busy_reply_ms: config.busy_reply_threshold,
             busy_reply_scope: config.busy_reply_scope,
             expiry_effort: config.active_expire_effort,

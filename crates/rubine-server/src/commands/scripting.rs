@@ -264,7 +264,7 @@ fn rules_of(
             let text = "ERR Can not execute a script with write flag using *_ro command.";
             return Err(CommandError::text(text));
         }
-        if writes && let Some(error) = disk_trouble(session) {
+        if writes && let Some(error) = disk_trouble(session).or(session.core.lack_of_replicas()) {
             return Err(error);
         }
         if is_over && writes && !flags.contains(ScriptFlags::ALLOW_OOM) {

@@ -20,6 +20,40 @@ impl Core {
             && self.server.persistence.troubles().contains(Trouble::SAVE_FAILED)
     }
 
+    /// Why nothing may be written where the last save has failed.
+    pub(crate) fn save_trouble(&self) -> Option<CommandError> {
+        self.failed_save_stops_writes().then_some(CommandError::text(
+            "MISCONF Rubine is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
+             may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+             snapshotting fails (stop-writes-on-bgsave-error option). Please check the Rubine logs for details about the RDB \
+             error.",
+        ))
+    }
+
+    /// Why nothing may be written where the append-only file cannot be.
+    pub(crate) fn log_trouble(&self) -> Option<CommandError> {
+        let reason = self.server.aof.error()?;
+        let text = format!("MISCONF Errors writing to the AOF file: {reason}");
+        Some(CommandError::Other(text.into()))
+    }
+
+    /// Why nothing may be written now, whatever it is.
+    pub(crate) fn trouble_of_writes(&self) -> Option<CommandError> {
+        let is_fine = self.server.persistence.troubles().is_empty()
+            && !self.server.aof.has_error()
+            && self.settings.good_replicas_min == 0;
+        if is_fine {
+            return None;
+        }
+        self.save_trouble().or_else(|| self.log_trouble()).or_else(|| self.lack_of_replicas())
+    }
+
+    /// Why nothing may be written where too few replicas would get it. There are none.
+    pub(crate) fn lack_of_replicas(&self) -> Option<CommandError> {
+        let lacks = self.settings.good_replicas_min != 0;
+        lacks.then_some(CommandError::text("NOREPLICAS Not enough good replicas to write."))
+    }
+
     /// Whether a client's output has to stay until the disk has what it tells of. If so, the client is looked after again
     /// when that is so.
     #[inline]

@@ -443,6 +443,11 @@ impl ScriptHost<'_> {
         if flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
         }
+        if flags.contains(Flags::WRITE)
+            && let Some(error) = self.core.trouble_of_writes()
+        {
+            return Err(error);
+        }
         if self.rules.is_out_of_memory && !self.has_written && flags.contains(Flags::DENYOOM) {
             return Err(CommandError::text(
                 "OOM command not allowed when used memory > 'maxmemory'.",

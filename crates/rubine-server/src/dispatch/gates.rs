@@ -23,6 +23,7 @@ const GATES: &[Gate] = &[
     has_memory,
     can_be_saved,
     log_is_writable,
+    has_replicas,
     not_in_subscribe_mode,
     not_loading,
     busy::not_busy,
@@ -48,6 +49,7 @@ pub(super) fn are_open(
         && client.transaction.is_none()
         && !core.is_out_of_memory
         && !core.is_script_busy
+        && core.settings.good_replicas_min == 0
         && !core.server.aof.has_error()
         && !client.flags.contains(ClientFlags::PUBSUB)
         && core.server.persistence.troubles().is_empty()
@@ -147,26 +149,21 @@ fn not_in_subscribe_mode(request: Request<'_>) -> Result<(), CommandError> {
 
 /// What the command writes can be kept.
 fn log_is_writable(request: Request<'_>) -> Result<(), CommandError> {
-    let core = request.core;
-    let Some(reason) = core.server.aof.error() else { return Ok(()) };
-    if !depends_on_disk(request) {
-        return Ok(());
-    }
-    let text = format!("MISCONF Errors writing to the AOF file: {reason}");
-    Err(CommandError::Other(text.into()))
+    let error = request.core.log_trouble().filter(|_| depends_on_disk(request));
+    error.map_or(Ok(()), Err)
 }
 
 /// What a command writes can be expected to reach the disk.
 fn can_be_saved(request: Request<'_>) -> Result<(), CommandError> {
-    if !request.core.failed_save_stops_writes() || !depends_on_disk(request) {
-        return Ok(());
-    }
-    Err(CommandError::text(
-        "MISCONF Rubine is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that \
-         may modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
-         snapshotting fails (stop-writes-on-bgsave-error option). Please check the Rubine logs for details about the RDB \
-         error.",
-    ))
+    let error = request.core.save_trouble().filter(|_| depends_on_disk(request));
+    error.map_or(Ok(()), Err)
+}
+
+/// Enough replicas get what the command writes.
+fn has_replicas(request: Request<'_>) -> Result<(), CommandError> {
+    let writes = || request.client.runs_any(request.entry, Flags::WRITE);
+    let error = request.core.lack_of_replicas().filter(|_| writes());
+    error.map_or(Ok(()), Err)
 }
 
 /// The data is complete, or the command does not care.
