@@ -162,7 +162,8 @@ impl Core {
     }
 
     /// Runs a command on its own.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
     fn call(
         &mut self,
         client: &mut Client,
@@ -188,8 +189,7 @@ impl Core {
                 };
                 self.begin_client_unit(client, reply);
                 reply_start = reply.mark();
-                let brought = client.brought.take();
-                let hold = brought.and_then(|it| self.take_brought(it));
+                let hold = if client.brought.is_some() { self.take_hold(client) } else { None };
                 let (db, flags) = (client.db, self.flags_for(client, entry, args));
                 let counted = (self.runner.changes.hits, self.runner.changes.misses);
                 let role = Role::Alone;

@@ -683,6 +683,7 @@ impl<'a> RecordMut<'a> {
     }
 
     /// Lets `change` work on the record, which may move.
+    #[inline]
     fn edit<T>(&mut self, change: impl FnOnce(&mut Record) -> T) -> T {
         // SAFETY: the entry owns the record; it is put back before anybody can look at the entry.
         let mut record =

@@ -87,10 +87,10 @@ impl Core {
         }
     }
 
-    /// Hands a command what was done for it elsewhere. Returns its hold on the keys that it moves.
+    /// Hands a client's command what was done for it elsewhere. Returns its hold on the keys that it moves.
     #[cold]
-    pub(crate) fn take_brought(&mut self, brought: Brought) -> Option<Hold> {
-        match brought {
+    pub(crate) fn take_hold(&mut self, client: &mut Client) -> Option<Hold> {
+        match client.brought.take()? {
             Brought::Computed(task) => {
                 self.runner.effects.computed = Some(task);
                 None
