@@ -28,9 +28,14 @@ impl Core {
         client: &mut Client,
         find: impl Fn(&Users) -> Option<&Arc<User>>,
     ) -> bool {
+        let before = (client.identity.clone(), client.info.names.lock().user.clone());
         loop {
             let users = self.server.access.users();
-            let Some(user) = find(&users) else { return false };
+            let Some(user) = find(&users) else {
+                // It may have been that user for a moment, which has gone in between.
+                (client.identity, client.info.names.lock().user) = before;
+                return false;
+            };
             client.identity.log_in(Arc::clone(user), &users);
             client.info.names.lock().user = user.name().to_vec();
             // Whoever removes a user looks for its clients when it is gone: it has found this one, or shows here.
