@@ -53,7 +53,7 @@ def rq_jobs():
     jobs = [queue.enqueue(operator.add, number, 1) for number in range(30)]
     last = queue.enqueue(operator.add, 40, 2, depends_on=jobs[-1])
     failing = queue.enqueue(operator.truediv, 1, 0)
-    SimpleWorker([queue], connection=r).work(burst=True, logging_level="ERROR")
+    SimpleWorker([queue], connection=r).work(burst=True, logging_level="CRITICAL")
     assert [job.return_value() for job in jobs] == list(range(1, 31))
     assert last.return_value() == 42 and failing.is_failed
     assert queue.failed_job_registry.count == 1
