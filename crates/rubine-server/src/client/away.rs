@@ -86,9 +86,10 @@ pub(crate) struct Progress {
     pub(crate) at: usize,
     /// What those before it replied.
     pub(crate) replies: Output,
-    /// The unit's beginning, and the database that was selected then.
+    /// The unit's beginning, and the database and the protocol of then.
     pub(crate) mark: UnitMark,
     pub(crate) db: usize,
+    pub(crate) protocol: Protocol,
     /// What MONITOR had been shown then.
     pub(crate) shown: FeedMark,
 }

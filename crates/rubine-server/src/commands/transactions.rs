@@ -148,7 +148,8 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
     if transaction.runs_scripts() {
         let (mark, db) = (core.begin_undoable(), client.db);
         let (shown, replies) = (core.shown(), Output::new());
-        let progress = Progress { transaction, at: 0, replies, mark, db, shown };
+        let protocol = client.protocol;
+        let progress = Progress { transaction, at: 0, replies, mark, db, protocol, shown };
         return run_with_scripts(session, locked, progress);
     }
     core.begin_several();
@@ -256,11 +257,11 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
 
 /// Takes all of a transaction back. It is queued as before.
 fn take_back(session: &mut Session<'_>, mut locked: Locked<'static>, progress: Progress) {
-    let Progress { transaction, mark, db, shown, .. } = progress;
+    let Progress { transaction, mark, db, protocol, shown, .. } = progress;
     let Session { core, client, .. } = session;
     core.undo_to(&mark, &mut locked);
     core.unshow(shown);
-    client.db = db;
+    (client.db, client.protocol) = (db, protocol);
     client.transaction = Some(transaction);
     core.keep();
     core.end_unit(locked);

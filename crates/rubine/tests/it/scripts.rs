@@ -148,6 +148,21 @@ fn a_key_that_is_not_declared_is_found_late() {
 }
 
 #[test]
+fn a_transaction_that_begins_anew_speaks_as_at_first() {
+    let server = server("2");
+    let mut client = server.client();
+    call(&mut client, "ZADD scores 1.5 member");
+    call(&mut client, "MULTI");
+    call(&mut client, "ZSCORE scores member");
+    call(&mut client, "HELLO 3");
+    client.send(&["EVAL", "return #redis.call('KEYS', '*')", "0"]).expect("it takes requests");
+    reply(&mut client);
+    let replies = call(&mut client, "EXEC");
+    assert_eq!(elements(&replies)[0], text("1.5"));
+    assert_eq!(elements(&replies)[2], Value::Integer(1));
+}
+
+#[test]
 fn what_a_client_began_is_done_though_it_is_gone() {
     let server = server("2");
     let mut control = server.client();
