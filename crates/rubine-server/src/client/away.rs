@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use mio::net::UnixStream;
 use rubine_commands::{Runner, RunnerMark};
 use rubine_journal::Offset;
 use rubine_keyspace::Locked;
+use rubine_net::socket::Socket;
 use rubine_resp::writer::{Output, Protocol};
 
 use super::identity::Identity;
@@ -142,6 +144,15 @@ impl Client {
             protocol: self.protocol,
             durable_offset: self.disk.durable_offset,
         }
+    }
+
+    /// A client whose other end is dropped: nothing comes from it, and nothing is sent to it.
+    pub(crate) fn without_connection(
+        info: Arc<ClientInfo>,
+        identity: Identity,
+    ) -> std::io::Result<Self> {
+        let (nobody, _) = UnixStream::pair()?;
+        Ok(Self::new(Socket::Unix(nobody), info, identity))
     }
 
     /// Stands for another client, on a thread that has none.

@@ -29,12 +29,8 @@ pub(super) fn kill(session: &mut Session<'_>, kind: ScriptKind) -> CommandResult
     session.core.server.scripting.kill(kind, undoes).map_err(|reason| {
         CommandError::text(match (reason, kind) {
             (NotKilled::NoneRuns, _) => "NOTBUSY No scripts in execution right now.",
-            (NotKilled::OtherKind, ScriptKind::Script) => {
-                "BUSY Rubine is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-            }
-            (NotKilled::OtherKind, ScriptKind::Function) => {
-                "BUSY Rubine is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-            }
+            (NotKilled::OtherKind, ScriptKind::Script) => ScriptKind::Function.busy(),
+            (NotKilled::OtherKind, ScriptKind::Function) => ScriptKind::Script.busy(),
             (NotKilled::HasWritten, _) => {
                 "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait \
                  the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."

@@ -3,11 +3,9 @@
 
 use std::sync::Arc;
 
-use mio::net::UnixStream;
 use parking_lot::Mutex;
 use rubine_commands::Args;
 use rubine_keyspace::ShardSet;
-use rubine_net::socket::Socket;
 use rubine_resp::writer::{Output, Reply};
 
 use super::unit::Role;
@@ -44,13 +42,11 @@ struct Replaying {
 
 impl Replaying {
     fn new(server: &'static Server, handlers: &'static [SessionHandler]) -> std::io::Result<Self> {
-        // The other end is dropped: nothing comes, and nothing is sent.
-        let (nobody, _) = UnixStream::pair()?;
         let addresses = (String::new(), String::new());
         let info = Arc::new(ClientInfo::new(0, 0, addresses, 0, true, 0));
         let trusted = access::trusted(&server.commands, &server.config.load());
         let identity = Identity::trusted(&trusted);
-        let client = Client::new(Socket::Unix(nobody), info, identity);
+        let client = Client::without_connection(info, identity)?;
         // No script of a client runs while a log is read, so that the first thread for scripts has its counters to spare.
         let core = Core::new(server, handlers, server.workers.len());
         Ok(Self { core, client })

@@ -3,10 +3,8 @@
 
 use std::sync::Arc;
 
-use mio::net::UnixStream;
 use rubine_commands::Args;
 use rubine_keyspace::Locked;
-use rubine_net::socket::Socket;
 use rubine_resp::writer::{Output, Reply};
 use rubine_scripting::Interpreter;
 use rubine_system::process;
@@ -110,13 +108,8 @@ impl Core {
         };
         let Some(number) = threads.push(job) else { return };
         let start = || {
-            // The other end is dropped: nothing comes, and nothing is sent.
-            let (nobody, _) = UnixStream::pair()?;
-            let stand_in = Client::new(
-                Socket::Unix(nobody),
-                Arc::clone(&client.info),
-                client.identity.clone(),
-            );
+            let (info, identity) = (Arc::clone(&client.info), client.identity.clone());
+            let stand_in = Client::without_connection(info, identity)?;
             let thread = std::thread::Builder::new().name(format!("script {number}"));
             thread.spawn(move || serve(server, handlers, number, stand_in))
         };

@@ -9,7 +9,6 @@ use crate::client::Client;
 use crate::client::suspension::Reason;
 use crate::command_table::Entry;
 use crate::core::Core;
-use crate::server::ScriptKind;
 
 /// The gate: nobody is served beside a busy script who is not to be, by `busy-reply-scope`.
 pub(super) fn not_busy(request: Request<'_>) -> Result<(), CommandError> {
@@ -27,7 +26,7 @@ pub(super) fn not_busy(request: Request<'_>) -> Result<(), CommandError> {
     if may_run {
         return Ok(());
     }
-    core.server.scripting.busy_at(None).map_or(Ok(()), |kind| Err(refusal(kind)))
+    core.server.scripting.busy_at(None).map_or(Ok(()), |kind| Err(CommandError::text(kind.busy())))
 }
 
 fn ends_server(entry: &Entry) -> bool {
@@ -36,17 +35,6 @@ fn ends_server(entry: &Entry) -> bool {
 
 fn asks_for_no_save(args: Args<'_>) -> bool {
     args.from(1).any(|it| it.eq_ignore_ascii_case(b"NOSAVE"))
-}
-
-fn refusal(kind: ScriptKind) -> CommandError {
-    CommandError::text(match kind {
-        ScriptKind::Script => {
-            "BUSY Rubine is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-        }
-        ScriptKind::Function => {
-            "BUSY Rubine is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-        }
-    })
 }
 
 impl Core {
@@ -73,7 +61,7 @@ impl Core {
         let mut output = std::mem::take(&mut client.output);
         let mut reply = Reply::new(&mut output, client.protocol);
         let mark = reply.mark();
-        self.refuse(client, &mut reply, entry, &refusal(kind));
+        self.refuse(client, &mut reply, entry, &CommandError::text(kind.busy()));
         settle_reply(client, &mut reply, mark);
         client.output = output;
         true

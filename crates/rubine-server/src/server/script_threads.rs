@@ -76,6 +76,20 @@ pub(crate) enum ScriptKind {
     Function,
 }
 
+impl ScriptKind {
+    /// What others are told while one of this kind is busy.
+    pub(crate) fn busy(self) -> &'static str {
+        match self {
+            Self::Script => {
+                "BUSY Rubine is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+            Self::Function => {
+                "BUSY Rubine is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
+        }
+    }
+}
+
 /// What a script may do, by its flags and by how it is run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
