@@ -204,6 +204,12 @@ impl Journal {
         log.point()
     }
 
+    /// Gives the history another name, and forgets what it was before: nobody who knows the old one goes on from here.
+    /// Readers do.
+    pub fn rename_history(&self, id: HistoryId) {
+        self.log.lock().rename_history(id);
+    }
+
     /// Takes over a master's history at `offset`: the data was replaced by a full sync. The caller holds all shard locks.
     /// What was kept is dropped, so that nobody gets bytes of another history, and open readers find that they have lost
     /// their place.

@@ -38,6 +38,7 @@ use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
+use crate::replication::Replication;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
@@ -85,8 +86,7 @@ pub(crate) struct Server {
     pub(crate) aside: Aside,
     pub(crate) process: ThisProcess,
     pub(crate) switches: Switches,
-    /// Names the history of the data: 40 hexadecimal digits.
-    pub(crate) replication_id: ArcSwap<String>,
+    pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
 }

@@ -24,7 +24,7 @@ use crate::core::{Core, SessionHandler};
 use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::{remove_due, revive_libraries};
 use crate::process::affinity;
-use crate::process::identity::{new_run_id, version_line};
+use crate::process::identity::{new_history_id, new_run_id, version_line};
 use crate::process::logging;
 use crate::process::oom_score;
 use crate::process::oom_score::OomScore;
@@ -340,7 +340,7 @@ fn build(
         switches: Switches::default(),
         memory: MemoryHistory::new(now, allocator::used_memory()),
         gauges: crate::stats::gauges::Gauges::default(),
-        replication_id: ArcSwap::from_pointee(new_run_id()),
+        replication: crate::replication::Replication::default(),
         persistence: Persistence::new(now),
         shutdown: crate::server::Ending::default(),
         process: ThisProcess {
@@ -352,6 +352,7 @@ fn build(
         },
         config: ConfigStore::new(config, source),
     };
+    server.journal.rename_history(new_history_id());
     server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))

@@ -5,6 +5,7 @@ mod clients;
 mod counters;
 mod memory;
 mod persistence;
+mod replication;
 mod server;
 mod text;
 mod tls;
@@ -126,7 +127,7 @@ const SECTIONS: &[Section] = &[
     Section::usual("persistence", "Persistence", persistence::persistence),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
-    Section::usual("replication", "Replication", server::replication),
+    Section::usual("replication", "Replication", replication::replication),
     Section::usual("cpu", "CPU", server::cpu),
     Section::usual("modules", "Modules", |_, _| {}),
     Section::further("commandstats", "Commandstats", counters::commands),

@@ -65,22 +65,6 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     }
 }
 
-pub(super) fn replication(source: &Source<'_>, text: &mut Text) {
-    let server = source.server;
-    text.field("role", "master");
-    text.field("connected_slaves", 0);
-    text.field("replicas_waiting_psync", 0);
-    text.field("master_failover_state", "no-failover");
-    text.field("master_replid", server.replication_id.load());
-    text.field("master_replid2", "0".repeat(40));
-    text.field("master_repl_offset", 0);
-    text.field("second_repl_offset", -1);
-    text.field("repl_backlog_active", 0);
-    text.field("repl_backlog_size", server.config.load().repl_backlog_size);
-    text.field("repl_backlog_first_byte_offset", 0);
-    text.field("repl_backlog_histlen", 0);
-}
-
 pub(super) fn cpu(source: &Source<'_>, text: &mut Text) {
     let mut show = |whose: &str, time: CpuTime| {
         let CpuTime { user_us, system_us } = time;

@@ -1,0 +1,16 @@
+//! Whom this server follows, if anybody.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+#[derive(Default)]
+pub(crate) struct Following {
+    is_replica: AtomicBool,
+}
+
+impl Following {
+    /// Whether this server is a replica. One load.
+    #[inline]
+    pub(crate) fn is_replica(&self) -> bool {
+        self.is_replica.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,4 @@
+//! Who follows this server.
+
+#[derive(Default)]
+pub(crate) struct Replicas {}
