@@ -343,11 +343,11 @@ directives! {
         "replica-announce-ip".alias("slave-announce-ip").not_yet(REPLICATION);
     replica_announce_port: u16 = 0,
         "replica-announce-port".alias("slave-announce-port").number(0, 65_535).not_yet(REPLICATION);
-    repl_diskless_sync: bool = true, "repl-diskless-sync".not_yet(REPLICATION);
+    repl_diskless_sync: bool = true, "repl-diskless-sync";
     repl_diskless_sync_delay: u32 = 5,
-        "repl-diskless-sync-delay".number(0, INT).not_yet(REPLICATION);
+        "repl-diskless-sync-delay".number(0, INT);
     repl_diskless_sync_max_replicas: u32 = 0,
-        "repl-diskless-sync-max-replicas".number(0, INT).not_yet(REPLICATION);
+        "repl-diskless-sync-max-replicas".number(0, INT);
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled,
         "repl-diskless-load".is(Traits::NOT_WHILE_LOADING).not_yet(REPLICATION);
     dual_channel_replication_enabled: bool = false,
@@ -356,13 +356,12 @@ directives! {
     replica_full_sync_buffer_limit: u64 = 0,
         "replica-full-sync-buffer-limit".memory(0, LONG).not_yet(REPLICATION);
     repl_ping_replica_period: u32 = 10,
-        "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT)
-            .not_yet(REPLICATION);
-    repl_timeout: u32 = 60, "repl-timeout".number(1, INT).not_yet(REPLICATION);
+        "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT);
+    repl_timeout: u32 = 60, "repl-timeout".number(1, INT);
     repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay".not_yet(REPLICATION);
     repl_backlog_size: u64 = 10 << 20,
-        "repl-backlog-size".memory(1, LONG).not_yet(REPLICATION);
-    repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG).not_yet(REPLICATION);
+        "repl-backlog-size".memory(1, LONG);
+    repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);
     repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
     bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
     min_replicas_to_write: u32 = 0,

@@ -3,3 +3,5 @@
 //! drives them.
 
 #![forbid(unsafe_code)]
+
+pub mod leader;

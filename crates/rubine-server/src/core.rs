@@ -12,6 +12,7 @@ pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
 pub(crate) mod replaying;
+pub(crate) mod replicated;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;

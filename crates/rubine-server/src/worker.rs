@@ -9,6 +9,7 @@ mod batch;
 mod cron;
 mod delivery;
 mod doorway;
+mod feeding;
 mod handshakes;
 mod limits;
 mod period;
@@ -30,6 +31,7 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::feeding::Replicas;
 use self::handshakes::Handshakes;
 use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
@@ -37,6 +39,7 @@ use self::schedule::schedule;
 use self::sending::{send, send_held};
 use crate::client::away::{Ran, Slot};
 use crate::client::identity::Identity;
+use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -94,6 +97,8 @@ pub(crate) struct Worker {
     doorway: Doorway,
     /// Clients that have yet to agree with the server on how they speak.
     handshakes: Handshakes,
+    /// Clients that are replicas.
+    replicas: Replicas,
     /// Dropped when the turn ends.
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
@@ -107,8 +112,10 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(core: Core, poll: Poll) -> Self {
         let cron = Cron::new(&core);
+        let replicas = Replicas::new(&core);
         Self {
             core,
+            replicas,
             poll,
             clients: Vec::new(),
             free_slots: Vec::new(),
@@ -161,6 +168,7 @@ impl Worker {
             self.hear_all();
             self.core.flush_counts();
             self.core.show_observed();
+            self.feed_replicas();
             self.core.server.journal.notify();
         }
         self.say_goodbye();
@@ -174,8 +182,11 @@ impl Worker {
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let is_synced = !self.core.park_unsynced();
-        let has_work =
-            !self.scheduled.is_empty() || self.doorway.has_more() || !self.handshakes.is_empty();
+        let has_replica_work = !self.replicas.is_empty() && self.replicas.rest(&mut self.clients);
+        let has_work = !self.scheduled.is_empty()
+            || self.doorway.has_more()
+            || !self.handshakes.is_empty()
+            || has_replica_work;
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
@@ -205,6 +216,16 @@ impl Worker {
         self.pacing.begin_turn(self.woken_at, self.core.settings.coalesce_us);
         self.core.stats().turn_start.set(self.woken_at);
         self.core.stats().loop_turns.add(1);
+    }
+
+    /// Sends replicas what there is.
+    fn feed_replicas(&mut self) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        for slot in self.replicas.feed(&mut self.core, &mut self.clients) {
+            self.close(slot);
+        }
     }
 
     fn refresh_settings(&mut self) {
@@ -332,6 +353,11 @@ impl Worker {
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),
                 Message::EndOfTurn { told } => self.told_at_end.push(told),
+                Message::FullSync { client, header, feed } => {
+                    self.begin_dump(client, &header, feed);
+                }
+                Message::KeepReplicaAlive { client } => self.keep_replica_alive(client),
+                Message::Replicated { client } => self.replicated(client),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
                     self.cron.remove_loaded_due(&mut self.core);
@@ -355,6 +381,33 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         client.disk.saves -= 1;
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// A dump is made for a client that is a replica.
+    fn begin_dump(&mut self, id: u64, header: &[u8], feed: Box<ReplicaFeed>) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        Reply::new(&mut client.output, client.protocol).raw(header);
+        client.replica = Some(feed);
+        self.replicas.add(slot);
+    }
+
+    /// A replica waits for a dump, and shall know that there is somebody.
+    fn keep_replica_alive(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if client.output.is_empty() {
+            Reply::new(&mut client.output, client.protocol).raw(b"\n");
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
+    /// Replicas have what a client waits for.
+    fn replicated(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        self.core.answer_replicated(client);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -530,7 +583,7 @@ impl Worker {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 client.disk.is_unsynced = false;
-                self.core.answer_synced(client, reached);
+                self.core.answer_durable(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -749,6 +802,10 @@ impl Worker {
         self.core.unsubscribe_all(&mut client);
         self.core.stop_watching(&mut client);
         self.core.stop_tracking(&mut client);
+        if client.replica.is_some() {
+            self.replicas.remove(slot);
+        }
+        self.core.server.replication.replicas.leave(client.id);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);

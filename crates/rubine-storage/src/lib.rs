@@ -19,6 +19,7 @@ pub mod log_writer;
 mod pace;
 mod rdb_load;
 mod rdb_save;
+pub mod replica_dump;
 pub mod save_points;
 pub mod saves;
 mod storage;

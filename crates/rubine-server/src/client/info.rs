@@ -37,6 +37,8 @@ bitflags! {
         const PUBSUB = 1 << 11;
         /// It watches what all clients do.
         const MONITOR = 1 << 12;
+        /// It follows this server.
+        const REPLICA = 1 << 13;
         /// It keeps copies of keys, and is told when they change: `CLIENT TRACKING`.
         const TRACKING = 1 << 20;
         /// The client that shall be told in its place is gone.

@@ -182,11 +182,28 @@ impl Core {
         if self.is_undoable || (waits_for_disk && is_within) {
             let (channel_name, payload) = (channel.into(), payload.into());
             let seen_before = durable_offset;
-            self.deferred.push(Deferred { kind, channel: channel_name, payload, seen_before });
+            let is_for_replicas = true;
+            let deferred =
+                Deferred { kind, channel: channel_name, payload, seen_before, is_for_replicas };
+            self.deferred.push(deferred);
             return server.pubsub.receiver_count(kind, channel);
         }
+        self.tell_replicas(kind, channel, payload);
         let notice = Notice { kind, channel, payload, durable_offset };
         server.pubsub.publish(&server.workers, notice)
+    }
+
+    /// Sends a message to replicas, whose clients listen as well. One load without them.
+    fn tell_replicas(&self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
+        let server = self.server;
+        if !server.journal.is_followed() || server.replication.following.is_replica() {
+            return;
+        }
+        let name: &[u8] = match kind {
+            ChannelKind::ShardChannel => b"SPUBLISH",
+            ChannelKind::Channel | ChannelKind::Pattern => b"PUBLISH",
+        };
+        server.journal.tell_replicas(&[name, channel, payload], (self.now / 1000) as u64);
     }
 
     /// Appends the effects of the unit to the journal, and returns where they end.
@@ -218,8 +235,12 @@ impl Core {
         defer_events(&mut self.deferred, &mut self.runner.effects);
         let server = self.server;
         let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
-        for Deferred { kind, channel, payload, seen_before } in self.deferred.drain(..) {
+        for deferred in std::mem::take(&mut self.deferred) {
+            let Deferred { kind, channel, payload, seen_before, is_for_replicas } = deferred;
             let (channel, payload) = (&*channel, &*payload);
+            if is_for_replicas {
+                self.tell_replicas(kind, channel, payload);
+            }
             let durable_offset = seen.max(seen_before);
             let notice = Notice { kind, channel, payload, durable_offset };
             server.pubsub.publish(&server.workers, notice);
@@ -261,7 +282,9 @@ pub(super) fn publish_events(server: &Server, effects: &mut Effects, durable_off
 fn defer_events(deferred: &mut Vec<Deferred>, effects: &mut Effects) {
     take_events(effects, |channel, payload| {
         let (channel, payload) = (channel.into(), payload.into());
-        deferred.push(Deferred { kind: ChannelKind::Channel, channel, payload, seen_before: 0 });
+        let kind = ChannelKind::Channel;
+        let (seen_before, is_for_replicas) = (0, false);
+        deferred.push(Deferred { kind, channel, payload, seen_before, is_for_replicas });
     });
 }
 

@@ -190,6 +190,11 @@ impl Core {
         if let Some((at, _)) = blocked.retry {
             self.deadlines.remove(&(at, client.id));
         }
+        match blocked.on_timeout {
+            TimeoutReply::Replicated { acknowledged: replicas, .. }
+            | TimeoutReply::Durable { synced: replicas, .. } => drop(replicas.cancel(client.id)),
+            TimeoutReply::Nothing(_) => {}
+        }
         *client.info.waiter.lock() = None;
         Some(blocked)
     }

@@ -13,4 +13,9 @@ impl Following {
     pub(crate) fn is_replica(&self) -> bool {
         self.is_replica.load(Ordering::Relaxed)
     }
+
+    /// Whether this server, a replica, has what its master has, and goes on with it.
+    pub(crate) fn is_in_sync(&self) -> bool {
+        !self.is_replica()
+    }
 }

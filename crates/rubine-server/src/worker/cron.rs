@@ -9,7 +9,7 @@ use rubine_structures::table::free_what_waits;
 use super::period::Period;
 use super::schedule::schedule;
 use crate::client::{Client, ClientFlags};
-use crate::control::{defrag, tls};
+use crate::control::{defrag, full_sync, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -153,6 +153,7 @@ impl Cron {
             self.sample(core);
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
+            full_sync::look(core.server);
         }
     }
 

@@ -1,5 +1,8 @@
 //! INFO's section about replication.
 
+use rubine_base::clock::monotonic_millis;
+use rubine_replication::leader::Replica;
+
 use super::Source;
 use super::text::Text;
 
@@ -21,8 +24,28 @@ fn as_replica(_source: &Source<'_>, text: &mut Text) {
 /// What there is to say of replicas, and of what is kept for them.
 fn as_master(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
+    let config = server.config.load();
+    let replicas = &server.replication.replicas;
+    let now = monotonic_millis();
+    let all: Vec<_> = replicas.with(|it| it.replicas().map(|(_, it)| it.clone()).collect());
+    let shown: Vec<&Replica> = all.iter().filter(|it| it.state.name().is_some()).collect();
+    text.field("connected_slaves", all.len());
+    if config.min_replicas_to_write != 0 && config.min_replicas_max_lag != 0 {
+        text.field("min_slaves_good_slaves", replicas.good_count());
+    }
     let point = server.journal.point();
-    text.field("connected_slaves", 0);
+    for (index, replica) in shown.into_iter().enumerate() {
+        let state = replica.state.name().unwrap_or_default();
+        let lag = replica.lag_seconds(now).unwrap_or(0);
+        let has = replica.acknowledged.0;
+        let line = format_args!(
+            "ip={},port={},state={state},offset={has},lag={lag},type=replica,lag_bytes={}",
+            replica.host(),
+            replica.introduction.port,
+            point.offset.0.saturating_sub(has)
+        );
+        text.field(&format!("slave{index}"), line);
+    }
     text.field("replicas_waiting_psync", 0);
     text.field("master_failover_state", "no-failover");
     text.field("master_replid", point.history.id);
@@ -31,11 +54,19 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
         Some(previous) => text.field("master_replid2", previous.id),
         None => text.field("master_replid2", "0".repeat(40)),
     }
-    text.field("master_repl_offset", 0);
+    text.field("master_repl_offset", point.offset.0);
     let second = previous.map_or(-1, |it| it.until.0 as i64 + 1);
     text.field("second_repl_offset", second);
-    text.field("repl_backlog_active", 0);
-    text.field("repl_backlog_size", server.config.load().repl_backlog_size);
-    text.field("repl_backlog_first_byte_offset", 0);
-    text.field("repl_backlog_histlen", 0);
+    let status = server.journal.status();
+    let is_kept = status.backlog_bytes_max != 0;
+    let first = server.journal.offset_at(status.oldest).map_or(0, |it| it.0 + 1);
+    let kept = point.offset.0.saturating_sub(first.saturating_sub(1));
+    text.field("repl_backlog_active", u8::from(is_kept));
+    text.field("repl_backlog_size", config.repl_backlog_size);
+    text.field("repl_backlog_first_byte_offset", if is_kept { first } else { 0 });
+    text.field("repl_backlog_histlen", if is_kept { kept } else { 0 });
+    if let Some((name, why)) = replicas.last_full() {
+        text.field("last_full_sync_replica", name);
+        text.field("last_full_sync_reason", why);
+    }
 }
