@@ -4,4 +4,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod follower;
 pub mod leader;
+pub mod stream;
