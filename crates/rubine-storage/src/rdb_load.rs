@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rubine_journal::{HistoryId, ReplicationOffset};
+use rubine_journal::{Effects, History, HistoryId, Origin, Previous, ReplicationOffset};
 use rubine_keyspace::{Access, Key, Place};
 use rubine_persistence::encryption;
 use rubine_rdb::Limits;
@@ -71,6 +71,9 @@ pub(crate) struct LoadOptions {
     pub(crate) drops_due: bool,
     /// Whether a key of the dump takes the place of one that is there, rather than ending the load.
     pub(crate) replaces: bool,
+    /// Whether this server goes on with the history that the dump says its data is of, so that its replicas, or its master, go
+    /// on with it.
+    pub(crate) resumes_history: bool,
 }
 
 /// What was loaded.
@@ -200,6 +203,8 @@ struct Shared {
     now: i64,
     key_delay_us: i32,
     has_failed: AtomicBool,
+    /// Keys that are due already are told of in the journal, as they are in the history that was resumed.
+    tells_due: AtomicBool,
     failure: Mutex<Option<LoadError>>,
     loaded: Mutex<Loaded>,
 }
@@ -215,6 +220,7 @@ impl Shared {
             now,
             key_delay_us: config.key_load_delay,
             has_failed: AtomicBool::new(false),
+            tells_due: AtomicBool::new(false),
             failure: Mutex::new(None),
             loaded: Mutex::default(),
         }
@@ -238,12 +244,17 @@ fn cut(
     send: &mut impl FnMut(Batch) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
     let loading = &shared.storage.persistence.loading;
+    // Remarks stand in front of the keys.
+    let mut may_resume = shared.options.resumes_history;
     while let Some(item) = reader.next_item()? {
         if shared.must_stop() {
             return Err(LoadError::Stopped);
         }
         match item {
             Item::Entries(batch) => {
+                if std::mem::take(&mut may_resume) {
+                    resume_history(shared);
+                }
                 delay(shared, batch.len());
                 send(batch)?;
             }
@@ -278,8 +289,35 @@ fn cut(
         }
         loading.set_loaded_bytes(reader.offset());
     }
+    if may_resume {
+        resume_history(shared);
+    }
     loading.set_loaded_bytes(reader.offset());
     Ok(())
+}
+
+/// Goes on with the history of the dump: as the master that it was, or as the replica of one.
+fn resume_history(shared: &Shared) {
+    let ReplicationRemarks { database, id, offset } = shared.loaded.lock().remarks;
+    let (Some(id), Some(offset)) = (id, offset) else { return };
+    let (journal, config) = (shared.storage.journal, shared.storage.config.load());
+    if config.replicaof.is_some() {
+        journal.resume_history(History::new(id), offset, Origin::Master);
+        journal.note_database(database);
+        return;
+    }
+    // Another may have gone on with the old one meanwhile, so what follows has a name of its own.
+    let own = journal.point().history.id;
+    let history = History { id: own, previous: Some(Previous { id, until: offset }) };
+    journal.set_backlog(config.repl_backlog_size);
+    journal.resume_history(history, offset, Origin::Here);
+    shared.tells_due.store(true, Ordering::Release);
+}
+
+fn tell_due(shared: &Shared, db: u32, key: &[u8]) {
+    let mut effects = Effects::new();
+    effects.command(db, &[b"UNLINK", key]);
+    shared.storage.journal.append(&mut effects, (shared.now / 1000) as u64);
 }
 
 /// Lets keys take longer, for tests.
@@ -351,7 +389,12 @@ fn decode_batch(shared: &Shared, batch: &Batch, pool: &mut Pool) -> Result<(), L
     for entry in batch.entries() {
         match decode(shared, &entry) {
             Ok(Some((record, place))) => pool.push(db, record, place),
-            Ok(None) => pool.loaded.expired += 1,
+            Ok(None) => {
+                pool.loaded.expired += 1;
+                if shared.tells_due.load(Ordering::Acquire) {
+                    tell_due(shared, batch.db() as u32, &entry.key().unwrap_or_default());
+                }
+            }
             Err(Damage { fault: Fault::Empty(_), .. }) => {
                 pool.loaded.empty += 1;
                 if pool.loaded.empty <= LOGGED_EMPTY_MAX {

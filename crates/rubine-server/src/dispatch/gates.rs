@@ -9,6 +9,7 @@ use super::{Request, busy};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
+use crate::core::durability::{READ_ONLY, STALE};
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -64,7 +65,8 @@ pub(super) fn are_open(
 fn is_taken_by_replica(core: &Core, entry: &'static Entry) -> bool {
     let following = &core.server.replication.following;
     !following.is_replica()
-        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE) && core.may_answer())
+        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+            && core.replica_may_answer())
 }
 
 /// No argument is too long for what it becomes.
@@ -145,25 +147,19 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
 
 /// A replica takes no writes but its master's.
 fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
-    let core = request.core;
-    let is_read_only =
-        core.settings.is_read_only_replica && core.server.replication.following.is_replica();
-    if is_read_only && request.client.runs_any(request.entry, Flags::WRITE) {
-        return Err(CommandError::text("READONLY You can't write against a read only replica."));
+    let refuses = request.core.refuses_writes_of_clients();
+    if refuses && request.client.runs_any(request.entry, Flags::WRITE) {
+        return Err(CommandError::text(READ_ONLY));
     }
     Ok(())
 }
 
 /// What a replica has is as new as it is asked to be, or the command does not care.
 fn not_stale(request: Request<'_>) -> Result<(), CommandError> {
-    let core = request.core;
-    let is_replica = core.server.replication.following.is_replica();
-    if !is_replica || core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
+    if request.core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
         return Ok(());
     }
-    Err(CommandError::text(
-        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-    ))
+    Err(CommandError::text(STALE))
 }
 
 /// The client can tell replies from messages: in RESP2, whoever listens may not ask.

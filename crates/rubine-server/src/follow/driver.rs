@@ -35,8 +35,8 @@ pub(super) struct Driver {
     /// The stream, while it comes.
     stream: Option<StreamReader>,
     chunk: Vec<u8>,
-    /// How long it may sleep, in milliseconds.
-    sleep_ms: u64,
+    /// Under this order, the data has been that of the master.
+    pub(super) was_in_sync: bool,
 }
 
 impl Driver {
@@ -50,7 +50,7 @@ impl Driver {
         let applier = Applier::new(server, handlers, info)?;
         let wire = Arc::new(Mutex::new(Wire::new(server, poll)));
         let (master, stream, chunk) = Default::default();
-        Ok(Self { server, wire, applier, master, stream, chunk, sleep_ms: 0 })
+        Ok(Self { server, wire, applier, master, stream, chunk, was_in_sync: false })
     }
 
     pub(super) fn run(mut self) {
@@ -59,8 +59,7 @@ impl Driver {
             if self.master.is_some() {
                 self.step();
             }
-            let mut wire = self.wire.lock();
-            wire.wait(if self.master.is_some() { u64::MAX } else { self.sleep_ms });
+            self.wire.lock().wait(self.master.is_none());
         }
     }
 
@@ -80,15 +79,13 @@ impl Driver {
             rubine_replication::follower::Follower::new(rubine_base::clock::monotonic_millis());
         drop(wire);
         self.stream = None;
+        self.was_in_sync = false;
+        *following.syncs.refusal.lock() = None;
         following.link.down_since.store(unix_millis(), Ordering::Relaxed);
         self.note_phase();
-        match &self.master {
-            Some(ReplicaOf { host, port }) => {
-                self.sleep_ms = u64::MAX;
-                tracing::info!("Connecting to PRIMARY {host}:{port}");
-                self.end_waits();
-            }
-            None => self.sleep_ms = u64::MAX,
+        if let Some(ReplicaOf { host, port }) = &self.master {
+            tracing::info!("Connecting to PRIMARY {host}:{port}");
+            self.end_waits();
         }
     }
 
@@ -226,7 +223,7 @@ impl Driver {
     /// Goes on with the stream where it was left.
     fn go_on(&mut self, id: Option<HistoryId>, rest: &[u8]) {
         let following = &self.server.replication.following;
-        let offset = {
+        let (offset, database) = {
             let journal = &self.server.journal;
             let locked = self.server.keyspace.lock(&ShardSet::All);
             if self.wire.lock().is_outdated() {
@@ -241,8 +238,11 @@ impl Driver {
                 journal.begin_history(new, Origin::Master);
             }
             drop(locked);
-            point.offset
+            (point.offset, point.database)
         };
+        if let Some(database) = database {
+            self.applier.select(database as usize);
+        }
         following.syncs.partial_count.fetch_add(1, Ordering::Relaxed);
         self.begin_stream(offset);
         self.apply(rest);
@@ -255,6 +255,8 @@ impl Driver {
             journal.set_backlog(self.server.config.load().repl_backlog_size);
         }
         self.stream = Some(StreamReader::new(offset));
+        self.was_in_sync = true;
+        *self.server.replication.following.syncs.refusal.lock() = None;
         self.note_phase();
     }
 
@@ -289,7 +291,9 @@ impl Driver {
         };
         let link = &following.link;
         link.received.store(stream.received().0, Ordering::Relaxed);
-        link.caught_up_at.store(unix_millis(), Ordering::Relaxed);
+        if self.wire.lock().is_drained() {
+            link.note_caught_up(unix_millis());
+        }
         self.stream = Some(stream);
         if let Some(offset) = asked_at {
             self.acknowledge_at(offset);

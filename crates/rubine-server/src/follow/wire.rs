@@ -87,6 +87,11 @@ impl Wire {
         Ok(self.is_open)
     }
 
+    /// Whether all that has come was read, as far as is known.
+    pub(super) fn is_drained(&self) -> bool {
+        !self.is_readable && self.rest.is_empty()
+    }
+
     /// Sends bytes, or as much as can be sent now.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(link) = self.link.as_mut().filter(|_| self.is_open) else { return Ok(()) };
@@ -122,11 +127,13 @@ impl Wire {
     }
 
     /// Sleeps until something happens or is due.
-    pub(super) fn wait(&mut self, ms_max: u64) {
-        let ms = if self.is_readable && self.is_open || !self.rest.is_empty() {
+    pub(super) fn wait(&mut self, is_idle: bool) {
+        let ms = if is_idle {
+            SLEEP_MAX_MS
+        } else if self.is_readable && self.is_open || !self.rest.is_empty() {
             0
         } else {
-            self.machine.sleep_ms(monotonic_millis()).min(SLEEP_MAX_MS).min(ms_max)
+            self.machine.sleep_ms(monotonic_millis()).min(SLEEP_MAX_MS)
         };
         match self.poll.poll(&mut self.events, Some(Duration::from_millis(ms))) {
             Ok(()) => {}
@@ -171,7 +178,7 @@ impl Wire {
                 return Ok(());
             }
             self.flush()?;
-            self.wait(u64::MAX);
+            self.wait(false);
         }
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct LinkFacts {
     pub(crate) down_since: AtomicI64,
     /// The offset up to which the stream was received.
     pub(crate) received: AtomicU64,
-    /// When the last whole view of the master's data was had: all that had come was applied. Unix milliseconds.
-    pub(crate) caught_up_at: AtomicI64,
+    /// When something had last come and all that had come was applied, Unix milliseconds.
+    caught_up_at: AtomicI64,
 }
 
 /// Syncs, the present one and those before.
@@ -50,6 +50,8 @@ pub(crate) struct SyncFacts {
     pub(crate) failed_count: AtomicU64,
     /// What comes is put beside the old data, which answers meanwhile.
     pub(crate) is_swapping: AtomicBool,
+    /// Why what the master sent last was not taken, if it was not.
+    pub(crate) refusal: Mutex<Option<String>>,
     /// Why the last full sync was needed, in plain words.
     pub(crate) last_reason: Mutex<String>,
 }
@@ -67,6 +69,15 @@ impl Default for LinkFacts {
 impl LinkFacts {
     pub(crate) fn phase(&self) -> Phase {
         PHASES[usize::from(self.phase.load(Ordering::Relaxed))]
+    }
+
+    /// When the data was last that of the master, as far as is known. Unix milliseconds.
+    pub(crate) fn caught_up_at(&self) -> i64 {
+        self.caught_up_at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_caught_up(&self, now: i64) {
+        self.caught_up_at.store(now, Ordering::Relaxed);
     }
 
     /// Notes how far the link is. Returns how far it was.
