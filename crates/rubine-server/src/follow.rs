@@ -27,9 +27,9 @@ pub(crate) fn follow(
     master: ReplicaOf,
 ) -> io::Result<()> {
     let following = &server.replication.following;
-    start_thread(server, handlers)?;
     following.change(true, || server.config.set_replicaof(Some(master)));
     set_role(server, Role::Replica);
+    start_thread(server, handlers)?;
     following.wake();
     Ok(())
 }
@@ -65,9 +65,10 @@ pub(crate) fn begin_configured(
     server: &'static Server,
     handlers: &'static [SessionHandler],
 ) -> Result<(), String> {
-    let Some(master) = server.config.load().replicaof.clone() else { return Ok(()) };
-    let followed = follow(server, handlers, master);
-    followed.map_err(|error| format!("Can't start a thread: {error}"))
+    if server.config.load().replicaof.is_none() {
+        return Ok(());
+    }
+    start_thread(server, handlers).map_err(|error| format!("Can't start a thread: {error}"))
 }
 
 fn set_role(server: &Server, role: Role) {
