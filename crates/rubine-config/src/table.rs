@@ -156,7 +156,7 @@ directives! {
     oom_score_adj_values: [i32; 3] = [0, 200, 800], "oom-score-adj-values".many();
     disable_thp: bool = true, "disable-thp".immutable();
     ignore_warnings: String = String::new(), "ignore-warnings".no_meaning(WARNINGS);
-    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT).not_yet(REPLICATION);
+    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT);
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigint".many();
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigterm".many();
     crash_log_enabled: bool = true, "crash-log-enabled";

@@ -375,7 +375,9 @@ impl Client {
     /// Tells others what is left to be sent.
     pub(crate) fn publish_output(&self) {
         let info = &self.info;
-        let (buffered, pinned) = (self.output.buffered_bytes(), self.output.pinned_bytes());
+        let behind = self.replica.as_ref().map_or(0, |it| it.behind_bytes() as usize);
+        let (buffered, pinned) =
+            (self.output.buffered_bytes() + behind, self.output.pinned_bytes());
         let allocated = self.output.allocated_bytes();
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);

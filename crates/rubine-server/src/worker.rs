@@ -226,6 +226,9 @@ impl Worker {
         for slot in self.replicas.feed(&mut self.core, &mut self.clients) {
             self.close(slot);
         }
+        if self.core.settings.maxmemory != 0 {
+            self.core.server.replication.replicas.measure(&self.core.server.journal);
+        }
     }
 
     fn refresh_settings(&mut self) {

@@ -3,7 +3,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rubine_base::clock::{monotonic_millis, monotonic_nanos};
 use rubine_base::random::{Random, seed_from_os};
@@ -47,6 +46,7 @@ pub(crate) fn look(server: &'static Server) {
     let now = monotonic_millis();
     let actions = replicas.with(|leader| leader.tick(now, &terms(server, &config)));
     replicas.count_good(now, u64::from(config.min_replicas_max_lag));
+    replicas.measure(&server.journal);
     for action in actions {
         carry_out(server, action);
     }
@@ -203,7 +203,6 @@ fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()
     hand_out(server, receivers, point);
     write!(out, "$EOF:{mark}\r\n")?;
     let written = dump.write(out).and_then(|mut out| write!(out, "{mark}"));
-    server.replication.replicas.spooled_bytes.store(spool.byte_count(), Ordering::Relaxed);
     spool.end(written.is_ok());
     written
 }

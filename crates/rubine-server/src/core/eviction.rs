@@ -171,7 +171,8 @@ impl Core {
         }
         let garbage = self.server.keyspace.garbage();
         let on_their_way = self.server.trackers.evicted_bytes(self.now);
-        let uncounted = garbage.pending_bytes() + on_their_way + bytes;
+        let behind = self.server.replication.replicas.behind_bytes();
+        let uncounted = garbage.pending_bytes() + on_their_way + behind + bytes;
         let used = self.memory.used().saturating_sub(uncounted);
         used as u64 <= limit || garbage.has_pending_databases()
     }
