@@ -288,7 +288,7 @@ directives! {
     rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, "rdb-version-check";
     rdb_save_threads: u16 = 0, "rdb-save-threads".number(0, 256);
     rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync";
-    rdb_del_sync_files: bool = false, "rdb-del-sync-files".not_yet(REPLICATION);
+    rdb_del_sync_files: bool = false, "rdb-del-sync-files";
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error";
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No,
         "sanitize-dump-payload".no_meaning(EXAMINED);
@@ -321,35 +321,35 @@ directives! {
 
     // Replication.
     replicaof: Option<ReplicaOf> = None,
-        "replicaof".alias("slaveof").immutable().many().not_yet(REPLICATION);
+        "replicaof".alias("slaveof").immutable().many();
     primaryauth: Option<Vec<u8>> = None,
-        "primaryauth".alias("masterauth").sensitive().not_yet(REPLICATION);
+        "primaryauth".alias("masterauth").sensitive();
     primaryuser: Option<Vec<u8>> = None,
-        "primaryuser".alias("masteruser").sensitive().not_yet(REPLICATION);
+        "primaryuser".alias("masteruser").sensitive();
     replica_serve_stale_data: bool = true,
-        "replica-serve-stale-data".alias("slave-serve-stale-data").not_yet(REPLICATION);
+        "replica-serve-stale-data".alias("slave-serve-stale-data");
     replica_read_only: bool = true,
-        "replica-read-only".alias("slave-read-only").not_yet(REPLICATION);
+        "replica-read-only".alias("slave-read-only");
     replica_lazy_flush: bool = true,
         "replica-lazy-flush".alias("slave-lazy-flush").not_yet(REPLICATION);
     replica_ignore_maxmemory: bool = true,
-        "replica-ignore-maxmemory".alias("slave-ignore-maxmemory").not_yet(REPLICATION);
+        "replica-ignore-maxmemory".alias("slave-ignore-maxmemory");
     replica_ignore_disk_write_errors: bool = false,
         "replica-ignore-disk-write-errors".not_yet(REPLICATION);
     replica_priority: u32 = 100,
-        "replica-priority".alias("slave-priority").number(0, INT).not_yet(REPLICATION);
-    replica_announced: bool = true, "replica-announced".not_yet(REPLICATION);
+        "replica-priority".alias("slave-priority").number(0, INT);
+    replica_announced: bool = true, "replica-announced";
     replica_announce_ip: Option<String> = None,
-        "replica-announce-ip".alias("slave-announce-ip").not_yet(REPLICATION);
+        "replica-announce-ip".alias("slave-announce-ip");
     replica_announce_port: u16 = 0,
-        "replica-announce-port".alias("slave-announce-port").number(0, 65_535).not_yet(REPLICATION);
+        "replica-announce-port".alias("slave-announce-port").number(0, 65_535);
     repl_diskless_sync: bool = true, "repl-diskless-sync";
     repl_diskless_sync_delay: u32 = 5,
         "repl-diskless-sync-delay".number(0, INT);
     repl_diskless_sync_max_replicas: u32 = 0,
         "repl-diskless-sync-max-replicas".number(0, INT);
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled,
-        "repl-diskless-load".is(Traits::NOT_WHILE_LOADING).not_yet(REPLICATION);
+        "repl-diskless-load".is(Traits::NOT_WHILE_LOADING);
     dual_channel_replication_enabled: bool = false,
         "dual-channel-replication-enabled".not_yet(REPLICATION);
     repl_rdb_channel: bool = false, "repl-rdb-channel".not_yet(REPLICATION);
@@ -459,7 +459,7 @@ directives! {
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients";
     tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off,
         "tls-auth-clients-user";
-    tls_replication: bool = false, "tls-replication".not_yet(REPLICATION);
+    tls_replication: bool = false, "tls-replication";
     tls_cluster: bool = false, "tls-cluster";
     tls_protocols: Option<String> = None, "tls-protocols";
     tls_ciphers: Option<String> = None, "tls-ciphers";

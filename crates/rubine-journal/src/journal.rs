@@ -209,6 +209,16 @@ impl Journal {
         log.point()
     }
 
+    /// Goes on with the present history as a master's.
+    pub fn follow_history(&self) {
+        self.log.lock().follow_history();
+    }
+
+    /// Notes which database is selected where the log ends, after a dump has said so.
+    pub fn note_database(&self, database: Option<u32>) {
+        self.log.lock().note_database(database);
+    }
+
     /// Gives the history another name, and forgets what it was before: nobody who knows the old one goes on from here.
     /// Readers do.
     pub fn rename_history(&self, id: HistoryId) {

@@ -217,6 +217,15 @@ impl Log {
         kept.must_select = true;
     }
 
+    pub(crate) fn follow_history(&mut self) {
+        self.kept.origin = Origin::Master;
+    }
+
+    pub(crate) fn note_database(&mut self, database: Option<u32>) {
+        self.kept.selected_database = database;
+        self.kept.must_select = true;
+    }
+
     pub(crate) fn rename_history(&mut self, id: HistoryId) {
         self.kept.history = History::new(id);
     }

@@ -5,4 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod failover;
+pub mod follower;
 pub mod leader;
+pub mod stream;

@@ -4,7 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod functions;
 pub(crate) mod help;
 pub(crate) mod pubsub;
-pub(crate) mod replication;
+mod replication;
 pub(crate) mod scripting;
 mod scripts;
 pub(crate) mod server;

@@ -32,6 +32,8 @@ mod persistence;
 
 mod core;
 
+mod follow;
+
 mod dispatch;
 
 mod control;

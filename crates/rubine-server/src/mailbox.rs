@@ -90,6 +90,10 @@ pub(crate) enum Message {
     PauseChanged,
     /// Keys have been loaded: remove what is due among them, as far as that is soon done, and say so.
     RemoveLoadedDue { sender: Sender<()> },
+    /// Clients that wait on these shards may be served.
+    HandOffs { shards: Vec<usize> },
+    /// This server follows another from now on: whoever waits for keys waits in vain.
+    BecameReplica { sender: Sender<()> },
     /// All keys may be others than before: let those who wait for one look again.
     DataReplaced,
     /// Say when this is read: no command runs any more that began before it was sent.

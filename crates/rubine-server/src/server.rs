@@ -59,7 +59,7 @@ pub(crate) struct Server {
     pub(crate) access: AccessControl,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
-    /// Those of the workers, then those of the threads for scripts.
+    /// Those of the workers, then those of the threads for scripts, then that of the thread that follows a master.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) observing: Observing,
     pub(crate) resting: Resting,
@@ -90,6 +90,9 @@ pub(crate) struct Server {
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
 }
+
+/// Where the counters of the thread that follows a master are, behind those of the workers.
+pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
 
 /// When the files that TLS is made from are looked at again.
 #[derive(Default)]
@@ -154,6 +157,12 @@ impl Server {
     /// What TLS is spoken with towards the nodes that keys move to, if it is.
     pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
         let is_wanted = self.config.load().tls_cluster;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+    }
+
+    /// What TLS is spoken with towards a master, if it is.
+    pub(crate) fn tls_to_master(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_replication;
         self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 

@@ -21,6 +21,7 @@ use crate::commands;
 use crate::control::shutdown;
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
+use crate::follow;
 use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::{remove_due, revive_libraries};
 use crate::process::affinity;
@@ -31,7 +32,7 @@ use crate::process::oom_score::OomScore;
 use crate::process::process_title;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
-use crate::server::{SCRIPT_THREADS_MAX, Server, Switches, ThisProcess};
+use crate::server::{FOLLOWER, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
@@ -165,15 +166,14 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
         server.storage(),
         if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
     );
+    follow::prepare(server);
     let workers = start_workers(server, handlers, polls)?;
     if config.appendonly {
         log_load::load_at_start(server.storage())?;
     } else {
         load::at_startup(server.storage())?;
     }
-    revive_libraries(server)?;
-    remove_due(server);
-    server.persistence.set_trouble(Trouble::LOADING, false);
+    open_to_clients(server, handlers)?;
     let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.process.oom_score.apply(&config);
@@ -197,6 +197,17 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     tracing::warn!("Rubine is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// All data is there: serves it, and follows the master that is configured.
+fn open_to_clients(
+    server: &'static Server,
+    handlers: &'static [SessionHandler],
+) -> Result<(), String> {
+    revive_libraries(server)?;
+    remove_due(server);
+    server.persistence.set_trouble(Trouble::LOADING, false);
+    follow::begin_configured(server, handlers)
 }
 
 /// What is set once and for all: the hash function, huge pages, the locale.
@@ -316,9 +327,7 @@ fn build(
         aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
-        stats: (0..worker_count + SCRIPT_THREADS_MAX)
-            .map(|_| WorkerStats::new(commands.len()))
-            .collect(),
+        stats: (0..=worker_count + FOLLOWER).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
         access,
         clients: crate::client::registry::Clients::default(),

@@ -367,6 +367,12 @@ impl Worker {
                     // Whoever asked may have given up.
                     let _ = sender.send(());
                 }
+                Message::HandOffs { shards } => self.core.complete_hand_offs(shards),
+                Message::BecameReplica { sender } => {
+                    self.unblock_all();
+                    // Whoever asked may have given up.
+                    let _ = sender.send(());
+                }
                 Message::DataReplaced => self.core.wake_all_waiters(),
                 Message::Acknowledge { sender } => {
                     let _ = sender.send(());
@@ -441,6 +447,17 @@ impl Worker {
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.answer_unblocked(client, with_error);
         schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// Ends all waits, since the server is another from now on. Those who wait end with their connection.
+    fn unblock_all(&mut self) {
+        let Self { core, clients, scheduled, .. } = self;
+        for (slot, client) in clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            if core.answer_changed_role(client) {
+                schedule(scheduled, client, slot);
+            }
+        }
     }
 
     /// What a client's command needs is computed: it runs again.

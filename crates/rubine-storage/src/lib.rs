@@ -23,7 +23,9 @@ pub mod replica_dump;
 pub mod save_points;
 pub mod saves;
 mod storage;
+pub mod sync;
 pub mod tools;
 
 pub use aof::read_keys;
+pub use rdb_load::ReplicationRemarks;
 pub use storage::{Apply, Host, Persistence, Stall, Storage, Trouble};

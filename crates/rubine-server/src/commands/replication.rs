@@ -1,13 +1,15 @@
-//! Commands about replication: what replicas say to their master.
+//! Commands about replication: what replicas say to their master, and who follows whom.
 
 mod replconf;
+pub(crate) mod replicaof;
 mod sync;
 
 use crate::client::ClientInfo;
 use crate::core::ServerCommand;
 
 /// All of them, in order of name.
-pub(crate) const COMMANDS: &[ServerCommand] = &[sync::PSYNC, replconf::REPLCONF, sync::SYNC];
+pub(crate) const COMMANDS: &[ServerCommand] =
+    &[sync::PSYNC, replconf::REPLCONF, replicaof::REPLICAOF, replicaof::SLAVEOF, sync::SYNC];
 
 /// The host that a client comes from.
 fn host(info: &ClientInfo) -> &str {

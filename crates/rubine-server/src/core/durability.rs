@@ -46,6 +46,11 @@ impl Core {
         self.save_trouble().or_else(|| self.log_trouble()).or_else(|| self.lack_of_replicas())
     }
 
+    /// Whether a replica answers from what it has.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.settings.serves_stale_data || self.server.replication.following.is_link_up()
+    }
+
     /// Why nothing may be written where too few replicas would get it.
     pub(crate) fn lack_of_replicas(&self) -> Option<CommandError> {
         let wanted = self.settings.good_replicas_min as usize;

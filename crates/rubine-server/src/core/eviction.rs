@@ -61,7 +61,9 @@ impl Core {
     /// Looks before a command whether memory is used up, and evicts if it is.
     #[cold]
     pub(crate) fn look_at_memory(&mut self, client: &Client, entry: &Entry) {
-        if self.has_room() {
+        let is_exempt = self.settings.replica_ignores_maxmemory
+            && self.server.replication.following.is_replica();
+        if is_exempt || self.has_room() {
             self.is_out_of_memory = false;
             self.server.memory.over_limit.note(false, self.now);
             return;

@@ -160,7 +160,9 @@ impl Cron {
     /// Removes what fell due before the keys were loaded, while no client is served yet: a round of the walk, unless
     /// that takes too long.
     pub(crate) fn remove_loaded_due(&mut self, core: &mut Core) {
-        if !core.settings.import_mode {
+        // What a master has told to keep goes when it says so.
+        let is_replica = core.server.replication.following.is_replica();
+        if !core.settings.import_mode && !is_replica {
             self.walk(core, EXPIRY_LOADED_US);
         }
     }
@@ -170,6 +172,7 @@ impl Cron {
         let server = core.server;
         let is_stopped = !server.switches.expires_actively.load(Ordering::Relaxed)
             || core.settings.import_mode
+            || server.replication.following.is_replica()
             || server.pause.stops_writes(core.now)
             || server.persistence.is_loading();
         if is_stopped {

@@ -2,6 +2,7 @@
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
+use crate::commands::replication::replicaof::role_of_replica;
 use crate::core::{ServerCommand, Session};
 use crate::server::Asker;
 use rubine_config::ShutdownOptions;
@@ -40,6 +41,10 @@ pub(super) const ROLE: ServerCommand = ServerCommand::declare("ROLE", role)
 
 fn role(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
+    if server.replication.following.is_replica() {
+        role_of_replica(session);
+        return Ok(());
+    }
     let replicas: Vec<Replica> = server.replication.replicas.with(|leader| {
         let online = leader.replicas().filter(|(_, it)| it.state.name() == Some("online"));
         online.map(|(_, replica)| replica.clone()).collect()

@@ -1,10 +1,14 @@
 //! INFO's section about replication.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use rubine_base::clock::monotonic_millis;
+use rubine_replication::follower::Phase;
 use rubine_replication::leader::Replica;
 
 use super::Source;
 use super::text::Text;
+use crate::replication::following::{Following, shown};
 
 pub(super) fn replication(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -17,8 +21,51 @@ pub(super) fn replication(source: &Source<'_>, text: &mut Text) {
 }
 
 /// What there is to say of the master.
-fn as_replica(_source: &Source<'_>, text: &mut Text) {
+fn as_replica(source: &Source<'_>, text: &mut Text) {
+    let Source { server, now, .. } = *source;
+    let config = server.config.load();
+    let Following { link, syncs, .. } = &server.replication.following;
+    let (host, port) = shown(config.replicaof.as_ref());
+    let phase = link.phase();
+    let (is_up, is_syncing) = (phase == Phase::Connected, phase == Phase::Sync);
+    let seconds_since = |moment: &AtomicI64| match moment.load(Ordering::Relaxed) {
+        0 => -1,
+        moment => (now / 1000 - moment / 1000).max(0),
+    };
+    let applied = server.journal.point().offset.0;
+    let received = if is_up { link.received.load(Ordering::Relaxed).max(applied) } else { applied };
     text.field("role", "slave");
+    text.field("master_host", host);
+    text.field("master_port", port);
+    text.field("master_link_status", if is_up { "up" } else { "down" });
+    text.field(
+        "master_last_io_seconds_ago",
+        if is_up { seconds_since(&link.heard_at) } else { -1 },
+    );
+    text.field("master_sync_in_progress", u8::from(is_syncing));
+    text.field("slave_read_repl_offset", received);
+    text.field("slave_repl_offset", applied);
+    text.zeros(&["replicas_repl_buffer_size", "replicas_repl_buffer_peak"]);
+    if is_syncing {
+        let total = syncs.total_bytes.load(Ordering::Relaxed);
+        let read = syncs.read_bytes.load(Ordering::Relaxed);
+        let percent = if total == 0 { 0.0 } else { read as f64 / total as f64 * 100.0 };
+        text.field("master_sync_total_bytes", total);
+        text.field("master_sync_read_bytes", read);
+        text.field("master_sync_left_bytes", total as i64 - read as i64);
+        text.ratio("master_sync_perc", percent);
+        text.field("master_sync_last_io_seconds_ago", seconds_since(&syncs.heard_at));
+    }
+    if !is_up {
+        text.field("master_link_down_since_seconds", seconds_since(&link.down_since));
+    }
+    text.field("slave_priority", config.replica_priority);
+    text.field("slave_read_only", u8::from(config.replica_read_only));
+    text.field("replica_announced", u8::from(config.replica_announced));
+    text.field("replica_full_syncs", syncs.full_count.load(Ordering::Relaxed));
+    text.field("replica_partial_syncs", syncs.partial_count.load(Ordering::Relaxed));
+    text.field("replica_failed_syncs", syncs.failed_count.load(Ordering::Relaxed));
+    text.field("replica_last_full_sync_reason", syncs.last_reason.lock());
 }
 
 /// What there is to say of replicas, and of what is kept for them.
