@@ -126,9 +126,8 @@ impl<'a> Cursor<'a> {
     #[inline]
     fn string_up_to(&mut self, bytes_max: u64) -> Result<Cow<'a, [u8]>, Damage> {
         let start = self.at;
-        let check = |len| match len <= bytes_max {
-            true => Ok(()),
-            false => Err(Fault::LongString(len).at(start)),
+        let check = |len| {
+            if len <= bytes_max { Ok(()) } else { Err(Fault::LongString(len).at(start)) }
         };
         match self.head()? {
             Head::Length(length) => {

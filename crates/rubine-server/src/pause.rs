@@ -1,4 +1,5 @@
-//! CLIENT PAUSE and the pause before the end: until when which commands wait. Never touches a client.
+//! CLIENT PAUSE and the pause before the end: until when which commands wait, by a clock that nobody sets. Never touches
+//! a client.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -14,7 +15,7 @@ pub(crate) enum Kind {
 /// A pause of clients, in force until its moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
-    /// Twice the Unix milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
+    /// Twice the monotonic milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
     /// that nobody sees half of a change.
     state: AtomicI64,
     /// The server is about to end: no write comes between its last save and its end.

@@ -155,7 +155,7 @@ impl Core {
 
     /// Whether the data shall not change: what must not wait may use more memory meanwhile.
     fn is_eviction_paused(&self) -> bool {
-        self.server.pause.stops_writes(self.now)
+        self.server.pause.stops_writes(self.monotonic_ms)
     }
 
     /// Whether memory is below its limit, or will be when all is freed that nobody has any more.

@@ -217,7 +217,8 @@ impl Core {
         let found = std::mem::take(&mut self.runner.changes.found_due);
         let (server, stats, now) = (self.server, self.stats(), self.now);
         let (effects, outbox) = (&mut self.runner.effects, &mut self.outbox);
-        let is_stopped = || server.pause.stops_writes(now);
+        let monotonic_ms = self.monotonic_ms;
+        let is_stopped = || server.pause.stops_writes(monotonic_ms);
         let pending =
             rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
                 tell_due(server, stats, effects, outbox, now, &due);
