@@ -311,6 +311,8 @@ directives! {
     auto_aof_rewrite_min_size: u64 = 64 << 20,
         "auto-aof-rewrite-min-size".memory(0, LONG);
     aof_load_truncated: bool = true, "aof-load-truncated";
+    aof_load_corrupt_tail_max_size: u64 = 0,
+        "aof-load-corrupt-tail-max-size".memory(0, LONG);
     aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble";
     aof_timestamp_enabled: bool = false, "aof-timestamp-enabled";
     aof_rewrite_incremental_fsync: bool = true,

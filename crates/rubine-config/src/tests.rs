@@ -30,6 +30,7 @@ const OWN: &[&str] = &[
     "busy-reply-scope",
 ];
 const REDIS_ONLY: &[&str] = &[
+    "aof-load-corrupt-tail-max-size",
     "cluster-compatibility-sample-ratio",
     "dynamic-hz",
     "repl-rdb-channel",

@@ -1,4 +1,5 @@
-//! CLIENT PAUSE, and the pauses before the end and before another takes over: until when which commands wait. Never touches a client.
+//! CLIENT PAUSE, and the pauses before the end and before another takes over: until when which commands wait, by a clock
+//! that nobody sets. Never touches a client.
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
@@ -14,7 +15,7 @@ pub(crate) enum Kind {
 /// A pause of clients, in force until its moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
-    /// Twice the Unix milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
+    /// Twice the monotonic milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
     /// that nobody sees half of a change.
     state: AtomicI64,
     /// Bits of [`Hold`]: for these, writes are held back without a time.

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
@@ -105,7 +105,7 @@ pub(crate) struct Worker {
     turn_requests: usize,
     /// When it looks who waits for a script that is busy.
     busy_looks: Period,
-    /// When postponed commands last tried again because time had passed, Unix milliseconds.
+    /// When postponed commands last tried again because time had passed, in monotonic milliseconds.
     resumed_at: i64,
 }
 
@@ -189,7 +189,7 @@ impl Worker {
             || has_replica_work;
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
-            let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
+            let until_first = first.min(self.pause_end()).saturating_sub(monotonic_ms()).max(0);
             // Lines that are not sent yet are due soon.
             let most = match &self.core {
                 core if core.has_lines() => 1,
@@ -565,7 +565,7 @@ impl Worker {
     /// Clients whose time is over get the reply that says so.
     fn end_waits(&mut self) {
         while let Some(&(deadline, id)) = self.core.deadlines.first() {
-            if self.core.now < deadline {
+            if self.core.monotonic_ms < deadline {
                 return;
             }
             self.core.deadlines.pop_first();
@@ -609,26 +609,28 @@ impl Worker {
         }
     }
 
-    /// When the pause ends that somebody waits for.
+    /// When the pause ends that somebody waits for, in monotonic milliseconds.
     fn pause_end(&self) -> i64 {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
         if self.core.is_throttled || self.core.server.aside.moving.has_any() {
-            return unix_millis() + THROTTLE_MS;
+            return monotonic_ms() + THROTTLE_MS;
         }
-        self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
+        self.core.server.pause.in_force(monotonic_ms()).map_or(0, |(_, until)| until)
     }
 
     /// Lets postponed commands try again when a pause has run out.
     fn end_pause(&mut self) {
-        let is_over =
-            || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
+        let is_over = || {
+            !self.core.is_throttled
+                && self.core.server.pause.in_force(self.core.monotonic_ms).is_none()
+        };
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.
         let is_held = self.core.server.aside.moving.has_any()
-            && self.core.now < self.resumed_at + THROTTLE_MS;
+            && self.core.monotonic_ms < self.resumed_at + THROTTLE_MS;
         if !self.core.paused.is_empty() && !is_held && is_over() {
-            self.resumed_at = self.core.now;
+            self.resumed_at = self.core.monotonic_ms;
             self.resume_paused();
         }
     }
@@ -846,4 +848,8 @@ impl Worker {
             self.close(slot);
         }
     }
+}
+
+fn monotonic_ms() -> i64 {
+    monotonic_millis() as i64
 }

@@ -72,10 +72,10 @@ pub(crate) enum Brought {
 pub(crate) struct Blocked {
     /// Decides how the wait ends. It stands in the queues of its keys, if it has any.
     pub(crate) waiter: Arc<Waiter>,
-    /// When it gives up, Unix milliseconds.
+    /// When it gives up, in monotonic milliseconds.
     pub(crate) deadline: Option<i64>,
     pub(crate) on_timeout: TimeoutReply,
-    /// When its command runs again though no key was changed, and after how many milliseconds once more.
+    /// When its command runs again though no key was changed, in the same, and after how many milliseconds once more.
     pub(crate) retry: Option<(i64, i64)>,
 }
 

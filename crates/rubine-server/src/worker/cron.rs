@@ -173,7 +173,7 @@ impl Cron {
         let is_stopped = !server.switches.expires_actively.load(Ordering::Relaxed)
             || core.settings.import_mode
             || server.replication.following.is_replica()
-            || server.pause.stops_writes(core.now)
+            || server.pause.stops_writes(core.monotonic_ms)
             || server.persistence.is_loading();
         if is_stopped {
             self.expiry_budget_us = 0.0;
@@ -194,10 +194,10 @@ impl Cron {
         core.begin_unit();
         let mut was_round = false;
         loop {
-            let now = core.now;
+            let (now, monotonic_ms) = (core.now, core.monotonic_ms);
             let stats = core.stats();
             let (effects, outbox) = (&mut core.runner.effects, &mut core.outbox);
-            let is_stopped = || server.pause.stops_writes(now);
+            let is_stopped = || server.pause.stops_writes(monotonic_ms);
             let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
                 tell_due(server, stats, effects, outbox, now, &due);
             });
