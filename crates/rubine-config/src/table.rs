@@ -6,6 +6,7 @@ pub(crate) mod directive;
 use self::directive::{Directive, Traits};
 use super::checks;
 use super::line::UserLine;
+use super::quota::QuotaRule;
 use super::values::{
     AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
@@ -68,6 +69,8 @@ macro_rules! directives {
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
             /// The `user` lines.
             pub users: Vec<UserLine>,
+            /// The `quota` lines, one of each subject.
+            pub quotas: Vec<QuotaRule>,
         }
 
         impl Default for Config {
@@ -76,6 +79,7 @@ macro_rules! directives {
                     $($field: $default,)*
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
+                    quotas: Vec::new(),
                 }
             }
         }

@@ -8,6 +8,7 @@ pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
@@ -105,6 +106,8 @@ pub(crate) struct Core {
     /// When the last command ended, in ticks.
     ticks: u64,
     pub(crate) scripts: scripts::ScriptEngine,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: limiting::LocalQuotas,
     /// What is told to clients that keep copies of keys.
     pub(crate) outbox: Outbox,
     /// How often in a row it was not enough what was forgotten of who reads keys.
@@ -180,6 +183,7 @@ impl Core {
             now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
             scripts: scripts::ScriptEngine::default(),
+            quotas: limiting::LocalQuotas::new(&server.quotas),
             outbox: Outbox::new(Some(index)),
             trim_rounds: 0,
             is_undoable: false,

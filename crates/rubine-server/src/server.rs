@@ -38,6 +38,7 @@ use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
+use crate::quotas::Quotas;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
@@ -56,6 +57,8 @@ pub(crate) struct Server {
     pub(crate) commands: CommandTable,
     /// Users, and what they may do.
     pub(crate) access: AccessControl,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: Quotas,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
     /// Those of the workers, then those of the threads for scripts.

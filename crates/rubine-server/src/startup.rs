@@ -321,6 +321,7 @@ fn build(
             .collect(),
         commands,
         access,
+        quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,

@@ -75,6 +75,8 @@ impl Core {
             client.identity.lose_user(&users);
             client.flags |= ClientFlags::CLOSE_NOW;
         }
+        // Whoever had not said who it is may be somebody now.
+        self.bind_again(client);
     }
 
     /// The flags by which a command runs, of which one says whether the keys that it names by a pattern may be read.

@@ -18,6 +18,7 @@ mod migrate;
 mod observing;
 mod old_files;
 mod process;
+mod quotas;
 mod saving;
 mod scripts;
 mod starting;

@@ -5,6 +5,7 @@ mod clients;
 mod counters;
 mod memory;
 mod persistence;
+mod quotas;
 mod server;
 mod text;
 mod tls;
@@ -124,6 +125,7 @@ const SECTIONS: &[Section] = &[
     Section::usual("clients", "Clients", clients::clients),
     Section::usual("memory", "Memory", memory::memory),
     Section::usual("persistence", "Persistence", persistence::persistence),
+    Section::further("quotas", "Quotas", quotas::quotas),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
     Section::usual("replication", "Replication", server::replication),
