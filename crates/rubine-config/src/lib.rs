@@ -28,7 +28,7 @@ pub use table::directive::{Directive, Support, Traits, closest, find, names};
 pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
 pub use values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimit, OutputBufferLimits,
     PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad,

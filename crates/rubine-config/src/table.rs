@@ -8,7 +8,7 @@ use super::checks;
 use super::line::UserLine;
 use super::quota::QuotaRule;
 use super::values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
     ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
@@ -193,6 +193,10 @@ directives! {
     aclfile: String = String::new(), "aclfile".immutable();
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
         "acl-pubsub-default";
+    audit_log: String = String::new(), "audit-log".is(Traits::PROTECTED);
+    audit_log_events: AuditEvents =
+        AuditEvents(["logins", "refusals", "users", "config"].map(str::to_owned).to_vec()),
+        "audit-log-events".many();
     acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.

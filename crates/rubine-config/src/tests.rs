@@ -28,6 +28,8 @@ const OWN: &[&str] = &[
     "rdb-save-threads",
     "lua-memory-limit",
     "busy-reply-scope",
+    "audit-log",
+    "audit-log-events",
 ];
 const REDIS_ONLY: &[&str] = &[
     "cluster-compatibility-sample-ratio",

@@ -1,6 +1,7 @@
 //! What a worker runs commands with, and what the handlers of the server's own commands see of it. Knows no event loop.
 
 pub(crate) mod after_run;
+mod auditing;
 pub(crate) mod certificates;
 mod client_memory;
 mod debugging;
@@ -37,6 +38,7 @@ use crate::client::Client;
 use crate::client::away::Deferred;
 use crate::client::suspension::Reason;
 use crate::command_table::{Entry, Run};
+use crate::observing::audit::Audited;
 use crate::observing::hot_keys::Tracking;
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
@@ -62,6 +64,8 @@ pub(crate) struct Core {
     notable: observe::Notable,
     /// What belongs in the command log when the command that runs is over.
     later: Vec<observe::Later>,
+    /// What is written down in the audit log, if anything is.
+    audited: Option<Arc<Audited>>,
     /// Where keys are counted, while somebody wants to know which take most.
     hot_keys: Option<Arc<Tracking>>,
     /// What MONITOR shows.
@@ -152,13 +156,14 @@ impl Core {
     ) -> Self {
         let seed = rubine_base::random::seed_from_os();
         let settings = server.settings.load_full();
-        Self {
+        let mut core = Self {
             server,
             index,
             stats: &server.stats[index],
             handlers,
             notable: observe::Notable::of(&settings),
             later: Vec::new(),
+            audited: server.observing.audit.audited(),
             hot_keys: None,
             watch: watching::Watch::default(),
             settings,
@@ -189,7 +194,9 @@ impl Core {
             is_undoable: false,
             owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
-        }
+        };
+        core.refresh_notable();
+        core
     }
 
     #[inline]
@@ -252,6 +259,9 @@ impl Core {
         let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
         let result = handler(&mut session);
         let protocol = session.client.protocol;
+        if session.core.audited.is_some() {
+            session.core.look_at_next(entry);
+        }
         if matches!(session.client.suspension(), Some(Reason::BusyShard | Reason::ScriptThread)) {
             // It begins anew.
             self.unshow(shown);

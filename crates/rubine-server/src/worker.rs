@@ -297,6 +297,7 @@ impl Worker {
         }
         client.publish_output();
         self.core.count_client(&mut client);
+        self.core.audit_connection(&client.info, true);
         self.clients[slot] = Some(client);
     }
 
@@ -770,6 +771,7 @@ impl Worker {
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
         self.core.settle_last(&mut client);
+        self.core.audit_connection(&client.info, false);
         self.core.uncount_client(&mut client);
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);

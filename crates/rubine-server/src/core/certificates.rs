@@ -27,6 +27,7 @@ impl Core {
             }
         }
         if is_known {
+            self.audit_login(&client.info, "certificate");
             let name = client.info.names.lock().user.escape_ascii().to_string();
             tracing::debug!("TLS: Auto-authenticated client as {name}");
         } else if let Some(name) = names.last() {

@@ -187,6 +187,7 @@ impl Core {
         add_line(&mut line, &self.server.commands, info, self.now);
         let client_info = line.trim_end().as_bytes().to_vec();
         let incident = Incident { reason, context, object, username, client_info };
+        self.audit_incident(info, &incident);
         self.server.access.note(incident, self.now, self.settings.acl_log_len_max);
     }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod append_only;
+mod audit;
 mod bad_disk;
 mod blocking;
 mod busy_shards;

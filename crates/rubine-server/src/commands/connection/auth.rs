@@ -54,6 +54,7 @@ fn authenticate(
     password: &[u8],
 ) -> CommandResult {
     if core.log_in(client, user, password)? {
+        core.audit_login(&client.info, "password");
         return Ok(());
     }
     core.note_failed_login(client, args, user);
