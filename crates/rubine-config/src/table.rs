@@ -6,8 +6,9 @@ pub(crate) mod directive;
 use self::directive::{Directive, Traits};
 use super::checks;
 use super::line::UserLine;
+use super::quota::QuotaRule;
 use super::values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
     ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
@@ -68,6 +69,8 @@ macro_rules! directives {
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
             /// The `user` lines.
             pub users: Vec<UserLine>,
+            /// The `quota` lines, one of each subject.
+            pub quotas: Vec<QuotaRule>,
         }
 
         impl Default for Config {
@@ -76,6 +79,7 @@ macro_rules! directives {
                     $($field: $default,)*
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
+                    quotas: Vec::new(),
                 }
             }
         }
@@ -189,6 +193,10 @@ directives! {
     aclfile: String = String::new(), "aclfile".immutable();
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
         "acl-pubsub-default";
+    audit_log: String = String::new(), "audit-log".is(Traits::PROTECTED);
+    audit_log_events: AuditEvents =
+        AuditEvents(["logins", "refusals", "users", "config"].map(str::to_owned).to_vec()),
+        "audit-log-events".many();
     acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.

@@ -38,6 +38,7 @@ use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
+use crate::quotas::Quotas;
 use crate::replication::Replication;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -57,6 +58,8 @@ pub(crate) struct Server {
     pub(crate) commands: CommandTable,
     /// Users, and what they may do.
     pub(crate) access: AccessControl,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: Quotas,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
     /// Those of the workers, then those of the threads for scripts, then that of the thread that follows a master.

@@ -16,6 +16,7 @@ mod period;
 mod reading;
 mod schedule;
 mod sending;
+mod weighing;
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -155,6 +156,7 @@ impl Worker {
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
+            self.end_slow_downs();
             self.answer_for_busy_scripts();
             self.serve_scheduled();
             // Whoever waits to hear that this turn is over hears it.
@@ -190,6 +192,12 @@ impl Worker {
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(monotonic_ms()).max(0);
+            let until_allowed = self
+                .core
+                .quotas
+                .first_end()
+                .map_or(i64::MAX, |end| end - rubine_base::clock::unix_millis());
+            let until_first = until_first.min(until_allowed.max(0));
             // Lines that are not sent yet are due soon.
             let most = match &self.core {
                 core if core.has_lines() => 1,
@@ -238,6 +246,10 @@ impl Worker {
             self.core.refresh_settings();
             // The limit of memory may be lower than what is in use.
             self.core.must_evict_more = self.core.settings.maxmemory != 0;
+            if self.core.refresh_quotas() {
+                let clients = self.clients.iter_mut().flatten();
+                clients.for_each(|client| self.core.bind_again(client));
+            }
         }
     }
 
@@ -305,8 +317,15 @@ impl Worker {
         self.slot_of.insert(info.id, slot);
         let identity = Identity::of_stranger(&self.core.server.access.users());
         let mut client = Box::new(Client::new(socket, info, identity));
+        if !client.socket.is_handshaking() {
+            self.core.welcome(&mut client);
+            if !client.output.is_empty() {
+                schedule(&mut self.scheduled, &mut client, slot);
+            }
+        }
         client.publish_output();
         self.core.count_client(&mut client);
+        self.core.audit_connection(&client.info, true);
         self.clients[slot] = Some(client);
     }
 
@@ -577,6 +596,18 @@ impl Worker {
         }
     }
 
+    /// Clients whose quotas allow what they have asked for go on.
+    fn end_slow_downs(&mut self) {
+        while let Some(id) = self.core.quotas.take_due(self.core.now) {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            if matches!(client.suspension(), Some(Reason::OverQuota)) {
+                self.core.resume(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
     /// Whoever waits for what a busy script holds is told so.
     fn answer_for_busy_scripts(&mut self) {
         self.core.is_script_busy = self.core.server.scripting.is_busy();
@@ -818,6 +849,8 @@ impl Worker {
 
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
+        self.core.settle_last(&mut client);
+        self.core.audit_connection(&client.info, false);
         self.core.uncount_client(&mut client);
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);

@@ -8,6 +8,7 @@ use rubine_structures::table::free_what_waits;
 
 use super::period::Period;
 use super::schedule::schedule;
+use super::weighing::Weighing;
 use crate::client::{Client, ClientFlags};
 use crate::control::{defrag, full_sync, tls};
 use crate::core::Core;
@@ -31,6 +32,7 @@ pub(crate) struct Cron {
     /// When clients are looked after.
     care: Period,
     expiry: ExpiryCycle,
+    weighing: Weighing,
     /// Time that expiry may still take in this period, in microseconds.
     expiry_budget_us: f64,
     /// Keys removed and steps made since the budget was last worked out.
@@ -94,6 +96,7 @@ impl Cron {
             period: Period::new(PERIOD_MS),
             care: Period::new(PERIOD_MS),
             expiry: ExpiryCycle::new(core.index, core.server.workers.len()),
+            weighing: Weighing::new(core.index, core.server.workers.len()),
             expiry_budget_us: 0.0,
             removed: 0,
             examined: 0,
@@ -139,6 +142,9 @@ impl Cron {
         let stats = core.stats();
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
+        }
+        if core.quotas.table().measures_memory() {
+            self.weighing.go_on(core);
         }
         core.look_after_tracked();
         core.drop_flushed_scripts();
