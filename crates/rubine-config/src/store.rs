@@ -213,15 +213,15 @@ impl ConfigStore {
         is_unchanged
     }
 
-    /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for each of
-    /// `users`, which are words.
+    /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for
+    /// each of what is `listed`.
     pub fn rewrite(
         &self,
         scope: super::RewriteScope,
-        users: &[Vec<Vec<u8>>],
+        listed: super::Listed<'_>,
     ) -> Result<(), super::RewriteError> {
         let _writing = self.writing.lock();
         let path = self.source.file.as_deref().ok_or(super::RewriteError::NoFile)?;
-        self.load().rewrite_file(path, scope, users)
+        self.load().rewrite_file(path, scope, listed)
     }
 }

@@ -6,8 +6,9 @@ pub(crate) mod directive;
 use self::directive::{Directive, Traits};
 use super::checks;
 use super::line::UserLine;
+use super::quota::QuotaRule;
 use super::values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
     ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
@@ -68,6 +69,8 @@ macro_rules! directives {
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
             /// The `user` lines.
             pub users: Vec<UserLine>,
+            /// The `quota` lines, one of each subject.
+            pub quotas: Vec<QuotaRule>,
         }
 
         impl Default for Config {
@@ -76,6 +79,7 @@ macro_rules! directives {
                     $($field: $default,)*
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
+                    quotas: Vec::new(),
                 }
             }
         }
@@ -156,7 +160,7 @@ directives! {
     oom_score_adj_values: [i32; 3] = [0, 200, 800], "oom-score-adj-values".many();
     disable_thp: bool = true, "disable-thp".immutable();
     ignore_warnings: String = String::new(), "ignore-warnings".no_meaning(WARNINGS);
-    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT).not_yet(REPLICATION);
+    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT);
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigint".many();
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigterm".many();
     crash_log_enabled: bool = true, "crash-log-enabled";
@@ -189,6 +193,10 @@ directives! {
     aclfile: String = String::new(), "aclfile".immutable();
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
         "acl-pubsub-default";
+    audit_log: String = String::new(), "audit-log".is(Traits::PROTECTED);
+    audit_log_events: AuditEvents =
+        AuditEvents(["logins", "refusals", "users", "config"].map(str::to_owned).to_vec()),
+        "audit-log-events".many();
     acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.
@@ -311,6 +319,8 @@ directives! {
     auto_aof_rewrite_min_size: u64 = 64 << 20,
         "auto-aof-rewrite-min-size".memory(0, LONG);
     aof_load_truncated: bool = true, "aof-load-truncated";
+    aof_load_corrupt_tail_max_size: u64 = 0,
+        "aof-load-corrupt-tail-max-size".memory(0, LONG);
     aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble";
     aof_timestamp_enabled: bool = false, "aof-timestamp-enabled";
     aof_rewrite_incremental_fsync: bool = true,

@@ -66,6 +66,11 @@ impl JournalStatus {
     pub fn buffered_bytes(&self) -> u64 {
         self.end - self.oldest
     }
+
+    /// What of that is kept for replicas that may come back.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.buffered_bytes().min(self.backlog_bytes_max)
+    }
 }
 
 impl Journal {

@@ -119,6 +119,12 @@ impl Shard {
         for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
             counts.set(self.number as usize, db, table.len(), table.volatile_len());
         }
+        if COUNTED_DBS < self.tables.len() {
+            let others = &self.tables[COUNTED_DBS..];
+            let volatile_len = others.iter().map(Table::volatile_len).sum();
+            let len = others.iter().map(Table::len).sum();
+            counts.set_others(self.number as usize, len, volatile_len);
+        }
     }
 
     /// Number of keys in a database.

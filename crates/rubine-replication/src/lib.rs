@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod failover;
 pub mod follower;
 pub mod leader;
 pub mod stream;

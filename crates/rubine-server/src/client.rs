@@ -40,6 +40,7 @@ use self::suspension::{Blocked, Brought, Reason, Suspended};
 use self::tracking::ClientTracking;
 use self::watches::Watches;
 use crate::command_table::Entry;
+use crate::quotas::Bound;
 
 pub(crate) use self::info::{ClientFlags, ClientInfo, NO_COMMAND};
 
@@ -91,6 +92,8 @@ pub(crate) struct Client {
     pub(crate) standing: Option<Standing>,
     /// What was done elsewhere for the request that runs next.
     pub(crate) brought: Option<Brought>,
+    /// What quotas mean for it, if they are about it.
+    pub(crate) bound: Option<Box<Bound>>,
     /// `SCRIPT DEBUG`
     pub(crate) debugging: ScriptDebug,
     /// It stands in the worker's list of clients with work to do.
@@ -221,6 +224,7 @@ impl Client {
             suspended: None,
             standing: None,
             brought: None,
+            bound: None,
             debugging: ScriptDebug::Off,
             is_scheduled: false,
             info,
@@ -306,7 +310,7 @@ impl Client {
     /// is noticed.
     pub(crate) fn has_room_for_requests(&self) -> bool {
         let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
-        let waits = self.suspension().is_some_and(Reason::counts_as_blocked);
+        let waits = self.suspension().is_some_and(Reason::reads_little);
         // What was received and not looked at holds requests that come first.
         let has_backlog =
             (self.input.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
@@ -375,7 +379,9 @@ impl Client {
     /// Tells others what is left to be sent.
     pub(crate) fn publish_output(&self) {
         let info = &self.info;
-        let (buffered, pinned) = (self.output.buffered_bytes(), self.output.pinned_bytes());
+        let behind = self.replica.as_ref().map_or(0, |it| it.behind_bytes() as usize);
+        let (buffered, pinned) =
+            (self.output.buffered_bytes() + behind, self.output.pinned_bytes());
         let allocated = self.output.allocated_bytes();
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);

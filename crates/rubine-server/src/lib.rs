@@ -11,6 +11,7 @@ mod command_table;
 
 mod access;
 pub mod process;
+mod quotas;
 
 mod observing;
 

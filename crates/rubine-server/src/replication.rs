@@ -4,6 +4,9 @@
 pub(crate) mod following;
 pub(crate) mod replicas;
 
+use parking_lot::Mutex;
+use rubine_replication::failover::Failover;
+
 use self::following::Following;
 use self::replicas::Replicas;
 
@@ -13,4 +16,6 @@ pub(crate) struct Replication {
     pub(crate) following: Following,
     /// Who follows this server.
     pub(crate) replicas: Replicas,
+    /// Handing over to one of them.
+    pub(crate) failover: Mutex<Failover>,
 }

@@ -18,7 +18,7 @@ use rubine_keyspace::{Discarded, Keyspace, Tell};
 use crate::access::{self, AccessControl};
 use crate::aside::Aside;
 use crate::commands;
-use crate::control::shutdown;
+use crate::control::{audit, shutdown};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::follow;
@@ -151,6 +151,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     let (server, handlers, polls) = build(config, source, Some(logger), listeners)?;
     server.tls.set(contexts.map(Arc::new));
     crash::install(server);
+    audit::begin(server)?;
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
     process_title::show(&config, server.config.source());
@@ -186,15 +187,12 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
         }
     }
     server.aof.finish();
+    server.observing.audit.finish();
     if aof_writer.join().is_err() {
         return Err("the thread of the append-only file ended unexpectedly".to_owned());
     }
-    if let Some(path) = pid_file {
-        let _ = std::fs::remove_file(path);
-    }
-    if let Some(path) = &config.unixsocket {
-        let _ = std::fs::remove_file(path);
-    }
+    let files = pid_file.iter().chain(&config.unixsocket);
+    files.for_each(|path| _ = std::fs::remove_file(path));
     tracing::warn!("Rubine is now ready to exit, bye bye...");
     Ok(())
 }
@@ -330,6 +328,7 @@ fn build(
         stats: (0..=worker_count + FOLLOWER).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
         access,
+        quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
@@ -426,6 +425,7 @@ fn install_signals(server: &'static Server) -> Result<(), String> {
                 if let Some(logger) = &server.process.logger {
                     logger.reopen();
                 }
+                server.observing.audit.reopen();
                 tracing::info!("Received SIGHUP: log files have been opened anew");
                 continue;
             }

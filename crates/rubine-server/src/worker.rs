@@ -16,13 +16,14 @@ mod period;
 mod reading;
 mod schedule;
 mod sending;
+mod weighing;
 
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
@@ -105,7 +106,7 @@ pub(crate) struct Worker {
     turn_requests: usize,
     /// When it looks who waits for a script that is busy.
     busy_looks: Period,
-    /// When postponed commands last tried again because time had passed, Unix milliseconds.
+    /// When postponed commands last tried again because time had passed, in monotonic milliseconds.
     resumed_at: i64,
 }
 
@@ -155,6 +156,7 @@ impl Worker {
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
+            self.end_slow_downs();
             self.answer_for_busy_scripts();
             self.serve_scheduled();
             // Whoever waits to hear that this turn is over hears it.
@@ -189,7 +191,13 @@ impl Worker {
             || has_replica_work;
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
-            let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
+            let until_first = first.min(self.pause_end()).saturating_sub(monotonic_ms()).max(0);
+            let until_allowed = self
+                .core
+                .quotas
+                .first_end()
+                .map_or(i64::MAX, |end| end - rubine_base::clock::unix_millis());
+            let until_first = until_first.min(until_allowed.max(0));
             // Lines that are not sent yet are due soon.
             let most = match &self.core {
                 core if core.has_lines() => 1,
@@ -226,6 +234,9 @@ impl Worker {
         for slot in self.replicas.feed(&mut self.core, &mut self.clients) {
             self.close(slot);
         }
+        if self.core.settings.maxmemory != 0 {
+            self.core.server.replication.replicas.measure(&self.core.server.journal);
+        }
     }
 
     fn refresh_settings(&mut self) {
@@ -235,6 +246,10 @@ impl Worker {
             self.core.refresh_settings();
             // The limit of memory may be lower than what is in use.
             self.core.must_evict_more = self.core.settings.maxmemory != 0;
+            if self.core.refresh_quotas() {
+                let clients = self.clients.iter_mut().flatten();
+                clients.for_each(|client| self.core.bind_again(client));
+            }
         }
     }
 
@@ -302,8 +317,15 @@ impl Worker {
         self.slot_of.insert(info.id, slot);
         let identity = Identity::of_stranger(&self.core.server.access.users());
         let mut client = Box::new(Client::new(socket, info, identity));
+        if !client.socket.is_handshaking() {
+            self.core.welcome(&mut client);
+            if !client.output.is_empty() {
+                schedule(&mut self.scheduled, &mut client, slot);
+            }
+        }
         client.publish_output();
         self.core.count_client(&mut client);
+        self.core.audit_connection(&client.info, true);
         self.clients[slot] = Some(client);
     }
 
@@ -562,13 +584,25 @@ impl Worker {
     /// Clients whose time is over get the reply that says so.
     fn end_waits(&mut self) {
         while let Some(&(deadline, id)) = self.core.deadlines.first() {
-            if self.core.now < deadline {
+            if self.core.monotonic_ms < deadline {
                 return;
             }
             self.core.deadlines.pop_first();
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 self.core.end_or_retry(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    /// Clients whose quotas allow what they have asked for go on.
+    fn end_slow_downs(&mut self) {
+        while let Some(id) = self.core.quotas.take_due(self.core.now) {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            if matches!(client.suspension(), Some(Reason::OverQuota)) {
+                self.core.resume(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -606,26 +640,28 @@ impl Worker {
         }
     }
 
-    /// When the pause ends that somebody waits for.
+    /// When the pause ends that somebody waits for, in monotonic milliseconds.
     fn pause_end(&self) -> i64 {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
         if self.core.is_throttled || self.core.server.aside.moving.has_any() {
-            return unix_millis() + THROTTLE_MS;
+            return monotonic_ms() + THROTTLE_MS;
         }
-        self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
+        self.core.server.pause.in_force(monotonic_ms()).map_or(0, |(_, until)| until)
     }
 
     /// Lets postponed commands try again when a pause has run out.
     fn end_pause(&mut self) {
-        let is_over =
-            || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
+        let is_over = || {
+            !self.core.is_throttled
+                && self.core.server.pause.in_force(self.core.monotonic_ms).is_none()
+        };
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.
         let is_held = self.core.server.aside.moving.has_any()
-            && self.core.now < self.resumed_at + THROTTLE_MS;
+            && self.core.monotonic_ms < self.resumed_at + THROTTLE_MS;
         if !self.core.paused.is_empty() && !is_held && is_over() {
-            self.resumed_at = self.core.now;
+            self.resumed_at = self.core.monotonic_ms;
             self.resume_paused();
         }
     }
@@ -813,6 +849,8 @@ impl Worker {
 
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
+        self.core.settle_last(&mut client);
+        self.core.audit_connection(&client.info, false);
         self.core.uncount_client(&mut client);
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);
@@ -843,4 +881,8 @@ impl Worker {
             self.close(slot);
         }
     }
+}
+
+fn monotonic_ms() -> i64 {
+    monotonic_millis() as i64
 }

@@ -28,6 +28,7 @@ const LETTERS: &[(char, ClientFlags)] = &[
     ('e', ClientFlags::NO_EVICT),
     ('T', ClientFlags::NO_TOUCH),
     ('I', ClientFlags::IMPORT_SOURCE),
+    ('q', ClientFlags::SLOWED),
 ];
 
 /// The bytes of a client's output that CLIENT LIST counts as its fixed buffer.
@@ -100,7 +101,7 @@ fn add_line_with(
     let seconds_since = |moment: i64| (now / 1000 - moment / 1000).max(0);
     let number = |atomic: &std::sync::atomic::AtomicUsize| atomic.load(Ordering::Relaxed);
     let lossy = String::from_utf8_lossy;
-    let flags = info.flags();
+    let flags = info.flags_at(now);
     let capa = if flags.contains(ClientFlags::CAPA_REDIRECT) { "r" } else { "" };
     let unsent = number(&info.output_bytes) + number(&info.pinned_bytes);
     let fixed = unsent.min(FIXED_OUTPUT_BYTES);

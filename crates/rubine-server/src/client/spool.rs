@@ -93,7 +93,8 @@ impl Spool {
     }
 
     /// Bytes in memory.
-    pub(crate) fn byte_count(&self) -> u64 {
+    #[cfg(test)]
+    fn byte_count(&self) -> u64 {
         let state = self.state.lock();
         state.end - state.start
     }

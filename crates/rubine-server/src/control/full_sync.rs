@@ -3,13 +3,13 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rubine_base::clock::{monotonic_millis, monotonic_nanos};
 use rubine_base::random::{Random, seed_from_os};
 use rubine_journal::{HistoryId, Hold, Point, Reader, ReplicaStart};
 use rubine_keyspace::ShardSet;
 use rubine_rdb::version::Version;
+use rubine_replication::failover;
 use rubine_replication::leader::{Action, Form, Leader, Replica, ReplicaId, Terms, Transfer};
 use rubine_storage::replica_dump::{ReplicaDump, Wanted};
 use rubine_storage::{Host as _, Stall};
@@ -36,7 +36,7 @@ fn terms(server: &Server, config: &Config) -> Terms {
         ping_ms: seconds(config.repl_ping_replica_period),
         backlog_ttl_ms: config.repl_backlog_ttl * 1000,
         is_replica: server.replication.following.is_replica(),
-        is_quiet: false,
+        is_quiet: server.replication.failover.lock().phase() != failover::Phase::None,
     }
 }
 
@@ -47,6 +47,7 @@ pub(crate) fn look(server: &'static Server) {
     let now = monotonic_millis();
     let actions = replicas.with(|leader| leader.tick(now, &terms(server, &config)));
     replicas.count_good(now, u64::from(config.min_replicas_max_lag));
+    replicas.measure(&server.journal);
     for action in actions {
         carry_out(server, action);
     }
@@ -203,7 +204,6 @@ fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()
     hand_out(server, receivers, point);
     write!(out, "$EOF:{mark}\r\n")?;
     let written = dump.write(out).and_then(|mut out| write!(out, "{mark}"));
-    server.replication.replicas.spooled_bytes.store(spool.byte_count(), Ordering::Relaxed);
     spool.end(written.is_ok());
     written
 }

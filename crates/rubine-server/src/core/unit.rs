@@ -82,7 +82,7 @@ impl Core {
             // Whoever brings the data says when a key goes.
             let is_source = flags.contains(ClientFlags::IMPORT_SOURCE);
             if is_source { DueKeys::Shown } else { DueKeys::Hidden }
-        } else if self.server.pause.stops_writes(self.now) {
+        } else if self.server.pause.stops_writes(self.monotonic_ms) {
             DueKeys::Hidden
         } else {
             DueKeys::Removed

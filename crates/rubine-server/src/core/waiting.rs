@@ -68,6 +68,7 @@ impl Core {
         deadline: Option<i64>,
         on_timeout: TimeoutReply,
     ) {
+        let deadline = deadline.map(|it| self.monotonic_at(it));
         *client.info.waiter.lock() = Some(Arc::clone(&waiter));
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, client.id));
@@ -112,10 +113,10 @@ impl Core {
     /// Something is due for a client that waits: the end of its wait, or another run of its command.
     pub(crate) fn end_or_retry(&mut self, client: &mut Client) {
         let Some(blocked) = client.blocked() else { return };
-        let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.now);
+        let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.monotonic_ms);
         match blocked.retry {
-            Some((at, interval)) if !is_over && at <= self.now => {
-                let is_paused = self.server.pause.stops_writes(self.now);
+            Some((at, interval)) if !is_over && at <= self.monotonic_ms => {
+                let is_paused = self.server.pause.stops_writes(self.monotonic_ms);
                 // A shard that is busy is looked at the next time.
                 if !is_paused
                     && let Ok(mut locked) = self.server.keyspace.try_lock(&blocked.waiter.shards())
@@ -132,7 +133,7 @@ impl Core {
     }
 
     fn schedule_retry(&mut self, client: &mut Client, interval: i64) {
-        let at = self.now.saturating_add(interval);
+        let at = self.monotonic_ms.saturating_add(interval);
         if let Some(blocked) = client.blocked_mut() {
             blocked.retry = Some((at, interval));
             self.deadlines.insert((at, client.id));

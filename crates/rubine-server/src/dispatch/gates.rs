@@ -38,13 +38,15 @@ pub(super) fn check(request: Request<'_>) -> Result<(), CommandError> {
     GATES.iter().try_for_each(|gate| gate(request))
 }
 
-/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them.
+/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them. `closing`
+/// are flags of a client that keep them from being open.
 #[inline]
 pub(super) fn are_open(
     core: &Core,
     client: &Client,
     entry: &'static Entry,
     args: Args<'_>,
+    closing: ClientFlags,
 ) -> bool {
     entry.spec.takes(args.len())
         && args.are_short()
@@ -54,7 +56,7 @@ pub(super) fn are_open(
         && !core.is_script_busy
         && core.settings.good_replicas_min == 0
         && !core.server.aof.has_error()
-        && !client.flags.contains(ClientFlags::PUBSUB)
+        && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
         && is_taken_by_replica(core, entry)
         && core.may(client, entry, args)

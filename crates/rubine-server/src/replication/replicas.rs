@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rubine_journal::{Acknowledgements, Journal, ReplicationOffset};
-use rubine_replication::leader::{Leader, ReplicaId, WhyFull};
+use rubine_replication::leader::{Leader, Replica, ReplicaId, State, WhyFull};
 
 /// Clients that may wait for replicas at a time.
 const WAITING_MAX: usize = 100_000;
@@ -25,8 +25,8 @@ pub(crate) struct Replicas {
     pub(crate) refused_partial_syncs: AtomicU64,
     /// Who got everything anew last, and why.
     last_full: Mutex<Option<(String, WhyFull)>>,
-    /// Bytes of dumps for replicas that wait in memory.
-    pub(crate) spooled_bytes: AtomicU64,
+    /// Bytes of the log that are kept beyond the backlog, because somebody is behind.
+    behind_bytes: AtomicUsize,
 }
 
 impl Default for Replicas {
@@ -41,7 +41,7 @@ impl Default for Replicas {
             partial_syncs: AtomicU64::new(0),
             refused_partial_syncs: AtomicU64::new(0),
             last_full: Mutex::default(),
-            spooled_bytes: AtomicU64::new(0),
+            behind_bytes: AtomicUsize::new(0),
         }
     }
 }
@@ -84,6 +84,27 @@ impl Replicas {
             self.synced.acknowledge(id, position, released);
         }
         is_online
+    }
+
+    /// Looks how much of the log is kept because somebody is behind.
+    pub(crate) fn measure(&self, journal: &Journal) {
+        let status = journal.status();
+        let behind = status.buffered_bytes().saturating_sub(status.backlog_bytes_max);
+        self.behind_bytes.store(behind as usize, Ordering::Relaxed);
+    }
+
+    /// Bytes of the log that are kept because somebody is behind. They do not count as used: keys that went for their sake
+    /// would be written to the log, too. One load.
+    pub(crate) fn behind_bytes(&self) -> usize {
+        self.behind_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether a replica that is online lacks something.
+    pub(crate) fn are_behind(&self, journal: &Journal) -> bool {
+        let end = journal.point().offset;
+        let is_behind =
+            |replica: &Replica| replica.state == State::Online && replica.acknowledged != end;
+        self.with(|leader| leader.replicas().any(|(_, it)| is_behind(it)))
     }
 
     /// A connection is gone, which may be a replica's.

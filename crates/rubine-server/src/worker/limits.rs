@@ -10,9 +10,11 @@ use crate::client::line::{FIXED_OUTPUT_BYTES, log_line};
 use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
+use crate::control::full_sync;
 use crate::core::Core;
 use crate::process::logging::user_data;
 use rubine_config::OutputBufferLimit;
+use rubine_journal::Hold;
 
 /// Replies that a client which has never authenticated may leave unread.
 const STRANGER_OUTPUT_BYTES_MAX: usize = 1024;
@@ -161,6 +163,9 @@ fn is_too_slow(core: &Core, replica: &mut ReplicaFeed) -> bool {
     let now = monotonic_millis();
     let limit = config.client_output_buffer_limit.replica;
     let behind = replica.behind_bytes();
+    if matches!(full_sync::hold(&config), Hold::UpTo(most) if most < behind) {
+        return true;
+    }
     if limit.soft_bytes == 0 || behind < limit.soft_bytes {
         replica.soft_limit_since = None;
     } else {

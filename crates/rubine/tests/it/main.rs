@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod append_only;
+mod audit;
 mod bad_disk;
 mod blocking;
 mod busy_shards;
@@ -19,6 +20,8 @@ mod migrate;
 mod observing;
 mod old_files;
 mod process;
+mod quotas;
+mod replicas;
 mod saving;
 mod scripts;
 mod starting;

@@ -97,7 +97,7 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
         text.field(&format!("slave{index}"), line);
     }
     text.field("replicas_waiting_psync", 0);
-    text.field("master_failover_state", "no-failover");
+    text.field("master_failover_state", server.replication.failover.lock().phase().name());
     text.field("master_replid", point.history.id);
     let previous = point.history.previous;
     match previous {

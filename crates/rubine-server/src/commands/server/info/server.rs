@@ -1,5 +1,6 @@
 //! The sections of INFO about the process, its place among others, and its keys.
 
+use rubine_base::clock::monotonic_millis;
 use rubine_keyspace::{COUNTED_DBS, SHARD_COUNT, Survey};
 
 use super::{Shards, Source, Text};
@@ -60,6 +61,9 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     text.field("config_file", file.map(|it| it.display().to_string()).unwrap_or_default());
     text.field("io_threads_active", u8::from(1 < server.workers.len()));
     text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
+    if let Some(left) = server.shutdown.waits_for(monotonic_millis()) {
+        text.field("shutdown_in_milliseconds", left);
+    }
     for (index, place) in server.listening.describe().iter().enumerate() {
         text.field(&format!("listener{index}"), place);
     }
