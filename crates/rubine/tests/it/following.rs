@@ -13,6 +13,8 @@ use crate::support::{
     call, elements, info, integer, options, parallel_server, send, wait_for_blocked, wait_until,
 };
 
+/// Of sockets of this machine.
+const WORKS: &str = "a local connection works";
 const ID: &str = "0123456789012345678901234567890123456789";
 const NEXT_ID: &str = "abcdefghijabcdefghijabcdefghijabcdefghij";
 const MARK: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn";
@@ -29,18 +31,18 @@ struct Line {
 
 impl Master {
     fn new() -> Self {
-        Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap() }
+        Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect(WORKS) }
     }
 
     fn port(&self) -> u16 {
-        self.listener.local_addr().unwrap().port()
+        self.listener.local_addr().expect(WORKS).port()
     }
 
     /// Waits for the next connection.
     fn accept(&self) -> Line {
-        let (stream, _) = self.listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream.set_nodelay(true).unwrap();
+        let (stream, _) = self.listener.accept().expect(WORKS);
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect(WORKS);
+        stream.set_nodelay(true).expect(WORKS);
         Line { input: BufReader::new(stream) }
     }
 
@@ -68,7 +70,7 @@ impl Line {
     fn hear(&mut self) -> String {
         let mut read = || {
             let mut line = String::new();
-            self.input.read_line(&mut line).unwrap();
+            self.input.read_line(&mut line).expect(WORKS);
             line.trim_end().to_owned()
         };
         let mut header = read();
@@ -76,7 +78,7 @@ impl Line {
         while header.is_empty() {
             header = read();
         }
-        let count: usize = header.strip_prefix('*').expect("a command").parse().unwrap();
+        let count: usize = header.strip_prefix('*').expect("a command").parse().expect(WORKS);
         let words = (0..count).map(|_| {
             read();
             read()
@@ -85,7 +87,7 @@ impl Line {
     }
 
     fn say(&mut self, bytes: &[u8]) {
-        self.input.get_mut().write_all(bytes).unwrap();
+        self.input.get_mut().write_all(bytes).expect(WORKS);
     }
 
     /// Answers all that a replica says of itself with `answer`. Returns how it asks for data.
@@ -106,7 +108,7 @@ impl Line {
     fn acknowledged(&mut self) -> u64 {
         let heard = self.hear();
         let offset = heard.strip_prefix("REPLCONF ACK ").unwrap_or_else(|| panic!("{heard}"));
-        offset.split(' ').next().unwrap().parse().unwrap()
+        offset.split(' ').next().expect(WORKS).parse().expect(WORKS)
     }
 
     /// Waits until the replica says that it has got there.
@@ -325,7 +327,7 @@ fn clients_that_wait_or_queue_are_told_that_the_server_has_changed() {
     call(&mut queueing, "MULTI");
     call(&mut queueing, "SET k v");
     call(&mut client, &format!("REPLICAOF 127.0.0.1 {}", master.port()));
-    fails(&waiting.reply().unwrap(), "UNBLOCKED");
+    fails(&waiting.reply().expect(WORKS), "UNBLOCKED");
     fails(&call(&mut queueing, "EXEC"), "EXECABORT Transaction discarded because of: READONLY");
     fails(&call(&mut client, "SET k v"), "READONLY");
     fails(&call(&mut client, "EVAL \"return redis.call('SET', 'k', 'v')\" 0"), "READONLY");
@@ -353,7 +355,7 @@ fn what_the_stream_changes_is_told_as_what_clients_change() {
     let (mut client, mut listener) = (replica.client(), replica.client());
     let (mut tracker, mut reader) = (replica.client(), replica.client());
     call(&mut listener, "SUBSCRIBE news __keyevent@0__:set");
-    listener.reply().unwrap();
+    listener.reply().expect(WORKS);
     call(&mut tracker, "HELLO 3");
     call(&mut tracker, "CLIENT TRACKING ON");
     call(&mut tracker, "GET k");
@@ -361,7 +363,7 @@ fn what_the_stream_changes_is_told_as_what_clients_change() {
     wait_for_blocked(&mut client, 1);
     line.say(&[command("SELECT 0"), command("PUBLISH news hello"), command("SET k 2")].concat());
     line.say(&command("XADD s 1-1 f v"));
-    let heard = |client: &mut Client| match client.receive(Duration::from_secs(20)).unwrap() {
+    let heard = |client: &mut Client| match client.receive(Duration::from_secs(20)).expect(WORKS) {
         Received::Value(value) => value,
         other => panic!("nothing came but {other:?}"),
     };
@@ -370,7 +372,7 @@ fn what_the_stream_changes_is_told_as_what_clients_change() {
         assert_eq!(elements(&heard(&mut listener)), expected, "each comes once");
     }
     assert!(matches!(heard(&mut tracker), Value::Push(_)));
-    assert_eq!(elements(&reader.reply().unwrap()).len(), 1, "who waits is served");
+    assert_eq!(elements(&reader.reply().expect(WORKS)).len(), 1, "who waits is served");
     assert_eq!(get(&mut client, "k"), text("2"));
 }
 
