@@ -122,7 +122,9 @@ impl Core {
         {
             return flow;
         }
-        if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
+        if delays::may_hold(self, client)
+            && delays::hold(Request { core: self, client, entry, args })
+        {
             if matches!(client.brought, Some(Brought::Slot(_))) {
                 // Others may run meanwhile.
                 client.brought = None;
@@ -364,8 +366,9 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        if runs_queue {
-            let text = error.to_string();
+        let text = if runs_queue { error.to_string() } else { String::new() };
+        // Where it belongs is said as it is.
+        if runs_queue && !text.starts_with("REDIRECT ") {
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
             let text = format!("EXECABORT Transaction discarded because of: {reason}");
             reply.error(&text);

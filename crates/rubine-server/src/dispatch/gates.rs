@@ -5,11 +5,12 @@ use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
 use rubine_resp::writer::Protocol;
 
-use super::{Request, busy};
+use super::{Request, busy, delays};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
 use crate::core::durability::{READ_ONLY, STALE};
+use crate::replication::following::shown;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -21,6 +22,7 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     permitted,
+    not_redirected,
     has_memory,
     can_be_saved,
     log_is_writable,
@@ -58,16 +60,17 @@ pub(super) fn are_open(
         && !core.server.aof.has_error()
         && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
-        && is_taken_by_replica(core, entry)
+        && is_taken_by_replica(core, client, entry)
         && core.may(client, entry, args)
 }
 
 /// Whether this server is no replica, or one that takes such a command as a rule.
 #[inline]
-fn is_taken_by_replica(core: &Core, entry: &'static Entry) -> bool {
+fn is_taken_by_replica(core: &Core, client: &Client, entry: &'static Entry) -> bool {
     let following = &core.server.replication.following;
     !following.is_replica()
         || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+            && !client.flags.contains(ClientFlags::CAPA_REDIRECT)
             && core.replica_may_answer())
 }
 
@@ -145,6 +148,17 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
     Ok(())
+}
+
+/// The client is where its command belongs, or cannot be told where that is.
+fn not_redirected(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    if !delays::is_elsewhere(request) || delays::is_handing_over(core) {
+        return Ok(());
+    }
+    let config = core.server.config.load();
+    let (host, port) = shown(config.replicaof.as_ref());
+    Err(CommandError::Other(format!("REDIRECT {host}:{port}").into()))
 }
 
 /// A replica takes no writes but its master's.
