@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, Command, CommandError, Group, Scope, shards_of};
+use rubine_config::PropagationErrorBehavior;
 use rubine_journal::{Audience, Side};
 use rubine_keyspace::{Key, Locked, ShardSet};
 use rubine_replication::stream::Unit;
@@ -339,6 +340,14 @@ impl Applier {
                 "== CRITICAL == This replica is sending an error to its primary: '{error}' after processing the \
                  command '{name}'"
             );
+        }
+        let behavior = self.core.server.config.load().propagation_error_behavior;
+        if behavior != PropagationErrorBehavior::Ignore {
+            tracing::warn!(
+                "This replica panicked sending an error to its primary after processing a command from the replication \
+                 stream: propagation-error-behavior asks for that"
+            );
+            std::process::abort();
         }
     }
 }
