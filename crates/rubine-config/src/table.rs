@@ -381,7 +381,7 @@ directives! {
     min_replicas_max_lag: u32 = 10,
         "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
-        "propagation-error-behavior".not_yet(REPLICATION);
+        "propagation-error-behavior";
 
     // Cluster.
     cluster_enabled: bool = false, "cluster-enabled".immutable().not_yet(CLUSTER);

@@ -28,9 +28,9 @@ pub(crate) use self::scripting::{
 };
 use crate::access::AccessControl;
 use crate::aside::Aside;
-use crate::client::ClientInfo;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
+use crate::client::{ClientFlags, ClientInfo};
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
@@ -155,6 +155,10 @@ impl Server {
         info.is_killed.store(true, Ordering::Release);
         self.clients.remove(info.id);
         info.cancel_wait();
+        if info.flags().contains(ClientFlags::MASTER) {
+            self.replication.following.wake();
+            return;
+        }
         self.workers[info.worker].send(Message::Kill { client: info.id });
     }
 

@@ -79,7 +79,7 @@ impl Driver {
         wire.machine =
             rubine_replication::follower::Follower::new(rubine_base::clock::monotonic_millis());
         drop(wire);
-        self.stream = None;
+        self.end_stream();
         self.was_in_sync = false;
         *following.syncs.refusal.lock() = None;
         following.link.down_since.store(unix_millis(), Ordering::Relaxed);
@@ -119,6 +119,9 @@ impl Driver {
         }
         let actions = self.wire.lock().handle(Event::Tick);
         self.perform(actions);
+        if self.stream.is_some() && self.applier.is_killed() {
+            self.event(Event::Lost("it was killed"));
+        }
         let opened = self.wire.lock().open();
         match opened {
             Ok(true) => {
@@ -173,7 +176,7 @@ impl Driver {
                 }
                 Action::Close => {
                     self.wire.lock().close();
-                    self.stream = None;
+                    self.end_stream();
                 }
                 Action::Send(bytes) => self.send(&bytes),
                 Action::HandedOver { is_taken } => {
@@ -282,11 +285,20 @@ impl Driver {
         self.apply(rest);
     }
 
+    fn end_stream(&mut self) {
+        if self.stream.take().is_some() {
+            self.applier.leave();
+        }
+    }
+
     pub(super) fn begin_stream(&mut self, offset: ReplicationOffset) {
         let journal = &self.server.journal;
         if journal.status().backlog_bytes_max == 0 {
             // Its own replicas, and those of it as a master to be, go on from there.
             journal.set_backlog(self.server.config.load().repl_backlog_size);
+        }
+        if let Some(info) = self.wire.lock().as_client() {
+            self.applier.take_on(Arc::new(info));
         }
         self.stream = Some(StreamReader::new(offset));
         self.was_in_sync = true;
@@ -297,11 +309,15 @@ impl Driver {
     /// Runs what is complete of the stream.
     pub(super) fn apply(&mut self, bytes: &[u8]) {
         let Some(mut stream) = self.stream.take() else { return };
+        if self.applier.is_killed() {
+            self.stream = Some(stream);
+            return self.event(Event::Lost("it was killed"));
+        }
         stream.receive(bytes);
         let following = &self.server.replication.following;
         let mut asked_at = None;
         let outcome = {
-            self.applier.begin();
+            self.applier.begin(bytes.len());
             let mut outcome = Ok(());
             while outcome.is_ok() {
                 match stream.next_unit() {
@@ -313,7 +329,10 @@ impl Driver {
                         match self.applier.apply(&unit) {
                             Ok(true) => {}
                             // It is another's turn, and this stream is over.
-                            Ok(false) => return self.applier.end(),
+                            Ok(false) => {
+                                self.applier.leave();
+                                return self.applier.end();
+                            }
                             Err(reason) => outcome = Err(reason),
                         }
                     }

@@ -14,6 +14,7 @@ use rubine_config::ReplicaOf;
 use rubine_net::link::Link;
 use rubine_replication::follower::{Action, Event, Follower};
 
+use crate::client::ClientInfo;
 use crate::server::Server;
 
 pub(super) const WAKER: Token = Token(0);
@@ -90,6 +91,18 @@ impl Wire {
     /// Whether all that has come was read, as far as is known.
     pub(super) fn is_drained(&self) -> bool {
         !self.is_readable && self.rest.is_empty()
+    }
+
+    /// The link as one of the clients that CLIENT LIST shows.
+    pub(super) fn as_client(&self) -> Option<ClientInfo> {
+        let link = self.link.as_ref()?;
+        let (address, local) = link.addresses().ok()?;
+        let addresses = (address.to_string(), local.to_string());
+        let id = self.server.clients.new_id();
+        let is_local = address.ip().is_loopback();
+        let info = ClientInfo::new(id, 0, addresses, link.fd(), is_local, unix_millis());
+        info.names.lock().user = b"(superuser)".to_vec();
+        Some(info)
     }
 
     /// Sends bytes, or as much as can be sent now.

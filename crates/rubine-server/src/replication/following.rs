@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use rubine_config::ReplicaOf;
 use rubine_replication::follower::Phase;
 
+use super::own_keys::OwnKeys;
+
 /// What this server is to others.
 #[derive(Default)]
 pub(crate) struct Following {
@@ -22,6 +24,8 @@ pub(crate) struct Following {
     /// The thread of the link, once there is one.
     waker: Mutex<Option<Waker>>,
     pub(crate) link: LinkFacts,
+    /// What clients of this replica have written that falls due.
+    pub(crate) own_keys: OwnKeys,
     pub(crate) syncs: SyncFacts,
 }
 

@@ -38,6 +38,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         QUICKLIST_PACKED_THRESHOLD,
         REPLYBUFFER,
         RELOAD,
+        REPLICATE,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
         SET_DISABLE_DENY_SCRIPTS,
@@ -289,6 +290,19 @@ fn reload(session: &mut Session<'_>) -> CommandResult {
         tracing::warn!("DEBUG RELOAD: no thread can be started: {error}");
         asker.answer(&server.workers, |reply| reply.error("ERR"));
     }
+    Ok(())
+}
+
+const REPLICATE: ServerCommand = form("REPLICATE", replicate)
+    .summary("Sends a command to replicas that this server does not run.")
+    .syntax("command [arg [arg ...]]")
+    .arity(-3);
+
+fn replicate(session: &mut Session<'_>) -> CommandResult {
+    let words: Vec<&[u8]> = session.args.from(2).collect();
+    let second = (session.core.now / 1000) as u64;
+    session.core.server.journal.tell_replicas(&words, second);
+    session.reply.ok();
     Ok(())
 }
 
