@@ -11,6 +11,7 @@ use crate::client::ClientFlags;
 use crate::client::away::{Ended, Ran, ScriptDebug};
 use crate::client::request::OwnedArgs;
 use crate::client::suspension::Brought;
+use crate::command_table::wrong_form;
 use crate::core::eviction::Need;
 use crate::core::scripts::{Long, Obstacle, ScriptRun, Setting};
 use crate::core::{ServerCommand, Session};
@@ -323,7 +324,7 @@ fn debug(session: &mut Session<'_>) -> CommandResult {
         return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
     match session.args.get(3) {
-        Some(_) if 4 < session.args.len() => return Err(help::wrong_form(session.args, "SCRIPT")),
+        Some(_) if 4 < session.args.len() => return Err(wrong_form(session.args, "SCRIPT")),
         Some(engine) if !engine.eq_ignore_ascii_case(b"lua") => {
             return Err(CommandError::quoting(&[
                 b"ERR No scripting engine found with name '",
