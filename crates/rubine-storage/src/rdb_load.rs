@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rubine_keyspace::{Access, Key, Place};
@@ -17,6 +16,7 @@ use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
 use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
+use crate::load_delay::delay;
 use crate::storage::Storage;
 use rubine_config::Config;
 
@@ -31,9 +31,6 @@ const KEYS_AHEAD_MAX: usize = 32;
 
 /// Versions of Redis that Valkey left to others.
 const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;
-
-/// A delay is slept in steps, so that the end of the server does not wait for it.
-const DELAY_STEP: Duration = Duration::from_millis(10);
 
 /// Where a dump is read from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -173,7 +170,6 @@ struct Shared {
     access: Access,
     databases: usize,
     now: i64,
-    key_delay_us: i32,
     has_failed: AtomicBool,
     failure: Mutex<Option<LoadError>>,
     loaded: Mutex<Loaded>,
@@ -188,7 +184,6 @@ impl Shared {
             access: Access::new(storage.host.access_policy(config), now),
             databases: config.databases as usize,
             now,
-            key_delay_us: config.key_load_delay,
             has_failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             loaded: Mutex::default(),
@@ -219,7 +214,7 @@ fn cut(
         }
         match item {
             Item::Entries(batch) => {
-                delay(shared, batch.len());
+                delay(shared.storage, batch.len(), || shared.must_stop());
                 send(batch)?;
             }
             Item::SelectDb(db) => {
@@ -252,22 +247,6 @@ fn cut(
     }
     loading.set_loaded_bytes(reader.offset());
     Ok(())
-}
-
-/// Lets keys take longer, for tests.
-fn delay(shared: &Shared, keys: usize) {
-    let micros = i64::from(shared.key_delay_us);
-    let total_us = match micros {
-        0 => return,
-        1.. => micros as u64 * keys as u64,
-        _ => keys as u64 / micros.unsigned_abs(),
-    };
-    let mut left = Duration::from_micros(total_us);
-    while !left.is_zero() && !shared.must_stop() {
-        let step = left.min(DELAY_STEP);
-        std::thread::sleep(step);
-        left -= step;
-    }
 }
 
 fn note_remark(shared: &Shared, key: &[u8], value: &[u8]) {
