@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rubine_base::quote::{split_args, write_repr};
 
 use super::line::{ConfigLine, UserLine};
+use super::quota::{QuotaRule, QuotaSubject};
 use super::setting::utf8;
 use super::table::Config;
 use super::table::directive::{Traits, closest, find};
@@ -119,6 +120,13 @@ impl Config {
             self.watchdog_period = self.watchdog_period.max(2 * (1000 / self.hz));
         }
         self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_SIZE_MIN);
+        let db_count = self.databases;
+        let is_beyond =
+            |it: &QuotaRule| matches!(it.subject, QuotaSubject::Db(db) if db_count <= db);
+        if self.quotas.iter().any(is_beyond) {
+            let text = "a quota is about a database that there is not";
+            return Err(ConfigError::without_line(text.to_owned()));
+        }
         if self.cluster_enabled && self.replicaof.is_some() {
             let text = "replicaof directive not allowed in cluster mode";
             return Err(ConfigError::without_line(text.to_owned()));
@@ -240,9 +248,21 @@ impl Loader {
                     let line = at_this_line(String::new()).line;
                     self.config.users.push(UserLine { words: user.to_vec(), line });
                 }
+                [name, quota @ ..] if name.eq_ignore_ascii_case(b"quota") && !quota.is_empty() => {
+                    self.set_quota(quota).map_err(at_this_line)?;
+                }
                 words => self.assign_line(words).map_err(at_this_line)?,
             }
         }
+        Ok(())
+    }
+
+    /// Takes a quota in place of an earlier one of the same subject.
+    fn set_quota(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let rule = QuotaRule::parse(&words)?;
+        self.config.quotas.retain(|it| it.subject != rule.subject);
+        self.config.quotas.push(rule);
         Ok(())
     }
 
@@ -305,7 +325,7 @@ impl Loader {
             ("sentinel", [_, ..]) => {
                 Err("sentinel directive while not in sentinel mode".to_owned())
             }
-            ("include" | "rename-command" | "user" | "loadmodule" | "sentinel", _) => {
+            ("include" | "rename-command" | "user" | "quota" | "loadmodule" | "sentinel", _) => {
                 Err("Bad directive or wrong number of arguments".to_owned())
             }
             _ => Err(unknown_directive(&name)),

@@ -1,5 +1,6 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
+mod exchange;
 mod standing;
 mod tracked;
 

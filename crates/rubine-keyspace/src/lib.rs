@@ -29,6 +29,7 @@ mod undo;
 mod view;
 mod waiters;
 mod watch;
+mod weighing;
 
 pub use self::access::{Access, AccessPolicy};
 pub use self::busy::{Standing, Tell, Ticket};
@@ -48,4 +49,5 @@ pub use self::tracking::{Readers, Stale, TrackedCounts, Tracking};
 pub use self::view::{DueKeys, View, ViewOptions};
 pub use self::waiters::{Awaited, Waiter, WaiterState};
 pub use self::watch::Watch;
+pub use self::weighing::{Weighed, WeighingWalk};
 pub use rubine_structures::table::{Hint, Reading};

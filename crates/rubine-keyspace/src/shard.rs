@@ -221,6 +221,29 @@ impl Shard {
         }
     }
 
+    /// Exchanges all databases with a shard of another keyspace, where nobody watches or waits.
+    pub(crate) fn exchange(&mut self, other: &mut Self, now: i64) {
+        let count = self.tables.len().max(other.tables.len());
+        let Some(last) = count.checked_sub(1) else { return };
+        self.table_mut(last);
+        other.table_mut(last);
+        for db in 0..count {
+            for key in self.watched_keys(db) {
+                let is_touched = self.is_alive(db, &key, now) || other.is_alive(db, &key, now);
+                let will_be_due = other.is_due(db, &key, now);
+                for watcher in self.watches.get_mut(db, &key).into_iter().flatten() {
+                    if is_touched {
+                        watcher.watch.mark_broken();
+                    } else {
+                        watcher.was_due = will_be_due;
+                    }
+                }
+            }
+            self.tables[db].swap(&mut other.tables[db]);
+            self.waiters.note_swap(db);
+        }
+    }
+
     /// An exchange of databases is taken back: no watch of `db` knows any more whether its key was due when it began. That
     /// those which are due have just become so is the safe side.
     pub(crate) fn forget_that_keys_were_due(&mut self, db: usize) {

@@ -10,8 +10,10 @@ pub(crate) mod line;
 pub(crate) mod moving;
 pub(crate) mod queue;
 pub(crate) mod registry;
+pub(crate) mod replica;
 pub(crate) mod request;
 pub(crate) mod resting;
+pub(crate) mod spool;
 pub(crate) mod subscriptions;
 pub(crate) mod suspension;
 pub(crate) mod tracking;
@@ -32,11 +34,13 @@ use self::apart::Apart;
 use self::away::ScriptDebug;
 use self::identity::Identity;
 use self::queue::Transaction;
+use self::replica::ReplicaFeed;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
 use self::tracking::ClientTracking;
 use self::watches::Watches;
 use crate::command_table::Entry;
+use crate::quotas::Bound;
 
 pub(crate) use self::info::{ClientFlags, ClientInfo, NO_COMMAND};
 
@@ -78,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) watches: Watches,
     /// What it listens to, if anything.
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// What it is sent in place of replies, if it is a replica.
+    pub(crate) replica: Option<Box<ReplicaFeed>>,
     /// How it is told of changes of keys that it keeps copies of, if it is.
     pub(crate) tracking: Option<Box<ClientTracking>>,
     /// Its request that cannot go on now.
@@ -86,6 +92,8 @@ pub(crate) struct Client {
     pub(crate) standing: Option<Standing>,
     /// What was done elsewhere for the request that runs next.
     pub(crate) brought: Option<Brought>,
+    /// What quotas mean for it, if they are about it.
+    pub(crate) bound: Option<Box<Bound>>,
     /// `SCRIPT DEBUG`
     pub(crate) debugging: ScriptDebug,
     /// It stands in the worker's list of clients with work to do.
@@ -217,10 +225,12 @@ impl Client {
             transaction: None,
             watches: Watches::default(),
             subscriptions: None,
+            replica: None,
             tracking: None,
             suspended: None,
             standing: None,
             brought: None,
+            bound: None,
             debugging: ScriptDebug::Off,
             is_scheduled: false,
             info,
@@ -306,7 +316,7 @@ impl Client {
     /// is noticed.
     pub(crate) fn has_room_for_requests(&self) -> bool {
         let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
-        let waits = self.suspension().is_some_and(Reason::counts_as_blocked);
+        let waits = self.suspension().is_some_and(Reason::reads_little);
         // What was received and not looked at holds requests that come first.
         let has_backlog =
             (self.input.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
@@ -374,7 +384,9 @@ impl Client {
     /// Tells others what is left to be sent.
     pub(crate) fn publish_output(&self) {
         let info = &self.info;
-        let (buffered, pinned) = (self.output.buffered_bytes(), self.output.pinned_bytes());
+        let behind = self.replica.as_ref().map_or(0, |it| it.behind_bytes() as usize);
+        let (buffered, pinned) =
+            (self.output.buffered_bytes() + behind, self.output.pinned_bytes());
         let allocated = self.output.allocated_bytes();
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);

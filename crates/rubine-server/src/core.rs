@@ -1,6 +1,7 @@
 //! What a worker runs commands with, and what the handlers of the server's own commands see of it. Knows no event loop.
 
 pub(crate) mod after_run;
+mod auditing;
 pub(crate) mod certificates;
 mod client_memory;
 mod debugging;
@@ -8,10 +9,12 @@ pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
 pub(crate) mod replaying;
+pub(crate) mod replicated;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -36,6 +39,7 @@ use crate::client::Client;
 use crate::client::away::Deferred;
 use crate::client::suspension::Reason;
 use crate::command_table::{Entry, Run};
+use crate::observing::audit::Audited;
 use crate::observing::hot_keys::Tracking;
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
@@ -61,6 +65,8 @@ pub(crate) struct Core {
     notable: observe::Notable,
     /// What belongs in the command log when the command that runs is over.
     later: Vec<observe::Later>,
+    /// What is written down in the audit log, if anything is.
+    audited: Option<Arc<Audited>>,
     /// Where keys are counted, while somebody wants to know which take most.
     hot_keys: Option<Arc<Tracking>>,
     /// What MONITOR shows.
@@ -107,6 +113,8 @@ pub(crate) struct Core {
     /// When the last command ended, in ticks.
     ticks: u64,
     pub(crate) scripts: scripts::ScriptEngine,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: limiting::LocalQuotas,
     /// What is told to clients that keep copies of keys.
     pub(crate) outbox: Outbox,
     /// How often in a row it was not enough what was forgotten of who reads keys.
@@ -151,13 +159,14 @@ impl Core {
     ) -> Self {
         let seed = rubine_base::random::seed_from_os();
         let settings = server.settings.load_full();
-        Self {
+        let mut core = Self {
             server,
             index,
             stats: &server.stats[index],
             handlers,
             notable: observe::Notable::of(&settings),
             later: Vec::new(),
+            audited: server.observing.audit.audited(),
             hot_keys: None,
             watch: watching::Watch::default(),
             settings,
@@ -183,12 +192,15 @@ impl Core {
             now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
             scripts: scripts::ScriptEngine::default(),
+            quotas: limiting::LocalQuotas::new(&server.quotas),
             outbox: Outbox::new(Some(index)),
             trim_rounds: 0,
             is_undoable: false,
             owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
-        }
+        };
+        core.refresh_notable();
+        core
     }
 
     #[inline]
@@ -257,6 +269,9 @@ impl Core {
         let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
         let result = handler(&mut session);
         let protocol = session.client.protocol;
+        if session.core.audited.is_some() {
+            session.core.look_at_next(entry);
+        }
         if matches!(session.client.suspension(), Some(Reason::BusyShard | Reason::ScriptThread)) {
             // It begins anew.
             self.unshow(shown);

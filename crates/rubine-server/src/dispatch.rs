@@ -16,6 +16,7 @@ use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
 use crate::core::after_run::{Caller, Ran};
+use crate::core::limiting::Verdict;
 use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
 
@@ -26,6 +27,9 @@ pub(crate) enum Flow {
     /// It waits, or its connection ends.
     Stop,
 }
+
+/// The flags of clients whose requests are looked at before they run.
+const LOOKED_AT: ClientFlags = ClientFlags::PUBSUB.union(ClientFlags::LIMITED);
 
 /// A request before it runs, for those who decide on that.
 #[derive(Clone, Copy)]
@@ -61,6 +65,9 @@ impl Core {
         let entry = self.server.commands.find(args.at(0)).map(|it| it.asked_for(args));
         let mut output = std::mem::take(&mut client.output);
         let mut reply = Reply::new(&mut output, client.protocol);
+        if let Some(bound) = &mut client.bound {
+            bound.is_paid = true;
+        }
         match entry {
             // What it has begun is gone on with, whatever would keep it from beginning now.
             Some(entry) if matches!(client.brought, Some(Brought::Ran(..))) => {
@@ -71,6 +78,9 @@ impl Core {
             _ => _ = self.execute(client, &mut reply, entry, args),
         }
         client.output = output;
+        if let Some(bound) = &mut client.bound {
+            bound.is_paid = false;
+        }
         if !matches!(client.suspension(), Some(Reason::BusyShard))
             && let Some(standing) = client.standing.take()
         {
@@ -107,7 +117,7 @@ impl Core {
         if self.server.trackers.has_any() {
             self.attend_trackers(client, reply);
         }
-        if !gates::are_open(self, client, entry, args)
+        if !gates::are_open(self, client, entry, args, LOOKED_AT)
             && let Some(flow) = self.refuse_at_gate(client, reply, entry, args)
         {
             return flow;
@@ -132,7 +142,7 @@ impl Core {
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
 
-    /// Looks at every gate, for the client's user as it is now. Nothing if all are open.
+    /// Looks at every gate, for the client's user as it is now, and at its quotas. Nothing if the request may go on.
     #[cold]
     fn refuse_at_gate(
         &mut self,
@@ -141,11 +151,27 @@ impl Core {
         entry: &'static Entry,
         args: Args<'_>,
     ) -> Option<Flow> {
-        self.follow_user(client);
-        if client.flags.contains(ClientFlags::CLOSE_NOW) {
-            return Some(Flow::Stop);
+        let is_limited = client.flags.contains(ClientFlags::LIMITED);
+        let rest = LOOKED_AT - ClientFlags::LIMITED;
+        let mut error = None;
+        if !is_limited || !gates::are_open(self, client, entry, args, rest) {
+            self.follow_user(client);
+            if client.flags.contains(ClientFlags::CLOSE_NOW) {
+                return Some(Flow::Stop);
+            }
+            error = gates::check(Request { core: self, client, entry, args }).err();
         }
-        let error = gates::check(Request { core: self, client, entry, args }).err()?;
+        if is_limited && error.is_none() {
+            match self.weigh(client, reply.buffered_bytes(), entry, args) {
+                Verdict::Runs => {}
+                Verdict::Refused(refusal) => error = Some(refusal),
+                Verdict::Waits(until) => {
+                    self.slow_down(client, args, until);
+                    return Some(Flow::Stop);
+                }
+            }
+        }
+        let error = error?;
         self.refuse(client, reply, Some(entry), &error);
         self.show_refused(client, entry, args);
         Some(Flow::Next)
@@ -361,7 +387,19 @@ fn settle_reply(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
     if client.sending.reply_mode != ReplyMode::On {
         suppress(client, reply, mark);
     }
+    if client.flags.contains(ClientFlags::REPLICA) && reply.mark() != mark {
+        end_rogue(client, reply, mark);
+    }
     client.sending.keeps_output = false;
+}
+
+/// A replica sends nothing that is answered: an answer would stand among what it follows.
+#[cold]
+fn end_rogue(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
+    reply.truncate_to(mark);
+    client.flags |= ClientFlags::CLOSE_NOW;
+    let (id, address) = (client.id, &client.info.address);
+    tracing::warn!("Replica (id={id} addr={address}) sent a command that has a reply: it is cut.");
 }
 
 /// Takes back what a command replied to a client that wants no replies, for now or at all.

@@ -15,6 +15,7 @@ use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
+use rubine_replication::failover::Address;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -34,11 +35,13 @@ use crate::client::resting::Resting;
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
-use crate::pause::Pause;
+use crate::pause::{Hold, Pause};
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
+use crate::quotas::Quotas;
+use crate::replication::Replication;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
@@ -57,9 +60,11 @@ pub(crate) struct Server {
     pub(crate) commands: CommandTable,
     /// Users, and what they may do.
     pub(crate) access: AccessControl,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: Quotas,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
-    /// Those of the workers, then those of the threads for scripts.
+    /// Those of the workers, then those of the threads for scripts, then that of the thread that follows a master.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) observing: Observing,
     pub(crate) resting: Resting,
@@ -86,11 +91,13 @@ pub(crate) struct Server {
     pub(crate) aside: Aside,
     pub(crate) process: ThisProcess,
     pub(crate) switches: Switches,
-    /// Names the history of the data: 40 hexadecimal digits.
-    pub(crate) replication_id: ArcSwap<String>,
+    pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
 }
+
+/// Where the counters of the thread that follows a master are, behind those of the workers.
+pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
 
 /// When the files that TLS is made from are looked at again.
 #[derive(Default)]
@@ -158,6 +165,12 @@ impl Server {
         self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
+    /// What TLS is spoken with towards a master, if it is.
+    pub(crate) fn tls_to_master(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_replication;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+    }
+
     /// Has the function libraries, as they are now, in what is saved next: all, or the one that has changed.
     pub(crate) fn keep_libraries(&self, changed: Option<&[u8]>) {
         let libraries = self.scripting.libraries.current();
@@ -171,6 +184,31 @@ impl Server {
         }
         let codes = libraries.iter().map(|it| (it.name.as_slice(), it.code.as_slice()));
         kept.replace(codes);
+    }
+
+    /// Closes the links of all replicas: they come back at once, and learn that the history has another name.
+    pub(crate) fn cut_replicas(&self) {
+        let ids: Vec<_> =
+            self.replication.replicas.with(|it| it.replicas().map(|it| it.0).collect());
+        for info in ids.into_iter().filter_map(|id| self.clients.get(id)) {
+            self.kill(&info);
+        }
+    }
+
+    /// Handing over to a replica has ended, one way or the other: writes wait no longer.
+    pub(crate) fn end_failover(&self) {
+        self.pause.hold(Hold::Failover, false);
+        self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
+    }
+
+    /// Says in the log that nobody takes over.
+    pub(crate) fn tell_failover_aborted(&self, target: Option<&Address>, reason: &str) {
+        match target {
+            Some(Address { host, port }) => {
+                tracing::info!("FAILOVER to {host}:{port} aborted: {reason}");
+            }
+            None => tracing::info!("FAILOVER to any replica aborted: {reason}"),
+        }
     }
 
     /// Lets every worker make a turn.
@@ -210,6 +248,7 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
+        self.replication.replicas.reset_stats();
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();

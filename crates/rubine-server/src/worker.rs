@@ -9,12 +9,14 @@ mod batch;
 mod cron;
 mod delivery;
 mod doorway;
+mod feeding;
 mod handshakes;
 mod limits;
 mod period;
 mod reading;
 mod schedule;
 mod sending;
+mod weighing;
 
 use std::io;
 use std::sync::atomic::Ordering;
@@ -30,6 +32,7 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::feeding::Replicas;
 use self::handshakes::Handshakes;
 use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
@@ -37,6 +40,7 @@ use self::schedule::schedule;
 use self::sending::{send, send_held};
 use crate::client::away::{Ran, Slot};
 use crate::client::identity::Identity;
+use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -94,6 +98,8 @@ pub(crate) struct Worker {
     doorway: Doorway,
     /// Clients that have yet to agree with the server on how they speak.
     handshakes: Handshakes,
+    /// Clients that are replicas.
+    replicas: Replicas,
     /// Dropped when the turn ends.
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
@@ -107,8 +113,10 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) fn new(core: Core, poll: Poll) -> Self {
         let cron = Cron::new(&core);
+        let replicas = Replicas::new(&core);
         Self {
             core,
+            replicas,
             poll,
             clients: Vec::new(),
             free_slots: Vec::new(),
@@ -148,6 +156,7 @@ impl Worker {
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
             self.end_pause();
+            self.end_slow_downs();
             self.answer_for_busy_scripts();
             self.serve_scheduled();
             // Whoever waits to hear that this turn is over hears it.
@@ -161,6 +170,7 @@ impl Worker {
             self.hear_all();
             self.core.flush_counts();
             self.core.show_observed();
+            self.feed_replicas();
             self.core.server.journal.notify();
         }
         self.say_goodbye();
@@ -174,11 +184,20 @@ impl Worker {
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let is_synced = !self.core.park_unsynced();
-        let has_work =
-            !self.scheduled.is_empty() || self.doorway.has_more() || !self.handshakes.is_empty();
+        let has_replica_work = !self.replicas.is_empty() && self.replicas.rest(&mut self.clients);
+        let has_work = !self.scheduled.is_empty()
+            || self.doorway.has_more()
+            || !self.handshakes.is_empty()
+            || has_replica_work;
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
             let until_first = first.min(self.pause_end()).saturating_sub(monotonic_ms()).max(0);
+            let until_allowed = self
+                .core
+                .quotas
+                .first_end()
+                .map_or(i64::MAX, |end| end - rubine_base::clock::unix_millis());
+            let until_first = until_first.min(until_allowed.max(0));
             // Lines that are not sent yet are due soon.
             let most = match &self.core {
                 core if core.has_lines() => 1,
@@ -207,6 +226,19 @@ impl Worker {
         self.core.stats().loop_turns.add(1);
     }
 
+    /// Sends replicas what there is.
+    fn feed_replicas(&mut self) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        for slot in self.replicas.feed(&mut self.core, &mut self.clients) {
+            self.close(slot);
+        }
+        if self.core.settings.maxmemory != 0 {
+            self.core.server.replication.replicas.measure(&self.core.server.journal);
+        }
+    }
+
     fn refresh_settings(&mut self) {
         let version = self.core.server.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
@@ -214,6 +246,10 @@ impl Worker {
             self.core.refresh_settings();
             // The limit of memory may be lower than what is in use.
             self.core.must_evict_more = self.core.settings.maxmemory != 0;
+            if self.core.refresh_quotas() {
+                let clients = self.clients.iter_mut().flatten();
+                clients.for_each(|client| self.core.bind_again(client));
+            }
         }
     }
 
@@ -281,8 +317,15 @@ impl Worker {
         self.slot_of.insert(info.id, slot);
         let identity = Identity::of_stranger(&self.core.server.access.users());
         let mut client = Box::new(Client::new(socket, info, identity));
+        if !client.socket.is_handshaking() {
+            self.core.welcome(&mut client);
+            if !client.output.is_empty() {
+                schedule(&mut self.scheduled, &mut client, slot);
+            }
+        }
         client.publish_output();
         self.core.count_client(&mut client);
+        self.core.audit_connection(&client.info, true);
         self.clients[slot] = Some(client);
     }
 
@@ -332,9 +375,20 @@ impl Worker {
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),
                 Message::EndOfTurn { told } => self.told_at_end.push(told),
+                Message::FullSync { client, header, feed } => {
+                    self.begin_dump(client, &header, feed);
+                }
+                Message::KeepReplicaAlive { client } => self.keep_replica_alive(client),
+                Message::Replicated { client } => self.replicated(client),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
                     self.cron.remove_loaded_due(&mut self.core);
+                    // Whoever asked may have given up.
+                    let _ = sender.send(());
+                }
+                Message::HandOffs { shards } => self.core.complete_hand_offs(shards),
+                Message::BecameReplica { sender } => {
+                    self.unblock_all();
                     // Whoever asked may have given up.
                     let _ = sender.send(());
                 }
@@ -355,6 +409,33 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         client.disk.saves -= 1;
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// A dump is made for a client that is a replica.
+    fn begin_dump(&mut self, id: u64, header: &[u8], feed: Box<ReplicaFeed>) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        Reply::new(&mut client.output, client.protocol).raw(header);
+        client.replica = Some(feed);
+        self.replicas.add(slot);
+    }
+
+    /// A replica waits for a dump, and shall know that there is somebody.
+    fn keep_replica_alive(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if client.output.is_empty() {
+            Reply::new(&mut client.output, client.protocol).raw(b"\n");
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
+    /// Replicas have what a client waits for.
+    fn replicated(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        self.core.answer_replicated(client);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -385,6 +466,17 @@ impl Worker {
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.answer_unblocked(client, with_error);
         schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// Ends all waits, since the server is another from now on. Those who wait end with their connection.
+    fn unblock_all(&mut self) {
+        let Self { core, clients, scheduled, .. } = self;
+        for (slot, client) in clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            if core.answer_changed_role(client) {
+                schedule(scheduled, client, slot);
+            }
+        }
     }
 
     /// What a client's command needs is computed: it runs again.
@@ -504,6 +596,18 @@ impl Worker {
         }
     }
 
+    /// Clients whose quotas allow what they have asked for go on.
+    fn end_slow_downs(&mut self) {
+        while let Some(id) = self.core.quotas.take_due(self.core.now) {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            if matches!(client.suspension(), Some(Reason::OverQuota)) {
+                self.core.resume(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
     /// Whoever waits for what a busy script holds is told so.
     fn answer_for_busy_scripts(&mut self) {
         self.core.is_script_busy = self.core.server.scripting.is_busy();
@@ -530,7 +634,7 @@ impl Worker {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 client.disk.is_unsynced = false;
-                self.core.answer_synced(client, reached);
+                self.core.answer_durable(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -745,12 +849,18 @@ impl Worker {
 
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
+        self.core.settle_last(&mut client);
+        self.core.audit_connection(&client.info, false);
         self.core.uncount_client(&mut client);
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);
         self.core.unsubscribe_all(&mut client);
         self.core.stop_watching(&mut client);
         self.core.stop_tracking(&mut client);
+        if client.replica.is_some() {
+            self.replicas.remove(slot);
+        }
+        self.core.server.replication.replicas.leave(client.id);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);

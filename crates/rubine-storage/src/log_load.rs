@@ -263,7 +263,7 @@ impl Loader {
     ) -> Result<(Box<dyn Read + Send>, u64), String> {
         let config = self.storage.config.load();
         // What comes behind may be about keys that are due already.
-        let options = LoadOptions { drops_due: false, replaces: false };
+        let options = LoadOptions { drops_due: false, replaces: false, resumes_history: false };
         let counted = Counted { source, read: Arc::default() };
         let read = Arc::clone(&counted.read);
         let loaded = rdb_load::begin(Box::new(counted), size, &config)

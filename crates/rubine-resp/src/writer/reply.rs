@@ -65,6 +65,11 @@ impl<'a> Reply<'a> {
         self.out.is_empty()
     }
 
+    /// Bytes that are copied into the queue and wait to be sent, whichever reply they belong to.
+    pub fn buffered_bytes(&self) -> usize {
+        self.out.buffered_bytes()
+    }
+
     /// Whether an error begins at `mark`.
     pub fn is_error_at(&self, mark: Mark) -> bool {
         matches!(self.out.byte_at(mark), Some(b'-' | b'!'))

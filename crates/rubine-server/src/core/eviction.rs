@@ -61,7 +61,9 @@ impl Core {
     /// Looks before a command whether memory is used up, and evicts if it is.
     #[cold]
     pub(crate) fn look_at_memory(&mut self, client: &Client, entry: &Entry) {
-        if self.has_room() {
+        let is_exempt = self.settings.replica_ignores_maxmemory
+            && self.server.replication.following.is_replica();
+        if is_exempt || self.has_room() {
             self.is_out_of_memory = false;
             self.server.memory.over_limit.note(false, self.now);
             return;
@@ -169,7 +171,8 @@ impl Core {
         }
         let garbage = self.server.keyspace.garbage();
         let on_their_way = self.server.trackers.evicted_bytes(self.now);
-        let uncounted = garbage.pending_bytes() + on_their_way + bytes;
+        let behind = self.server.replication.replicas.behind_bytes();
+        let uncounted = garbage.pending_bytes() + on_their_way + behind + bytes;
         let used = self.memory.used().saturating_sub(uncounted);
         used as u64 <= limit || garbage.has_pending_databases()
     }

@@ -20,6 +20,7 @@ use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
 
 use super::after_run::{Caller, Ran};
+use super::durability::READ_ONLY as READ_ONLY_REPLICA;
 use super::unit::Role;
 use super::{Core, Session};
 use crate::client::Client;
@@ -442,6 +443,16 @@ impl ScriptHost<'_> {
         }
         if flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
+        }
+        // What a master has run is run.
+        if self.client.identity.is_trusted() {
+            return Ok(());
+        }
+        if flags.contains(Flags::WRITE) && self.core.refuses_writes_of_clients() {
+            return Err(CommandError::text(READ_ONLY_REPLICA));
+        }
+        if !flags.contains(Flags::STALE) && !self.core.may_answer() {
+            return Err(CommandError::text("ERR Can not execute the command on a stale replica"));
         }
         if flags.contains(Flags::WRITE)
             && let Some(error) = self.core.trouble_of_writes()

@@ -7,8 +7,8 @@ use rubine_keyspace::{Awaited, Locked, Waiter, WaiterState};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use super::Core;
-use crate::client::Client;
 use crate::client::suspension::{Blocked, Reason, TimeoutReply};
+use crate::client::{Client, ClientFlags};
 
 impl Core {
     /// Lets a client wait as its command asked for, while the locks under which it found nothing are still held.
@@ -165,6 +165,30 @@ impl Core {
         }
     }
 
+    /// Ends a client's wait, and its connection, because the server is a replica from now on. Returns whether it waited.
+    pub(crate) fn answer_changed_role(&mut self, client: &mut Client) -> bool {
+        // Reading goes on for those who said that they only read.
+        let reads_on = client.flags.contains(ClientFlags::READONLY)
+            && self
+                .server
+                .commands
+                .all()
+                .get(client.traffic.last_command)
+                .is_some_and(|entry| !entry.spec.flags.contains(rubine_commands::Flags::WRITE));
+        if reads_on {
+            return false;
+        }
+        let Some(blocked) = self.stop_waiting(client) else { return false };
+        let text = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        let error = CommandError::text(text);
+        if let Some(entry) = self.server.commands.all().get(client.traffic.last_command) {
+            self.count_rejection(entry, &error);
+        }
+        self.answer_given_up(client, &blocked, |reply| reply.error(text));
+        client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        true
+    }
+
     /// Gives a client the reply to the command that has waited.
     fn answer_given_up(
         &mut self,
@@ -190,6 +214,11 @@ impl Core {
         }
         if let Some((at, _)) = blocked.retry {
             self.deadlines.remove(&(at, client.id));
+        }
+        match blocked.on_timeout {
+            TimeoutReply::Replicated { acknowledged: replicas, .. }
+            | TimeoutReply::Durable { synced: replicas, .. } => drop(replicas.cancel(client.id)),
+            TimeoutReply::Nothing(_) => {}
         }
         *client.info.waiter.lock() = None;
         Some(blocked)

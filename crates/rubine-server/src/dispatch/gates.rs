@@ -9,6 +9,7 @@ use super::{Request, busy};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
+use crate::core::durability::{READ_ONLY, STALE};
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -24,7 +25,9 @@ const GATES: &[Gate] = &[
     can_be_saved,
     log_is_writable,
     has_replicas,
+    not_read_only,
     not_in_subscribe_mode,
+    not_stale,
     not_loading,
     busy::not_busy,
 ];
@@ -35,13 +38,15 @@ pub(super) fn check(request: Request<'_>) -> Result<(), CommandError> {
     GATES.iter().try_for_each(|gate| gate(request))
 }
 
-/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them.
+/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them. `closing`
+/// are flags of a client that keep them from being open.
 #[inline]
 pub(super) fn are_open(
     core: &Core,
     client: &Client,
     entry: &'static Entry,
     args: Args<'_>,
+    closing: ClientFlags,
 ) -> bool {
     entry.spec.takes(args.len())
         && args.are_short()
@@ -51,9 +56,19 @@ pub(super) fn are_open(
         && !core.is_script_busy
         && core.settings.good_replicas_min == 0
         && !core.server.aof.has_error()
-        && !client.flags.contains(ClientFlags::PUBSUB)
+        && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
+        && is_taken_by_replica(core, entry)
         && core.may(client, entry, args)
+}
+
+/// Whether this server is no replica, or one that takes such a command as a rule.
+#[inline]
+fn is_taken_by_replica(core: &Core, entry: &'static Entry) -> bool {
+    let following = &core.server.replication.following;
+    !following.is_replica()
+        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+            && core.replica_may_answer())
 }
 
 /// No argument is too long for what it becomes.
@@ -136,6 +151,23 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
     Ok(())
+}
+
+/// A replica takes no writes but its master's.
+fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
+    let refuses = request.core.refuses_writes_of_clients();
+    if refuses && request.client.runs_any(request.entry, Flags::WRITE) {
+        return Err(CommandError::text(READ_ONLY));
+    }
+    Ok(())
+}
+
+/// What a replica has is as new as it is asked to be, or the command does not care.
+fn not_stale(request: Request<'_>) -> Result<(), CommandError> {
+    if request.core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
+        return Ok(());
+    }
+    Err(CommandError::text(STALE))
 }
 
 /// The client can tell replies from messages: in RESP2, whoever listens may not ask.

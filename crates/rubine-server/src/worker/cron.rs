@@ -8,8 +8,9 @@ use rubine_structures::table::free_what_waits;
 
 use super::period::Period;
 use super::schedule::schedule;
+use super::weighing::Weighing;
 use crate::client::{Client, ClientFlags};
-use crate::control::{defrag, tls};
+use crate::control::{defrag, failover, full_sync, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -31,6 +32,7 @@ pub(crate) struct Cron {
     /// When clients are looked after.
     care: Period,
     expiry: ExpiryCycle,
+    weighing: Weighing,
     /// Time that expiry may still take in this period, in microseconds.
     expiry_budget_us: f64,
     /// Keys removed and steps made since the budget was last worked out.
@@ -95,6 +97,7 @@ impl Cron {
             period: Period::new(PERIOD_MS),
             care: Period::new(PERIOD_MS),
             expiry: ExpiryCycle::new(core.index, core.server.workers.len()),
+            weighing: Weighing::new(core.index, core.server.workers.len()),
             expiry_budget_us: 0.0,
             removed: 0,
             examined: 0,
@@ -141,6 +144,9 @@ impl Cron {
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
         }
+        if core.quotas.table().measures_memory() {
+            self.weighing.go_on(core);
+        }
         core.look_after_tracked();
         core.drop_flushed_scripts();
         // Little of it would go by itself where tables change little.
@@ -154,13 +160,17 @@ impl Cron {
             self.sample(core);
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
+            full_sync::look(core.server);
+            failover::look(core.server, core.handlers);
         }
     }
 
     /// Removes what fell due before the keys were loaded, while no client is served yet: a round of the walk, unless
     /// that takes too long.
     pub(crate) fn remove_loaded_due(&mut self, core: &mut Core) {
-        if !core.settings.import_mode {
+        // What a master has told to keep goes when it says so.
+        let is_replica = core.server.replication.following.is_replica();
+        if !core.settings.import_mode && !is_replica {
             self.walk(core, EXPIRY_LOADED_US);
         }
     }
@@ -170,6 +180,7 @@ impl Cron {
         let server = core.server;
         let is_stopped = !server.switches.expires_actively.load(Ordering::Relaxed)
             || core.settings.import_mode
+            || server.replication.following.is_replica()
             || server.pause.stops_writes(core.monotonic_ms)
             || server.persistence.is_loading();
         if is_stopped {

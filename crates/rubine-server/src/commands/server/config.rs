@@ -4,7 +4,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::control::reconfigure;
 use crate::core::{ServerCommand, Session};
-use rubine_config::{Directive, RewriteScope, SetError, Setter, find};
+use rubine_config::{Directive, Listed, RewriteScope, SetError, Setter, find};
 
 pub(super) const CONFIG: ServerCommand =
     ServerCommand::container("CONFIG", super::never_runs, &[GET, RESETSTAT, REWRITE, SET])
@@ -107,7 +107,13 @@ pub(super) fn rewrite_file(session: &mut Session<'_>, scope: RewriteScope) -> Co
     let has_file = !server.config.load().aclfile.is_empty();
     let users = server.access.users();
     let users: Vec<_> = users.iter().filter(|_| !has_file).map(|it| it.words()).collect();
-    let outcome = server.config.rewrite(scope, &users);
+    let line = |quota: &std::sync::Arc<crate::quotas::Quota>| {
+        let mut words = quota.rule.words();
+        words.insert(0, b"quota".to_vec());
+        words
+    };
+    let quotas: Vec<_> = server.quotas.table().quotas().iter().map(line).collect();
+    let outcome = server.config.rewrite(scope, Listed { users: &users, quotas: &quotas });
     if let Err(error) = outcome {
         tracing::warn!("CONFIG REWRITE failed: {error}");
         return Err(CommandError::Other(format!("ERR {error}").into()));

@@ -1,10 +1,13 @@
 //! INFO: what the server knows of itself, in sections of `name:value` lines that tools parse. Field names and their
 //! order are those of Redis and Valkey. Never locks a shard inside a transaction, which holds them all.
 
+mod audit;
 mod clients;
 mod counters;
 mod memory;
 mod persistence;
+mod quotas;
+mod replication;
 mod server;
 mod text;
 mod tls;
@@ -124,9 +127,11 @@ const SECTIONS: &[Section] = &[
     Section::usual("clients", "Clients", clients::clients),
     Section::usual("memory", "Memory", memory::memory),
     Section::usual("persistence", "Persistence", persistence::persistence),
+    Section::further("audit", "Audit", audit::audit),
+    Section::further("quotas", "Quotas", quotas::quotas),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
-    Section::usual("replication", "Replication", server::replication),
+    Section::usual("replication", "Replication", replication::replication),
     Section::usual("cpu", "CPU", server::cpu),
     Section::usual("modules", "Modules", |_, _| {}),
     Section::further("commandstats", "Commandstats", counters::commands),
