@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rubine_journal::{Effects, History, HistoryId, Origin, Previous, ReplicationOffset};
 use rubine_keyspace::{Access, Key, Place};
 use rubine_persistence::encryption;
-use rubine_rdb::Limits;
+use rubine_rdb::ValueLimits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
 use rubine_rdb::version::Version;
@@ -194,7 +194,7 @@ impl Dump {
 struct Shared {
     storage: Storage,
     options: LoadOptions,
-    limits: Limits,
+    limits: ValueLimits,
     access: Access,
     databases: usize,
     now: i64,

@@ -3,7 +3,7 @@
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, CommandError, CommandResult, Flags, shards_of};
 use rubine_keyspace::ShardSet;
-use rubine_scripting::{Flags as ScriptFlags, Interpreter, Sha};
+use rubine_scripting::{Interpreter, ScriptFlags, Sha};
 
 use super::help;
 use super::scripts::{is_flush, kill, refusal};
@@ -14,7 +14,7 @@ use crate::client::suspension::Brought;
 use crate::command_table::wrong_form;
 use crate::core::durability::STALE;
 use crate::core::eviction::Need;
-use crate::core::scripts::{Long, Obstacle, ScriptRun, Setting};
+use crate::core::scripts::{Long, Obstacle, ScriptRun, Venue};
 use crate::core::{ServerCommand, Session};
 use crate::server::{Given, Rules, ScriptKind};
 
@@ -169,7 +169,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         let Session { core, client, reply, locked, .. } = session;
         let Some(locked) = locked else { unreachable!("it was looked at") };
         let is_worker = core.is_worker();
-        let setting = if is_worker { Setting::Worker } else { Setting::Thread };
+        let setting = if is_worker { Venue::Worker } else { Venue::Thread };
         let ended = if is_long && is_worker {
             Ended::TooLong
         } else {
@@ -208,7 +208,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
             core.run_elsewhere(client, *args, (long, script.command), None, locked, slot);
             return;
         }
-        let setting = Setting::Worker;
+        let setting = Venue::Worker;
         let ended = core.run_script(client, interpreter, script, setting, reply, &mut locked);
         core.note_ended(&script.name, ended, false);
         if ended == Ended::TooLong
