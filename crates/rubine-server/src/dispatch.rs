@@ -15,7 +15,7 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
-use crate::core::after_run::{Caller, Ran};
+use crate::core::after_run::{Caller, RanCommand};
 use crate::core::limiting::Verdict;
 use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
@@ -259,7 +259,7 @@ impl Core {
             Run::Container => unreachable!("containers are refused before"),
         };
         let caller = Caller::Client;
-        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+        self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
 
     /// Ends the unit of a command that waits, computes or sends keys, and has that begin. Returns whether the command has
@@ -320,7 +320,7 @@ impl Core {
         let result = self.run_among_others(client, role, reply, entry, args, locked);
         if self.scripts.obstacle.is_none() {
             let caller = Caller::Client;
-            self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+            self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rubine_base::clock::monotonic_millis;
 use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
@@ -261,6 +262,7 @@ impl Server {
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
+        self.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
     }
 
     /// Commands that ran, of all workers.

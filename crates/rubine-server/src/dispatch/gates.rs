@@ -7,7 +7,7 @@ use rubine_resp::writer::Protocol;
 
 use super::{Request, busy, delays};
 use crate::client::{Client, ClientFlags};
-use crate::command_table::Entry;
+use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
 use crate::core::durability::{READ_ONLY, STALE};
 use crate::replication::following::shown;
@@ -85,7 +85,13 @@ fn arity(request: Request<'_>) -> Result<(), CommandError> {
     if request.entry.spec.takes(request.args.len()) {
         return Ok(());
     }
-    Err(CommandError::Arity(request.entry.full_name.clone()))
+    let Request { core, entry, args, .. } = request;
+    // What counts as one has one number.
+    let counted = core.server.commands.all()[entry.number];
+    if counted.spec.counts_as_one {
+        return Err(wrong_form(args, counted.spec.name));
+    }
+    Err(CommandError::Arity(entry.full_name.clone()))
 }
 
 /// The client has told the password, or none is asked for.
