@@ -25,13 +25,12 @@ const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 const REPL_BACKLOG_SIZE_MIN: u64 = 16 << 10;
 
 /// Names that other servers read or skip. They have no value here, but a file may hold them.
-const FOREIGN: [(&str, &str); 16] = [
+const FOREIGN: [(&str, &str); 15] = [
     ("list-max-ziplist-entries", DROPPED),
     ("list-max-ziplist-value", DROPPED),
     ("lua-replicate-commands", DROPPED),
     ("io-threads-do-reads", DROPPED),
     ("events-per-io-thread", DROPPED),
-    ("aof-load-corrupt-tail-max-size", LATER_REDIS),
     ("backup-sealed-ttl", LATER_REDIS),
     ("backupdirname", LATER_REDIS),
     ("hash-rdb-load-max-template-entries", LATER_REDIS),

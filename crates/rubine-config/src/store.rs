@@ -10,6 +10,7 @@ use rubine_base::glob::{Case, matches};
 use super::load::ConfigSource;
 use super::table::directive::{Directive, Traits, find};
 use super::table::{Config, DIRECTIVES};
+use crate::values::ReplicaOf;
 
 /// The configuration in force and where it came from.
 pub struct ConfigStore {
@@ -192,6 +193,13 @@ impl ConfigStore {
         }
         self.current.store(Arc::new(new));
         Ok(())
+    }
+
+    /// Has this server follow another, or nobody: what REPLICAOF says is what CONFIG REWRITE writes.
+    pub fn set_replicaof(&self, replicaof: Option<ReplicaOf>) {
+        let _writing = self.writing.lock();
+        let config = Config { replicaof, ..(*self.load()).clone() };
+        self.current.store(Arc::new(config));
     }
 
     /// Does something for the sake of `config` if that is in force still, and stays so until it is done. Returns whether it

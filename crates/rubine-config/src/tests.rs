@@ -32,6 +32,7 @@ const OWN: &[&str] = &[
     "audit-log-events",
 ];
 const REDIS_ONLY: &[&str] = &[
+    "aof-load-corrupt-tail-max-size",
     "cluster-compatibility-sample-ratio",
     "dynamic-hz",
     "repl-rdb-channel",

@@ -217,6 +217,19 @@ impl Log {
         kept.must_select = true;
     }
 
+    pub(crate) fn follow_history(&mut self) {
+        self.kept.origin = Origin::Master;
+    }
+
+    pub(crate) fn note_database(&mut self, database: Option<u32>) {
+        self.kept.selected_database = database;
+        self.kept.must_select = true;
+    }
+
+    pub(crate) fn rename_history(&mut self, id: HistoryId) {
+        self.kept.history = History::new(id);
+    }
+
     /// Forgets all bytes and goes on with another history at `offset`, from where on positions are offsets.
     pub(crate) fn replace_history(
         &mut self,

@@ -2,6 +2,7 @@
 //! wait for it. A parked reply is a token of the caller's; this file never sends anything.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::Offset;
@@ -99,6 +100,12 @@ impl Progress {
 pub struct Acknowledgements {
     state: Mutex<AcknowledgementState>,
     waiting_count_max: usize,
+}
+
+impl fmt::Debug for Acknowledgements {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Acknowledgements").finish_non_exhaustive()
+    }
 }
 
 struct AcknowledgementState {

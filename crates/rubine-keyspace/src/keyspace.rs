@@ -1,5 +1,6 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
+mod exchange;
 mod standing;
 mod tracked;
 
@@ -295,7 +296,7 @@ impl Keyspace {
         Ok(())
     }
 
-    /// Number of keys in a database. Takes no lock where the database is one of the first 16.
+    /// Number of keys in a database. Takes no lock where the database is one of the first 16, or where others have none.
     pub fn len(&self, db: usize) -> usize {
         self.key_counts(db).0
     }
@@ -305,12 +306,20 @@ impl Keyspace {
         if db < COUNTED_DBS {
             return self.published.sum(db);
         }
+        if self.published.sum_of_others() == (0, 0) {
+            return (0, 0);
+        }
         let mut counts = (0, 0);
         self.for_each_shard(|_, shard| {
             counts.0 += shard.len(db);
             counts.1 += shard.table(db).map_or(0, Table::volatile_len);
         });
         counts
+    }
+
+    /// Number of keys in all databases, and of those of them that have a deadline. Takes no lock.
+    pub fn total_key_counts(&self) -> (usize, usize) {
+        self.published.total()
     }
 
     /// Whether a database has no keys.

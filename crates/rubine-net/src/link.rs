@@ -135,6 +135,15 @@ impl Link {
         Ok(())
     }
 
+    /// Writes bytes that are made already, which [`Link::flush`] sends.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        if OUTPUT_BYTES_MAX <= self.unsent() {
+            return Err(Full);
+        }
+        self.output.extend_from_slice(bytes);
+        Ok(())
+    }
+
     /// Writes who we are. Returns how many replies to that there will be.
     pub fn greet(&mut self, greeting: &Greeting<'_>) -> Result<usize, Full> {
         let Greeting { user, password, protocol } = *greeting;
@@ -194,6 +203,26 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// Reads what has come behind `out`, some `bytes_max` at most. Returns whether there may be more now. The end of the
+    /// connection is an error, but not before all that came has been handed out.
+    pub fn receive_into(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> io::Result<bool> {
+        out.append(&mut self.input);
+        let before = out.len();
+        while out.len() < bytes_max {
+            out.reserve(READ_BYTES);
+            match self.socket.read_into(out) {
+                Ok(0) if before < out.len() => return Ok(true),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) if before < out.len() => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// What was received and not taken.

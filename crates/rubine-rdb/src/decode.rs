@@ -106,7 +106,7 @@ fn string(cursor: &mut Cursor<'_>) -> Result<Value<'static>, Damage> {
         *cursor = ahead;
         return cursor.integer(encoding, start).map(Value::Int);
     }
-    Ok(match cursor.string()? {
+    Ok(match cursor.long_string()? {
         Cow::Owned(bytes) if INLINE_LEN_MAX < bytes.len() => Value::Shared(SharedBytes::new(bytes)),
         bytes => Value::string(&bytes).into_owned(),
     })
@@ -122,7 +122,7 @@ pub(crate) fn pass_module_data(cursor: &mut Cursor<'_>) -> Result<(), Damage> {
             }
             module::FLOAT => drop(cursor.take(4)?),
             module::DOUBLE => drop(cursor.take(8)?),
-            module::STRING => drop(cursor.string()?),
+            module::STRING => drop(cursor.long_string()?),
             _ => return Err(cursor.fault(Fault::ModuleData)),
         }
     }

@@ -247,7 +247,7 @@ impl<R: Read> Reader<R> {
             opcode = self.source.byte()?;
         };
         let (offset, start) = (self.source.offset(), self.source.kept.len());
-        self.source.keep_string()?;
+        self.source.keep_key()?;
         let value_start = self.source.kept.len();
         self.source.keep_value(kind, &self.templates)?;
         let end = self.source.kept.len();

@@ -10,8 +10,10 @@ pub(crate) mod line;
 pub(crate) mod moving;
 pub(crate) mod queue;
 pub(crate) mod registry;
+pub(crate) mod replica;
 pub(crate) mod request;
 pub(crate) mod resting;
+pub(crate) mod spool;
 pub(crate) mod subscriptions;
 pub(crate) mod suspension;
 pub(crate) mod tracking;
@@ -32,6 +34,7 @@ use self::apart::Apart;
 use self::away::ScriptDebug;
 use self::identity::Identity;
 use self::queue::Transaction;
+use self::replica::ReplicaFeed;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
 use self::tracking::ClientTracking;
@@ -79,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) watches: Watches,
     /// What it listens to, if anything.
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// What it is sent in place of replies, if it is a replica.
+    pub(crate) replica: Option<Box<ReplicaFeed>>,
     /// How it is told of changes of keys that it keeps copies of, if it is.
     pub(crate) tracking: Option<Box<ClientTracking>>,
     /// Its request that cannot go on now.
@@ -214,6 +219,7 @@ impl Client {
             transaction: None,
             watches: Watches::default(),
             subscriptions: None,
+            replica: None,
             tracking: None,
             suspended: None,
             standing: None,
@@ -373,7 +379,9 @@ impl Client {
     /// Tells others what is left to be sent.
     pub(crate) fn publish_output(&self) {
         let info = &self.info;
-        let (buffered, pinned) = (self.output.buffered_bytes(), self.output.pinned_bytes());
+        let behind = self.replica.as_ref().map_or(0, |it| it.behind_bytes() as usize);
+        let (buffered, pinned) =
+            (self.output.buffered_bytes() + behind, self.output.pinned_bytes());
         let allocated = self.output.allocated_bytes();
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);

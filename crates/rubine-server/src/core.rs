@@ -14,6 +14,7 @@ pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
 pub(crate) mod replaying;
+pub(crate) mod replicated;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -72,9 +73,11 @@ pub(crate) struct Core {
     pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
     pub(crate) now: i64,
+    /// Milliseconds by a clock that nobody sets, read with `now`: for waiting and pauses.
+    pub(crate) monotonic_ms: i64,
     /// Runs data commands, and holds what they have done until it is carried out.
     pub(crate) runner: Runner,
-    /// When clients give up waiting: moment and client.
+    /// When clients give up waiting, by `monotonic_ms`: moment and client.
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
     /// Clients whose requests wait until a pause is over, in the order of their coming.
     pub(crate) paused: Vec<u64>,
@@ -168,6 +171,7 @@ impl Core {
             watch: watching::Watch::default(),
             settings,
             now: rubine_base::clock::unix_millis(),
+            monotonic_ms: rubine_base::clock::monotonic_millis() as i64,
             runner: Runner::new(seed),
             deadlines: BTreeSet::new(),
             paused: Vec::new(),
@@ -218,7 +222,13 @@ impl Core {
     /// Reads the time, at the beginning of a turn.
     pub(crate) fn read_time(&mut self) {
         self.now = rubine_base::clock::unix_millis();
+        self.monotonic_ms = rubine_base::clock::monotonic_millis() as i64;
         self.now_ticks = ticks::now();
+    }
+
+    /// What will be `moment` of the wall clock unless somebody sets it, by `monotonic_ms`.
+    pub(crate) fn monotonic_at(&self, moment: i64) -> i64 {
+        moment.saturating_sub(self.now).saturating_add(self.monotonic_ms)
     }
 
     /// Reads the time again if a command has taken long: what a later one gives a deadline would be due too early.

@@ -387,7 +387,19 @@ fn settle_reply(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
     if client.sending.reply_mode != ReplyMode::On {
         suppress(client, reply, mark);
     }
+    if client.flags.contains(ClientFlags::REPLICA) && reply.mark() != mark {
+        end_rogue(client, reply, mark);
+    }
     client.sending.keeps_output = false;
+}
+
+/// A replica sends nothing that is answered: an answer would stand among what it follows.
+#[cold]
+fn end_rogue(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
+    reply.truncate_to(mark);
+    client.flags |= ClientFlags::CLOSE_NOW;
+    let (id, address) = (client.id, &client.info.address);
+    tracing::warn!("Replica (id={id} addr={address}) sent a command that has a reply: it is cut.");
 }
 
 /// Takes back what a command replied to a client that wants no replies, for now or at all.

@@ -24,6 +24,7 @@ mod publication;
 
 mod aside;
 mod pubsub;
+mod replication;
 mod tracking;
 
 mod server;
@@ -31,6 +32,8 @@ mod server;
 mod persistence;
 
 mod core;
+
+mod follow;
 
 mod dispatch;
 

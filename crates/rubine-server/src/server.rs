@@ -39,6 +39,7 @@ use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
 use crate::quotas::Quotas;
+use crate::replication::Replication;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
@@ -61,7 +62,7 @@ pub(crate) struct Server {
     pub(crate) quotas: Quotas,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
-    /// Those of the workers, then those of the threads for scripts.
+    /// Those of the workers, then those of the threads for scripts, then that of the thread that follows a master.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) observing: Observing,
     pub(crate) resting: Resting,
@@ -88,11 +89,13 @@ pub(crate) struct Server {
     pub(crate) aside: Aside,
     pub(crate) process: ThisProcess,
     pub(crate) switches: Switches,
-    /// Names the history of the data: 40 hexadecimal digits.
-    pub(crate) replication_id: ArcSwap<String>,
+    pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
 }
+
+/// Where the counters of the thread that follows a master are, behind those of the workers.
+pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
 
 /// When the files that TLS is made from are looked at again.
 #[derive(Default)]
@@ -160,6 +163,12 @@ impl Server {
         self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
+    /// What TLS is spoken with towards a master, if it is.
+    pub(crate) fn tls_to_master(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_replication;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+    }
+
     /// Has the function libraries, as they are now, in what is saved next: all, or the one that has changed.
     pub(crate) fn keep_libraries(&self, changed: Option<&[u8]>) {
         let libraries = self.scripting.libraries.current();
@@ -212,6 +221,7 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
+        self.replication.replicas.reset_stats();
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();

@@ -30,6 +30,12 @@ pub(crate) struct Settings {
     /// How many refusals ACL LOG remembers.
     pub(crate) acl_log_len_max: u64,
     pub(crate) idle_seconds_max: u32,
+    /// As a replica, it takes no writes of clients.
+    pub(crate) is_read_only_replica: bool,
+    /// As a replica, it answers from what it has while it has no link to its master.
+    pub(crate) serves_stale_data: bool,
+    /// As a replica, it leaves it to its master to keep within the limit of memory.
+    pub(crate) replica_ignores_maxmemory: bool,
     /// Writes are refused with fewer replicas in good order.
     pub(crate) good_replicas_min: u32,
     /// After so many milliseconds a script counts as busy; 0 for never.
@@ -121,6 +127,9 @@ impl Settings {
                 0 => 0,
                 _ => config.min_replicas_to_write,
             },
+            is_read_only_replica: config.replica_read_only,
+            serves_stale_data: config.replica_serve_stale_data,
+            replica_ignores_maxmemory: config.replica_ignore_maxmemory,
             busy_reply_ms: config.busy_reply_threshold,
             busy_reply_scope: config.busy_reply_scope,
             expiry_effort: config.active_expire_effort,

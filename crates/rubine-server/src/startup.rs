@@ -21,17 +21,18 @@ use crate::commands;
 use crate::control::{audit, shutdown};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
+use crate::follow;
 use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::{remove_due, revive_libraries};
 use crate::process::affinity;
-use crate::process::identity::{new_run_id, version_line};
+use crate::process::identity::{new_history_id, new_run_id, version_line};
 use crate::process::logging;
 use crate::process::oom_score;
 use crate::process::oom_score::OomScore;
 use crate::process::process_title;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
-use crate::server::{SCRIPT_THREADS_MAX, Server, Switches, ThisProcess};
+use crate::server::{FOLLOWER, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
@@ -166,15 +167,14 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
         server.storage(),
         if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
     );
+    follow::prepare(server);
     let workers = start_workers(server, handlers, polls)?;
     if config.appendonly {
         log_load::load_at_start(server.storage())?;
     } else {
         load::at_startup(server.storage())?;
     }
-    revive_libraries(server)?;
-    remove_due(server);
-    server.persistence.set_trouble(Trouble::LOADING, false);
+    open_to_clients(server, handlers)?;
     let aof_writer = log_writer::start(server.storage())?;
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.process.oom_score.apply(&config);
@@ -195,6 +195,17 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     files.for_each(|path| _ = std::fs::remove_file(path));
     tracing::warn!("Rubine is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// All data is there: serves it, and follows the master that is configured.
+fn open_to_clients(
+    server: &'static Server,
+    handlers: &'static [SessionHandler],
+) -> Result<(), String> {
+    revive_libraries(server)?;
+    remove_due(server);
+    server.persistence.set_trouble(Trouble::LOADING, false);
+    follow::begin_configured(server, handlers)
 }
 
 /// What is set once and for all: the hash function, huge pages, the locale.
@@ -314,9 +325,7 @@ fn build(
         aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
-        stats: (0..worker_count + SCRIPT_THREADS_MAX)
-            .map(|_| WorkerStats::new(commands.len()))
-            .collect(),
+        stats: (0..=worker_count + FOLLOWER).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
         access,
         quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
@@ -339,7 +348,7 @@ fn build(
         switches: Switches::default(),
         memory: MemoryHistory::new(now, allocator::used_memory()),
         gauges: crate::stats::gauges::Gauges::default(),
-        replication_id: ArcSwap::from_pointee(new_run_id()),
+        replication: crate::replication::Replication::default(),
         persistence: Persistence::new(now),
         shutdown: crate::server::Ending::default(),
         process: ThisProcess {
@@ -351,6 +360,7 @@ fn build(
         },
         config: ConfigStore::new(config, source),
     };
+    server.journal.rename_history(new_history_id());
     server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))

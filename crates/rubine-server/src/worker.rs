@@ -9,6 +9,7 @@ mod batch;
 mod cron;
 mod delivery;
 mod doorway;
+mod feeding;
 mod handshakes;
 mod limits;
 mod period;
@@ -22,7 +23,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
@@ -31,6 +32,7 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::feeding::Replicas;
 use self::handshakes::Handshakes;
 use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
@@ -38,6 +40,7 @@ use self::schedule::schedule;
 use self::sending::{send, send_held};
 use crate::client::away::{Ran, Slot};
 use crate::client::identity::Identity;
+use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -95,21 +98,25 @@ pub(crate) struct Worker {
     doorway: Doorway,
     /// Clients that have yet to agree with the server on how they speak.
     handshakes: Handshakes,
+    /// Clients that are replicas.
+    replicas: Replicas,
     /// Dropped when the turn ends.
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
     turn_requests: usize,
     /// When it looks who waits for a script that is busy.
     busy_looks: Period,
-    /// When postponed commands last tried again because time had passed, Unix milliseconds.
+    /// When postponed commands last tried again because time had passed, in monotonic milliseconds.
     resumed_at: i64,
 }
 
 impl Worker {
     pub(crate) fn new(core: Core, poll: Poll) -> Self {
         let cron = Cron::new(&core);
+        let replicas = Replicas::new(&core);
         Self {
             core,
+            replicas,
             poll,
             clients: Vec::new(),
             free_slots: Vec::new(),
@@ -163,6 +170,7 @@ impl Worker {
             self.hear_all();
             self.core.flush_counts();
             self.core.show_observed();
+            self.feed_replicas();
             self.core.server.journal.notify();
         }
         self.say_goodbye();
@@ -176,13 +184,20 @@ impl Worker {
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
         let is_synced = !self.core.park_unsynced();
-        let has_work =
-            !self.scheduled.is_empty() || self.doorway.has_more() || !self.handshakes.is_empty();
+        let has_replica_work = !self.replicas.is_empty() && self.replicas.rest(&mut self.clients);
+        let has_work = !self.scheduled.is_empty()
+            || self.doorway.has_more()
+            || !self.handshakes.is_empty()
+            || has_replica_work;
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
-            let allowed = self.core.quotas.first_end().unwrap_or(i64::MAX);
-            let until_first =
-                first.min(allowed).min(self.pause_end()).saturating_sub(unix_millis()).max(0);
+            let until_first = first.min(self.pause_end()).saturating_sub(monotonic_ms()).max(0);
+            let until_allowed = self
+                .core
+                .quotas
+                .first_end()
+                .map_or(i64::MAX, |end| end - rubine_base::clock::unix_millis());
+            let until_first = until_first.min(until_allowed.max(0));
             // Lines that are not sent yet are due soon.
             let most = match &self.core {
                 core if core.has_lines() => 1,
@@ -209,6 +224,19 @@ impl Worker {
         self.pacing.begin_turn(self.woken_at, self.core.settings.coalesce_us);
         self.core.stats().turn_start.set(self.woken_at);
         self.core.stats().loop_turns.add(1);
+    }
+
+    /// Sends replicas what there is.
+    fn feed_replicas(&mut self) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        for slot in self.replicas.feed(&mut self.core, &mut self.clients) {
+            self.close(slot);
+        }
+        if self.core.settings.maxmemory != 0 {
+            self.core.server.replication.replicas.measure(&self.core.server.journal);
+        }
     }
 
     fn refresh_settings(&mut self) {
@@ -347,9 +375,20 @@ impl Worker {
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),
                 Message::EndOfTurn { told } => self.told_at_end.push(told),
+                Message::FullSync { client, header, feed } => {
+                    self.begin_dump(client, &header, feed);
+                }
+                Message::KeepReplicaAlive { client } => self.keep_replica_alive(client),
+                Message::Replicated { client } => self.replicated(client),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
                     self.cron.remove_loaded_due(&mut self.core);
+                    // Whoever asked may have given up.
+                    let _ = sender.send(());
+                }
+                Message::HandOffs { shards } => self.core.complete_hand_offs(shards),
+                Message::BecameReplica { sender } => {
+                    self.unblock_all();
                     // Whoever asked may have given up.
                     let _ = sender.send(());
                 }
@@ -370,6 +409,33 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         client.disk.saves -= 1;
+        schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// A dump is made for a client that is a replica.
+    fn begin_dump(&mut self, id: u64, header: &[u8], feed: Box<ReplicaFeed>) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        Reply::new(&mut client.output, client.protocol).raw(header);
+        client.replica = Some(feed);
+        self.replicas.add(slot);
+    }
+
+    /// A replica waits for a dump, and shall know that there is somebody.
+    fn keep_replica_alive(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if client.output.is_empty() {
+            Reply::new(&mut client.output, client.protocol).raw(b"\n");
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
+    /// Replicas have what a client waits for.
+    fn replicated(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        self.core.answer_replicated(client);
         schedule(&mut self.scheduled, client, slot);
     }
 
@@ -400,6 +466,17 @@ impl Worker {
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.answer_unblocked(client, with_error);
         schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// Ends all waits, since the server is another from now on. Those who wait end with their connection.
+    fn unblock_all(&mut self) {
+        let Self { core, clients, scheduled, .. } = self;
+        for (slot, client) in clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            if core.answer_changed_role(client) {
+                schedule(scheduled, client, slot);
+            }
+        }
     }
 
     /// What a client's command needs is computed: it runs again.
@@ -507,7 +584,7 @@ impl Worker {
     /// Clients whose time is over get the reply that says so.
     fn end_waits(&mut self) {
         while let Some(&(deadline, id)) = self.core.deadlines.first() {
-            if self.core.now < deadline {
+            if self.core.monotonic_ms < deadline {
                 return;
             }
             self.core.deadlines.pop_first();
@@ -557,32 +634,34 @@ impl Worker {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 client.disk.is_unsynced = false;
-                self.core.answer_synced(client, reached);
+                self.core.answer_durable(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
     }
 
-    /// When the pause ends that somebody waits for.
+    /// When the pause ends that somebody waits for, in monotonic milliseconds.
     fn pause_end(&self) -> i64 {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
         if self.core.is_throttled || self.core.server.aside.moving.has_any() {
-            return unix_millis() + THROTTLE_MS;
+            return monotonic_ms() + THROTTLE_MS;
         }
-        self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
+        self.core.server.pause.in_force(monotonic_ms()).map_or(0, |(_, until)| until)
     }
 
     /// Lets postponed commands try again when a pause has run out.
     fn end_pause(&mut self) {
-        let is_over =
-            || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
+        let is_over = || {
+            !self.core.is_throttled
+                && self.core.server.pause.in_force(self.core.monotonic_ms).is_none()
+        };
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.
         let is_held = self.core.server.aside.moving.has_any()
-            && self.core.now < self.resumed_at + THROTTLE_MS;
+            && self.core.monotonic_ms < self.resumed_at + THROTTLE_MS;
         if !self.core.paused.is_empty() && !is_held && is_over() {
-            self.resumed_at = self.core.now;
+            self.resumed_at = self.core.monotonic_ms;
             self.resume_paused();
         }
     }
@@ -778,6 +857,10 @@ impl Worker {
         self.core.unsubscribe_all(&mut client);
         self.core.stop_watching(&mut client);
         self.core.stop_tracking(&mut client);
+        if client.replica.is_some() {
+            self.replicas.remove(slot);
+        }
+        self.core.server.replication.replicas.leave(client.id);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);
@@ -798,4 +881,8 @@ impl Worker {
             self.close(slot);
         }
     }
+}
+
+fn monotonic_ms() -> i64 {
+    monotonic_millis() as i64
 }

@@ -19,10 +19,13 @@ pub mod log_writer;
 mod pace;
 mod rdb_load;
 mod rdb_save;
+pub mod replica_dump;
 pub mod save_points;
 pub mod saves;
 mod storage;
+pub mod sync;
 pub mod tools;
 
 pub use aof::read_keys;
+pub use rdb_load::ReplicationRemarks;
 pub use storage::{Apply, Host, Persistence, Stall, Storage, Trouble};

@@ -66,7 +66,7 @@ fn load(storage: Storage, dump: Dump, options: LoadOptions) -> Result<Loaded, Lo
     let read = io::copy(&mut input, &mut io::sink());
     read.map_err(|error| ReadError::Io { offset: total_bytes, error })?;
     loading.end(unix_millis());
-    let Loaded { keys, expired, empty } = loaded;
+    let Loaded { keys, expired, empty, .. } = loaded;
     let empty = if empty == 0 { String::new() } else { format!(", empty keys skipped: {empty}") };
     tracing::info!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}{empty}.");
     Ok(loaded)

@@ -243,7 +243,9 @@ impl Loader {
         let mut reader = LogReader::new(source, start);
         let problem = self.run_all(&mut reader, name)?;
         self.bytes_before += size;
-        let place = End { path, name, role, keys: keys.as_deref(), position: reader.position() };
+        let corrupt_bytes_max = self.storage.config.load().aof_load_corrupt_tail_max_size;
+        let position = reader.position();
+        let place = End { path, name, role, corrupt_bytes_max, keys: keys.as_deref(), position };
         match (problem, &*end.input.lock()) {
             (Some(error), _) => place.cut(&error),
             (None, Input::Plain(_)) => Ok(if is_empty { Tail::Empty } else { Tail::Plain }),
@@ -336,6 +338,8 @@ struct End<'a> {
     path: &'a Path,
     name: &'a str,
     role: Role,
+    /// What is no command may be cut off if it is no longer.
+    corrupt_bytes_max: u64,
     keys: Option<&'a KeyRing>,
     /// Plain bytes that are whole units.
     position: u64,
@@ -357,19 +361,25 @@ impl End<'_> {
         }
     }
 
-    /// Cuts the torn end off the file, or says why that is not done.
+    /// Cuts the torn or corrupt end off the file, or says why that is not done.
     fn cut(&self, error: &LogError) -> Result<Tail, String> {
         let name = self.name;
-        match error {
+        let len = std::fs::metadata(self.path).map_or(0, |it| it.len());
+        // In an encrypted file, places are counted without what encryption adds.
+        let lost = len.saturating_sub(self.position);
+        let (state, permission) = match error {
             LogError::Io(error) => {
                 return Err(format!(
                     "Unrecoverable error reading the append only file {name}: {error}"
                 ));
             }
-            LogError::Malformed { .. } => {
+            LogError::Malformed { .. }
+                if self.role == Role::Inner || self.corrupt_bytes_max < lost =>
+            {
                 return Err(format!(
-                    "Bad file format reading the append only file {name}: {error}. Make a backup of it, then use \
-                     rubine-check-aof --fix with the manifest"
+                    "Bad file format reading the append only file {name}: {error}. {lost} bytes from there on are not \
+                     commands. Make a backup of it, then use rubine-check-aof --fix with the manifest, or, if it is the \
+                     last file of the log, set aof-load-corrupt-tail-max-size to at least as much"
                 ));
             }
             LogError::Torn { .. } if self.role != Role::Last => {
@@ -379,18 +389,16 @@ impl End<'_> {
                      file of a log is ever truncated"
                 ));
             }
-            LogError::Torn { .. } => {}
-        }
-        let len = std::fs::metadata(self.path).map_or(0, |it| it.len());
-        // In an encrypted file, places are counted without what encryption adds.
-        let lost = len.saturating_sub(self.position);
+            LogError::Malformed { .. } => ("corrupt", "aof-load-corrupt-tail-max-size allows it"),
+            LogError::Torn { .. } => ("torn", "aof-load-truncated is enabled"),
+        };
         tracing::warn!(
-            "The append-only file {name} is torn: {error}. Truncating it there, {lost} bytes before its end"
+            "The append-only file {name} is {state}: {error}. Truncating it there, {lost} bytes before its end"
         );
         let tail = truncate(self.path, self.keys, self.position);
         let tail =
             tail.map_err(|error| format!("Error truncating the append-only file {name}: {error}"))?;
-        tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+        tracing::warn!("AOF {name} loaded anyway because {permission}");
         Ok(tail)
     }
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rubine_journal::{HistoryId, ReplicationOffset};
 use rubine_keyspace::{Access, Key, Place};
 use rubine_persistence::encryption;
 use rubine_rdb::Limits;
@@ -79,6 +80,30 @@ pub(crate) struct Loaded {
     pub(crate) expired: u64,
     /// Values without elements, which older versions may have written.
     pub(crate) empty: u64,
+    pub(crate) remarks: ReplicationRemarks,
+}
+
+/// What a dump says of the stream that goes on where it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicationRemarks {
+    /// The database that is selected there.
+    pub database: Option<u32>,
+    pub id: Option<HistoryId>,
+    pub offset: Option<ReplicationOffset>,
+}
+
+impl ReplicationRemarks {
+    fn note(&mut self, key: &[u8], value: &[u8]) {
+        let number = || std::str::from_utf8(value).ok();
+        match key {
+            b"repl-stream-db" => self.database = number().and_then(|it| it.parse().ok()),
+            b"repl-id" => self.id = HistoryId::parse(value),
+            b"repl-offset" => {
+                self.offset = number().and_then(|it| it.parse().ok()).map(ReplicationOffset);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A dump whose first bytes are known to be good.
@@ -228,7 +253,10 @@ fn cut(
                     return Err(LoadError::Database { db, databases });
                 }
             }
-            Item::Aux { key, value } => note_remark(shared, &key, &value),
+            Item::Aux { key, value } => {
+                shared.loaded.lock().remarks.note(&key, &value);
+                note_remark(shared, &key, &value);
+            }
             Item::Function(code) => {
                 let functions = &shared.storage.persistence.saves.functions;
                 if shared.options.replaces {

@@ -5,7 +5,7 @@ use rubine_base::glob::{self, Case};
 use rubine_testing::render::render;
 use rubine_testing::value::Value;
 
-use super::requests::Request;
+use super::requests::{Request, sent_by_script};
 
 /// Milliseconds that may lie between the two servers' looks at the clock.
 const CLOCK_TOLERANCE: i64 = 3_000;
@@ -56,11 +56,10 @@ pub(super) enum Promise {
 
 impl Promise {
     pub(super) fn of(request: &Request) -> Self {
-        let word = |index: usize| {
-            let word = request.get(index).map(Vec::as_slice).unwrap_or_default();
-            String::from_utf8_lossy(word).to_uppercase()
-        };
-        match word(0).as_str() {
+        // A script promises what the request does that it sends.
+        let name = sent_by_script(request).unwrap_or(request).first();
+        let name = name.map(|it| String::from_utf8_lossy(it).to_uppercase()).unwrap_or_default();
+        match name.as_str() {
             "SMEMBERS" | "SUNION" | "SINTER" | "SDIFF" | "KEYS" | "HKEYS" | "HVALS" => {
                 Self::Elements
             }

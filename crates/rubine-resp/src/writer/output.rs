@@ -339,9 +339,11 @@ impl Output {
             self.tail.reserve_exact(capacity.max(needed) - self.tail.len());
             return;
         }
+        // Behind one long value comes another more often than much that is short.
+        let least = if BLOCK_BYTES < self.tail.len() { BLOCK_BYTES_FIRST } else { BLOCK_BYTES };
         self.seal();
         if self.tail.capacity() < len {
-            self.tail.reserve_exact(len.max(BLOCK_BYTES));
+            self.tail.reserve_exact(len.max(least));
         }
     }
 

@@ -37,10 +37,12 @@ bitflags! {
         const PUBSUB = 1 << 11;
         /// It watches what all clients do.
         const MONITOR = 1 << 12;
+        /// It follows this server.
+        const REPLICA = 1 << 13;
         /// Quotas are about it.
-        const LIMITED = 1 << 13;
+        const LIMITED = 1 << 14;
         /// Never published, but found out by whoever looks: quotas have slowed it down just now.
-        const SLOWED = 1 << 14;
+        const SLOWED = 1 << 15;
         /// It keeps copies of keys, and is told when they change: `CLIENT TRACKING`.
         const TRACKING = 1 << 20;
         /// The client that shall be told in its place is gone.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use super::Client;
 use super::info::{ClientFlags, ClientInfo, ClientNames, NO_COMMAND};
 use super::subscriptions::ChannelKind;
 use crate::command_table::CommandTable;
@@ -11,6 +12,7 @@ use rubine_config::Config;
 
 /// The letter of each flag, in the order in which CLIENT LIST shows them.
 const LETTERS: &[(char, ClientFlags)] = &[
+    ('S', ClientFlags::REPLICA),
     ('O', ClientFlags::MONITOR),
     ('P', ClientFlags::PUBSUB),
     ('x', ClientFlags::MULTI),
@@ -63,6 +65,24 @@ pub(crate) fn log_line(
     add_line_with(&mut text, commands, info, &names, now);
     text.truncate(text.trim_end().len());
     text
+}
+
+/// A client in few words, as the log names whoever asked for something.
+pub(crate) fn short_line(client: &Client, config: &Config) -> String {
+    let info = &client.info;
+    let names = info.names.lock().clone();
+    let shown = |name: &[u8]| user_data(config, name).as_bytes().escape_ascii().to_string();
+    format!(
+        "id={} addr={} laddr={} fd={} name={} user={} lib-name={} lib-ver={}",
+        info.id,
+        info.address,
+        info.local_address,
+        info.fd,
+        shown(&names.name),
+        shown(&names.user),
+        names.library_name.escape_ascii(),
+        names.library_version.escape_ascii(),
+    )
 }
 
 /// Appends what is known of a client, as `id=1 addr=.. ..`, and a line end.

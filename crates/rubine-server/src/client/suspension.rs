@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rubine_commands::{Nothing, Shipment, Task};
+use rubine_journal::{Acknowledgements, Offset};
 use rubine_keyspace::Waiter;
 use rubine_resp::writer::Reply;
 
@@ -78,10 +79,10 @@ pub(crate) enum Brought {
 pub(crate) struct Blocked {
     /// Decides how the wait ends. It stands in the queues of its keys, if it has any.
     pub(crate) waiter: Arc<Waiter>,
-    /// When it gives up, Unix milliseconds.
+    /// When it gives up, in monotonic milliseconds.
     pub(crate) deadline: Option<i64>,
     pub(crate) on_timeout: TimeoutReply,
-    /// When its command runs again though no key was changed, and after how many milliseconds once more.
+    /// When its command runs again though no key was changed, in the same, and after how many milliseconds once more.
     pub(crate) retry: Option<(i64, i64)>,
 }
 
@@ -89,13 +90,19 @@ pub(crate) struct Blocked {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TimeoutReply {
     Nothing(Nothing),
-    /// A number: WAIT's count of replicas.
-    Integer(i64),
+    /// WAIT's number: how many replicas have what the client wrote.
+    Replicated {
+        acknowledged: &'static Acknowledgements,
+        offset: Offset,
+    },
     /// WAITAOF's two numbers: whether the disk here has what the client wrote, and how many replicas' disks.
     Durable {
         local: i64,
+        wants_local: bool,
+        synced: &'static Acknowledgements,
+        offset: Offset,
         /// How many of them it waits for.
-        replicas: i64,
+        replicas: usize,
     },
 }
 
@@ -103,12 +110,13 @@ impl TimeoutReply {
     pub(crate) fn write(self, reply: &mut Reply<'_>) {
         match self {
             Self::Nothing(nothing) => nothing.write(reply),
-            Self::Integer(number) => reply.integer(number),
-            Self::Durable { local, .. } => {
+            Self::Replicated { acknowledged, offset } => {
+                reply.integer(acknowledged.count(offset) as i64);
+            }
+            Self::Durable { local, synced, offset, .. } => {
                 reply.array(2);
                 reply.integer(local);
-                // There are no replicas.
-                reply.integer(0);
+                reply.integer(synced.count(offset) as i64);
             }
         }
     }

@@ -260,6 +260,8 @@ fn take_back(session: &mut Session<'_>, mut locked: Locked<'static>, progress: P
     let Progress { transaction, mark, db, protocol, shown, .. } = progress;
     let Session { core, client, .. } = session;
     core.undo_to(&mark, &mut locked);
+    // No watch was broken when it began, and nobody else has had the locks since.
+    client.watches.renew(&mut locked, core.now);
     core.unshow(shown);
     (client.db, client.protocol) = (db, protocol);
     client.transaction = Some(transaction);

@@ -1,7 +1,7 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use super::{audit, tls};
+use super::{audit, full_sync, tls};
 use crate::process::oom_score;
 use crate::process::process_title;
 use crate::server::Server;
@@ -75,6 +75,9 @@ pub(crate) fn apply(
     }
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
+    }
+    if is_changed("repl-backlog-size") && server.journal.status().backlog_bytes_max != 0 {
+        server.journal.set_backlog(full_sync::backlog_bytes(new));
     }
     if is_changed("appendonly") {
         server.aof.set_wanted(new.appendonly);

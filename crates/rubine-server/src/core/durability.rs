@@ -1,14 +1,12 @@
-//! Clients that wait for the disk: those whose replies are held back, and those who sent WAITAOF. Never sends anything.
+//! Clients whose replies are held back for the disk. Never sends anything.
 
 use std::sync::atomic::Ordering;
 
 use rubine_commands::CommandError;
-use rubine_journal::{Offset, Park};
-use rubine_resp::writer::{Output, Reply};
+use rubine_journal::Park;
 
 use super::Core;
 use crate::client::Client;
-use crate::client::suspension::TimeoutReply;
 use crate::mailbox::Message;
 use rubine_storage::{Host as _, Trouble, dumps};
 use rubine_system::ticks;
@@ -48,9 +46,18 @@ impl Core {
         self.save_trouble().or_else(|| self.log_trouble()).or_else(|| self.lack_of_replicas())
     }
 
-    /// Why nothing may be written where too few replicas would get it. There are none.
+    /// Whether a replica answers from what it has.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.settings.serves_stale_data || self.server.replication.following.is_link_up()
+    }
+
+    /// Why nothing may be written where too few replicas would get it.
     pub(crate) fn lack_of_replicas(&self) -> Option<CommandError> {
-        let lacks = self.settings.good_replicas_min != 0;
+        let wanted = self.settings.good_replicas_min as usize;
+        let replication = &self.server.replication;
+        let lacks = wanted != 0
+            && replication.replicas.good_count() < wanted
+            && !replication.following.is_replica();
         lacks.then_some(CommandError::text("NOREPLICAS Not enough good replicas to write."))
     }
 
@@ -128,44 +135,4 @@ impl Core {
             aof.wake_writer();
         }
     }
-
-    /// Lets a client wait until the disk has what it wrote.
-    pub(crate) fn wait_for_own_writes(
-        &mut self,
-        client: &mut Client,
-        deadline: Option<i64>,
-        replicas: i64,
-    ) {
-        self.block_without_keys(client, deadline, TimeoutReply::Durable { local: 0, replicas });
-        self.unsynced.insert((client.disk.written_offset, client.id));
-    }
-
-    /// Answers a client that sent WAITAOF, if the disk has what it asked for.
-    pub(crate) fn answer_synced(&mut self, client: &mut Client, reached: Offset) {
-        let (written, id) = (client.disk.written_offset, client.id);
-        let Some(blocked) = client.blocked_mut() else { return };
-        let TimeoutReply::Durable { local, replicas } = &mut blocked.on_timeout else { return };
-        if reached < written {
-            self.unsynced.insert((written, id));
-            return;
-        }
-        let is_closed = !self.server.aof.is_enabled();
-        *local = 1;
-        if 0 < *replicas && !is_closed {
-            return;
-        }
-        let Some(blocked) = self.stop_waiting(client) else { return };
-        let mut output = Output::new();
-        let mut reply = Reply::new(&mut output, client.protocol);
-        if is_closed {
-            reply.error(&CommandError::text(NO_LOG).to_string());
-        } else {
-            blocked.on_timeout.write(&mut reply);
-        }
-        client.deliver(output);
-    }
 }
-
-/// The reply to WAITAOF where there is no log.
-pub(crate) const NO_LOG: &str =
-    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";

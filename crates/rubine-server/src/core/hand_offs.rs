@@ -13,6 +13,7 @@ use rubine_system::ticks;
 use super::due::tell_due;
 use super::unit::Role;
 use super::{Core, Session};
+use crate::client::request::encode;
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Run;
@@ -101,14 +102,14 @@ impl Serve for Core {
         let Some(entry) = self.server.commands.find(&waiter.args[0]) else {
             return ShardSet::default();
         };
-        let (bytes, ranges) = flatten(&waiter.args);
+        let (bytes, ranges) = request_of(waiter);
         shards_of(entry.spec, Args::new(&bytes, &ranges), true)
     }
 
     fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<Self::Reply> {
         let entry = self.server.commands.find(&waiter.args[0])?;
         let Run::Data(command) = entry.run else { return None };
-        let (bytes, ranges) = flatten(&waiter.args);
+        let (bytes, ranges) = request_of(waiter);
         let args = Args::new(&bytes, &ranges);
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
@@ -216,7 +217,8 @@ impl Core {
         let found = std::mem::take(&mut self.runner.changes.found_due);
         let (server, stats, now) = (self.server, self.stats(), self.now);
         let (effects, outbox) = (&mut self.runner.effects, &mut self.outbox);
-        let is_stopped = || server.pause.stops_writes(now);
+        let monotonic_ms = self.monotonic_ms;
+        let is_stopped = || server.pause.stops_writes(monotonic_ms);
         let pending =
             rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
                 tell_due(server, stats, effects, outbox, now, &due);
@@ -227,12 +229,7 @@ impl Core {
     }
 }
 
-/// The arguments of a waiter in one piece.
-pub(super) fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
-    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-    for argument in args {
-        ranges.push(ArgRange { start: bytes.len(), len: argument.len() });
-        bytes.extend_from_slice(argument);
-    }
-    (bytes, ranges)
+/// What a waiter's client has asked for, as it asks for it.
+pub(super) fn request_of(waiter: &Waiter) -> (Vec<u8>, Vec<ArgRange>) {
+    encode(waiter.args.iter().map(|it| &**it))
 }

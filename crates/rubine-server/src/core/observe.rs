@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 
 use super::Core;
 use super::after_run::{Caller, Ran};
-use super::hand_offs::flatten;
+use super::hand_offs::request_of;
 use crate::client::ClientInfo;
 use crate::command_table::Entry;
 use crate::observing::command_log::{LogKind, LoggedCommand, shown_args};
@@ -151,7 +151,7 @@ impl Core {
     ) {
         let name = waiter.args.first();
         if let Some(entry) = name.and_then(|it| self.server.commands.find(it)) {
-            let (bytes, ranges) = flatten(&waiter.args);
+            let (bytes, ranges) = request_of(waiter);
             let args = Args::new(&bytes, &ranges);
             self.observe_waited(entry, waiter, args, 0, reply, reply_start);
         }

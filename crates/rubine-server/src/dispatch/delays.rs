@@ -16,7 +16,7 @@ const DELAYS: &[Delay] = &[log_is_behind, is_paused, keys_move];
 #[inline]
 pub(super) fn may_hold(core: &Core) -> bool {
     core.is_throttled
-        || core.server.pause.in_force(core.now).is_some()
+        || core.server.pause.in_force(core.monotonic_ms).is_some()
         || core.server.aside.moving.has_contested()
 }
 
@@ -43,7 +43,7 @@ fn log_is_behind(request: Request<'_>) -> bool {
 /// Clients are paused, or those that write.
 fn is_paused(request: Request<'_>) -> bool {
     let core = request.core;
-    let in_force = core.server.pause.in_force(core.now);
+    let in_force = core.server.pause.in_force(core.monotonic_ms);
     in_force.is_some_and(|(is_total, _)| is_total || may_change_data(request))
 }
 

@@ -24,7 +24,9 @@ const GATES: &[Gate] = &[
     can_be_saved,
     log_is_writable,
     has_replicas,
+    not_read_only,
     not_in_subscribe_mode,
+    not_stale,
     not_loading,
     busy::not_busy,
 ];
@@ -55,7 +57,16 @@ pub(super) fn are_open(
         && !core.server.aof.has_error()
         && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
+        && is_taken_by_replica(core, entry)
         && core.may(client, entry, args)
+}
+
+/// Whether this server is no replica, or one that takes such a command as a rule.
+#[inline]
+fn is_taken_by_replica(core: &Core, entry: &'static Entry) -> bool {
+    let following = &core.server.replication.following;
+    !following.is_replica()
+        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE) && core.may_answer())
 }
 
 /// No argument is too long for what it becomes.
@@ -132,6 +143,29 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
         return Err(CommandError::text("OOM command not allowed when used memory > 'maxmemory'."));
     }
     Ok(())
+}
+
+/// A replica takes no writes but its master's.
+fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    let is_read_only =
+        core.settings.is_read_only_replica && core.server.replication.following.is_replica();
+    if is_read_only && request.client.runs_any(request.entry, Flags::WRITE) {
+        return Err(CommandError::text("READONLY You can't write against a read only replica."));
+    }
+    Ok(())
+}
+
+/// What a replica has is as new as it is asked to be, or the command does not care.
+fn not_stale(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    let is_replica = core.server.replication.following.is_replica();
+    if !is_replica || core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
+        return Ok(());
+    }
+    Err(CommandError::text(
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    ))
 }
 
 /// The client can tell replies from messages: in RESP2, whoever listens may not ask.

@@ -10,7 +10,7 @@ use super::period::Period;
 use super::schedule::schedule;
 use super::weighing::Weighing;
 use crate::client::{Client, ClientFlags};
-use crate::control::{defrag, tls};
+use crate::control::{defrag, full_sync, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -159,13 +159,16 @@ impl Cron {
             self.sample(core);
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
+            full_sync::look(core.server);
         }
     }
 
     /// Removes what fell due before the keys were loaded, while no client is served yet: a round of the walk, unless
     /// that takes too long.
     pub(crate) fn remove_loaded_due(&mut self, core: &mut Core) {
-        if !core.settings.import_mode {
+        // What a master has told to keep goes when it says so.
+        let is_replica = core.server.replication.following.is_replica();
+        if !core.settings.import_mode && !is_replica {
             self.walk(core, EXPIRY_LOADED_US);
         }
     }
@@ -175,7 +178,8 @@ impl Cron {
         let server = core.server;
         let is_stopped = !server.switches.expires_actively.load(Ordering::Relaxed)
             || core.settings.import_mode
-            || server.pause.stops_writes(core.now)
+            || server.replication.following.is_replica()
+            || server.pause.stops_writes(core.monotonic_ms)
             || server.persistence.is_loading();
         if is_stopped {
             self.expiry_budget_us = 0.0;
@@ -196,10 +200,10 @@ impl Cron {
         core.begin_unit();
         let mut was_round = false;
         loop {
-            let now = core.now;
+            let (now, monotonic_ms) = (core.now, core.monotonic_ms);
             let stats = core.stats();
             let (effects, outbox) = (&mut core.runner.effects, &mut core.outbox);
-            let is_stopped = || server.pause.stops_writes(now);
+            let is_stopped = || server.pause.stops_writes(monotonic_ms);
             let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
                 tell_due(server, stats, effects, outbox, now, &due);
             });

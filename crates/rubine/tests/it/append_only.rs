@@ -477,6 +477,14 @@ fn damage_stops_the_start_and_is_named() {
     assert!(server.restart().is_err(), "damage is no torn end");
     let place = format!("no command begins with byte 0x21 at offset {}", whole.len());
     assert!(server.log().contains(&place), "{}", server.log());
+    server.set_directive("aof-load-corrupt-tail-max-size", "2");
+    assert!(server.restart().is_err(), "more is no command than may be cut off");
+    server.set_directive("aof-load-corrupt-tail-max-size", "3");
+    server.restart().expect("it starts without what is no command");
+    assert_eq!(call(&mut server.client(), "GET a"), Value::Bulk(b"1".to_vec()));
+    call(&mut server.client(), "SET b 2");
+    server.kill();
+    let whole = fs::read(&path).expect("the increment");
 
     fs::write(&path, &whole[..whole.len() - 1]).expect("written");
     server.set_directive("aof-load-truncated", "no");

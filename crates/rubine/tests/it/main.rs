@@ -20,6 +20,7 @@ mod observing;
 mod old_files;
 mod process;
 mod quotas;
+mod replicas;
 mod saving;
 mod scripts;
 mod starting;

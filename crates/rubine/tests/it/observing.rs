@@ -4,7 +4,7 @@ use std::thread;
 
 use rubine_testing::client::Client;
 
-use crate::support::{call, elements, integer, options, parallel_server, send, wait_until};
+use crate::support::{call, elements, info, integer, options, parallel_server, send, wait_until};
 
 /// The next line for a client that watches.
 fn line(watcher: &mut Client) -> String {
@@ -174,4 +174,46 @@ fn hot_keys_are_those_of_all_workers() {
     assert_eq!(by_bytes.len(), 4);
     assert_eq!(elements(field("by-cpu-time-us"))[0].as_text().as_deref(), Some("hot"));
     assert_eq!(integer(field("tracking-active")), 0);
+}
+
+/// What had to wait has the bytes that its client sent.
+#[test]
+fn a_request_that_waits_counts_as_any_other() {
+    let server = options().with("commandlog-request-larger-than", "1").start().expect("it starts");
+    let (mut main, mut other) = (server.client(), server.client());
+    call(&mut main, "HOTKEYS START METRICS 1 NET");
+    let bytes_of = |main: &mut Client, wanted: &str| {
+        let reply = call(main, "HOTKEYS GET");
+        let fields = elements(&elements(&reply)[0]).to_vec();
+        let at = fields.iter().position(|it| it.as_text().as_deref() == Some("by-net-bytes"));
+        let ranking = elements(&fields[at.expect("keys are ranked") + 1]).to_vec();
+        let at = ranking.iter().position(|it| it.as_text().as_deref() == Some(wanted));
+        integer(&ranking[at.expect("the key is known") + 1])
+    };
+    call(&mut main, "CLIENT PAUSE 60000 WRITE");
+    send(&mut other, "SET paused 12345");
+    wait_until("it waits", || info(&mut main, "clients", "paused_actions") == "write");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    call(&mut main, "CLIENT UNPAUSE");
+    other.reply().expect("a reply");
+    let set = "*3\r\n$3\r\nSET\r\n$6\r\npaused\r\n$5\r\n12345\r\n";
+    assert_eq!(bytes_of(&mut main, "paused"), (set.len() + "+OK\r\n".len()) as i64);
+
+    send(&mut other, "BLPOP list 0");
+    wait_until("it waits", || info(&mut main, "clients", "blocked_clients") == "1");
+    call(&mut main, "LPUSH list element");
+    other.reply().expect("a reply");
+    let push = "*3\r\n$5\r\nLPUSH\r\n$4\r\nlist\r\n$7\r\nelement\r\n:1\r\n";
+    let pop = "*3\r\n$5\r\nBLPOP\r\n$4\r\nlist\r\n$1\r\n0\r\n";
+    let popped = "*2\r\n$4\r\nlist\r\n$7\r\nelement\r\n";
+    let sum = push.len() + pop.len() + popped.len();
+    assert_eq!(bytes_of(&mut main, "list"), sum as i64);
+
+    let log = call(&mut main, "COMMANDLOG GET -1 large-request");
+    for (name, bytes) in [("BLPOP", pop.len()), ("SET", set.len())] {
+        let entry = elements(&log)
+            .iter()
+            .find(|it| elements(&elements(it)[3])[0].as_text().as_deref() == Some(name));
+        assert_eq!(integer(&elements(entry.expect("it is logged"))[2]), bytes as i64, "{name}");
+    }
 }

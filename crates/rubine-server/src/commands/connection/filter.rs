@@ -68,8 +68,12 @@ enum Kind {
 
 impl Kind {
     fn of(info: &ClientInfo) -> Self {
-        // There are no replicas yet.
-        if info.flags().contains(ClientFlags::PUBSUB) { Self::PubSub } else { Self::Normal }
+        match info.flags() {
+            // One that watches is a replica to nobody.
+            flags if flags.contains(ClientFlags::REPLICA) => Self::Replica,
+            flags if flags.contains(ClientFlags::PUBSUB) => Self::PubSub,
+            _ => Self::Normal,
+        }
     }
 
     fn parse(name: &[u8]) -> Result<Self, CommandError> {

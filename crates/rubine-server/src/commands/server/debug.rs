@@ -63,7 +63,7 @@ const CHANGE_REPL_ID: ServerCommand = form("CHANGE-REPL-ID", change_repl_id)
     .summary("Gives the history of the data another name, so that no replica can go on with it.");
 
 fn change_repl_id(session: &mut Session<'_>) -> CommandResult {
-    session.core.server.replication_id.store(crate::process::identity::new_run_id().into());
+    session.core.server.journal.rename_history(crate::process::identity::new_history_id());
     session.reply.ok();
     Ok(())
 }

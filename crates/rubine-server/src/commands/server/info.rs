@@ -7,6 +7,7 @@ mod counters;
 mod memory;
 mod persistence;
 mod quotas;
+mod replication;
 mod server;
 mod text;
 mod tls;
@@ -130,7 +131,7 @@ const SECTIONS: &[Section] = &[
     Section::further("quotas", "Quotas", quotas::quotas),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
-    Section::usual("replication", "Replication", server::replication),
+    Section::usual("replication", "Replication", replication::replication),
     Section::usual("cpu", "CPU", server::cpu),
     Section::usual("modules", "Modules", |_, _| {}),
     Section::further("commandstats", "Commandstats", counters::commands),

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::monotonic_millis;
+
 use super::{Source, Text};
 use crate::client::ClientFlags;
 
@@ -36,12 +38,13 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     text.field("total_watched_keys", watched_keys);
     text.field("total_blocking_keys", waited_keys);
     text.field("total_blocking_keys_on_nokey", needed_keys);
-    let (reason, actions, until) = match server.pause.in_force(source.now) {
-        None => ("none", "none", source.now),
+    let now = monotonic_millis() as i64;
+    let (reason, actions, until) = match server.pause.in_force(now) {
+        None => ("none", "none", now),
         Some((true, until)) => ("client_pause", "all", until),
         Some((false, until)) => ("client_pause", "write", until),
     };
     text.field("paused_reason", reason);
     text.field("paused_actions", actions);
-    text.field("paused_timeout_milliseconds", until - source.now);
+    text.field("paused_timeout_milliseconds", until - now);
 }

@@ -9,8 +9,9 @@ pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
     let persistence = &server.persistence;
     let is_loading = persistence.is_loading();
+    let is_swapping = server.replication.following.syncs.is_swapping.load(Ordering::Acquire);
     text.field("loading", u8::from(is_loading));
-    text.field("async_loading", 0);
+    text.field("async_loading", u8::from(is_swapping));
     saving(source, text);
     text.field("rdb_last_load_keys_expired", persistence.loading.expired_keys());
     text.field("rdb_last_load_keys_loaded", persistence.loading.keys());
