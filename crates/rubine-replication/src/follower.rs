@@ -93,6 +93,10 @@ pub enum Action {
         form: DumpForm,
         rest: Vec<u8>,
     },
+    /// The other side has answered that it takes over, or that it does not.
+    HandedOver {
+        is_taken: bool,
+    },
     /// Say how far this replica is.
     Acknowledge,
     Tell {
@@ -465,7 +469,12 @@ impl Follower {
     }
 
     fn take_answer(&mut self, asked: Asked, line: &[u8], now: u64, actions: &mut Vec<Action>) {
-        match words::answer_to_psync(line) {
+        let answer = words::answer_to_psync(line);
+        if self.terms.as_ref().is_some_and(|it| it.hands_over) {
+            let is_taken = !matches!(answer, Answer::Refused(_));
+            actions.push(Action::HandedOver { is_taken });
+        }
+        match answer {
             Answer::Continue(id) if matches!(asked, Asked::ToGoOn(_)) => {
                 tell(actions, "Successful partial resynchronization with primary.");
                 self.was_cut_short = false;

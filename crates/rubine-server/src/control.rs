@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod defrag;
+pub(crate) mod failover;
 pub(crate) mod full_sync;
 pub(crate) mod reconfigure;
 pub(crate) mod shutdown;

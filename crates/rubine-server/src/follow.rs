@@ -46,6 +46,7 @@ pub(crate) fn promote(server: &'static Server, locked: &Locked<'_>) -> Option<Po
         return None;
     }
     let parted = server.journal.begin_history(new_history_id(), Origin::Here);
+    server.cut_replicas();
     following.change(false, || server.config.set_replicaof(None));
     set_role(server, Role::Primary);
     following.wake();

@@ -14,6 +14,7 @@ use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
+use rubine_replication::failover::Address;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -33,7 +34,7 @@ use crate::client::resting::Resting;
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
-use crate::pause::Pause;
+use crate::pause::{Hold, Pause};
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
@@ -182,6 +183,31 @@ impl Server {
         }
         let codes = libraries.iter().map(|it| (it.name.as_slice(), it.code.as_slice()));
         kept.replace(codes);
+    }
+
+    /// Closes the links of all replicas: they come back at once, and learn that the history has another name.
+    pub(crate) fn cut_replicas(&self) {
+        let ids: Vec<_> =
+            self.replication.replicas.with(|it| it.replicas().map(|it| it.0).collect());
+        for info in ids.into_iter().filter_map(|id| self.clients.get(id)) {
+            self.kill(&info);
+        }
+    }
+
+    /// Handing over to a replica has ended, one way or the other: writes wait no longer.
+    pub(crate) fn end_failover(&self) {
+        self.pause.hold(Hold::Failover, false);
+        self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
+    }
+
+    /// Says in the log that nobody takes over.
+    pub(crate) fn tell_failover_aborted(&self, target: Option<&Address>, reason: &str) {
+        match target {
+            Some(Address { host, port }) => {
+                tracing::info!("FAILOVER to {host}:{port} aborted: {reason}");
+            }
+            None => tracing::info!("FAILOVER to any replica aborted: {reason}"),
+        }
     }
 
     /// Lets every worker make a turn.

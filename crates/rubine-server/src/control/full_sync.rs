@@ -9,6 +9,7 @@ use rubine_base::random::{Random, seed_from_os};
 use rubine_journal::{HistoryId, Hold, Point, Reader, ReplicaStart};
 use rubine_keyspace::ShardSet;
 use rubine_rdb::version::Version;
+use rubine_replication::failover;
 use rubine_replication::leader::{Action, Form, Leader, Replica, ReplicaId, Terms, Transfer};
 use rubine_storage::replica_dump::{ReplicaDump, Wanted};
 use rubine_storage::{Host as _, Stall};
@@ -35,7 +36,7 @@ fn terms(server: &Server, config: &Config) -> Terms {
         ping_ms: seconds(config.repl_ping_replica_period),
         backlog_ttl_ms: config.repl_backlog_ttl * 1000,
         is_replica: server.replication.following.is_replica(),
-        is_quiet: false,
+        is_quiet: server.replication.failover.lock().phase() != failover::Phase::None,
     }
 }
 

@@ -11,6 +11,7 @@ use rubine_base::clock::unix_millis;
 use rubine_config::ReplicaOf;
 use rubine_journal::{HistoryId, Origin, ReplicationOffset};
 use rubine_keyspace::ShardSet;
+use rubine_replication::failover;
 use rubine_replication::follower::{Action, Event, Phase, Place, Terms};
 use rubine_replication::stream::{StreamReader, Unit};
 use rubine_resp::command::{INTO_MEMORY, write_command};
@@ -175,6 +176,11 @@ impl Driver {
                     self.stream = None;
                 }
                 Action::Send(bytes) => self.send(&bytes),
+                Action::HandedOver { is_taken } => {
+                    if !self.note_handed_over(is_taken) {
+                        return;
+                    }
+                }
                 Action::Acknowledge => self.acknowledge(),
                 Action::Continue { id, rest } => self.go_on(id, &rest),
                 Action::Load { sync, form, rest } => self.sync(&sync, form, rest),
@@ -211,8 +217,31 @@ impl Driver {
             } else {
                 Err("nothing that this server has is of a history that a master could know")
             },
-            hands_over: false,
+            hands_over: self.server.replication.failover.lock().phase()
+                == failover::Phase::InProgress,
         }
+    }
+
+    /// The server that was to take over has answered. Returns whether it is followed.
+    fn note_handed_over(&self, is_taken: bool) -> bool {
+        if is_taken {
+            if self.server.replication.failover.lock().note_taken_over() {
+                self.server.end_failover();
+            }
+            return true;
+        }
+        let reason = "Failover target rejected psync request";
+        let action = self.server.replication.failover.lock().abort(reason);
+        if let Some(failover::Action::Abort { target, reason }) = action {
+            self.server.tell_failover_aborted(target.as_ref(), reason);
+            let locked = self.server.keyspace.lock(&ShardSet::All);
+            if !self.wire.lock().is_outdated() {
+                super::promote(self.server, &locked);
+            }
+            drop(locked);
+            self.server.end_failover();
+        }
+        false
     }
 
     /// How far the link is, for those who ask.
@@ -239,6 +268,7 @@ impl Driver {
             } else {
                 tracing::info!("Primary replication ID changed to {new}");
                 journal.begin_history(new, Origin::Master);
+                self.server.cut_replicas();
             }
             drop(locked);
             point.offset

@@ -10,7 +10,7 @@ use super::period::Period;
 use super::schedule::schedule;
 use super::weighing::Weighing;
 use crate::client::{Client, ClientFlags};
-use crate::control::{defrag, full_sync, tls};
+use crate::control::{defrag, failover, full_sync, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -160,6 +160,7 @@ impl Cron {
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
             full_sync::look(core.server);
+            failover::look(core.server, core.handlers);
         }
     }
 

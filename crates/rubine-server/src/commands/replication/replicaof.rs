@@ -4,6 +4,7 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_config::ReplicaOf;
 use rubine_keyspace::ShardSet;
+use rubine_replication::failover;
 use rubine_replication::follower::Phase;
 
 use crate::client::line::short_line;
@@ -36,6 +37,9 @@ fn replicaof(session: &mut Session<'_>) -> CommandResult {
     let config = server.config.load();
     if config.cluster_enabled {
         return Err(CommandError::text("ERR REPLICAOF not allowed in cluster mode."));
+    }
+    if server.replication.failover.lock().phase() != failover::Phase::None {
+        return Err(CommandError::text("ERR REPLICAOF not allowed while failing over."));
     }
     let (host, port) = (session.args.at(1), session.args.at(2));
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {

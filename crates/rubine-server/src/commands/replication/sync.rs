@@ -3,13 +3,17 @@
 use rubine_base::clock::monotonic_millis;
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_journal::{HistoryId, NotShared, ReplicaStart, ReplicationOffset};
+use rubine_keyspace::ShardSet;
+use rubine_replication::failover;
 use rubine_replication::leader::{Content, Replica, Request, WhyFull};
 
 use super::host;
 use crate::client::ClientFlags;
+use crate::client::line::short_line;
 use crate::client::replica::{ReplicaFeed, Stage};
 use crate::control::full_sync;
 use crate::core::{ServerCommand, Session};
+use crate::follow;
 use crate::mailbox::Message;
 use crate::process::logging::log;
 
@@ -41,6 +45,11 @@ fn sync(session: &mut Session<'_>) -> CommandResult {
 
 fn psync(session: &mut Session<'_>) -> CommandResult {
     if session.client.flags.contains(ClientFlags::REPLICA) {
+        return Ok(());
+    }
+    if session.args.get(3).is_some_and(|it| it.eq_ignore_ascii_case(b"failover"))
+        && !take_over(session)?
+    {
         return Ok(());
     }
     admit(session)?;
@@ -83,9 +92,31 @@ fn psync(session: &mut Session<'_>) -> CommandResult {
     Ok(())
 }
 
+/// The master asks this server, its replica, to take over. Returns false if that is put off.
+fn take_over(session: &mut Session<'_>) -> Result<bool, CommandError> {
+    let server = session.core.server;
+    let id = HistoryId::parse(session.args.at(1));
+    log::notice!("Failover request received for replid {}.", session.args.at(1).escape_ascii());
+    if !server.replication.following.is_replica() {
+        return Err(CommandError::text("ERR PSYNC FAILOVER can't be sent to a master."));
+    }
+    if id != Some(server.journal.point().history.id) {
+        return Err(CommandError::text("ERR PSYNC FAILOVER replid must match my replid."));
+    }
+    let Some(locked) = session.lock(&ShardSet::All) else { return Ok(false) };
+    follow::promote(server, &locked);
+    drop(locked);
+    let user = short_line(session.client, &server.config.load());
+    log::notice!("PRIMARY MODE enabled (failover request from '{user}')");
+    Ok(true)
+}
+
 /// Whether a replica may be served now.
 fn admit(session: &Session<'_>) -> CommandResult {
     let server = session.core.server;
+    if server.replication.failover.lock().phase() != failover::Phase::None {
+        return Err(CommandError::text("NOMASTERLINK Can't SYNC while failing over"));
+    }
     let following = &server.replication.following;
     if following.is_replica() && !following.is_in_sync() {
         return Err(CommandError::text(
