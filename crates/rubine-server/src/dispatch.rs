@@ -240,6 +240,10 @@ impl Core {
                 } else if !self.follow_up(client, args, locked, counted, hold) {
                     self.start_clock();
                     return;
+                } else if client.blocked().is_some() {
+                    let caller = Caller::Client;
+                    let ran = Ran { entry, client, caller, args, reply, reply_start, result };
+                    return self.after_beginning_to_wait(ran);
                 }
                 result
             }
