@@ -242,7 +242,8 @@ impl Core {
                     return;
                 } else if client.blocked().is_some() {
                     let caller = Caller::Client;
-                    let ran = Ran { entry, client, caller, args, reply, reply_start, result };
+                    let ran =
+                        RanCommand { entry, client, caller, args, reply, reply_start, result };
                     return self.after_beginning_to_wait(ran);
                 }
                 result

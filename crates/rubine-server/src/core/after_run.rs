@@ -56,7 +56,7 @@ impl Core {
 
     /// Looks at a command that has begun to wait for a key. It counts when it has a reply, and not if it is refused then.
     #[cold]
-    pub(crate) fn after_beginning_to_wait(&mut self, mut ran: Ran<'_, '_>) {
+    pub(crate) fn after_beginning_to_wait(&mut self, mut ran: RanCommand<'_, '_>) {
         let now = ticks::now();
         let spent_ticks = now.wrapping_sub(self.ticks).saturating_sub(self.lock_ticks);
         self.start_clock();
