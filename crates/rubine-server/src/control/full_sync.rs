@@ -46,7 +46,11 @@ pub(crate) fn look(server: &'static Server) {
     let config = server.config.load();
     let now = monotonic_millis();
     let actions = replicas.with(|leader| leader.tick(now, &terms(server, &config)));
-    replicas.count_good(now, u64::from(config.min_replicas_max_lag));
+    let lag_max = match config.min_replicas_max_lag {
+        0 => u64::MAX,
+        seconds => u64::from(seconds),
+    };
+    replicas.count_good(now, lag_max);
     replicas.measure(&server.journal);
     for action in actions {
         carry_out(server, action);
