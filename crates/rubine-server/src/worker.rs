@@ -629,10 +629,10 @@ impl Worker {
 
     /// Lets go whoever waits for replicas and need not any more.
     fn release_confirmed(&mut self) {
-        while let Some(id) = self.core.next_confirmed() {
+        while let Some((id, is_late)) = self.core.next_confirmed() {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
-                self.core.end_quorum_wait(client);
+                self.core.end_quorum_wait(client, is_late);
                 schedule(&mut self.scheduled, client, slot);
             }
         }

@@ -75,21 +75,24 @@ impl Core {
         !matches!(quorum.park(offset, token), Park::Parked)
     }
 
-    /// The next client that waits for replicas and need not any more: they have what it wrote, or its time is over.
-    pub(crate) fn next_confirmed(&mut self) -> Option<u64> {
+    /// The next client that waits for replicas and need not any more: they have what it wrote, or its time is over, and
+    /// whether that is so.
+    pub(crate) fn next_confirmed(&mut self) -> Option<(u64, bool)> {
         let (&(offset, id), &since) = self.unconfirmed.first_key_value()?;
         let is_late = since + self.settings.write_quorum.timeout_ms <= self.monotonic_ms;
-        if self.confirmed() < offset && !is_late {
+        let is_confirmed = offset <= self.confirmed();
+        if !is_confirmed && !is_late {
             return None;
         }
         self.unconfirmed.pop_first();
-        Some(id)
+        Some((id, !is_confirmed))
     }
 
-    /// Goes on with a client that has waited for replicas, or cuts it.
-    pub(crate) fn end_quorum_wait(&mut self, client: &mut Client) {
+    /// Goes on with a client that has waited for replicas, or cuts it. It may have written more meanwhile, for which it waits
+    /// anew.
+    pub(crate) fn end_quorum_wait(&mut self, client: &mut Client, is_late: bool) {
         client.disk.is_unconfirmed = false;
-        if client.disk.quorum_offset <= self.confirmed() {
+        if !is_late {
             return;
         }
         client.flags |= ClientFlags::CLOSE_NOW;

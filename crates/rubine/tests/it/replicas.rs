@@ -409,3 +409,34 @@ fn a_write_is_told_of_when_a_quorum_has_it() {
     assert!(client.reply().is_err());
     assert_eq!(info(&mut admin, "replication", "write_quorum_timeouts"), "1");
 }
+
+#[test]
+fn a_quorum_confirms_what_is_written_in_a_row() {
+    let server = master().with("write-quorum", "1").start().unwrap();
+    let address = format!("127.0.0.1 {}", server.address().port());
+    let replica = options().with("replicaof", &address).start().unwrap();
+    let mut client = server.client();
+    wait_until("a replica", || online(&mut client) == 1);
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let mut client = server.client();
+            std::thread::spawn(move || {
+                for round in 0..100 {
+                    for number in 0..16 {
+                        send(&mut client, &format!("SET key:{writer}:{number} {round}"));
+                    }
+                    for _ in 0..16 {
+                        assert_eq!(client.reply().unwrap().as_text().as_deref(), Some("OK"));
+                    }
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|it| it.join().unwrap());
+    let mut reader = replica.client();
+    // What was told of is there.
+    for (writer, number) in (0..4).flat_map(|it| (0..16).map(move |number| (it, number))) {
+        let value = call(&mut reader, &format!("GET key:{writer}:{number}"));
+        assert_eq!(value.as_text().as_deref(), Some("99"));
+    }
+}
