@@ -416,7 +416,7 @@ fn a_quorum_confirms_what_is_written_in_a_row() {
     let address = format!("127.0.0.1 {}", server.address().port());
     let replica = options().with("replicaof", &address).start().unwrap();
     let mut client = server.client();
-    wait_until("a replica", || online(&mut client) == 1);
+    wait_until("a good replica", || call(&mut client, "SET k v").as_text().is_some());
     let writers: Vec<_> = (0..4)
         .map(|writer| {
             let mut client = server.client();

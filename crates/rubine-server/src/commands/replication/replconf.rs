@@ -8,6 +8,7 @@ use rubine_replication::leader::{Content, Introduction, Replica};
 
 use super::host;
 use crate::client::ClientFlags;
+use crate::control::full_sync;
 use crate::core::{ServerCommand, Session};
 use crate::mailbox::Message;
 use crate::process::logging::log;
@@ -68,7 +69,7 @@ fn acknowledge(session: &mut Session<'_>, has: &[u8], synced: Option<&[u8]>) {
         if let Some(replica) = &mut client.replica {
             replica.begin_stream();
         }
-        replicas.count_good(now, u64::from(core.server.config.load().min_replicas_max_lag));
+        full_sync::count_good(core.server);
     }
     core.tell_replicated(&released);
     let quorum = &core.settings.write_quorum;
