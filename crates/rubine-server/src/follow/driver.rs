@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use mio::Poll;
@@ -27,6 +28,8 @@ use crate::server::Server;
 
 /// How often whoever waits for workers looks whether that is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
+/// What is received beyond that while clients are paused waits at the master.
+const PUT_OFF_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) struct Driver {
     pub(super) server: &'static Server,
@@ -36,6 +39,8 @@ pub(super) struct Driver {
     /// The stream, while it comes.
     stream: Option<StreamReader>,
     chunk: Vec<u8>,
+    /// Something was received and not run, since clients were paused.
+    is_put_off: bool,
     /// Under this order, the data has been that of the master.
     pub(super) was_in_sync: bool,
 }
@@ -51,7 +56,16 @@ impl Driver {
         let applier = Applier::new(server, handlers, info)?;
         let wire = Arc::new(Mutex::new(Wire::new(server, poll)));
         let (master, stream, chunk) = Default::default();
-        Ok(Self { server, wire, applier, master, stream, chunk, was_in_sync: false })
+        Ok(Self {
+            server,
+            wire,
+            applier,
+            master,
+            stream,
+            chunk,
+            is_put_off: false,
+            was_in_sync: false,
+        })
     }
 
     pub(super) fn run(mut self) {
@@ -133,6 +147,12 @@ impl Driver {
         if let Err(error) = flushed {
             return self.event(Event::Lost(&error.to_string()));
         }
+        if !self.look_at_pause() {
+            // It has said enough for now, and is not to be taken for gone.
+            self.wire.lock().handle(Event::Heard);
+            thread::sleep(LOOK);
+            return;
+        }
         let mut chunk = std::mem::take(&mut self.chunk);
         let received = self.wire.lock().receive(&mut chunk);
         match received {
@@ -142,6 +162,25 @@ impl Driver {
         }
         self.chunk = chunk;
         self.note_phase();
+    }
+
+    /// Runs what was put off for a pause that is over. Returns whether more can be received.
+    fn look_at_pause(&mut self) -> bool {
+        if !self.is_put_off {
+            return true;
+        }
+        if self.is_paused() {
+            let pending = self.stream.as_ref().map_or(0, StreamReader::pending_bytes);
+            return pending < PUT_OFF_BYTES_MAX;
+        }
+        self.is_put_off = false;
+        self.apply(&[]);
+        true
+    }
+
+    /// Whether clients are paused, or those that write: the master is one.
+    fn is_paused(&self) -> bool {
+        self.server.pause.in_force(unix_millis()).is_some()
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -282,6 +321,7 @@ impl Driver {
     }
 
     fn end_stream(&mut self) {
+        self.is_put_off = false;
         if self.stream.take().is_some() {
             self.applier.leave();
         }
@@ -311,6 +351,13 @@ impl Driver {
         }
         stream.receive(bytes);
         let following = &self.server.replication.following;
+        let link = &following.link;
+        link.received.store(stream.received().0, Ordering::Relaxed);
+        if self.is_paused() {
+            self.is_put_off = true;
+            self.stream = Some(stream);
+            return;
+        }
         let mut asked_at = None;
         let outcome = {
             self.applier.begin(bytes.len());
@@ -338,8 +385,6 @@ impl Driver {
             self.applier.end();
             outcome
         };
-        let link = &following.link;
-        link.received.store(stream.received().0, Ordering::Relaxed);
         if self.wire.lock().is_drained() {
             link.note_caught_up(unix_millis());
         }
