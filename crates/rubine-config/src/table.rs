@@ -281,6 +281,7 @@ directives! {
     slowlog_entry_max_string_len: u64 = 128, "slowlog-entry-max-string-len".number(0, LONG);
     latency_monitor_threshold: u64 = 0,
         "latency-monitor-threshold".number(0, LONG);
+    key_memory_histograms: bool = false, "key-memory-histograms";
     latency_tracking: bool = true, "latency-tracking";
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
         "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN);

@@ -15,7 +15,7 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
-use crate::core::after_run::{Caller, Ran};
+use crate::core::after_run::{Caller, RanCommand};
 use crate::core::limiting::Verdict;
 use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
@@ -240,6 +240,11 @@ impl Core {
                 } else if !self.follow_up(client, args, locked, counted, hold) {
                     self.start_clock();
                     return;
+                } else if client.blocked().is_some() {
+                    let caller = Caller::Client;
+                    let ran =
+                        RanCommand { entry, client, caller, args, reply, reply_start, result };
+                    return self.after_beginning_to_wait(ran);
                 }
                 result
             }
@@ -259,7 +264,7 @@ impl Core {
             Run::Container => unreachable!("containers are refused before"),
         };
         let caller = Caller::Client;
-        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+        self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
 
     /// Ends the unit of a command that waits, computes or sends keys, and has that begin. Returns whether the command has
@@ -320,7 +325,7 @@ impl Core {
         let result = self.run_among_others(client, role, reply, entry, args, locked);
         if self.scripts.obstacle.is_none() {
             let caller = Caller::Client;
-            self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+            self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         }
     }
 

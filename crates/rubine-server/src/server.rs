@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rubine_base::clock::monotonic_millis;
 use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
-use rubine_replication::failover::Address;
+use rubine_replication::failover::{self, Address};
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -198,6 +199,12 @@ impl Server {
         }
     }
 
+    /// Whether this server has given its part up, and the replica that was asked has not answered.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.pause.held_for() == Some(Hold::Failover)
+            && self.replication.failover.lock().phase() == failover::Phase::InProgress
+    }
+
     /// Handing over to a replica has ended, one way or the other: writes wait no longer.
     pub(crate) fn end_failover(&self) {
         self.pause.hold(Hold::Failover, false);
@@ -255,6 +262,7 @@ impl Server {
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
+        self.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
     }
 
     /// Commands that ran, of all workers.

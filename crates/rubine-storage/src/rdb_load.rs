@@ -6,18 +6,18 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use rubine_journal::{Effects, History, HistoryId, Origin, Previous, ReplicationOffset};
 use rubine_keyspace::{Access, Key, Place};
 use rubine_persistence::encryption;
-use rubine_rdb::Limits;
+use rubine_rdb::ValueLimits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
 use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
+use crate::load_delay::delay;
 use crate::storage::Storage;
 use rubine_config::Config;
 
@@ -32,9 +32,6 @@ const KEYS_AHEAD_MAX: usize = 32;
 
 /// Versions of Redis that Valkey left to others.
 const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;
-
-/// A delay is slept in steps, so that the end of the server does not wait for it.
-const DELAY_STEP: Duration = Duration::from_millis(10);
 
 /// Where a dump is read from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -197,11 +194,10 @@ impl Dump {
 struct Shared {
     storage: Storage,
     options: LoadOptions,
-    limits: Limits,
+    limits: ValueLimits,
     access: Access,
     databases: usize,
     now: i64,
-    key_delay_us: i32,
     has_failed: AtomicBool,
     /// Keys that are due already are told of in the journal, as they are in the history that was resumed.
     tells_due: AtomicBool,
@@ -218,7 +214,6 @@ impl Shared {
             access: Access::new(storage.host.access_policy(config), now),
             databases: config.databases as usize,
             now,
-            key_delay_us: config.key_load_delay,
             has_failed: AtomicBool::new(false),
             tells_due: AtomicBool::new(false),
             failure: Mutex::new(None),
@@ -255,7 +250,7 @@ fn cut(
                 if std::mem::take(&mut may_resume) {
                     resume_history(shared);
                 }
-                delay(shared, batch.len());
+                delay(shared.storage, batch.len(), || shared.must_stop());
                 send(batch)?;
             }
             Item::SelectDb(db) => {
@@ -318,22 +313,6 @@ fn tell_due(shared: &Shared, db: u32, key: &[u8]) {
     let mut effects = Effects::new();
     effects.command(db, &[b"UNLINK", key]);
     shared.storage.journal.append(&mut effects, (shared.now / 1000) as u64);
-}
-
-/// Lets keys take longer, for tests.
-fn delay(shared: &Shared, keys: usize) {
-    let micros = i64::from(shared.key_delay_us);
-    let total_us = match micros {
-        0 => return,
-        1.. => micros as u64 * keys as u64,
-        _ => keys as u64 / micros.unsigned_abs(),
-    };
-    let mut left = Duration::from_micros(total_us);
-    while !left.is_zero() && !shared.must_stop() {
-        let step = left.min(DELAY_STEP);
-        std::thread::sleep(step);
-        left -= step;
-    }
 }
 
 fn note_remark(shared: &Shared, key: &[u8], value: &[u8]) {

@@ -134,8 +134,8 @@ impl Serve for Core {
         // It is no time of the command that has brought this about.
         let ticks = ticks::now().wrapping_sub(start);
         self.lock_ticks += ticks;
-        self.stats().commands[entry.number].ticks.add(ticks);
         if !waits_on {
+            self.count_waited(entry, ticks);
             self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let mut told = Told::default();

@@ -7,7 +7,7 @@ use rubine_resp::writer::Protocol;
 
 use super::{Request, busy, delays};
 use crate::client::{Client, ClientFlags};
-use crate::command_table::Entry;
+use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
 use crate::core::durability::{READ_ONLY, STALE};
 use crate::replication::following::shown;
@@ -85,7 +85,13 @@ fn arity(request: Request<'_>) -> Result<(), CommandError> {
     if request.entry.spec.takes(request.args.len()) {
         return Ok(());
     }
-    Err(CommandError::Arity(request.entry.full_name.clone()))
+    let Request { core, entry, args, .. } = request;
+    // What counts as one has one number.
+    let counted = core.server.commands.all()[entry.number];
+    if counted.spec.counts_as_one {
+        return Err(wrong_form(args, counted.spec.name));
+    }
+    Err(CommandError::Arity(entry.full_name.clone()))
 }
 
 /// The client has told the password, or none is asked for.
@@ -164,7 +170,8 @@ fn not_redirected(request: Request<'_>) -> Result<(), CommandError> {
 /// A replica takes no writes but its master's.
 fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
     let refuses = request.core.refuses_writes_of_clients();
-    if refuses && request.client.runs_any(request.entry, Flags::WRITE) {
+    let waits = || delays::is_elsewhere(request) && delays::is_handing_over(request.core);
+    if refuses && request.client.runs_any(request.entry, Flags::WRITE) && !waits() {
         return Err(CommandError::text(READ_ONLY));
     }
     Ok(())

@@ -19,7 +19,7 @@ use crate::client::identity::Identity;
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags, ClientInfo};
 use crate::command_table::{Entry, Run};
-use crate::core::after_run::{Caller, Ran};
+use crate::core::after_run::{Caller, RanCommand};
 use crate::core::unit::Role;
 use crate::core::{Core, SessionHandler};
 use crate::mailbox::Message;
@@ -297,7 +297,15 @@ impl Applier {
         };
         let failure = result.as_ref().err().map(ToString::to_string);
         let (caller, reply_start) = (Caller::Client, start);
-        core.after_run(Ran { entry, client, caller, args, reply: &mut reply, reply_start, result });
+        core.after_run(RanCommand {
+            entry,
+            client,
+            caller,
+            args,
+            reply: &mut reply,
+            reply_start,
+            result,
+        });
         core.runner.effects.wait = None;
         core.runner.effects.shipment = None;
         output.truncate_to(start);

@@ -10,6 +10,7 @@ use rubine_resp::writer::Protocol;
 
 use super::form;
 use crate::client::resting::Resting;
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 use crate::mailbox::Message;
 use crate::persistence::load::start_reload;
@@ -193,7 +194,7 @@ fn reply_buffer(session: &mut Session<'_>) -> CommandResult {
         let resizes = parse_i64(value).unwrap_or(0) != 0;
         resting.shrinks_output.store(resizes, Ordering::Relaxed);
     } else {
-        return Err(crate::commands::help::wrong_form(session.args, "DEBUG"));
+        return Err(wrong_form(session.args, "DEBUG"));
     }
     session.reply.ok();
     Ok(())
