@@ -240,7 +240,8 @@ impl Driver {
     /// What this server says of itself.
     fn terms(&self) -> Terms {
         let config = self.server.config.load();
-        let own_port = if config.tls_replication { config.tls_port } else { config.port };
+        let speaks_tls = config.tls_replication && config.tls_port != 0;
+        let own_port = if speaks_tls { config.tls_port } else { config.port };
         let port = match config.replica_announce_port {
             0 => own_port,
             port => port,
