@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mio::Poll;
 use parking_lot::Mutex;
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::{monotonic_millis, unix_millis};
 use rubine_config::ReplicaOf;
 use rubine_journal::{HistoryId, Origin, ReplicationOffset};
 use rubine_keyspace::ShardSet;
@@ -28,6 +28,8 @@ use crate::server::Server;
 
 /// How often whoever waits for workers looks whether that is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it does nothing at a time where it is to do nothing.
+const NAP: Duration = Duration::from_millis(10);
 /// What is received beyond that while clients are paused waits at the master.
 const PUT_OFF_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -70,6 +72,10 @@ impl Driver {
 
     pub(super) fn run(mut self) {
         while !self.server.is_shutting_down.load(Ordering::Acquire) {
+            if self.server.replication.following.sleeps(monotonic_millis()) {
+                thread::sleep(NAP);
+                continue;
+            }
             self.obey();
             if self.master.is_some() {
                 self.step();
@@ -183,7 +189,7 @@ impl Driver {
 
     /// Whether clients are paused, or those that write: the master is one.
     fn is_paused(&self) -> bool {
-        self.server.pause.in_force(unix_millis()).is_some()
+        self.server.pause.in_force(monotonic_millis() as i64).is_some()
     }
 
     fn take(&mut self, bytes: &[u8]) {
