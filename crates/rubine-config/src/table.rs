@@ -375,8 +375,8 @@ directives! {
     repl_backlog_size: u64 = 10 << 20,
         "repl-backlog-size".memory(1, LONG);
     repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);
-    repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
-    bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
+    repl_mptcp: bool = false, "repl-mptcp".immutable();
+    bind_source_addr: Option<String> = None, "bind-source-addr";
     min_replicas_to_write: u32 = 0,
         "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT);
     min_replicas_max_lag: u32 = 10,
