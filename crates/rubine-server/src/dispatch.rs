@@ -377,6 +377,16 @@ impl Core {
     }
 }
 
+/// Whether a request is one for the master, where this server is a replica, and its client wants to be sent there.
+fn belongs_to_master(request: Request<'_>) -> bool {
+    let Request { core, client, entry, .. } = request;
+    let reads_here = client.flags.contains(ClientFlags::READONLY);
+    client.flags.contains(ClientFlags::CAPA_REDIRECT)
+        && core.server.replication.following.is_replica()
+        && (client.runs_any(entry, Flags::WRITE)
+            || (!reads_here && client.runs_any(entry, Flags::READONLY)))
+}
+
 /// Whether a command is queued where its client is: what manages the queue is not.
 fn is_queued(client: &Client, entry: &Entry) -> bool {
     client.transaction.is_some() && !entry.spec.flags.contains(Flags::NEVER_QUEUED)

@@ -15,7 +15,7 @@ use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
-use rubine_replication::failover::Address;
+use rubine_replication::failover::{self, Address};
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -193,6 +193,12 @@ impl Server {
         for info in ids.into_iter().filter_map(|id| self.clients.get(id)) {
             self.kill(&info);
         }
+    }
+
+    /// Whether this server has given its part up, and the replica that was asked has not answered.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.pause.held_for() == Some(Hold::Failover)
+            && self.replication.failover.lock().phase() == failover::Phase::InProgress
     }
 
     /// Handing over to a replica has ended, one way or the other: writes wait no longer.

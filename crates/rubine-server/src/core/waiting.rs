@@ -9,6 +9,7 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 use super::Core;
 use crate::client::suspension::{Blocked, Reason, TimeoutReply};
 use crate::client::{Client, ClientFlags};
+use crate::replication::following::shown;
 
 impl Core {
     /// Lets a client wait as its command asked for, while the locks under which it found nothing are still held.
@@ -179,6 +180,14 @@ impl Core {
             return false;
         }
         let Some(blocked) = self.stop_waiting(client) else { return false };
+        let waits_for_keys = matches!(blocked.on_timeout, TimeoutReply::Nothing(_));
+        if client.flags.contains(ClientFlags::CAPA_REDIRECT) && waits_for_keys {
+            let config = self.server.config.load();
+            let (host, port) = shown(config.replicaof.as_ref());
+            let text = format!("REDIRECT {host}:{port}");
+            self.answer_given_up(client, &blocked, |reply| reply.error(&text));
+            return true;
+        }
         let text = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
         let error = CommandError::text(text);
         if let Some(entry) = self.server.commands.all().get(client.traffic.last_command) {

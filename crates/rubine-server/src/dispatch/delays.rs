@@ -2,7 +2,7 @@
 
 use rubine_commands::{Args, Flags};
 
-use super::{Request, is_queued};
+use super::{Request, belongs_to_master, is_queued};
 use crate::command_table::Entry;
 use crate::core::Core;
 use crate::core::scripts::flags_of;
@@ -10,7 +10,7 @@ use crate::core::scripts::flags_of;
 type Delay = fn(Request<'_>) -> bool;
 
 /// Every reason, in order.
-const DELAYS: &[Delay] = &[log_is_behind, is_paused, keys_move];
+const DELAYS: &[Delay] = &[log_is_behind, is_paused, hands_over, keys_move];
 
 /// Whether there is anything that any reason looks for, which is rare: one look in place of one for each of them.
 #[inline]
@@ -45,6 +45,11 @@ fn is_paused(request: Request<'_>) -> bool {
     let core = request.core;
     let in_force = core.server.pause.in_force(core.monotonic_ms);
     in_force.is_some_and(|(is_total, _)| is_total || may_change_data(request))
+}
+
+/// It is for the master, and it is not decided yet who that will be.
+fn hands_over(request: Request<'_>) -> bool {
+    request.core.server.hands_over() && belongs_to_master(request)
 }
 
 /// It would change a key that nobody may change now but the client that moves it.

@@ -5,11 +5,12 @@ use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
 use rubine_resp::writer::Protocol;
 
-use super::{Request, busy};
+use super::{Request, belongs_to_master, busy};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
 use crate::core::durability::{READ_ONLY, STALE};
+use crate::replication::following::shown;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -21,6 +22,7 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     permitted,
+    not_elsewhere,
     has_memory,
     can_be_saved,
     log_is_writable,
@@ -58,17 +60,29 @@ pub(super) fn are_open(
         && !core.server.aof.has_error()
         && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
-        && is_taken_by_replica(core, entry)
+        && is_taken_by_replica(core, client, entry)
         && core.may(client, entry, args)
 }
 
 /// Whether this server is no replica, or one that takes such a command as a rule.
 #[inline]
-fn is_taken_by_replica(core: &Core, entry: &'static Entry) -> bool {
+fn is_taken_by_replica(core: &Core, client: &Client, entry: &'static Entry) -> bool {
     let following = &core.server.replication.following;
     !following.is_replica()
-        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+        || (!client.flags.contains(ClientFlags::CAPA_REDIRECT)
+            && !entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
             && core.replica_may_answer())
+}
+
+/// It is not for the master, where the client wants to be told so.
+fn not_elsewhere(request: Request<'_>) -> Result<(), CommandError> {
+    let server = request.core.server;
+    if !belongs_to_master(request) || server.hands_over() {
+        return Ok(());
+    }
+    let config = server.config.load();
+    let (host, port) = shown(config.replicaof.as_ref());
+    Err(CommandError::Other(format!("REDIRECT {host}:{port}").into()))
 }
 
 /// No argument is too long for what it becomes.
@@ -155,7 +169,9 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
 
 /// A replica takes no writes but its master's.
 fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
-    let refuses = request.core.refuses_writes_of_clients();
+    // While it is not known who will be the master, whoever would be sent there waits.
+    let waits = || request.core.server.hands_over() && belongs_to_master(request);
+    let refuses = request.core.refuses_writes_of_clients() && !waits();
     if refuses && request.client.runs_any(request.entry, Flags::WRITE) {
         return Err(CommandError::text(READ_ONLY));
     }

@@ -86,7 +86,10 @@ impl Driver {
         self.note_phase();
         if let Some(ReplicaOf { host, port }) = &self.master {
             tracing::info!("Connecting to PRIMARY {host}:{port}");
-            self.end_waits();
+            // Nothing of a server that may not take over is applied.
+            if !self.server.hands_over() {
+                self.end_waits();
+            }
         }
     }
 
@@ -223,6 +226,7 @@ impl Driver {
     fn note_handed_over(&self, is_taken: bool) -> bool {
         if is_taken {
             if self.server.replication.failover.lock().note_taken_over() {
+                self.end_waits();
                 self.server.end_failover();
             }
             return true;
