@@ -342,11 +342,13 @@ directives! {
     replica_read_only: bool = true,
         "replica-read-only".alias("slave-read-only");
     replica_lazy_flush: bool = true,
-        "replica-lazy-flush".alias("slave-lazy-flush").not_yet(REPLICATION);
+        "replica-lazy-flush".alias("slave-lazy-flush").no_meaning(LAZY);
     replica_ignore_maxmemory: bool = true,
         "replica-ignore-maxmemory".alias("slave-ignore-maxmemory");
     replica_ignore_disk_write_errors: bool = false,
         "replica-ignore-disk-write-errors".not_yet(REPLICATION);
+    replica_refuse_empty_master: bool = true, "replica-refuse-empty-master";
+    replica_max_lag: u32 = 0, "replica-max-lag".number(0, INT);
     replica_priority: u32 = 100,
         "replica-priority".alias("slave-priority").number(0, INT);
     replica_announced: bool = true, "replica-announced";
@@ -380,7 +382,7 @@ directives! {
     min_replicas_max_lag: u32 = 10,
         "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
-        "propagation-error-behavior".not_yet(REPLICATION);
+        "propagation-error-behavior";
 
     // Cluster.
     cluster_enabled: bool = false, "cluster-enabled".immutable().not_yet(CLUSTER);

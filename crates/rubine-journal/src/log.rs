@@ -181,6 +181,7 @@ impl Log {
             history: kept.history,
             offset: ReplicationOffset(position - kept.parts.hidden_bytes()),
             position,
+            database: kept.selected_database,
             is_complete: self.is_wanted() || kept.origin == Origin::Master,
         }
     }

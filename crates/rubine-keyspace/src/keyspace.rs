@@ -47,7 +47,7 @@ pub struct GarbageCounts {
 }
 
 impl GarbageCounts {
-    /// How many records, values and databases have been freed.
+    /// How many values have been freed, those of databases that were emptied among them.
     pub fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
     }
@@ -72,6 +72,8 @@ impl GarbageCounts {
 #[derive(Debug)]
 pub struct Discarded {
     garbage: Option<Garbage>,
+    /// How many values it is.
+    count: u64,
     bytes: usize,
     counts: Arc<GarbageCounts>,
 }
@@ -80,7 +82,7 @@ impl Drop for Discarded {
     fn drop(&mut self) {
         let is_database = matches!(self.garbage, Some(Garbage::Tables(_)));
         self.garbage = None;
-        self.counts.freed.fetch_add(1, Ordering::Relaxed);
+        self.counts.freed.fetch_add(self.count, Ordering::Relaxed);
         self.counts.pending_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         if is_database {
             self.counts.pending_databases.fetch_sub(1, Ordering::Relaxed);
@@ -405,7 +407,11 @@ impl Keyspace {
     /// Has `garbage` freed on the background thread.
     pub(crate) fn discard(&self, garbage: Garbage) {
         let counts = self.counts.clone();
-        counts.discarded.fetch_add(1, Ordering::Relaxed);
+        let count = match &garbage {
+            Garbage::Record(_) | Garbage::Value(_) => 1,
+            Garbage::Tables(tables) => tables.iter().map(|it| it.len() as u64).sum(),
+        };
+        counts.discarded.fetch_add(count, Ordering::Relaxed);
         let bytes = match &garbage {
             Garbage::Record(record) => record.as_ref().value().heap_bytes(),
             Garbage::Value(Value::List(list)) => list.heap_bytes(),
@@ -416,7 +422,7 @@ impl Keyspace {
         if matches!(garbage, Garbage::Tables(_)) {
             counts.pending_databases.fetch_add(1, Ordering::Relaxed);
         }
-        let garbage = Discarded { garbage: Some(garbage), bytes, counts };
+        let garbage = Discarded { garbage: Some(garbage), count, bytes, counts };
         // Without a background thread, as in tests, it is freed here.
         let _ = self.garbage.send(garbage);
     }

@@ -4,7 +4,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +79,19 @@ impl Link {
     /// Has an event loop told when it is worth while to call [`Link::open`], [`Link::flush`] or [`Link::receive`].
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.socket.register(registry, token)
+    }
+
+    /// The addresses of the other side and of this one.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        let socket = socket2::SockRef::from(&self.socket);
+        let known =
+            |address: socket2::SockAddr| address.as_socket().ok_or(ErrorKind::AddrNotAvailable);
+        Ok((known(socket.peer_addr()?)?, known(socket.local_addr()?)?))
+    }
+
+    /// The number of its socket.
+    pub fn fd(&self) -> i32 {
+        self.socket.as_fd().as_raw_fd()
     }
 
     /// Goes on until commands can be sent. Returns whether they can.

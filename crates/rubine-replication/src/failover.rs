@@ -73,8 +73,8 @@ pub enum Refusal {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Follow this replica, and ask it to take over.
-    Follow(Address),
+    /// Follow this replica, and ask it to take over. Without having everything it does so because the time is over.
+    Follow { target: Address, has_everything: bool },
     /// It is given up: writes are taken again.
     Abort { target: Option<Address>, reason: &'static str },
 }
@@ -142,7 +142,7 @@ impl Failover {
                 return self.abort("Replica never caught up before timeout");
             };
             self.phase = Phase::InProgress;
-            return Some(Action::Follow(target));
+            return Some(Action::Follow { target, has_everything: false });
         }
         let is_meant =
             |it: &&Candidate| self.wish.target.as_ref().is_none_or(|target| it.address == *target);
@@ -151,7 +151,7 @@ impl Failover {
         let target = ready.next()?.address.clone();
         self.wish.target = Some(target.clone());
         self.phase = Phase::InProgress;
-        Some(Action::Follow(target))
+        Some(Action::Follow { target, has_everything: true })
     }
 
     /// It is given up, if it goes on.
@@ -185,6 +185,10 @@ mod tests {
         Candidate { address: address(port), is_online: true, has: ReplicationOffset(has) }
     }
 
+    fn follow(port: u16, has_everything: bool) -> Action {
+        Action::Follow { target: address(port), has_everything }
+    }
+
     const END: ReplicationOffset = ReplicationOffset(100);
 
     #[test]
@@ -194,7 +198,7 @@ mod tests {
         failover.begin(Wish::default(), false, &lagging, 0).unwrap();
         assert_eq!(failover.tick(&lagging, END, 1_000_000), None);
         let ready = [candidate(1, 90), candidate(2, 100)];
-        assert_eq!(failover.tick(&ready, END, 1_000_001), Some(Action::Follow(address(2))));
+        assert_eq!(failover.tick(&ready, END, 1_000_001), Some(follow(2, true)));
         assert_eq!(failover.phase().name(), "failover-in-progress");
         assert!(failover.note_taken_over());
         assert_eq!(failover.phase(), Phase::None);
@@ -211,7 +215,7 @@ mod tests {
         let aborted = Action::Abort { target: Some(address(1)), reason };
         assert_eq!(failover.tick(&lagging, END, 50), Some(aborted));
         failover.begin(Wish { is_forced: true, ..wish }, false, &lagging, 0).unwrap();
-        assert_eq!(failover.tick(&lagging, END, 50), Some(Action::Follow(address(1))));
+        assert_eq!(failover.tick(&lagging, END, 50), Some(follow(1, false)));
         let reason = "it refused";
         let aborted = Action::Abort { target: Some(address(1)), reason };
         assert_eq!(failover.abort(reason), Some(aborted));

@@ -525,10 +525,10 @@ impl Follower {
         if let Some(reason) = self.was_broken.take() {
             return reason;
         }
-        if self.was_cut_short {
-            return "the full sync before did not come to its end".to_owned();
-        }
         let Asked::ToGoOn(Place { id, offset }) = asked else {
+            if self.was_cut_short {
+                return "the full sync before did not come to its end".to_owned();
+            }
             let terms = self.terms.as_ref().and_then(|it| it.place.err());
             return terms.unwrap_or("nothing of the master's data is here").to_owned();
         };

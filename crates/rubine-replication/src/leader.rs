@@ -438,6 +438,11 @@ impl Leader {
         Some(Transfer { replicas, form, content, version, is_dump_only })
     }
 
+    /// Whether a dump is being made.
+    pub fn is_transferring(&self) -> bool {
+        self.is_transferring
+    }
+
     /// The dump is made: another one may be begun.
     pub fn end_transfer(&mut self) {
         self.is_transferring = false;

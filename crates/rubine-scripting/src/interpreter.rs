@@ -17,7 +17,7 @@ use crate::raw::{Kind, Lua, Reference, Stack, Status};
 use crate::run::{Buffers, Context, Purpose, Stop};
 use crate::sandbox::{self, FunctionGlobals, Settings};
 use crate::scripts::{Origin, Script, Scripts, Sha};
-use crate::shebang::{Flags, parse_library};
+use crate::shebang::{ScriptFlags, parse_library};
 use rubine_base::random::{Random, seed_from_os};
 
 /// Runs scripts and functions, one at a time. Made when first needed; it allocates little before that.
@@ -55,7 +55,7 @@ pub enum Source<'a> {
 pub struct Prepared {
     purpose: Purpose,
     index: usize,
-    pub flags: Flags,
+    pub flags: ScriptFlags,
 }
 
 /// What a script or function is run with.

@@ -137,6 +137,12 @@ impl Input {
     pub(crate) fn allocated_bytes(&self) -> usize {
         self.query.capacity() + self.apart.allocated_bytes()
     }
+
+    /// The part of that in which nothing lies that has yet to run.
+    fn free_bytes(&self) -> usize {
+        let waiting_bytes = self.query.len().saturating_sub(self.query_start);
+        self.allocated_bytes() - waiting_bytes - self.apart.byte_count()
+    }
 }
 
 /// How replies leave.
@@ -369,8 +375,7 @@ impl Client {
         info.redirection.store(redirection, Ordering::Relaxed);
         info.last_command.store(self.traffic.last_command, Ordering::Relaxed);
         info.query_len.store(self.query_len(), Ordering::Relaxed);
-        info.query_free
-            .store(self.input.query.capacity() - self.input.query.len(), Ordering::Relaxed);
+        info.query_free.store(self.input.free_bytes(), Ordering::Relaxed);
         info.argument_bytes.store(0, Ordering::Relaxed);
         info.net_input.store(self.traffic.net_input, Ordering::Relaxed);
         info.commands.store(self.traffic.commands, Ordering::Relaxed);

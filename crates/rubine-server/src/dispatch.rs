@@ -15,7 +15,7 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
-use crate::core::after_run::{Caller, Ran};
+use crate::core::after_run::{Caller, RanCommand};
 use crate::core::limiting::Verdict;
 use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
@@ -122,7 +122,9 @@ impl Core {
         {
             return flow;
         }
-        if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
+        if delays::may_hold(self, client)
+            && delays::hold(Request { core: self, client, entry, args })
+        {
             if matches!(client.brought, Some(Brought::Slot(_))) {
                 // Others may run meanwhile.
                 client.brought = None;
@@ -240,7 +242,8 @@ impl Core {
                     return;
                 } else if client.blocked().is_some() {
                     let caller = Caller::Client;
-                    let ran = Ran { entry, client, caller, args, reply, reply_start, result };
+                    let ran =
+                        RanCommand { entry, client, caller, args, reply, reply_start, result };
                     return self.after_beginning_to_wait(ran);
                 }
                 result
@@ -261,7 +264,7 @@ impl Core {
             Run::Container => unreachable!("containers are refused before"),
         };
         let caller = Caller::Client;
-        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+        self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
 
     /// Ends the unit of a command that waits, computes or sends keys, and has that begin. Returns whether the command has
@@ -322,7 +325,7 @@ impl Core {
         let result = self.run_among_others(client, role, reply, entry, args, locked);
         if self.scripts.obstacle.is_none() {
             let caller = Caller::Client;
-            self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+            self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         }
     }
 
@@ -368,8 +371,9 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        if runs_queue {
-            let text = error.to_string();
+        let text = if runs_queue { error.to_string() } else { String::new() };
+        // Where it belongs is said as it is.
+        if runs_queue && !text.starts_with("REDIRECT ") {
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
             let text = format!("EXECABORT Transaction discarded because of: {reason}");
             reply.error(&text);

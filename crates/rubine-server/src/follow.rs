@@ -27,9 +27,9 @@ pub(crate) fn follow(
     master: ReplicaOf,
 ) -> io::Result<()> {
     let following = &server.replication.following;
-    start_thread(server, handlers)?;
     following.change(true, || server.config.set_replicaof(Some(master)));
     set_role(server, Role::Replica);
+    start_thread(server, handlers)?;
     following.wake();
     Ok(())
 }
@@ -45,10 +45,13 @@ pub(crate) fn promote(server: &'static Server, locked: &Locked<'_>) -> Option<Po
     if !following.is_replica() {
         return None;
     }
+    following.own_keys.clear();
     let parted = server.journal.begin_history(new_history_id(), Origin::Here);
     server.cut_replicas();
     following.change(false, || server.config.set_replicaof(None));
     set_role(server, Role::Primary);
+    // A sync that did not come to its end has left it off.
+    server.aof.set_wanted(server.config.load().appendonly);
     following.wake();
     Some(parted)
 }
@@ -66,12 +69,16 @@ pub(crate) fn begin_configured(
     server: &'static Server,
     handlers: &'static [SessionHandler],
 ) -> Result<(), String> {
-    let Some(master) = server.config.load().replicaof.clone() else { return Ok(()) };
-    let followed = follow(server, handlers, master);
-    followed.map_err(|error| format!("Can't start a thread: {error}"))
+    if server.config.load().replicaof.is_none() {
+        return Ok(());
+    }
+    start_thread(server, handlers).map_err(|error| format!("Can't start a thread: {error}"))
 }
 
+/// Has the log and the kernel know what this server is.
 fn set_role(server: &Server, role: Role) {
+    // A score that the kernel refuses is told in the log.
+    let _ = server.process.oom_score.apply(&server.config.load());
     if let Some(logger) = &server.process.logger {
         logger.set_role(role);
     }

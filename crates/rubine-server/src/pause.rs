@@ -63,6 +63,12 @@ impl Pause {
         }
     }
 
+    /// For what the server itself holds writes back, if for anything.
+    pub(crate) fn held_for(&self) -> Option<Hold> {
+        let holds = self.holds.load(Ordering::Acquire);
+        [Hold::Shutdown, Hold::Failover].into_iter().find(|it| holds & *it as u8 != 0)
+    }
+
     /// What waits at `now`, and until when: `(is everything paused, moment)`.
     #[inline]
     pub(crate) fn in_force(&self, now: i64) -> Option<(bool, i64)> {

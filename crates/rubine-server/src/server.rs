@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use rubine_base::clock::monotonic_millis;
 use rubine_config::ConfigStore;
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
-use rubine_replication::failover::Address;
+use rubine_replication::failover::{self, Address};
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -28,9 +29,9 @@ pub(crate) use self::scripting::{
 };
 use crate::access::AccessControl;
 use crate::aside::Aside;
-use crate::client::ClientInfo;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
+use crate::client::{ClientFlags, ClientInfo};
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
@@ -155,6 +156,10 @@ impl Server {
         info.is_killed.store(true, Ordering::Release);
         self.clients.remove(info.id);
         info.cancel_wait();
+        if info.flags().contains(ClientFlags::MASTER) {
+            self.replication.following.wake();
+            return;
+        }
         self.workers[info.worker].send(Message::Kill { client: info.id });
     }
 
@@ -192,6 +197,12 @@ impl Server {
         for info in ids.into_iter().filter_map(|id| self.clients.get(id)) {
             self.kill(&info);
         }
+    }
+
+    /// Whether this server has given its part up, and the replica that was asked has not answered.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.pause.held_for() == Some(Hold::Failover)
+            && self.replication.failover.lock().phase() == failover::Phase::InProgress
     }
 
     /// Handing over to a replica has ended, one way or the other: writes wait no longer.
@@ -251,6 +262,7 @@ impl Server {
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
+        self.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
     }
 
     /// Commands that ran, of all workers.

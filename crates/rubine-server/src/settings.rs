@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) is_read_only_replica: bool,
     /// As a replica, it answers from what it has while it has no link to its master.
     pub(crate) serves_stale_data: bool,
+    /// As a replica, it answers for so long after it had all that its master has.
+    pub(crate) replica_lag_ms_max: i64,
     /// As a replica, it leaves it to its master to keep within the limit of memory.
     pub(crate) replica_ignores_maxmemory: bool,
     /// Writes are refused with fewer replicas in good order.
@@ -129,6 +131,10 @@ impl Settings {
             },
             is_read_only_replica: config.replica_read_only,
             serves_stale_data: config.replica_serve_stale_data,
+            replica_lag_ms_max: match config.replica_max_lag {
+                0 => i64::MAX,
+                seconds => i64::from(seconds) * 1000,
+            },
             replica_ignores_maxmemory: config.replica_ignore_maxmemory,
             busy_reply_ms: config.busy_reply_threshold,
             busy_reply_scope: config.busy_reply_scope,

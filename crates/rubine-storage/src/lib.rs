@@ -11,6 +11,7 @@ pub mod dumps;
 pub mod lanes;
 pub mod libraries;
 pub mod load;
+mod load_delay;
 pub mod loading;
 mod log_end;
 pub mod log_load;

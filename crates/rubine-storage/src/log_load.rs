@@ -23,6 +23,7 @@ use crate::aof::increment::Increment;
 use crate::aof::job::{Job, Kind};
 use crate::aof::order::Order;
 use crate::aof::read_keys;
+use crate::load_delay;
 use crate::log_end::{Tail, truncate};
 use crate::log_rewrite::write_base;
 use crate::pace::Share;
@@ -262,7 +263,7 @@ impl Loader {
     ) -> Result<(Box<dyn Read + Send>, u64), String> {
         let config = self.storage.config.load();
         // What comes behind may be about keys that are due already.
-        let options = LoadOptions { drops_due: false, replaces: false };
+        let options = LoadOptions { drops_due: false, replaces: false, resumes_history: false };
         let counted = Counted { source, read: Arc::default() };
         let read = Arc::clone(&counted.read);
         let loaded = rdb_load::begin(Box::new(counted), size, &config)
@@ -282,10 +283,13 @@ impl Loader {
         name: &str,
     ) -> Result<Option<LogError>, String> {
         let fail = |error| format!("Error reading the append only file {name}, error: {error}");
+        let storage = self.storage;
+        let mut is_delayed = load_delay::is_wanted(storage);
         let mut count = 0_u32;
         let problem = loop {
             count = count.wrapping_add(1);
-            if count.is_multiple_of(UNITS_PER_REPORT) {
+            if is_delayed || count.is_multiple_of(UNITS_PER_REPORT) {
+                is_delayed = load_delay::is_wanted(storage);
                 let loaded = self.bytes_before + reader.position();
                 self.storage.persistence.loading.set_loaded_bytes(loaded);
                 if self.storage.host.is_ending() {
@@ -294,7 +298,13 @@ impl Loader {
             }
             match reader.next_unit() {
                 Ok(None) => break None,
-                Ok(Some(unit)) => self.applier.unit(&unit).map_err(fail)?,
+                Ok(Some(unit)) => {
+                    self.applier.unit(&unit).map_err(fail)?;
+                    if is_delayed {
+                        let must_stop = || storage.host.is_ending();
+                        load_delay::delay(storage, unit.commands().len(), must_stop);
+                    }
+                }
                 Err(error) => break Some(error),
             }
         };

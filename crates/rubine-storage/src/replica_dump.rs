@@ -79,6 +79,11 @@ impl ReplicaDump {
         Ok((len, Box::new(input)))
     }
 
+    /// Nobody wants it any more: whoever writes it ends soon.
+    pub fn cancel(&self) {
+        self.work.cancel();
+    }
+
     /// Bytes that were copied for its sake so far, about.
     pub fn copied_bytes(&self) -> usize {
         self.work.copied_bytes()

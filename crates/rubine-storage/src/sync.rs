@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 
 use rubine_base::clock::unix_millis;
 use rubine_persistence::encryption::Encrypting;
+use rubine_rdb::read::{Item, Reader};
+use rubine_rdb::version::VersionCheck;
 
 use crate::dump_file::{Directory, DumpFile};
 use crate::rdb_load::{self, Dump, LoadOptions, ReplicationRemarks, log_failure};
@@ -66,7 +68,7 @@ impl Incoming {
         let now = unix_millis();
         let loading = &storage.persistence.loading;
         loading.begin(self.total_bytes, now);
-        let options = LoadOptions { drops_due: false, replaces: false };
+        let options = LoadOptions { drops_due: false, replaces: false, resumes_history: false };
         let loaded = self.dump.load(storage, options, now);
         let (loaded, _, rest) = loaded.map_err(|error| {
             log_failure(&error, "of the primary");
@@ -79,6 +81,18 @@ impl Incoming {
             loaded.expired
         );
         Ok(Taken { keys: loaded.keys, remarks: loaded.remarks, rest })
+    }
+}
+
+/// Whether a dump, which may have more behind it, has no keys. One that is damaged is not said to have none.
+pub fn has_no_keys(dump: &[u8]) -> bool {
+    let Ok(mut reader) = Reader::new(dump, VersionCheck::Relaxed) else { return false };
+    loop {
+        match reader.next_item() {
+            Ok(None) => return true,
+            Ok(Some(Item::Entries(_))) | Err(_) => return false,
+            Ok(Some(_)) => {}
+        }
     }
 }
 

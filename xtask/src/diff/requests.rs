@@ -341,8 +341,6 @@ fn is_comparable(request: &Request) -> bool {
         // Where a group is said to have read what is not there, Valkey counts what it lags behind below zero; here it is as in
         // Redis (`docs/families.md`).
         "XGROUP" if has(b"ENTRIESREAD") => false,
-        // Of an empty stream said to have had entries, Valkey does not know how many are not read.
-        "XSETID" if has(b"ENTRIESADDED") => false,
         // Redis has this way to add up, and Valkey has not.
         _ if follows(request, b"AGGREGATE", b"COUNT") => false,
         // Valkey finds nothing in a polygon whose centre is beyond the map.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rubine_base::SharedBytes;
 
-use super::{Progress, Protocol, Reply, Stream};
+use super::{Progress, Protocol, Reply, ReplyStream};
 
 /// A byte block grows to this before the next one is begun: large enough that headers and system calls do not
 /// count, small enough that an idle client may keep one.
@@ -40,7 +40,7 @@ pub struct Output {
 enum Block {
     Bytes(Vec<u8>),
     Shared { value: SharedBytes, range: Range<usize> },
-    Stream { stream: Box<dyn Stream>, protocol: Protocol },
+    Stream { stream: Box<dyn ReplyStream>, protocol: Protocol },
 }
 
 impl Block {
@@ -214,7 +214,7 @@ impl Output {
     pub(super) fn wrap_streams_since(
         &mut self,
         mark: Mark,
-        wrap: &mut dyn FnMut(Box<dyn Stream>) -> Box<dyn Stream>,
+        wrap: &mut dyn FnMut(Box<dyn ReplyStream>) -> Box<dyn ReplyStream>,
     ) -> usize {
         let mut bytes = self.tail.len();
         for block in self.blocks.iter_mut().skip(mark.block_index) {
@@ -303,7 +303,7 @@ impl Output {
         self.blocks.push_back(Block::Shared { value, range });
     }
 
-    pub(super) fn push_stream(&mut self, stream: Box<dyn Stream>, protocol: Protocol) {
+    pub(super) fn push_stream(&mut self, stream: Box<dyn ReplyStream>, protocol: Protocol) {
         self.seal();
         self.blocks.push_back(Block::Stream { stream, protocol });
         self.stream_count += 1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rubine_base::SharedBytes;
 
-use super::{Output, Progress, Protocol, Reply, SHARED_BYTES_MIN, Stream};
+use super::{Output, Progress, Protocol, Reply, ReplyStream, SHARED_BYTES_MIN};
 use crate::decode::{Value, decode};
 
 /// Takes everything from `out` as a socket would that accepts `write_bytes` at a time.
@@ -206,7 +206,7 @@ struct CountDown {
     turns: usize,
 }
 
-impl Stream for CountDown {
+impl ReplyStream for CountDown {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         self.turns += 1;
         if self.turns.is_multiple_of(3) {

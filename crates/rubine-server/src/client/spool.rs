@@ -35,6 +35,8 @@ pub(crate) struct Spool {
     wake: WakeWorker,
     /// What is in memory goes to a file if need be. Not where files have to be encrypted.
     may_spill: bool,
+    /// Called when nobody takes any more.
+    abandoned: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 #[derive(Default)]
@@ -81,7 +83,23 @@ pub(crate) enum Found {
 
 impl Spool {
     pub(crate) fn new(wake: WakeWorker, may_spill: bool) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), taken: Condvar::new(), wake, may_spill })
+        let (state, taken, abandoned) = Default::default();
+        Arc::new(Self { state, taken, wake, may_spill, abandoned })
+    }
+
+    /// Has this called when nobody takes any more: what is made for nobody need not be.
+    pub(crate) fn when_abandoned(&self, call: impl FnOnce() + Send + 'static) {
+        *self.abandoned.lock() = Some(Box::new(call));
+        if self.state.lock().readers.is_empty() {
+            self.tell_abandoned();
+        }
+    }
+
+    fn tell_abandoned(&self) {
+        let call = self.abandoned.lock().take();
+        if let Some(call) = call {
+            call();
+        }
     }
 
     /// A reader, of a worker, of all that there will be. To be made before anything is written.
@@ -230,8 +248,15 @@ impl SpoolReader {
 
 impl Drop for SpoolReader {
     fn drop(&mut self) {
-        self.spool.state.lock().readers.retain(|it| it.id != self.id);
+        let is_last = {
+            let mut state = self.spool.state.lock();
+            state.readers.retain(|it| it.id != self.id);
+            state.readers.is_empty()
+        };
         self.spool.taken.notify_all();
+        if is_last {
+            self.spool.tell_abandoned();
+        }
     }
 }
 

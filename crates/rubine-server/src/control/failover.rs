@@ -52,8 +52,12 @@ pub(crate) fn look(server: &'static Server, handlers: &'static [SessionHandler])
     let end = server.journal.point().offset;
     let action = server.replication.failover.lock().tick(&candidates, end, monotonic_millis());
     match action {
-        Some(Action::Follow(Address { host, port })) => {
-            log::notice!("Failover target is {host}:{port}, failing over.");
+        Some(Action::Follow { target: Address { host, port }, has_everything }) => {
+            if has_everything {
+                log::notice!("Failover target {host}:{port} is synced, failing over.");
+            } else {
+                log::notice!("FAILOVER to {host}:{port} time out exceeded, failing over.");
+            }
             if let Err(error) = follow::follow(server, handlers, ReplicaOf { host, port }) {
                 log::warning!("Nobody can be followed: no thread can be started: {error}");
                 abort(server, "No thread can be started", &server.keyspace.lock(&ShardSet::All));

@@ -180,6 +180,9 @@ fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()
         return Ok(());
     }
     let (dump, point) = take_image(server, transfer, &mut receivers, hold(&config));
+    let dump = Arc::new(dump);
+    let abandoned = Arc::clone(&dump);
+    spool.when_abandoned(move || abandoned.cancel());
     let mut random = Random::with_seed(seed_from_os());
     let mut bytes = [0; 20];
     random.fill(&mut bytes);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_commands::CommandError;
 use rubine_journal::Park;
 
@@ -10,6 +11,12 @@ use crate::client::Client;
 use crate::mailbox::Message;
 use rubine_storage::{Host as _, Trouble, dumps};
 use rubine_system::ticks;
+
+/// The error of a replica that is to be as new as its master, and is not.
+pub(crate) const STALE: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+/// The error of a replica that takes no writes.
+pub(crate) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 
 impl Core {
     /// Whether writes are refused because the last save has failed.
@@ -46,18 +53,39 @@ impl Core {
         self.save_trouble().or_else(|| self.log_trouble()).or_else(|| self.lack_of_replicas())
     }
 
-    /// Whether a replica answers from what it has.
+    /// Whether what is here is as new as it is asked to be: always, unless this is a replica.
+    #[inline]
     pub(crate) fn may_answer(&self) -> bool {
-        self.settings.serves_stale_data || self.server.replication.following.is_link_up()
+        !self.server.replication.following.is_replica() || self.replica_may_answer()
+    }
+
+    /// Whether this server, a replica, answers from what it has.
+    pub(crate) fn replica_may_answer(&self) -> bool {
+        let following = &self.server.replication.following;
+        let serves = self.settings.serves_stale_data || following.is_link_up();
+        let lag_ms_max = self.settings.replica_lag_ms_max;
+        serves && (lag_ms_max == i64::MAX || self.now - following.link.caught_up_at() <= lag_ms_max)
+    }
+
+    /// Whether this is a replica that takes no writes but its master's.
+    #[inline]
+    pub(crate) fn refuses_writes_of_clients(&self) -> bool {
+        self.server.replication.following.is_replica() && self.settings.is_read_only_replica
     }
 
     /// Why nothing may be written where too few replicas would get it.
     pub(crate) fn lack_of_replicas(&self) -> Option<CommandError> {
         let wanted = self.settings.good_replicas_min as usize;
         let replication = &self.server.replication;
-        let lacks = wanted != 0
-            && replication.replicas.good_count() < wanted
-            && !replication.following.is_replica();
+        if wanted == 0 || replication.following.is_replica() {
+            return None;
+        }
+        if replication.replicas.good_count() < wanted {
+            // It is counted by the clock: what was asked for may have changed since, or they may have come.
+            let lag_seconds_max = u64::from(self.server.config.load().min_replicas_max_lag);
+            replication.replicas.count_good(monotonic_millis(), lag_seconds_max);
+        }
+        let lacks = replication.replicas.good_count() < wanted;
         lacks.then_some(CommandError::text("NOREPLICAS Not enough good replicas to write."))
     }
 
@@ -68,7 +96,9 @@ impl Core {
         if client.disk.saves != 0 {
             return true;
         }
-        if client.disk.durable_offset <= self.server.aof.synced().reached() {
+        // What is beyond the end is of a log that was given up.
+        let is_given_up = || self.server.journal.end() < client.disk.durable_offset;
+        if client.disk.durable_offset <= self.server.aof.synced().reached() || is_given_up() {
             return false;
         }
         if !client.disk.is_unsynced {

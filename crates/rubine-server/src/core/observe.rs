@@ -8,7 +8,7 @@ use rubine_system::ticks;
 use smallvec::SmallVec;
 
 use super::Core;
-use super::after_run::{Caller, Ran};
+use super::after_run::{Caller, RanCommand};
 use super::hand_offs::request_of;
 use crate::client::ClientInfo;
 use crate::command_table::Entry;
@@ -103,8 +103,8 @@ impl Core {
     }
 
     #[cold]
-    pub(super) fn observe(&mut self, ran: &mut Ran<'_, '_>, ticks: u64) {
-        let Ran { entry, args, caller, .. } = *ran;
+    pub(super) fn observe(&mut self, ran: &mut RanCommand<'_, '_>, ticks: u64) {
+        let RanCommand { entry, args, caller, .. } = *ran;
         self.show(ran.client, caller, entry, args);
         let is_fast = entry.spec.flags.contains(Flags::FAST);
         let event = if is_fast { LatencyEvent::FastCommand } else { LatencyEvent::Command };

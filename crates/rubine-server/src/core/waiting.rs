@@ -9,6 +9,7 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 use super::Core;
 use crate::client::suspension::{Blocked, Reason, TimeoutReply};
 use crate::client::{Client, ClientFlags};
+use crate::replication::following::shown;
 
 impl Core {
     /// Lets a client wait as its command asked for, while the locks under which it found nothing are still held.
@@ -178,7 +179,15 @@ impl Core {
         if reads_on {
             return false;
         }
+        let waits_for_keys = client.blocked().is_some_and(|it| !it.waiter.keys.is_empty());
         let Some(blocked) = self.stop_waiting(client) else { return false };
+        if waits_for_keys && client.flags.contains(ClientFlags::CAPA_REDIRECT) {
+            let config = self.server.config.load();
+            let (host, port) = shown(config.replicaof.as_ref());
+            let text = format!("REDIRECT {host}:{port}");
+            self.answer_given_up(client, &blocked, |reply| reply.error(&text));
+            return true;
+        }
         let text = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
         let error = CommandError::text(text);
         if let Some(entry) = self.server.commands.all().get(client.traffic.last_command) {

@@ -5,10 +5,12 @@ use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
 use rubine_resp::writer::Protocol;
 
-use super::{Request, busy};
+use super::{Request, busy, delays};
 use crate::client::{Client, ClientFlags};
-use crate::command_table::Entry;
+use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
+use crate::core::durability::{READ_ONLY, STALE};
+use crate::replication::following::shown;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -20,6 +22,7 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     permitted,
+    not_redirected,
     has_memory,
     can_be_saved,
     log_is_writable,
@@ -57,16 +60,18 @@ pub(super) fn are_open(
         && !core.server.aof.has_error()
         && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
-        && is_taken_by_replica(core, entry)
+        && is_taken_by_replica(core, client, entry)
         && core.may(client, entry, args)
 }
 
 /// Whether this server is no replica, or one that takes such a command as a rule.
 #[inline]
-fn is_taken_by_replica(core: &Core, entry: &'static Entry) -> bool {
+fn is_taken_by_replica(core: &Core, client: &Client, entry: &'static Entry) -> bool {
     let following = &core.server.replication.following;
     !following.is_replica()
-        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE) && core.may_answer())
+        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+            && !client.flags.contains(ClientFlags::CAPA_REDIRECT)
+            && core.replica_may_answer())
 }
 
 /// No argument is too long for what it becomes.
@@ -80,7 +85,13 @@ fn arity(request: Request<'_>) -> Result<(), CommandError> {
     if request.entry.spec.takes(request.args.len()) {
         return Ok(());
     }
-    Err(CommandError::Arity(request.entry.full_name.clone()))
+    let Request { core, entry, args, .. } = request;
+    // What counts as one has one number.
+    let counted = core.server.commands.all()[entry.number];
+    if counted.spec.counts_as_one {
+        return Err(wrong_form(args, counted.spec.name));
+    }
+    Err(CommandError::Arity(entry.full_name.clone()))
 }
 
 /// The client has told the password, or none is asked for.
@@ -145,27 +156,33 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The client is where its command belongs, or cannot be told where that is.
+fn not_redirected(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    if !delays::is_elsewhere(request) || delays::is_handing_over(core) {
+        return Ok(());
+    }
+    let config = core.server.config.load();
+    let (host, port) = shown(config.replicaof.as_ref());
+    Err(CommandError::Other(format!("REDIRECT {host}:{port}").into()))
+}
+
 /// A replica takes no writes but its master's.
 fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
-    let core = request.core;
-    let is_read_only =
-        core.settings.is_read_only_replica && core.server.replication.following.is_replica();
-    if is_read_only && request.client.runs_any(request.entry, Flags::WRITE) {
-        return Err(CommandError::text("READONLY You can't write against a read only replica."));
+    let refuses = request.core.refuses_writes_of_clients();
+    let waits = || delays::is_elsewhere(request) && delays::is_handing_over(request.core);
+    if refuses && request.client.runs_any(request.entry, Flags::WRITE) && !waits() {
+        return Err(CommandError::text(READ_ONLY));
     }
     Ok(())
 }
 
 /// What a replica has is as new as it is asked to be, or the command does not care.
 fn not_stale(request: Request<'_>) -> Result<(), CommandError> {
-    let core = request.core;
-    let is_replica = core.server.replication.following.is_replica();
-    if !is_replica || core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
+    if request.core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
         return Ok(());
     }
-    Err(CommandError::text(
-        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-    ))
+    Err(CommandError::text(STALE))
 }
 
 /// The client can tell replies from messages: in RESP2, whoever listens may not ask.

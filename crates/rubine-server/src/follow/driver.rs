@@ -36,8 +36,8 @@ pub(super) struct Driver {
     /// The stream, while it comes.
     stream: Option<StreamReader>,
     chunk: Vec<u8>,
-    /// How long it may sleep, in milliseconds.
-    sleep_ms: u64,
+    /// Under this order, the data has been that of the master.
+    pub(super) was_in_sync: bool,
 }
 
 impl Driver {
@@ -51,7 +51,7 @@ impl Driver {
         let applier = Applier::new(server, handlers, info)?;
         let wire = Arc::new(Mutex::new(Wire::new(server, poll)));
         let (master, stream, chunk) = Default::default();
-        Ok(Self { server, wire, applier, master, stream, chunk, sleep_ms: 0 })
+        Ok(Self { server, wire, applier, master, stream, chunk, was_in_sync: false })
     }
 
     pub(super) fn run(mut self) {
@@ -60,8 +60,7 @@ impl Driver {
             if self.master.is_some() {
                 self.step();
             }
-            let mut wire = self.wire.lock();
-            wire.wait(if self.master.is_some() { u64::MAX } else { self.sleep_ms });
+            self.wire.lock().wait(self.master.is_none());
         }
     }
 
@@ -80,16 +79,17 @@ impl Driver {
         wire.machine =
             rubine_replication::follower::Follower::new(rubine_base::clock::monotonic_millis());
         drop(wire);
-        self.stream = None;
+        self.end_stream();
+        self.was_in_sync = false;
+        *following.syncs.refusal.lock() = None;
         following.link.down_since.store(unix_millis(), Ordering::Relaxed);
         self.note_phase();
-        match &self.master {
-            Some(ReplicaOf { host, port }) => {
-                self.sleep_ms = u64::MAX;
-                tracing::info!("Connecting to PRIMARY {host}:{port}");
+        if let Some(ReplicaOf { host, port }) = &self.master {
+            tracing::info!("Connecting to PRIMARY {host}:{port}");
+            // Nothing of a server that may not take over is applied.
+            if !self.server.hands_over() {
                 self.end_waits();
             }
-            None => self.sleep_ms = u64::MAX,
         }
     }
 
@@ -119,6 +119,9 @@ impl Driver {
         }
         let actions = self.wire.lock().handle(Event::Tick);
         self.perform(actions);
+        if self.stream.is_some() && self.applier.is_killed() {
+            self.event(Event::Lost("it was killed"));
+        }
         let opened = self.wire.lock().open();
         match opened {
             Ok(true) => {
@@ -173,7 +176,7 @@ impl Driver {
                 }
                 Action::Close => {
                     self.wire.lock().close();
-                    self.stream = None;
+                    self.end_stream();
                 }
                 Action::Send(bytes) => self.send(&bytes),
                 Action::HandedOver { is_taken } => {
@@ -226,6 +229,7 @@ impl Driver {
     fn note_handed_over(&self, is_taken: bool) -> bool {
         if is_taken {
             if self.server.replication.failover.lock().note_taken_over() {
+                self.end_waits();
                 self.server.end_failover();
             }
             return true;
@@ -255,7 +259,7 @@ impl Driver {
     /// Goes on with the stream where it was left.
     fn go_on(&mut self, id: Option<HistoryId>, rest: &[u8]) {
         let following = &self.server.replication.following;
-        let offset = {
+        let (offset, database) = {
             let journal = &self.server.journal;
             let locked = self.server.keyspace.lock(&ShardSet::All);
             if self.wire.lock().is_outdated() {
@@ -271,11 +275,20 @@ impl Driver {
                 self.server.cut_replicas();
             }
             drop(locked);
-            point.offset
+            (point.offset, point.database)
         };
+        if let Some(database) = database {
+            self.applier.select(database as usize);
+        }
         following.syncs.partial_count.fetch_add(1, Ordering::Relaxed);
         self.begin_stream(offset);
         self.apply(rest);
+    }
+
+    fn end_stream(&mut self) {
+        if self.stream.take().is_some() {
+            self.applier.leave();
+        }
     }
 
     pub(super) fn begin_stream(&mut self, offset: ReplicationOffset) {
@@ -284,18 +297,27 @@ impl Driver {
             // Its own replicas, and those of it as a master to be, go on from there.
             journal.set_backlog(self.server.config.load().repl_backlog_size);
         }
+        if let Some(info) = self.wire.lock().as_client() {
+            self.applier.take_on(Arc::new(info));
+        }
         self.stream = Some(StreamReader::new(offset));
+        self.was_in_sync = true;
+        *self.server.replication.following.syncs.refusal.lock() = None;
         self.note_phase();
     }
 
     /// Runs what is complete of the stream.
     pub(super) fn apply(&mut self, bytes: &[u8]) {
         let Some(mut stream) = self.stream.take() else { return };
+        if self.applier.is_killed() {
+            self.stream = Some(stream);
+            return self.event(Event::Lost("it was killed"));
+        }
         stream.receive(bytes);
         let following = &self.server.replication.following;
         let mut asked_at = None;
         let outcome = {
-            self.applier.begin();
+            self.applier.begin(bytes.len());
             let mut outcome = Ok(());
             while outcome.is_ok() {
                 match stream.next_unit() {
@@ -307,7 +329,10 @@ impl Driver {
                         match self.applier.apply(&unit) {
                             Ok(true) => {}
                             // It is another's turn, and this stream is over.
-                            Ok(false) => return self.applier.end(),
+                            Ok(false) => {
+                                self.applier.leave();
+                                return self.applier.end();
+                            }
                             Err(reason) => outcome = Err(reason),
                         }
                     }
@@ -319,7 +344,9 @@ impl Driver {
         };
         let link = &following.link;
         link.received.store(stream.received().0, Ordering::Relaxed);
-        link.caught_up_at.store(unix_millis(), Ordering::Relaxed);
+        if self.wire.lock().is_drained() {
+            link.note_caught_up(unix_millis());
+        }
         self.stream = Some(stream);
         if let Some(offset) = asked_at {
             self.acknowledge_at(offset);

@@ -26,6 +26,9 @@ use crate::server::Server;
 /// How often a long step says that this side lives, and looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// A dump that is longer has keys, or enough else to be worth having.
+const SHORT_DUMP_BYTES_MAX: usize = 16 * 1024;
+
 /// What is filled beside what is there.
 struct Spare {
     keyspace: Keyspace,
@@ -59,6 +62,7 @@ impl Driver {
         }
         let config = self.server.config.load();
         let taken = match self.mode(&config) {
+            _ if self.brings_nothing(sync, form, &config) => Err(self.refuse(sync)),
             Mode::Swap => self.swap(sync, form),
             Mode::Direct => self.load_from_link(sync, form),
             Mode::File => self.load_from_file(sync, form, &config),
@@ -77,13 +81,65 @@ impl Driver {
         }
     }
 
+    /// Whether a master that is another process than before would leave nothing of what is here. It is looked at what is
+    /// short enough to hold no keys; whatever goes wrong with that goes wrong again when the dump is read.
+    fn brings_nothing(&self, sync: &FullSync, form: DumpForm, config: &Config) -> bool {
+        let own = self.server.journal.point().history.id;
+        let is_other = sync.place.is_none_or(|it| it.id != own);
+        let may_be_lost = config.replica_refuse_empty_master
+            && self.was_in_sync
+            && is_other
+            && !self.has_no_keys(config);
+        may_be_lost
+            && self
+                .peek(form)
+                .is_ok_and(|dump| dump.is_some_and(|it| rubine_storage::sync::has_no_keys(&it)))
+    }
+
+    /// The whole dump, if it is a short one. It comes again when it is read.
+    fn peek(&self, form: DumpForm) -> io::Result<Option<Vec<u8>>> {
+        let mut feed = Feed::new(&self.wire);
+        let mut bytes = Vec::new();
+        let is_whole = loop {
+            let mut chunk = [0; 1024];
+            let count = feed.read(&mut chunk)?;
+            bytes.extend_from_slice(&chunk[..count]);
+            let has_mark = matches!(form, DumpForm::Mark(mark) if bytes.ends_with(&mark));
+            if count == 0 || has_mark {
+                break true;
+            }
+            if SHORT_DUMP_BYTES_MAX < bytes.len() {
+                break false;
+            }
+        };
+        drop(feed);
+        let mut wire = self.wire.lock();
+        if let Some(left) = &mut wire.dump_left {
+            *left += bytes.len() as u64;
+        }
+        wire.rest.splice(..0, bytes.iter().copied());
+        Ok(is_whole.then_some(bytes))
+    }
+
+    fn refuse(&self, sync: &FullSync) -> String {
+        let id = sync.place.map_or_else(|| "unknown".to_owned(), |it| it.id.to_string());
+        let text = format!(
+            "the master has come back as another process ({id}) and without any keys, and replica-refuse-empty-master is \
+             yes: what is here is kept. REPLICAOF, given again, is obeyed"
+        );
+        *self.server.replication.following.syncs.refusal.lock() = Some(text.clone());
+        text
+    }
+
+    fn has_no_keys(&self, config: &Config) -> bool {
+        (0..config.databases as usize).all(|db| self.server.keyspace.is_empty(db))
+    }
+
     fn mode(&self, config: &Config) -> Mode {
-        let is_empty =
-            || (0..config.databases as usize).all(|db| self.server.keyspace.is_empty(db));
         match config.repl_diskless_load {
             ReplDisklessLoad::Swapdb => Mode::Swap,
             ReplDisklessLoad::FlushBeforeLoad => Mode::Direct,
-            ReplDisklessLoad::OnEmptyDb if is_empty() => Mode::Direct,
+            ReplDisklessLoad::OnEmptyDb if self.has_no_keys(config) => Mode::Direct,
             ReplDisklessLoad::OnEmptyDb | ReplDisklessLoad::Disabled => Mode::File,
         }
     }
@@ -212,6 +268,8 @@ impl Driver {
         let server = self.server;
         tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
         load::announce(server.storage(), 0);
+        // It is begun anew with the new data. What it has of the old stays as long as there is nothing better.
+        server.aof.set_wanted(false);
         let filled = self.empty().and_then(|()| fill(self)).and_then(|taken| {
             let locked = server.keyspace.lock(&ShardSet::All);
             self.check_order()?;
@@ -220,7 +278,11 @@ impl Driver {
             Ok(taken)
         });
         let outcome = match filled {
-            Ok(taken) => self.settle(&taken),
+            Ok(taken) => {
+                let settled = self.settle(&taken);
+                server.aof.set_wanted(server.config.load().appendonly);
+                settled
+            }
             Err(reason) => {
                 tracing::info!("PRIMARY <-> REPLICA sync: Discarding the half-loaded data");
                 self.forget_all();
@@ -326,6 +388,8 @@ fn adopt(server: &Server, place: Option<Place>, database: Option<u32>) {
         None => (new_history_id(), ReplicationOffset(0)),
     };
     server.journal.adopt_history(id, offset);
+    server.aof.forget_changes();
+    server.replication.following.own_keys.clear();
     server.journal.note_database(database);
 }
 

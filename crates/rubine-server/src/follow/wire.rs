@@ -14,6 +14,7 @@ use rubine_config::ReplicaOf;
 use rubine_net::link::Link;
 use rubine_replication::follower::{Action, Event, Follower};
 
+use crate::client::ClientInfo;
 use crate::server::Server;
 
 pub(super) const WAKER: Token = Token(0);
@@ -87,6 +88,23 @@ impl Wire {
         Ok(self.is_open)
     }
 
+    /// Whether all that has come was read, as far as is known.
+    pub(super) fn is_drained(&self) -> bool {
+        !self.is_readable && self.rest.is_empty()
+    }
+
+    /// The link as one of the clients that CLIENT LIST shows.
+    pub(super) fn as_client(&self) -> Option<ClientInfo> {
+        let link = self.link.as_ref()?;
+        let (address, local) = link.addresses().ok()?;
+        let addresses = (address.to_string(), local.to_string());
+        let id = self.server.clients.new_id();
+        let is_local = address.ip().is_loopback();
+        let info = ClientInfo::new(id, 0, addresses, link.fd(), is_local, unix_millis());
+        info.names.lock().user = b"(superuser)".to_vec();
+        Some(info)
+    }
+
     /// Sends bytes, or as much as can be sent now.
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(link) = self.link.as_mut().filter(|_| self.is_open) else { return Ok(()) };
@@ -122,11 +140,13 @@ impl Wire {
     }
 
     /// Sleeps until something happens or is due.
-    pub(super) fn wait(&mut self, ms_max: u64) {
-        let ms = if self.is_readable && self.is_open || !self.rest.is_empty() {
+    pub(super) fn wait(&mut self, is_idle: bool) {
+        let ms = if is_idle {
+            SLEEP_MAX_MS
+        } else if self.is_readable && self.is_open || !self.rest.is_empty() {
             0
         } else {
-            self.machine.sleep_ms(monotonic_millis()).min(SLEEP_MAX_MS).min(ms_max)
+            self.machine.sleep_ms(monotonic_millis()).min(SLEEP_MAX_MS)
         };
         match self.poll.poll(&mut self.events, Some(Duration::from_millis(ms))) {
             Ok(()) => {}
@@ -171,7 +191,7 @@ impl Wire {
                 return Ok(());
             }
             self.flush()?;
-            self.wait(u64::MAX);
+            self.wait(false);
         }
     }
 }

@@ -15,7 +15,7 @@ use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_storage::Apply;
 use rubine_storage::lanes::Lanes;
-use rubine_storage::lanes::run::{Incoming, Run as RunUnits};
+use rubine_storage::lanes::run::{Incoming, RunUnits};
 
 use super::known::Finder;
 use crate::command_table::Run;

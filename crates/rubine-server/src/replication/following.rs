@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use rubine_config::ReplicaOf;
 use rubine_replication::follower::Phase;
 
+use super::own_keys::OwnKeys;
+
 /// What this server is to others.
 #[derive(Default)]
 pub(crate) struct Following {
@@ -22,6 +24,8 @@ pub(crate) struct Following {
     /// The thread of the link, once there is one.
     waker: Mutex<Option<Waker>>,
     pub(crate) link: LinkFacts,
+    /// What clients of this replica have written that falls due.
+    pub(crate) own_keys: OwnKeys,
     pub(crate) syncs: SyncFacts,
 }
 
@@ -34,8 +38,8 @@ pub(crate) struct LinkFacts {
     pub(crate) down_since: AtomicI64,
     /// The offset up to which the stream was received.
     pub(crate) received: AtomicU64,
-    /// When the last whole view of the master's data was had: all that had come was applied. Unix milliseconds.
-    pub(crate) caught_up_at: AtomicI64,
+    /// When something had last come and all that had come was applied, Unix milliseconds.
+    caught_up_at: AtomicI64,
 }
 
 /// Syncs, the present one and those before.
@@ -50,6 +54,8 @@ pub(crate) struct SyncFacts {
     pub(crate) failed_count: AtomicU64,
     /// What comes is put beside the old data, which answers meanwhile.
     pub(crate) is_swapping: AtomicBool,
+    /// Why what the master sent last was not taken, if it was not.
+    pub(crate) refusal: Mutex<Option<String>>,
     /// Why the last full sync was needed, in plain words.
     pub(crate) last_reason: Mutex<String>,
 }
@@ -67,6 +73,15 @@ impl Default for LinkFacts {
 impl LinkFacts {
     pub(crate) fn phase(&self) -> Phase {
         PHASES[usize::from(self.phase.load(Ordering::Relaxed))]
+    }
+
+    /// When the data was last that of the master, as far as is known. Unix milliseconds.
+    pub(crate) fn caught_up_at(&self) -> i64 {
+        self.caught_up_at.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_caught_up(&self, now: i64) {
+        self.caught_up_at.store(now, Ordering::Relaxed);
     }
 
     /// Notes how far the link is. Returns how far it was.

@@ -86,6 +86,11 @@ impl Replicas {
         is_online
     }
 
+    /// Whether a dump is being made for replicas.
+    pub(crate) fn makes_dump(&self) -> bool {
+        self.leader.lock().is_transferring()
+    }
+
     /// Looks how much of the log is kept because somebody is behind.
     pub(crate) fn measure(&self, journal: &Journal) {
         let status = journal.status();

@@ -82,6 +82,7 @@ struct Walk {
 /// Totals at a moment, from which rates are made.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
+    /// In monotonic milliseconds.
     at: i64,
     commands: u64,
     input_bytes: u64,
@@ -157,6 +158,9 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
+            if core.server.replication.following.own_keys.are_any() {
+                core.remove_own_due();
+            }
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
             full_sync::look(core.server);
@@ -231,21 +235,22 @@ impl Cron {
     fn sample(&mut self, core: &Core) {
         const SPAN_MS: i64 = 1000;
         let server = core.server;
-        if core.now < self.sampled.at {
-            // The clock was set back.
-            self.sampled.at = core.now;
+        let reset_at = server.gauges.reset_at.load(Ordering::Relaxed);
+        if self.sampled.at <= reset_at {
+            // All that is counted began anew.
+            self.sampled = Sample { at: reset_at, ..Sample::default() };
         }
         let used = allocator::used_memory();
         if server.memory.peak.fetch_max(used, Ordering::Relaxed) < used {
             server.memory.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
         }
-        if core.now - self.sampled.at < SPAN_MS {
+        if core.monotonic_ms - self.sampled.at < SPAN_MS {
             return;
         }
         server.aside.migrations.close_idle();
         tls::look(server, core.now);
         let sample = Sample {
-            at: core.now,
+            at: core.monotonic_ms,
             commands: server.commands_processed(),
             input_bytes: server.total(|it| it.input_bytes.get()),
             output_bytes: server.total(|it| it.output_bytes.get()),

@@ -141,8 +141,11 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
     handshakes::end_if_late(core, client);
     enforce(core, client);
     let is_idle = IDLE_SECONDS < idle_seconds;
-    let before = (client.input.query.capacity(), client.output.allocated_bytes());
+    let before = (client.input.allocated_bytes(), client.output.allocated_bytes());
     shrink_query(client, is_idle);
+    if is_idle {
+        client.input.apart.rest();
+    }
     let resting = &core.server.resting;
     if resting.peak_ms.load(Ordering::Relaxed) < core.now - client.traffic.last_interaction {
         client.sending.reply_peak = client.output.buffered_bytes();
@@ -150,7 +153,7 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
     if is_idle && client.output.is_empty() && resting.shrinks_output.load(Ordering::Relaxed) {
         client.output.shrink();
     }
-    if before != (client.input.query.capacity(), client.output.allocated_bytes()) {
+    if before != (client.input.allocated_bytes(), client.output.allocated_bytes()) {
         client.publish();
         client.publish_output();
         core.count_client(client);

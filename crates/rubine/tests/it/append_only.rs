@@ -464,6 +464,25 @@ fn what_fell_due_is_gone_before_anybody_looks() {
     }
 }
 
+/// Tests that look at a server while it loads ask it to take its time, with a log as with a dump, until they have looked.
+#[test]
+fn loading_takes_as_long_as_is_asked_for() {
+    let server = durable().with("enable-debug-command", "yes").start().expect("it starts");
+    let (mut main, mut loader) = (server.client(), server.client());
+    for number in 0..100 {
+        call(&mut main, &format!("SET key:{number} v"));
+    }
+    call(&mut main, "CONFIG SET key-load-delay 1000000");
+    send(&mut loader, "DEBUG LOADAOF");
+    wait_until("loading", || info(&mut main, "persistence", "loading") == "1");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(info(&mut main, "persistence", "loading"), "1");
+    call(&mut main, "CONFIG SET key-load-delay 0");
+    let end = loader.receive(Duration::from_secs(20)).expect("it lives");
+    assert_eq!(end, Received::Value(Value::Status("OK".into())));
+    assert_eq!(call(&mut main, "DBSIZE"), Value::Integer(100));
+}
+
 #[test]
 fn damage_stops_the_start_and_is_named() {
     let mut server = durable().start().expect("it starts");

@@ -8,6 +8,7 @@ mod bad_disk;
 mod blocking;
 mod busy_shards;
 mod computing;
+mod following;
 mod histories;
 mod isolation;
 mod life;

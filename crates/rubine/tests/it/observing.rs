@@ -1,7 +1,9 @@
 //! What can be seen of commands, over several workers: MONITOR, the command log, HOTKEYS.
 
 use std::thread;
+use std::time::Duration;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_testing::client::Client;
 
 use crate::support::{call, elements, info, integer, options, parallel_server, send, wait_until};
@@ -193,7 +195,7 @@ fn a_request_that_waits_counts_as_any_other() {
     call(&mut main, "CLIENT PAUSE 60000 WRITE");
     send(&mut other, "SET paused 12345");
     wait_until("it waits", || info(&mut main, "clients", "paused_actions") == "write");
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    thread::sleep(Duration::from_millis(50));
     call(&mut main, "CLIENT UNPAUSE");
     other.reply().expect("a reply");
     let set = "*3\r\n$3\r\nSET\r\n$6\r\npaused\r\n$5\r\n12345\r\n";
@@ -216,4 +218,46 @@ fn a_request_that_waits_counts_as_any_other() {
             .find(|it| elements(&elements(it)[3])[0].as_text().as_deref() == Some(name));
         assert_eq!(integer(&elements(entry.expect("it is logged"))[2]), bytes as i64, "{name}");
     }
+}
+
+/// What is freed in the background is counted by keys, not by tables.
+#[test]
+fn keys_that_are_freed_are_counted() {
+    let server = options().with("enable-debug-command", "yes").start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "DEBUG POPULATE 20000");
+    call(&mut client, "FLUSHALL");
+    let freed = |client: &mut Client| info(client, "memory", "lazyfreed_objects");
+    wait_until("all are freed", || freed(&mut client) == "20000");
+    assert_eq!(info(&mut client, "memory", "lazyfree_pending_objects"), "0");
+    call(&mut client, "CONFIG RESETSTAT");
+    assert_eq!(freed(&mut client), "0");
+}
+
+/// Rates are of the last second, though the counters that they are made from have begun anew in it.
+#[test]
+fn rates_outlive_a_reset() {
+    let server = options().start().expect("it starts");
+    let (mut client, mut other) = (server.client(), server.client());
+    let until = monotonic_millis() + 6000;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while monotonic_millis() < until {
+                call(&mut other, "PING");
+            }
+        });
+        let mut rate = || -> u64 {
+            info(&mut client, "stats", "instantaneous_ops_per_sec").parse().expect("a number")
+        };
+        wait_until("a rate", || 100 < rate());
+        let mut control = server.client();
+        for round in 0..16 {
+            if round % 6 == 0 {
+                call(&mut control, "CONFIG RESETSTAT");
+            }
+            let found = rate();
+            assert!(100 < found, "{found} in round {round}");
+            thread::sleep(Duration::from_millis(250));
+        }
+    });
 }

@@ -60,7 +60,8 @@ fn replicaof(session: &mut Session<'_>) -> CommandResult {
     let port = u16::try_from(port).map_err(|_| CommandError::text("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(host).into_owned();
     let is_same = |it: &ReplicaOf| it.host.eq_ignore_ascii_case(&host) && it.port == port;
-    if config.replicaof.as_ref().is_some_and(is_same) {
+    let was_refused = server.replication.following.syncs.refusal.lock().is_some();
+    if config.replicaof.as_ref().is_some_and(is_same) && !was_refused {
         tracing::info!(
             "REPLICAOF would result into synchronization with the primary we are already connected with. No operation \
              performed."

@@ -10,6 +10,7 @@ use rubine_resp::writer::Protocol;
 
 use super::form;
 use crate::client::resting::Resting;
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 use crate::mailbox::Message;
 use crate::persistence::load::start_reload;
@@ -38,6 +39,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         QUICKLIST_PACKED_THRESHOLD,
         REPLYBUFFER,
         RELOAD,
+        REPLICATE,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
         SET_DISABLE_DENY_SCRIPTS,
@@ -192,7 +194,7 @@ fn reply_buffer(session: &mut Session<'_>) -> CommandResult {
         let resizes = parse_i64(value).unwrap_or(0) != 0;
         resting.shrinks_output.store(resizes, Ordering::Relaxed);
     } else {
-        return Err(crate::commands::help::wrong_form(session.args, "DEBUG"));
+        return Err(wrong_form(session.args, "DEBUG"));
     }
     session.reply.ok();
     Ok(())
@@ -289,6 +291,19 @@ fn reload(session: &mut Session<'_>) -> CommandResult {
         tracing::warn!("DEBUG RELOAD: no thread can be started: {error}");
         asker.answer(&server.workers, |reply| reply.error("ERR"));
     }
+    Ok(())
+}
+
+const REPLICATE: ServerCommand = form("REPLICATE", replicate)
+    .summary("Sends a command to replicas that this server does not run.")
+    .syntax("command [arg [arg ...]]")
+    .arity(-3);
+
+fn replicate(session: &mut Session<'_>) -> CommandResult {
+    let words: Vec<&[u8]> = session.args.from(2).collect();
+    let second = (session.core.now / 1000) as u64;
+    session.core.server.journal.tell_replicas(&words, second);
+    session.reply.ok();
     Ok(())
 }
 

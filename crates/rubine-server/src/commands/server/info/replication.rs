@@ -66,6 +66,9 @@ fn as_replica(source: &Source<'_>, text: &mut Text) {
     text.field("replica_partial_syncs", syncs.partial_count.load(Ordering::Relaxed));
     text.field("replica_failed_syncs", syncs.failed_count.load(Ordering::Relaxed));
     text.field("replica_last_full_sync_reason", syncs.last_reason.lock());
+    text.field("replica_sync_refused", syncs.refusal.lock().as_deref().unwrap_or(""));
+    let lag_ms = if link.caught_up_at() == 0 { -1 } else { (now - link.caught_up_at()).max(0) };
+    text.field("replica_lag_ms", lag_ms);
 }
 
 /// What there is to say of replicas, and of what is kept for them.
