@@ -17,8 +17,8 @@ mod template;
 mod tests;
 mod values;
 
-pub use line::{ConfigLine, UserLine};
-pub use load::{ConfigError, ConfigSource};
+pub use line::{ConfigLine, SentinelLine, UserLine};
+pub use load::{ConfigError, ConfigSource, Mode};
 pub use rewrite::{RewriteError, RewriteScope, replace_file};
 pub use setting::{Rule, parse_memory};
 pub use store::{ConfigStore, Refusal, SetError, Setter};

@@ -206,14 +206,15 @@ impl ConfigStore {
     }
 
     /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for each of
-    /// `users`, which are words.
+    /// `users`, which are words, and with these `sentinel` lines in place of those that there are, if any are given.
     pub fn rewrite(
         &self,
         scope: super::RewriteScope,
         users: &[Vec<Vec<u8>>],
+        sentinel: Option<&[String]>,
     ) -> Result<(), super::RewriteError> {
         let _writing = self.writing.lock();
         let path = self.source.file.as_deref().ok_or(super::RewriteError::NoFile)?;
-        self.load().rewrite_file(path, scope, users)
+        self.load().rewrite_file(path, scope, users, sentinel)
     }
 }

@@ -5,7 +5,7 @@ pub(crate) mod directive;
 
 use self::directive::{Directive, Traits};
 use super::checks;
-use super::line::UserLine;
+use super::line::{SentinelLine, UserLine};
 use super::values::{
     AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
@@ -68,6 +68,8 @@ macro_rules! directives {
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
             /// The `user` lines.
             pub users: Vec<UserLine>,
+            /// The `sentinel` lines.
+            pub sentinel: Vec<SentinelLine>,
         }
 
         impl Default for Config {
@@ -76,6 +78,7 @@ macro_rules! directives {
                     $($field: $default,)*
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
+                    sentinel: Vec::new(),
                 }
             }
         }

@@ -42,41 +42,6 @@ const FIRST: [&str; 9] = [
     "announce-hostnames",
 ];
 
-/// The words that lines begin with which [`Sentinel::config_lines`] writes. Whatever else stands behind `sentinel` is no
-/// line of ours.
-const WRITTEN: [&str; 25] = [
-    "myid",
-    "deny-scripts-reconfig",
-    "resolve-hostnames",
-    "announce-hostnames",
-    "monitor",
-    "down-after-milliseconds",
-    "failover-timeout",
-    "parallel-syncs",
-    "notification-script",
-    "client-reconfig-script",
-    "auth-pass",
-    "auth-user",
-    "primary-reboot-down-after-period",
-    "master-reboot-down-after-period",
-    "config-epoch",
-    "leader-epoch",
-    "known-replica",
-    "known-slave",
-    "known-sentinel",
-    "rename-command",
-    "current-epoch",
-    "announce-ip",
-    "announce-port",
-    "sentinel-user",
-    "sentinel-pass",
-];
-
-/// Whether a line `sentinel WORD ..` is written anew whenever the configuration is saved.
-pub fn is_state_line(word: &[u8]) -> bool {
-    WRITTEN.iter().any(|it| it.as_bytes().eq_ignore_ascii_case(word))
-}
-
 impl Sentinel {
     /// In which order a line `sentinel WORD ..` is to be given to [`Self::configure`]: those of a lower number first.
     pub fn config_order(word: &[u8]) -> u8 {

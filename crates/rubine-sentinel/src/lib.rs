@@ -21,7 +21,7 @@ mod scripts;
 mod timings;
 
 pub use commands::{Handler, Outcome, Request, Unsaved};
-pub use config::{ConfigError, is_state_line};
+pub use config::ConfigError;
 pub use effect::{Action, Effects, JobId, Level, Notice};
 pub use link::LinkId;
 pub use machine::{Event, Identity, Sentinel};

@@ -2,5 +2,6 @@
 
 pub(crate) mod defrag;
 pub(crate) mod reconfigure;
+pub(crate) mod sentinel;
 pub(crate) mod shutdown;
 pub(crate) mod tls;

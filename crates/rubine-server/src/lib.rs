@@ -23,6 +23,7 @@ mod publication;
 
 mod aside;
 mod pubsub;
+mod sentinel;
 mod tracking;
 
 mod server;

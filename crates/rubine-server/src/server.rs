@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rubine_config::ConfigStore;
+use rubine_config::{ConfigStore, RewriteError, RewriteScope};
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
@@ -38,6 +38,7 @@ use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
+use crate::sentinel::Sentinel;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
@@ -89,6 +90,8 @@ pub(crate) struct Server {
     pub(crate) replication_id: ArcSwap<String>,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
+    /// What it monitors, if it is a Sentinel and no server of data.
+    pub(crate) sentinel: Option<Sentinel>,
 }
 
 /// When the files that TLS is made from are looked at again.
@@ -143,6 +146,17 @@ impl Server {
         self.wake_all();
     }
 
+    /// What kind of server it is, as HELLO and INFO call it.
+    pub(crate) fn mode_name(&self) -> &'static str {
+        if self.sentinel.is_some() {
+            "sentinel"
+        } else if self.config.load().cluster_enabled {
+            "cluster"
+        } else {
+            "standalone"
+        }
+    }
+
     /// Closes another client's connection. Nobody finds it any more from now on, and none of its commands runs.
     pub(crate) fn kill(&self, info: &ClientInfo) {
         info.is_killed.store(true, Ordering::Release);
@@ -170,6 +184,19 @@ impl Server {
         }
         let codes = libraries.iter().map(|it| (it.name.as_slice(), it.code.as_slice()));
         kept.replace(codes);
+    }
+
+    /// Writes what is in force into the file that the server was started with; see [`ConfigStore::rewrite`].
+    pub(crate) fn rewrite_config(
+        &self,
+        scope: RewriteScope,
+        sentinel: Option<&[String]>,
+    ) -> Result<(), RewriteError> {
+        // Where users have a file of their own, they stay there.
+        let has_file = !self.config.load().aclfile.is_empty();
+        let users = self.access.users();
+        let users: Vec<_> = users.iter().filter(|_| !has_file).map(|it| it.words()).collect();
+        self.config.rewrite(scope, &users, sentinel)
     }
 
     /// Lets every worker make a turn.

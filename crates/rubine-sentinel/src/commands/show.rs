@@ -1,5 +1,6 @@
 //! Subcommands that show what is known.
 
+use rubine_base::clock::Millis;
 use rubine_base::number::parse_i64;
 use rubine_resp::writer::Reply;
 
@@ -175,14 +176,13 @@ impl Sentinel {
         Ok(Outcome::Replied)
     }
 
-    /// The section of INFO.
-    pub fn info_section(&self) -> String {
+    /// The lines of the section of INFO.
+    pub fn info_section(&self, now: Millis) -> String {
         let core = &self.core;
-        let now = core.now;
         let tilt_seconds = core.tilt_since.map_or(-1, |it| (now - it) / 1000);
         let failures = u8::from(core.crash.election) | u8::from(core.crash.promotion) << 1;
         let mut text = format!(
-            "# Sentinel\r\nsentinel_masters:{}\r\nsentinel_tilt:{}\r\n\
+            "sentinel_masters:{}\r\nsentinel_tilt:{}\r\n\
              sentinel_tilt_since_seconds:{tilt_seconds}\r\nsentinel_total_tilt:{}\r\n\
              sentinel_running_scripts:{}\r\nsentinel_scripts_queue_length:{}\r\n\
              sentinel_simulate_failure_flags:{failures}\r\n",

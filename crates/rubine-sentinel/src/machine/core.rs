@@ -296,7 +296,12 @@ impl Core {
     pub(super) fn take_message(&mut self, key: u64, value: Value) -> Option<Vec<u8>> {
         let link = self.links.get_mut(&key)?;
         let (Value::Array(parts) | Value::Push(parts)) = value else {
-            link.pubsub_pending = link.pubsub_pending.saturating_sub(1);
+            if link.pubsub_pending == 0 {
+                // We may not listen there: the connection is of no use.
+                self.close(key, Channel::Pubsub);
+                return None;
+            }
+            link.pubsub_pending -= 1;
             return None;
         };
         link.pubsub_active_at = self.now;

@@ -11,6 +11,8 @@ use crate::flags::Flags;
 use crate::instance::{Access, FailoverState, Master, Node, OwnFailover, Replica, described};
 use crate::link::Want;
 
+/// So long is waited for news of replicas before one of them is chosen.
+const NEWS_MS_MAX: i64 = 500;
 /// FAILOVER needs so much time at least.
 const COORDINATED_MS_MIN: i64 = 1000;
 
@@ -60,6 +62,7 @@ impl Core {
         let epoch = self.epoch.saturating_add(1);
         self.set_epoch(epoch, master);
         master.failover.epoch = epoch;
+        self.ask_replicas(master);
         self.tell_master(Level::Warning, "+try-failover", master, "");
         master.failover.started_at = self.now + self.desync();
     }
@@ -106,7 +109,31 @@ impl Core {
         self.effects.actions.push(Action::Crash);
     }
 
+    /// Asks replicas how far they are, now that it matters.
+    pub(super) fn ask_replicas(&mut self, master: &Master) {
+        for replica in master.replicas.values() {
+            let is_asked = self.link(&replica.node).pending.iter().any(|it| it.want == Want::Info);
+            if !is_asked && self.is_connected(&replica.node) {
+                self.send(&replica.node, Want::Info, &[master.access.command("INFO")]);
+            }
+        }
+    }
+
+    /// Whether a replica may have more to say of where it stands: all were asked when the master was found to be down.
+    fn expects_news(&self, master: &Master) -> bool {
+        let since = master.node.s_down_since;
+        let is_awaited = |it: &Replica| {
+            let node = &it.node;
+            !node.is_down() && self.is_connected(node) && node.info_at.is_none_or(|at| at < since)
+        };
+        self.now - master.failover.state_since < NEWS_MS_MAX
+            && master.replicas.values().any(is_awaited)
+    }
+
     fn choose_replica(&mut self, master: &mut Master) {
+        if self.expects_news(master) {
+            return;
+        }
         let Some(name) = self.best_replica(master) else {
             self.tell_master(Level::Warning, "-failover-abort-no-good-slave", master, "");
             self.abort_failover(master);

@@ -32,7 +32,11 @@ impl Core {
         }
         let label = master.label(&self.names);
         let is_unfit = self.is_unfit(master);
+        let was_down = master.node.flags.contains(Flags::S_DOWN);
         self.check_down(&mut master.node, &label, is_unfit);
+        if !was_down && master.node.flags.contains(Flags::S_DOWN) {
+            self.ask_replicas(master);
+        }
         self.step_master(master);
         for replica in master.replicas.values_mut() {
             self.check_down(&mut replica.node, &label, false);

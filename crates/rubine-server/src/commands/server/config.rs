@@ -103,11 +103,7 @@ fn rewrite(session: &mut Session<'_>) -> CommandResult {
 /// Rewrites the configuration file and replies.
 pub(super) fn rewrite_file(session: &mut Session<'_>, scope: RewriteScope) -> CommandResult {
     let server = session.core.server;
-    // Where users have a file of their own, they stay there.
-    let has_file = !server.config.load().aclfile.is_empty();
-    let users = server.access.users();
-    let users: Vec<_> = users.iter().filter(|_| !has_file).map(|it| it.words()).collect();
-    let outcome = server.config.rewrite(scope, &users);
+    let outcome = server.rewrite_config(scope, None);
     if let Err(error) = outcome {
         tracing::warn!("CONFIG REWRITE failed: {error}");
         return Err(CommandError::Other(format!("ERR {error}").into()));
