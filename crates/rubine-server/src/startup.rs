@@ -359,11 +359,8 @@ fn build(
     listeners: Vec<listener::Listener>,
     sentinel: Option<Sentinel>,
 ) -> Result<(&'static Server, &'static [SessionHandler], Vec<Poll>), String> {
-    let (commands, handlers) = if sentinel.is_some() {
-        commands::sentinel_table(&config.renamed_commands)?
-    } else {
-        commands::command_table(&config.renamed_commands)?
-    };
+    let table = if sentinel.is_some() { commands::sentinel_table } else { commands::command_table };
+    let (commands, handlers) = table(&config.renamed_commands)?;
     let worker_count = worker_count(&mut config, sentinel.is_some());
     let access = AccessControl::new(&commands, &config);
     access::files::load_at_start(&access, &config)?;
