@@ -381,6 +381,10 @@ directives! {
         "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT);
     min_replicas_max_lag: u32 = 10,
         "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
+    write_quorum: u32 = 0, "write-quorum".number(0, 1000);
+    write_quorum_timeout: u64 = 1000, "write-quorum-timeout".number(1, INT);
+    write_quorum_on_disk: bool = false, "write-quorum-on-disk";
+    write_quorum_users: Option<String> = None, "write-quorum-users";
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
         "propagation-error-behavior";
 

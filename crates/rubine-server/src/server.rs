@@ -15,7 +15,7 @@ use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
-use rubine_replication::failover::{self, Address};
+use rubine_replication::failover;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -209,16 +209,6 @@ impl Server {
     pub(crate) fn end_failover(&self) {
         self.pause.hold(Hold::Failover, false);
         self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
-    }
-
-    /// Says in the log that nobody takes over.
-    pub(crate) fn tell_failover_aborted(&self, target: Option<&Address>, reason: &str) {
-        match target {
-            Some(Address { host, port }) => {
-                tracing::info!("FAILOVER to {host}:{port} aborted: {reason}");
-            }
-            None => tracing::info!("FAILOVER to any replica aborted: {reason}"),
-        }
     }
 
     /// Lets every worker make a turn.

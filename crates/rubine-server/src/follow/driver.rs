@@ -283,7 +283,7 @@ impl Driver {
         let reason = "Failover target rejected psync request";
         let action = self.server.replication.failover.lock().abort(reason);
         if let Some(failover::Action::Abort { target, reason }) = action {
-            self.server.tell_failover_aborted(target.as_ref(), reason);
+            tracing::info!("{}", failover::tell_aborted(target.as_ref(), reason));
             let locked = self.server.keyspace.lock(&ShardSet::All);
             if !self.wire.lock().is_outdated() {
                 super::promote(self.server, &locked);
