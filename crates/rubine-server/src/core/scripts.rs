@@ -14,7 +14,7 @@ use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
     Call, Called, Console, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication,
-    Request, ScriptError, Sha, Source, Verdict, script_flags, text,
+    Request, ScriptError, ScriptFlags, Sha, Source, Verdict, script_flags, text,
 };
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
@@ -84,7 +84,7 @@ pub(crate) struct ScriptRun<'a> {
     pub(crate) key_count: usize,
 }
 
-/// What a command may do: as it is declared, but for scripts that say of themselves that they change nothing.
+/// What a command may do: as it is declared, but for scripts that say of themselves whether they change anything.
 pub(crate) fn flags_of(server: &Server, entry: &Entry, args: Args<'_>) -> Flags {
     let declared = entry.spec.flags;
     if entry.group != Group::Scripting || !declared.contains(Flags::MAY_REPLICATE) {
@@ -98,8 +98,11 @@ pub(crate) fn flags_of(server: &Server, entry: &Entry, args: Args<'_>) -> Flags 
         "FCALL" => libraries.current().function(name).map(|(it, index)| it.functions[index].flags),
         _ => None,
     };
-    let only_reads = flags.is_some_and(|it| it.contains(rubine_scripting::ScriptFlags::NO_WRITES));
-    if only_reads { declared - Flags::MAY_REPLICATE } else { declared }
+    match flags {
+        Some(flags) if flags.contains(ScriptFlags::NO_WRITES) => declared - Flags::MAY_REPLICATE,
+        Some(flags) if !flags.contains(ScriptFlags::COMPATIBLE) => declared | Flags::WRITE,
+        _ => declared,
+    }
 }
 
 impl Core {
