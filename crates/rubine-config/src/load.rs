@@ -25,7 +25,7 @@ const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 const REPL_BACKLOG_SIZE_MIN: u64 = 16 << 10;
 
 /// Names that other servers read or skip. They have no value here, but a file may hold them.
-const FOREIGN: [(&str, &str); 15] = [
+const FOREIGN: [(&str, &str); 14] = [
     ("list-max-ziplist-entries", DROPPED),
     ("list-max-ziplist-value", DROPPED),
     ("lua-replicate-commands", DROPPED),
@@ -36,7 +36,6 @@ const FOREIGN: [(&str, &str); 15] = [
     ("hash-rdb-load-max-template-entries", LATER_REDIS),
     ("hash-rdb-load-min-template-entries", LATER_REDIS),
     ("hash-rdb-load-template-disassembly-threshold", LATER_REDIS),
-    ("key-memory-histograms", LATER_REDIS),
     ("lookahead", LATER_REDIS),
     ("preload-file", LATER_REDIS),
     ("stream-idmp-duration", LATER_REDIS),

@@ -281,6 +281,7 @@ directives! {
     slowlog_entry_max_string_len: u64 = 128, "slowlog-entry-max-string-len".number(0, LONG);
     latency_monitor_threshold: u64 = 0,
         "latency-monitor-threshold".number(0, LONG);
+    key_memory_histograms: bool = false, "key-memory-histograms";
     latency_tracking: bool = true, "latency-tracking";
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
         "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN);
@@ -374,14 +375,18 @@ directives! {
     repl_backlog_size: u64 = 10 << 20,
         "repl-backlog-size".memory(1, LONG);
     repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);
-    repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
-    bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
+    repl_mptcp: bool = false, "repl-mptcp".immutable();
+    bind_source_addr: Option<String> = None, "bind-source-addr";
     min_replicas_to_write: u32 = 0,
         "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT);
     min_replicas_max_lag: u32 = 10,
         "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
+    write_quorum: u32 = 0, "write-quorum".number(0, 1000);
+    write_quorum_timeout: u64 = 1000, "write-quorum-timeout".number(1, INT);
+    write_quorum_on_disk: bool = false, "write-quorum-on-disk";
+    write_quorum_users: Option<String> = None, "write-quorum-users";
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
-        "propagation-error-behavior".not_yet(REPLICATION);
+        "propagation-error-behavior";
 
     // Cluster.
     cluster_enabled: bool = false, "cluster-enabled".immutable().not_yet(CLUSTER);

@@ -35,6 +35,7 @@ const REDIS_ONLY: &[&str] = &[
     "aof-load-corrupt-tail-max-size",
     "cluster-compatibility-sample-ratio",
     "dynamic-hz",
+    "key-memory-histograms",
     "repl-rdb-channel",
     "replica-full-sync-buffer-limit",
     "sanitize-dump-payload",

@@ -122,7 +122,9 @@ impl Core {
         {
             return flow;
         }
-        if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
+        if delays::may_hold(self, client)
+            && delays::hold(Request { core: self, client, entry, args })
+        {
             if matches!(client.brought, Some(Brought::Slot(_))) {
                 // Others may run meanwhile.
                 client.brought = None;
@@ -238,6 +240,11 @@ impl Core {
                 } else if !self.follow_up(client, args, locked, counted, hold) {
                     self.start_clock();
                     return;
+                } else if client.blocked().is_some() {
+                    let caller = Caller::Client;
+                    let ran =
+                        RanCommand { entry, client, caller, args, reply, reply_start, result };
+                    return self.after_beginning_to_wait(ran);
                 }
                 result
             }
@@ -364,8 +371,9 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        if runs_queue {
-            let text = error.to_string();
+        let text = if runs_queue { error.to_string() } else { String::new() };
+        // Where it belongs is said as it is.
+        if runs_queue && !text.starts_with("REDIRECT ") {
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
             let text = format!("EXECABORT Transaction discarded because of: {reason}");
             reply.error(&text);
@@ -375,16 +383,6 @@ impl Core {
             self.count_error(error);
         }
     }
-}
-
-/// Whether a request is one for the master, where this server is a replica, and its client wants to be sent there.
-fn belongs_to_master(request: Request<'_>) -> bool {
-    let Request { core, client, entry, .. } = request;
-    let reads_here = client.flags.contains(ClientFlags::READONLY);
-    client.flags.contains(ClientFlags::CAPA_REDIRECT)
-        && core.server.replication.following.is_replica()
-        && (client.runs_any(entry, Flags::WRITE)
-            || (!reads_here && client.runs_any(entry, Flags::READONLY)))
 }
 
 /// Whether a command is queued where its client is: what manages the queue is not.

@@ -45,10 +45,16 @@ pub(crate) fn promote(server: &'static Server, locked: &Locked<'_>) -> Option<Po
     if !following.is_replica() {
         return None;
     }
+    following.own_keys.clear();
     let parted = server.journal.begin_history(new_history_id(), Origin::Here);
     server.cut_replicas();
+    // What was confirmed of the master's is nothing that a client of this server waits for.
+    let mut waiting = Vec::new();
+    server.replication.replicas.quorum.restart(parted.position, &mut waiting);
     following.change(false, || server.config.set_replicaof(None));
     set_role(server, Role::Primary);
+    // A sync that did not come to its end has left it off.
+    server.aof.set_wanted(server.config.load().appendonly);
     following.wake();
     Some(parted)
 }
@@ -72,7 +78,10 @@ pub(crate) fn begin_configured(
     start_thread(server, handlers).map_err(|error| format!("Can't start a thread: {error}"))
 }
 
+/// Has the log and the kernel know what this server is.
 fn set_role(server: &Server, role: Role) {
+    // A score that the kernel refuses is told in the log.
+    let _ = server.process.oom_score.apply(&server.config.load());
     if let Some(logger) = &server.process.logger {
         logger.set_role(role);
     }

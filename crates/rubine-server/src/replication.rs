@@ -2,6 +2,7 @@
 //! commands, others do.
 
 pub(crate) mod following;
+pub(crate) mod own_keys;
 pub(crate) mod replicas;
 
 use parking_lot::Mutex;

@@ -15,7 +15,7 @@ use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
-use rubine_replication::failover::{self, Address};
+use rubine_replication::failover;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -29,9 +29,9 @@ pub(crate) use self::scripting::{
 };
 use crate::access::AccessControl;
 use crate::aside::Aside;
-use crate::client::ClientInfo;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
+use crate::client::{ClientFlags, ClientInfo};
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
@@ -156,6 +156,10 @@ impl Server {
         info.is_killed.store(true, Ordering::Release);
         self.clients.remove(info.id);
         info.cancel_wait();
+        if info.flags().contains(ClientFlags::MASTER) {
+            self.replication.following.wake();
+            return;
+        }
         self.workers[info.worker].send(Message::Kill { client: info.id });
     }
 
@@ -205,16 +209,6 @@ impl Server {
     pub(crate) fn end_failover(&self) {
         self.pause.hold(Hold::Failover, false);
         self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
-    }
-
-    /// Says in the log that nobody takes over.
-    pub(crate) fn tell_failover_aborted(&self, target: Option<&Address>, reason: &str) {
-        match target {
-            Some(Address { host, port }) => {
-                tracing::info!("FAILOVER to {host}:{port} aborted: {reason}");
-            }
-            None => tracing::info!("FAILOVER to any replica aborted: {reason}"),
-        }
     }
 
     /// Lets every worker make a turn.

@@ -39,6 +39,8 @@ bitflags! {
         const MONITOR = 1 << 12;
         /// It follows this server.
         const REPLICA = 1 << 13;
+        /// It is no client, but the link to the master that this server follows.
+        const MASTER = 1 << 14;
         /// Quotas are about it.
         const LIMITED = 1 << 14;
         /// Never published, but found out by whoever looks: quotas have slowed it down just now.

@@ -13,6 +13,7 @@ use rubine_config::Config;
 /// The letter of each flag, in the order in which CLIENT LIST shows them.
 const LETTERS: &[(char, ClientFlags)] = &[
     ('S', ClientFlags::REPLICA),
+    ('M', ClientFlags::MASTER),
     ('O', ClientFlags::MONITOR),
     ('P', ClientFlags::PUBSUB),
     ('x', ClientFlags::MULTI),

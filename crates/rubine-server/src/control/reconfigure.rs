@@ -67,12 +67,7 @@ pub(crate) fn apply(
     let settings = Settings::of(new);
     server.observing.logs.trim(&settings.command_logs);
     server.publish(settings);
-    if is_changed("requirepass") {
-        server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
-    }
-    if is_changed("acl-pubsub-default") {
-        server.access.set_channel_default(new);
-    }
+    apply_to_users(server, new, &is_changed);
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
     }
@@ -89,6 +84,15 @@ pub(crate) fn apply(
         process_title::show(new, server.config.source());
     }
     Ok(())
+}
+
+fn apply_to_users(server: &Server, new: &Config, is_changed: &impl Fn(&str) -> bool) {
+    if is_changed("requirepass") {
+        server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
+    }
+    if is_changed("acl-pubsub-default") {
+        server.access.set_channel_default(new);
+    }
 }
 
 /// What the system may refuse, and has to be undone if something after it is refused.

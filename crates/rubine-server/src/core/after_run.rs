@@ -54,6 +54,27 @@ impl Core {
         }
     }
 
+    /// Looks at a command that has begun to wait for a key. It counts when it has a reply, and not if it is refused then.
+    #[cold]
+    pub(crate) fn after_beginning_to_wait(&mut self, mut ran: RanCommand<'_, '_>) {
+        let now = ticks::now();
+        let spent_ticks = now.wrapping_sub(self.ticks).saturating_sub(self.lock_ticks);
+        self.start_clock();
+        if self.notable.is_met(spent_ticks, ran.args, ran.reply, ran.reply_start) {
+            self.observe(&mut ran, spent_ticks);
+        }
+    }
+
+    /// Counts a command that has waited for a key, and has its reply.
+    pub(super) fn count_waited(&mut self, entry: &'static Entry, spent_ticks: u64) {
+        let stats = &self.stats().commands[entry.number];
+        stats.calls.add(1);
+        stats.ticks.add(spent_ticks);
+        if self.settings.tracks_latency {
+            stats.latency.get_or_init(Histogram::default).record(spent_ticks);
+        }
+    }
+
     /// Counts the failure of a command that is counted itself.
     #[cold]
     #[expect(clippy::needless_pass_by_value, reason = "nobody but this has to drop it")]

@@ -77,6 +77,7 @@ impl Core {
 
 /// The memory of a client, as far as it counts here.
 fn evictable_bytes(info: &ClientInfo) -> usize {
-    let is_exempt = info.flags().intersects(ClientFlags::NO_EVICT | ClientFlags::REPLICA);
+    let is_exempt =
+        info.flags().intersects(ClientFlags::NO_EVICT | ClientFlags::REPLICA | ClientFlags::MASTER);
     if is_exempt { 0 } else { info.total_bytes.load(Ordering::Relaxed) }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_commands::CommandError;
 use rubine_journal::Park;
 
@@ -76,9 +77,15 @@ impl Core {
     pub(crate) fn lack_of_replicas(&self) -> Option<CommandError> {
         let wanted = self.settings.good_replicas_min as usize;
         let replication = &self.server.replication;
-        let lacks = wanted != 0
-            && replication.replicas.good_count() < wanted
-            && !replication.following.is_replica();
+        if wanted == 0 || replication.following.is_replica() {
+            return None;
+        }
+        if replication.replicas.good_count() < wanted {
+            // It is counted by the clock: what was asked for may have changed since, or they may have come.
+            let lag_seconds_max = u64::from(self.server.config.load().min_replicas_max_lag);
+            replication.replicas.count_good(monotonic_millis(), lag_seconds_max);
+        }
+        let lacks = replication.replicas.good_count() < wanted;
         lacks.then_some(CommandError::text("NOREPLICAS Not enough good replicas to write."))
     }
 
@@ -86,10 +93,12 @@ impl Core {
     /// when that is so.
     #[inline]
     pub(crate) fn holds_back(&mut self, client: &mut Client) -> bool {
-        if client.disk.saves != 0 {
+        if client.disk.saves != 0 || self.lacks_quorum(client) {
             return true;
         }
-        if client.disk.durable_offset <= self.server.aof.synced().reached() {
+        // What is beyond the end is of a log that was given up.
+        let is_given_up = || self.server.journal.end() < client.disk.durable_offset;
+        if client.disk.durable_offset <= self.server.aof.synced().reached() || is_given_up() {
             return false;
         }
         if !client.disk.is_unsynced {

@@ -5,9 +5,10 @@
 
 use rubine_commands::{Args, shards_of};
 use rubine_journal::Offset;
-use rubine_keyspace::{Locked, Serve, ShardSet, Ticket, Tracking, Waiter, lock_in_turn};
+use rubine_keyspace::{Key, Locked, Serve, ShardSet, Ticket, Tracking, Waiter, lock_in_turn};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
+use rubine_structures::record::RecordRef;
 use rubine_system::ticks;
 
 use super::due::tell_due;
@@ -133,8 +134,8 @@ impl Serve for Core {
         // It is no time of the command that has brought this about.
         let ticks = ticks::now().wrapping_sub(start);
         self.lock_ticks += ticks;
-        self.stats().commands[entry.number].ticks.add(ticks);
         if !waits_on {
+            self.count_waited(entry, ticks);
             self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let mut told = Told::default();
@@ -166,7 +167,7 @@ impl Core {
     #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
     pub(crate) fn end_client_unit(&mut self, client: &mut Client, mut locked: Locked<'static>) {
         if let Some(end) = self.write_journal(&mut locked) {
-            client.disk.written_offset = end;
+            self.note_written(client, end);
         }
         if self.settings.waits_for_disk {
             let aof = &self.server.aof;
@@ -208,6 +209,32 @@ impl Core {
             self.read_time();
         }
         self.complete_hand_offs(pending);
+        self.remove_found_due();
+    }
+
+    /// On a replica: removes what is due of the keys that its clients have written.
+    pub(crate) fn remove_own_due(&mut self) {
+        /// Looked at together.
+        const KEYS_MAX: usize = 1024;
+        let own = &self.server.replication.following.own_keys;
+        let mut due = Vec::new();
+        for (db, key) in own.some(KEYS_MAX) {
+            let Ok(locked) = self.server.keyspace.try_lock(&ShardSet::of(Key::new(&key))) else {
+                continue;
+            };
+            let found = locked.find(db, Key::new(&key), i64::MIN);
+            match found.and_then(RecordRef::deadline) {
+                Some(deadline) if self.now < deadline => {}
+                Some(_) => due.push((db, key)),
+                None => own.remove(db, &key),
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        self.begin_unit();
+        due.iter().for_each(|(db, key)| own.remove(*db, key));
+        self.runner.changes.found_due = due;
         self.remove_found_due();
     }
 

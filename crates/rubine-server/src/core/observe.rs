@@ -153,6 +153,7 @@ impl Core {
         if let Some(entry) = name.and_then(|it| self.server.commands.find(it)) {
             let (bytes, ranges) = request_of(waiter);
             let args = Args::new(&bytes, &ranges);
+            self.count_waited(entry, 0);
             self.observe_waited(entry, waiter, args, 0, reply, reply_start);
         }
     }

@@ -71,13 +71,14 @@ impl Core {
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
+        let mut is_own_write = false;
         let due_keys = if role == Role::Master {
             DueKeys::Shown
         } else if self.server.replication.following.is_replica() {
             // A master says when its keys go; where clients may write, what is due makes room for what they write.
             let is_write = command.spec.flags.contains(Flags::WRITE);
-            let removes = is_write && !self.settings.is_read_only_replica;
-            if removes { DueKeys::Removed } else { DueKeys::Hidden }
+            is_own_write = is_write && !self.settings.is_read_only_replica;
+            if is_own_write { DueKeys::Removed } else { DueKeys::Hidden }
         } else if self.settings.import_mode {
             // Whoever brings the data says when a key goes.
             let is_source = flags.contains(ClientFlags::IMPORT_SOURCE);
@@ -100,6 +101,9 @@ impl Core {
         if let Err(error) = &result {
             log_damage(error);
         }
+        if is_own_write {
+            self.note_own_keys(command, db, args, locked);
+        }
         // What a script does is told at its end: it may be put back.
         let may_be_put_back = matches!(role, Role::Script | Role::ShortScript);
         if !self.runner.effects.events.is_empty() && !may_be_put_back {
@@ -110,6 +114,25 @@ impl Core {
             }
         }
         result
+    }
+
+    /// Remembers which keys with a deadline a client of this replica has written.
+    #[cold]
+    fn note_own_keys(&self, command: &Command, db: usize, args: Args<'_>, locked: &Locked<'_>) {
+        let own = &self.server.replication.following.own_keys;
+        command.spec.for_each_key(args, |index| {
+            let key = args.key(index);
+            if !locked.covers(key) {
+                return;
+            }
+            let has_deadline =
+                locked.find(db, key, i64::MIN).is_some_and(|it| it.deadline().is_some());
+            if has_deadline {
+                own.add(db, key.bytes());
+            } else if own.are_any() {
+                own.remove(db, key.bytes());
+            }
+        });
     }
 
     /// Starts a unit of work: what follows reaches the journal in one piece.

@@ -179,9 +179,9 @@ impl Core {
         if reads_on {
             return false;
         }
+        let waits_for_keys = client.blocked().is_some_and(|it| !it.waiter.keys.is_empty());
         let Some(blocked) = self.stop_waiting(client) else { return false };
-        let waits_for_keys = matches!(blocked.on_timeout, TimeoutReply::Nothing(_));
-        if client.flags.contains(ClientFlags::CAPA_REDIRECT) && waits_for_keys {
+        if waits_for_keys && client.flags.contains(ClientFlags::CAPA_REDIRECT) {
             let config = self.server.config.load();
             let (host, port) = shown(config.replicaof.as_ref());
             let text = format!("REDIRECT {host}:{port}");

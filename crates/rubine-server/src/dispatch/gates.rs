@@ -3,9 +3,10 @@
 
 use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
+use rubine_replication::follower::Phase;
 use rubine_resp::writer::Protocol;
 
-use super::{Request, belongs_to_master, busy};
+use super::{Request, busy, delays};
 use crate::client::{Client, ClientFlags};
 use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
@@ -22,7 +23,7 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     permitted,
-    not_elsewhere,
+    not_redirected,
     has_memory,
     can_be_saved,
     log_is_writable,
@@ -69,20 +70,9 @@ pub(super) fn are_open(
 fn is_taken_by_replica(core: &Core, client: &Client, entry: &'static Entry) -> bool {
     let following = &core.server.replication.following;
     !following.is_replica()
-        || (!client.flags.contains(ClientFlags::CAPA_REDIRECT)
-            && !entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+            && !client.flags.contains(ClientFlags::CAPA_REDIRECT)
             && core.replica_may_answer())
-}
-
-/// It is not for the master, where the client wants to be told so.
-fn not_elsewhere(request: Request<'_>) -> Result<(), CommandError> {
-    let server = request.core.server;
-    if !belongs_to_master(request) || server.hands_over() {
-        return Ok(());
-    }
-    let config = server.config.load();
-    let (host, port) = shown(config.replicaof.as_ref());
-    Err(CommandError::Other(format!("REDIRECT {host}:{port}").into()))
 }
 
 /// No argument is too long for what it becomes.
@@ -167,12 +157,22 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The client is where its command belongs, or cannot be told where that is.
+fn not_redirected(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    if !delays::is_elsewhere(request) || delays::is_handing_over(core) {
+        return Ok(());
+    }
+    let config = core.server.config.load();
+    let (host, port) = shown(config.replicaof.as_ref());
+    Err(CommandError::Other(format!("REDIRECT {host}:{port}").into()))
+}
+
 /// A replica takes no writes but its master's.
 fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
-    // While it is not known who will be the master, whoever would be sent there waits.
-    let waits = || request.core.server.hands_over() && belongs_to_master(request);
-    let refuses = request.core.refuses_writes_of_clients() && !waits();
-    if refuses && request.client.runs_any(request.entry, Flags::WRITE) {
+    let refuses = request.core.refuses_writes_of_clients();
+    let waits = || delays::is_elsewhere(request) && delays::is_handing_over(request.core);
+    if refuses && request.client.runs_any(request.entry, Flags::WRITE) && !waits() {
         return Err(CommandError::text(READ_ONLY));
     }
     Ok(())
@@ -226,6 +226,13 @@ fn not_loading(request: Request<'_>) -> Result<(), CommandError> {
         return Ok(());
     }
     if request.client.runs_only(request.entry, Flags::LOADING) {
+        return Ok(());
+    }
+    // Whoever leaves a master does not wait for what it sends.
+    let following = &request.core.server.replication.following;
+    if following.link.phase() == Phase::Sync
+        && request.client.runs_only(request.entry, Flags::WHILE_SYNCING)
+    {
         return Ok(());
     }
     Err(CommandError::text("LOADING Rubine is loading the dataset in memory"))

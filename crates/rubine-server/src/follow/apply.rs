@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, Command, CommandError, Group, Scope, shards_of};
+use rubine_config::PropagationErrorBehavior;
 use rubine_journal::{Audience, Side};
 use rubine_keyspace::{Key, Locked, ShardSet};
 use rubine_replication::stream::Unit;
@@ -89,13 +90,38 @@ impl Applier {
         Ok(Self { core, client, finder, db, settings_version, failures, output, order })
     }
 
+    /// The stream that comes is that of the link which CLIENT LIST shows so.
+    pub(super) fn take_on(&mut self, info: Arc<ClientInfo>) {
+        let client = &mut self.client;
+        client.flags = ClientFlags::MASTER;
+        client.id = info.id;
+        client.info = info;
+        client.traffic.commands = 0;
+        client.traffic.net_input = 0;
+        client.db = self.db;
+        client.publish();
+        self.core.server.clients.add(Arc::clone(&client.info));
+    }
+
+    /// The link is gone.
+    pub(super) fn leave(&mut self) {
+        self.core.server.clients.remove(self.client.id);
+        self.client.flags -= ClientFlags::MASTER;
+    }
+
+    /// Whether somebody wants the link to end.
+    pub(super) fn is_killed(&self) -> bool {
+        self.client.info.is_killed.load(Ordering::Acquire)
+    }
+
     /// The stream goes on in this database.
     pub(super) fn select(&mut self, db: usize) {
         self.db = db;
     }
 
-    /// Some units are about to come.
-    pub(super) fn begin(&mut self) {
+    /// Some units are about to come, of so many bytes.
+    pub(super) fn begin(&mut self, byte_count: usize) {
+        self.client.traffic.net_input += byte_count as u64;
         let version = self.core.server.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
             self.settings_version = version;
@@ -103,12 +129,14 @@ impl Applier {
         }
         self.core.read_time();
         self.core.start_clock();
+        self.client.traffic.last_interaction = self.core.now;
     }
 
     /// No more units come for the moment.
     pub(super) fn end(&mut self) {
         self.core.flush_counts();
         self.core.show_observed();
+        self.client.publish();
         self.core.server.journal.notify();
     }
 
@@ -146,6 +174,12 @@ impl Applier {
         }
         if plan.has_script {
             self.core.begin_undoable();
+        }
+        let own = &server.replication.following.own_keys;
+        if own.are_any() {
+            for Step { entry, args, db, .. } in &plan.steps {
+                entry.spec.for_each_key(*args, |index| own.remove(*db, args.at(index)));
+            }
         }
         for step in &plan.steps {
             self.run(step, end, &mut locked);
@@ -314,6 +348,14 @@ impl Applier {
                 "== CRITICAL == This replica is sending an error to its primary: '{error}' after processing the \
                  command '{name}'"
             );
+        }
+        let behavior = self.core.server.config.load().propagation_error_behavior;
+        if behavior != PropagationErrorBehavior::Ignore {
+            tracing::warn!(
+                "This replica panicked sending an error to its primary after processing a command from the replication \
+                 stream: propagation-error-behavior asks for that"
+            );
+            std::process::abort();
         }
     }
 }

@@ -268,6 +268,8 @@ impl Driver {
         let server = self.server;
         tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
         load::announce(server.storage(), 0);
+        // It is begun anew with the new data. What it has of the old stays as long as there is nothing better.
+        server.aof.set_wanted(false);
         let filled = self.empty().and_then(|()| fill(self)).and_then(|taken| {
             let locked = server.keyspace.lock(&ShardSet::All);
             self.check_order()?;
@@ -276,7 +278,11 @@ impl Driver {
             Ok(taken)
         });
         let outcome = match filled {
-            Ok(taken) => self.settle(&taken),
+            Ok(taken) => {
+                let settled = self.settle(&taken);
+                server.aof.set_wanted(server.config.load().appendonly);
+                settled
+            }
             Err(reason) => {
                 tracing::info!("PRIMARY <-> REPLICA sync: Discarding the half-loaded data");
                 self.forget_all();
@@ -382,6 +388,8 @@ fn adopt(server: &Server, place: Option<Place>, database: Option<u32>) {
         None => (new_history_id(), ReplicationOffset(0)),
     };
     server.journal.adopt_history(id, offset);
+    server.aof.forget_changes();
+    server.replication.following.own_keys.clear();
     server.journal.note_database(database);
 }
 

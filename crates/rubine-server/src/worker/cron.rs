@@ -158,6 +158,9 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
+            if core.server.replication.following.own_keys.are_any() {
+                core.remove_own_due();
+            }
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
             full_sync::look(core.server);

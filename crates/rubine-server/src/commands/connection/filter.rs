@@ -70,6 +70,7 @@ impl Kind {
     fn of(info: &ClientInfo) -> Self {
         match info.flags() {
             // One that watches is a replica to nobody.
+            flags if flags.contains(ClientFlags::MASTER) => Self::Primary,
             flags if flags.contains(ClientFlags::REPLICA) => Self::Replica,
             flags if flags.contains(ClientFlags::PUBSUB) => Self::PubSub,
             _ => Self::Normal,

@@ -4,6 +4,7 @@
 mod audit;
 mod clients;
 mod counters;
+mod keysizes;
 mod memory;
 mod persistence;
 mod quotas;
@@ -139,6 +140,7 @@ const SECTIONS: &[Section] = &[
     Section::further("latencystats", "Latencystats", counters::latencies),
     Section::usual("cluster", "Cluster", server::cluster),
     Section::usual("keyspace", "Keyspace", server::keyspace),
+    Section::further("keysizes", "Keysizes", keysizes::keysizes),
 ];
 
 /// The sections that were asked for.

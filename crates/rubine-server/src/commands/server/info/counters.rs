@@ -44,7 +44,7 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("pubsubshard_channels", pubsub.len(ChannelKind::ShardChannel));
     text.zeros(&["latest_fork_usec", "total_forks"]);
     text.field("migrate_cached_sockets", server.aside.migrations.kept_connections());
-    text.field("slave_expires_tracked_keys", 0);
+    text.field("slave_expires_tracked_keys", server.replication.following.own_keys.len());
     let defrag = &server.aside.defrag;
     for (name, counter) in [
         ("active_defrag_hits", &defrag.hits),
