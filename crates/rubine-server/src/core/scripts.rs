@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
-use rubine_commands::{Args, CommandError, Flags, Group, shards_of};
+use rubine_commands::{Args, CommandError, Flags, Group, check_lengths, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
@@ -440,6 +440,9 @@ impl ScriptHost<'_> {
     /// Whether a command may run now.
     fn check(&mut self, entry: &'static Entry, args: Args<'_>) -> Result<(), CommandError> {
         let flags = entry.spec.flags;
+        if !args.are_short() {
+            check_lengths(entry.spec, entry.group, args)?;
+        }
         if let Err(denial) = self.core.permit(self.client, entry, args, Context::Lua) {
             let start = text::NO_PERMISSION;
             return Err(self.core.no_permission(start, denial, self.client, entry));
