@@ -5,7 +5,7 @@ pub(crate) mod directive;
 
 use self::directive::{Directive, Traits};
 use super::checks;
-use super::line::UserLine;
+use super::line::{SentinelLine, UserLine};
 use super::quota::QuotaRule;
 use super::values::{
     AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
@@ -71,6 +71,8 @@ macro_rules! directives {
             pub users: Vec<UserLine>,
             /// The `quota` lines, one of each subject.
             pub quotas: Vec<QuotaRule>,
+            /// The `sentinel` lines.
+            pub sentinel: Vec<SentinelLine>,
         }
 
         impl Default for Config {
@@ -80,6 +82,7 @@ macro_rules! directives {
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
                     quotas: Vec::new(),
+                    sentinel: Vec::new(),
                 }
             }
         }
@@ -375,12 +378,16 @@ directives! {
     repl_backlog_size: u64 = 10 << 20,
         "repl-backlog-size".memory(1, LONG);
     repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);
-    repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
-    bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
+    repl_mptcp: bool = false, "repl-mptcp".immutable();
+    bind_source_addr: Option<String> = None, "bind-source-addr";
     min_replicas_to_write: u32 = 0,
         "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT);
     min_replicas_max_lag: u32 = 10,
         "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
+    write_quorum: u32 = 0, "write-quorum".number(0, 1000);
+    write_quorum_timeout: u64 = 1000, "write-quorum-timeout".number(1, INT);
+    write_quorum_on_disk: bool = false, "write-quorum-on-disk";
+    write_quorum_users: Option<String> = None, "write-quorum-users";
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
         "propagation-error-behavior";
 

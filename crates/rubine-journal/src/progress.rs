@@ -153,6 +153,14 @@ impl Acknowledgements {
         self.state.lock().peers.retain(|peer| peer.id != peer_id);
     }
 
+    /// Up to where so many peers have everything; `None` if there are not so many.
+    pub fn reached_by(&self, peer_count: usize) -> Option<Offset> {
+        let mut all: Vec<Offset> =
+            self.state.lock().peers.iter().map(|peer| peer.acknowledged).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.get(peer_count.checked_sub(1)?).copied()
+    }
+
     /// How many peers have everything before `offset`.
     pub fn count(&self, offset: Offset) -> usize {
         count_at(&self.state.lock().peers, offset)
@@ -240,5 +248,6 @@ mod tests {
         acknowledgements.acknowledge(102, 10, &mut released);
         assert_eq!(acknowledgements.count(50), 1, "an acknowledgement is never taken back");
         assert!(!acknowledgements.cancel(2));
+        assert_eq!([1, 2, 3].map(|it| acknowledgements.reached_by(it)), [Some(50), Some(49), None]);
     }
 }

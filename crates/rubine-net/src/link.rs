@@ -3,7 +3,7 @@
 //! than its bounds. Which server is meant, and what is said to it, others know.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,10 @@ use rubine_base::clock::monotonic_nanos;
 use rubine_resp::command::{INTO_MEMORY, write_command};
 use rubine_resp::decode::{Value, decode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, Type};
 
 use crate::socket::Socket;
 use crate::tls::stream::{HandshakeError, TlsStream};
@@ -57,6 +59,33 @@ pub struct Greeting<'a> {
     pub protocol: Option<u8>,
 }
 
+/// How a connection is made, where that is not left to the system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// The address of this side.
+    pub source: Option<IpAddr>,
+    /// Several paths at once.
+    pub is_multipath: bool,
+}
+
+impl Way {
+    fn begin(self, address: SocketAddr) -> io::Result<TcpStream> {
+        let protocol = if self.is_multipath { Protocol::MPTCP } else { Protocol::TCP };
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::STREAM, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        if let Some(source) = self.source {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        match socket.connect(&address.into()) {
+            // It is on its way.
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+            connected => connected?,
+        }
+        Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
 /// There is too much to be sent already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -64,7 +93,16 @@ pub struct Full;
 impl Link {
     /// Begins to connect; with `tls`, it will be spoken.
     pub fn connect(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::connect_by(address, Way::default(), tls)
+    }
+
+    /// As [`Link::connect`], in this way.
+    pub fn connect_by(
+        address: SocketAddr,
+        way: Way,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
+        let stream = way.begin(address)?;
         let socket = match tls {
             Some(config) => {
                 let name = ServerName::from(address.ip());
@@ -176,6 +214,11 @@ impl Link {
             return Ok(0);
         }
         self.send(&command).map(|()| 1)
+    }
+
+    /// Our own address there, once there is a connection.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        socket2::SockRef::from(&self.socket).local_addr().ok()?.as_socket()
     }
 
     /// Bytes that wait to be sent.
@@ -293,7 +336,7 @@ impl Link {
             let wanted = if must_send { PollFlags::OUT } else { PollFlags::IN };
             let timeout = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
             match poll(&mut [PollFd::new(&self.socket.as_fd(), wanted)], Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -79,6 +79,12 @@ pub enum Action {
     Abort { target: Option<Address>, reason: &'static str },
 }
 
+/// What the log says of one that was given up.
+pub fn tell_aborted(target: Option<&Address>, reason: &str) -> String {
+    let whom = target.map_or("any replica".to_owned(), |it| format!("{}:{}", it.host, it.port));
+    format!("FAILOVER to {whom} aborted: {reason}")
+}
+
 /// One at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Failover {

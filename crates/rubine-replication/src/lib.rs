@@ -6,5 +6,6 @@
 
 pub mod failover;
 pub mod follower;
+pub mod fuzz;
 pub mod leader;
 pub mod stream;

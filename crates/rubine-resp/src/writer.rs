@@ -2,6 +2,7 @@
 //! queue of byte blocks, values sent by reference, and streams that produce a long reply while the socket drains.
 
 mod output;
+mod pump;
 mod reply;
 
 pub use output::{Mark, Output};

@@ -168,6 +168,10 @@ pub(crate) struct Durability {
     pub(crate) durable_offset: Offset,
     /// Saves that have to end before anything of its output leaves: it has removed all keys.
     pub(crate) saves: u32,
+    /// Nothing of its output leaves before enough replicas have the journal up to here; 0 if nothing waits.
+    pub(crate) quorum_offset: Offset,
+    /// Its worker looks after it when they have.
+    pub(crate) is_unconfirmed: bool,
     /// Its worker looks after it when the journal is on disk up to `durable_offset`.
     pub(crate) is_unsynced: bool,
     /// In which of its worker's `disk_waits` it was last counted.

@@ -13,6 +13,7 @@ pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
+pub(crate) mod quorum;
 pub(crate) mod replaying;
 pub(crate) mod replicated;
 pub(crate) mod script_threads;
@@ -24,7 +25,7 @@ pub(crate) mod unit;
 pub(crate) mod waiting;
 pub(crate) mod watching;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rubine_commands::{Args, Command, CommandResult, Group, Runner};
@@ -97,6 +98,10 @@ pub(crate) struct Core {
     pub(crate) is_out_of_memory: bool,
     /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
     pub(crate) unsynced: BTreeSet<(Offset, u64)>,
+    /// Clients whose replies wait for replicas: offset and client, and since when, milliseconds of the monotonic clock.
+    pub(crate) unconfirmed: BTreeMap<(Offset, u64), i64>,
+    /// Somebody waits for replicas who did not when they were last asked.
+    must_ask_replicas: bool,
     /// How many clients have had to wait for the disk.
     pub(crate) disk_waits: Window,
     /// The offset at which this worker is woken because the disk has got there.
@@ -183,6 +188,8 @@ impl Core {
             must_wake_waiters: false,
             is_out_of_memory: false,
             unsynced: BTreeSet::new(),
+            unconfirmed: BTreeMap::new(),
+            must_ask_replicas: false,
             disk_waits: Window::new(ticks::now()),
             parked_at: None,
             is_throttled: false,

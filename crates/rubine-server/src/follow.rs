@@ -48,6 +48,9 @@ pub(crate) fn promote(server: &'static Server, locked: &Locked<'_>) -> Option<Po
     following.own_keys.clear();
     let parted = server.journal.begin_history(new_history_id(), Origin::Here);
     server.cut_replicas();
+    // What was confirmed of the master's is nothing that a client of this server waits for.
+    let mut waiting = Vec::new();
+    server.replication.replicas.quorum.restart(parted.position, &mut waiting);
     following.change(false, || server.config.set_replicaof(None));
     set_role(server, Role::Primary);
     // A sync that did not come to its end has left it off.

@@ -155,6 +155,7 @@ impl Worker {
             self.shake_hands();
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
+            self.release_confirmed();
             self.end_pause();
             self.end_slow_downs();
             self.answer_for_busy_scripts();
@@ -170,6 +171,7 @@ impl Worker {
             self.hear_all();
             self.core.flush_counts();
             self.core.show_observed();
+            self.core.ask_for_quorum();
             self.feed_replicas();
             self.core.server.journal.notify();
         }
@@ -183,7 +185,7 @@ impl Worker {
         stats.busy_ticks.add(awake_ticks);
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
-        let is_synced = !self.core.park_unsynced();
+        let is_synced = !self.core.park_unsynced() && !self.core.park_unconfirmed();
         let has_replica_work = !self.replicas.is_empty() && self.replicas.rest(&mut self.clients);
         let has_work = !self.scheduled.is_empty()
             || self.doorway.has_more()
@@ -451,7 +453,9 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
-        client.disk.written_offset = written.unwrap_or(client.disk.written_offset);
+        if let Some(end) = written {
+            self.core.note_written(client, end);
+        }
         client.disk.durable_offset = client.disk.durable_offset.max(seen);
         tell(client, &told.before);
         client.deliver(output);
@@ -618,6 +622,17 @@ impl Worker {
             if let Some(client) = client
                 && self.core.refuse_busy(client)
             {
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    /// Lets go whoever waits for replicas and need not any more.
+    fn release_confirmed(&mut self) {
+        while let Some((id, is_late)) = self.core.next_confirmed() {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            if let Some(client) = &mut self.clients[slot] {
+                self.core.end_quorum_wait(client, is_late);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -840,6 +855,7 @@ impl Worker {
             let has_output = client.sending.is_writable
                 && !client.output.is_empty()
                 && !client.disk.is_unsynced
+                && !client.disk.is_unconfirmed
                 && client.disk.saves == 0;
             if has_requests || has_output {
                 schedule(&mut self.scheduled, client, slot);

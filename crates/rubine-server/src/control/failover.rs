@@ -3,7 +3,9 @@
 use rubine_base::clock::{monotonic_millis, unix_millis};
 use rubine_config::ReplicaOf;
 use rubine_keyspace::{Locked, ShardSet};
-use rubine_replication::failover::{Action, Address, Candidate, Phase, Refusal, Wish};
+use rubine_replication::failover::{
+    Action, Address, Candidate, Phase, Refusal, Wish, tell_aborted,
+};
 use rubine_replication::leader::State;
 
 use crate::core::SessionHandler;
@@ -18,10 +20,8 @@ pub(crate) fn begin(server: &Server, wish: Wish) -> Result<(), Refusal> {
     let candidates = candidates(server);
     let mut failover = server.replication.failover.lock();
     failover.begin(wish, is_replica, &candidates, monotonic_millis())?;
-    match failover.target() {
-        Some(Address { host, port }) => log::notice!("FAILOVER requested to {host}:{port}."),
-        None => log::notice!("FAILOVER requested to any replica."),
-    }
+    let whom = failover.target().map(|it| format!("{}:{}", it.host, it.port));
+    log::notice!("FAILOVER requested to {}.", whom.as_deref().unwrap_or("any replica"));
     server.pause.hold(Hold::Failover, true);
     // Replicas say where they are once a second otherwise.
     let second = (unix_millis() / 1000) as u64;
@@ -35,7 +35,7 @@ pub(crate) fn abort(server: &'static Server, reason: &'static str, locked: &Lock
     let has_begun_to_follow = failover.phase() == Phase::InProgress;
     let Some(Action::Abort { target, reason }) = failover.abort(reason) else { return false };
     drop(failover);
-    server.tell_failover_aborted(target.as_ref(), reason);
+    log::notice!("{}", tell_aborted(target.as_ref(), reason));
     if has_begun_to_follow {
         follow::promote(server, locked);
     }
@@ -64,7 +64,7 @@ pub(crate) fn look(server: &'static Server, handlers: &'static [SessionHandler])
             }
         }
         Some(Action::Abort { target, reason }) => {
-            server.tell_failover_aborted(target.as_ref(), reason);
+            log::notice!("{}", tell_aborted(target.as_ref(), reason));
             server.end_failover();
         }
         None => {}

@@ -46,11 +46,20 @@ pub(crate) fn look(server: &'static Server) {
     let config = server.config.load();
     let now = monotonic_millis();
     let actions = replicas.with(|leader| leader.tick(now, &terms(server, &config)));
-    replicas.count_good(now, u64::from(config.min_replicas_max_lag));
+    count_good(server);
     replicas.measure(&server.journal);
     for action in actions {
         carry_out(server, action);
     }
+}
+
+/// Counts the replicas that have been heard of not long ago.
+pub(crate) fn count_good(server: &Server) {
+    let lag_max = match server.config.load().min_replicas_max_lag {
+        0 => u64::MAX,
+        seconds => u64::from(seconds),
+    };
+    server.replication.replicas.count_good(monotonic_millis(), lag_max);
 }
 
 fn carry_out(server: &'static Server, action: Action) {

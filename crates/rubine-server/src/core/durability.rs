@@ -93,7 +93,7 @@ impl Core {
     /// when that is so.
     #[inline]
     pub(crate) fn holds_back(&mut self, client: &mut Client) -> bool {
-        if client.disk.saves != 0 {
+        if client.disk.saves != 0 || self.lacks_quorum(client) {
             return true;
         }
         // What is beyond the end is of a log that was given up.

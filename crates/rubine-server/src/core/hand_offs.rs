@@ -167,7 +167,7 @@ impl Core {
     #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
     pub(crate) fn end_client_unit(&mut self, client: &mut Client, mut locked: Locked<'static>) {
         if let Some(end) = self.write_journal(&mut locked) {
-            client.disk.written_offset = end;
+            self.note_written(client, end);
         }
         if self.settings.waits_for_disk {
             let aof = &self.server.aof;

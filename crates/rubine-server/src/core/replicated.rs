@@ -58,7 +58,7 @@ impl Core {
     }
 
     /// Has replicas say how far they are.
-    fn ask_replicas(&self) {
+    pub(super) fn ask_replicas(&self) {
         let second = (self.now / 1000) as u64;
         self.server.journal.tell_replicas(&[b"REPLCONF", b"GETACK", b"*"], second);
     }

@@ -3,6 +3,7 @@
 
 use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
+use rubine_replication::follower::Phase;
 use rubine_resp::writer::Protocol;
 
 use super::{Request, busy, delays};
@@ -225,6 +226,13 @@ fn not_loading(request: Request<'_>) -> Result<(), CommandError> {
         return Ok(());
     }
     if request.client.runs_only(request.entry, Flags::LOADING) {
+        return Ok(());
+    }
+    // Whoever leaves a master does not wait for what it sends.
+    let following = &request.core.server.replication.following;
+    if following.link.phase() == Phase::Sync
+        && request.client.runs_only(request.entry, Flags::WHILE_SYNCING)
+    {
         return Ok(());
     }
     Err(CommandError::text("LOADING Rubine is loading the dataset in memory"))

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::Duration;
 
 use mio::Poll;
 use parking_lot::Mutex;
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::{monotonic_millis, unix_millis};
 use rubine_config::ReplicaOf;
 use rubine_journal::{HistoryId, Origin, ReplicationOffset};
 use rubine_keyspace::ShardSet;
@@ -27,6 +28,10 @@ use crate::server::Server;
 
 /// How often whoever waits for workers looks whether that is still wanted.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long it does nothing at a time where it is to do nothing.
+const NAP: Duration = Duration::from_millis(10);
+/// What is received beyond that while clients are paused waits at the master.
+const PUT_OFF_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 pub(super) struct Driver {
     pub(super) server: &'static Server,
@@ -36,6 +41,8 @@ pub(super) struct Driver {
     /// The stream, while it comes.
     stream: Option<StreamReader>,
     chunk: Vec<u8>,
+    /// Something was received and not run, since clients were paused.
+    is_put_off: bool,
     /// Under this order, the data has been that of the master.
     pub(super) was_in_sync: bool,
 }
@@ -51,11 +58,24 @@ impl Driver {
         let applier = Applier::new(server, handlers, info)?;
         let wire = Arc::new(Mutex::new(Wire::new(server, poll)));
         let (master, stream, chunk) = Default::default();
-        Ok(Self { server, wire, applier, master, stream, chunk, was_in_sync: false })
+        Ok(Self {
+            server,
+            wire,
+            applier,
+            master,
+            stream,
+            chunk,
+            is_put_off: false,
+            was_in_sync: false,
+        })
     }
 
     pub(super) fn run(mut self) {
         while !self.server.is_shutting_down.load(Ordering::Acquire) {
+            if self.server.replication.following.sleeps(monotonic_millis()) {
+                thread::sleep(NAP);
+                continue;
+            }
             self.obey();
             if self.master.is_some() {
                 self.step();
@@ -136,6 +156,12 @@ impl Driver {
         if let Err(error) = flushed {
             return self.event(Event::Lost(&error.to_string()));
         }
+        if !self.look_at_pause() {
+            // It has said enough for now, and is not to be taken for gone.
+            self.wire.lock().handle(Event::Heard);
+            thread::sleep(LOOK);
+            return;
+        }
         let mut chunk = std::mem::take(&mut self.chunk);
         let received = self.wire.lock().receive(&mut chunk);
         match received {
@@ -145,6 +171,25 @@ impl Driver {
         }
         self.chunk = chunk;
         self.note_phase();
+    }
+
+    /// Runs what was put off for a pause that is over. Returns whether more can be received.
+    fn look_at_pause(&mut self) -> bool {
+        if !self.is_put_off {
+            return true;
+        }
+        if self.is_paused() {
+            let pending = self.stream.as_ref().map_or(0, StreamReader::pending_bytes);
+            return pending < PUT_OFF_BYTES_MAX;
+        }
+        self.is_put_off = false;
+        self.apply(&[]);
+        true
+    }
+
+    /// Whether clients are paused, or those that write: the master is one.
+    fn is_paused(&self) -> bool {
+        self.server.pause.in_force(monotonic_millis() as i64).is_some()
     }
 
     fn take(&mut self, bytes: &[u8]) {
@@ -201,7 +246,8 @@ impl Driver {
     /// What this server says of itself.
     fn terms(&self) -> Terms {
         let config = self.server.config.load();
-        let own_port = if config.tls_replication { config.tls_port } else { config.port };
+        let speaks_tls = config.tls_replication && config.tls_port != 0;
+        let own_port = if speaks_tls { config.tls_port } else { config.port };
         let port = match config.replica_announce_port {
             0 => own_port,
             port => port,
@@ -237,7 +283,7 @@ impl Driver {
         let reason = "Failover target rejected psync request";
         let action = self.server.replication.failover.lock().abort(reason);
         if let Some(failover::Action::Abort { target, reason }) = action {
-            self.server.tell_failover_aborted(target.as_ref(), reason);
+            tracing::info!("{}", failover::tell_aborted(target.as_ref(), reason));
             let locked = self.server.keyspace.lock(&ShardSet::All);
             if !self.wire.lock().is_outdated() {
                 super::promote(self.server, &locked);
@@ -286,6 +332,7 @@ impl Driver {
     }
 
     fn end_stream(&mut self) {
+        self.is_put_off = false;
         if self.stream.take().is_some() {
             self.applier.leave();
         }
@@ -315,6 +362,13 @@ impl Driver {
         }
         stream.receive(bytes);
         let following = &self.server.replication.following;
+        let link = &following.link;
+        link.received.store(stream.received().0, Ordering::Relaxed);
+        if self.is_paused() {
+            self.is_put_off = true;
+            self.stream = Some(stream);
+            return;
+        }
         let mut asked_at = None;
         let outcome = {
             self.applier.begin(bytes.len());
@@ -342,8 +396,6 @@ impl Driver {
             self.applier.end();
             outcome
         };
-        let link = &following.link;
-        link.received.store(stream.received().0, Ordering::Relaxed);
         if self.wire.lock().is_drained() {
             link.note_caught_up(unix_millis());
         }

@@ -11,7 +11,7 @@ use mio::{Events, Poll, Token};
 use parking_lot::Mutex;
 use rubine_base::clock::{monotonic_millis, unix_millis};
 use rubine_config::ReplicaOf;
-use rubine_net::link::Link;
+use rubine_net::link::{Link, Way};
 use rubine_replication::follower::{Action, Event, Follower};
 
 use crate::client::ClientInfo;
@@ -63,8 +63,12 @@ impl Wire {
 
     /// Begins to connect.
     pub(super) fn connect(&mut self, master: &ReplicaOf) -> io::Result<()> {
-        let address = resolve(master)?;
-        let mut link = Link::connect(address, self.server.tls_to_master())?;
+        let address = resolve((master.host.as_str(), master.port))?;
+        let config = self.server.config.load();
+        let source = config.bind_source_addr.as_deref().filter(|it| !it.is_empty());
+        let source = source.map(|it| resolve((it, 0))).transpose()?.map(|it| it.ip());
+        let way = Way { source, is_multipath: config.repl_mptcp };
+        let mut link = Link::connect_by(address, way, self.server.tls_to_master())?;
         link.register(self.poll.registry(), LINK)?;
         self.link = Some(link);
         (self.is_open, self.is_readable) = (false, false);
@@ -196,9 +200,9 @@ impl Wire {
     }
 }
 
-/// Looks the master's name up. That may take a while.
-fn resolve(master: &ReplicaOf) -> io::Result<SocketAddr> {
-    let mut found = (master.host.as_str(), master.port).to_socket_addrs()?;
+/// Looks a name up. That may take a while.
+fn resolve(name: (&str, u16)) -> io::Result<SocketAddr> {
+    let mut found = name.to_socket_addrs()?;
     found.next().ok_or_else(|| io::Error::other("the name has no address"))
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Following {
     /// changes, whether the number is still that which it began with; who gives up a master takes all locks after it has
     /// changed the number. So nothing of a master comes after an order to leave it.
     order: AtomicU64,
+    /// Until when the link does nothing, for tests: milliseconds of a clock that never goes back.
+    sleeps_until: AtomicU64,
     /// Held while an order is given, so that no two are given at once.
     ordering: Mutex<()>,
     /// The thread of the link, once there is one.
@@ -111,6 +113,16 @@ impl Following {
     /// Whether this server has all that its master has, if it has one, and goes on with it.
     pub(crate) fn is_in_sync(&self) -> bool {
         !self.is_replica() || self.is_link_up()
+    }
+
+    /// Lets the link do nothing until then.
+    pub(crate) fn sleep_until(&self, moment_ms: u64) {
+        self.sleeps_until.fetch_max(moment_ms, Ordering::SeqCst);
+    }
+
+    /// Whether the link does nothing at this moment.
+    pub(crate) fn sleeps(&self, now_ms: u64) -> bool {
+        now_ms < self.sleeps_until.load(Ordering::SeqCst)
     }
 
     /// The order that is in force.

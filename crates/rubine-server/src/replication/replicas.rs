@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use rubine_journal::{Acknowledgements, Journal, ReplicationOffset};
+use rubine_journal::{Acknowledgements, Journal, Progress, ReplicationOffset};
 use rubine_replication::leader::{Leader, Replica, ReplicaId, State, WhyFull};
 
 /// Clients that may wait for replicas at a time.
@@ -19,6 +19,10 @@ pub(crate) struct Replicas {
     /// What replicas have, in memory and on disk.
     pub(crate) acknowledged: Acknowledgements,
     pub(crate) synced: Acknowledgements,
+    /// Up to where as many replicas as `write-quorum` asks for have everything. Tokens are workers' numbers.
+    pub(crate) quorum: Progress,
+    /// Clients that were cut because too few replicas confirmed what they wrote.
+    pub(crate) quorum_timeouts: AtomicU64,
     pub(crate) full_syncs: AtomicU64,
     pub(crate) partial_syncs: AtomicU64,
     /// Replicas that wanted to go on and could not.
@@ -37,6 +41,8 @@ impl Default for Replicas {
             good: AtomicUsize::new(0),
             acknowledged: Acknowledgements::new(WAITING_MAX),
             synced: Acknowledgements::new(WAITING_MAX),
+            quorum: Progress::new(0, WAITING_MAX),
+            quorum_timeouts: AtomicU64::new(0),
             full_syncs: AtomicU64::new(0),
             partial_syncs: AtomicU64::new(0),
             refused_partial_syncs: AtomicU64::new(0),
@@ -64,6 +70,16 @@ impl Replicas {
     pub(crate) fn count_good(&self, now: u64, lag_seconds_max: u64) {
         let good = self.leader.lock().good_count(now, lag_seconds_max);
         self.good.store(good, Ordering::Relaxed);
+    }
+
+    /// Takes note of what so many replicas have. Returns the workers that wait for it.
+    pub(crate) fn note_quorum(&self, replicas: usize, on_disk: bool) -> Vec<u64> {
+        let peers = if on_disk { &self.synced } else { &self.acknowledged };
+        let mut released = Vec::new();
+        if let Some(offset) = peers.reached_by(replicas) {
+            self.quorum.advance(offset, &mut released);
+        }
+        released
     }
 
     /// A replica says what it has. Returns whether it is online by that; who waited for it is put into `released`.

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use rubine_testing::client::Client;
+use rubine_testing::client::{Client, Received};
 use rubine_testing::server::{Server, ServerOptions};
 use rubine_testing::value::Value;
 
@@ -29,15 +29,15 @@ enum Answer {
 
 impl Replica {
     fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let stream = TcpStream::connect(server.address()).expect("a master that answers");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a master that answers");
         Self { stream, input: Vec::new(), id: "?".to_owned(), offset: 0 }
     }
 
     fn say(&mut self, words: &[&str]) {
         let mut bytes = Vec::new();
         rubine_testing::value::encode_request(words, &mut bytes);
-        self.stream.write_all(&bytes).unwrap();
+        self.stream.write_all(&bytes).expect("a master that answers");
     }
 
     /// Asks, and has the answer.
@@ -48,7 +48,7 @@ impl Replica {
 
     fn fill(&mut self) {
         let mut bytes = vec![0; 64 * 1024];
-        let count = self.stream.read(&mut bytes).unwrap();
+        let count = self.stream.read(&mut bytes).expect("a master that answers");
         assert_ne!(count, 0, "the master has closed the link");
         self.input.extend_from_slice(&bytes[..count]);
     }
@@ -58,7 +58,8 @@ impl Replica {
         loop {
             if let Some(end) = self.input.iter().position(|&it| it == b'\n') {
                 let line: Vec<u8> = self.input.drain(..=end).collect();
-                let text = String::from_utf8(line).unwrap().trim_end().to_owned();
+                let text =
+                    String::from_utf8(line).expect("a master that answers").trim_end().to_owned();
                 if !text.is_empty() {
                     return text;
                 }
@@ -79,7 +80,8 @@ impl Replica {
         let words: Vec<&str> = answer.split(' ').collect();
         match words[..] {
             ["+FULLRESYNC", id, offset] => {
-                (self.id, self.offset) = (id.to_owned(), offset.parse().unwrap());
+                (self.id, self.offset) =
+                    (id.to_owned(), offset.parse().expect("a master that answers"));
                 Answer::Full
             }
             ["+CONTINUE", id] => {
@@ -103,7 +105,11 @@ impl Replica {
             self.acknowledge();
             return dump;
         }
-        let len: usize = header.strip_prefix('$').unwrap().parse().unwrap();
+        let len: usize = header
+            .strip_prefix('$')
+            .expect("a master that answers")
+            .parse()
+            .expect("a master that answers");
         while self.input.len() < len {
             self.fill();
         }
@@ -118,13 +124,15 @@ impl Replica {
     /// The next command of the stream that is not a ping or the like.
     fn command(&mut self) -> Vec<String> {
         loop {
-            let Some((value, len)) = rubine_testing::value::decode(&self.input).unwrap() else {
+            let Some((value, len)) =
+                rubine_testing::value::decode(&self.input).expect("a master that answers")
+            else {
                 self.fill();
                 continue;
             };
             self.input.drain(..len);
             self.offset += len as u64;
-            let words = value.as_elements().unwrap().iter();
+            let words = value.as_elements().expect("a master that answers").iter();
             let words: Vec<String> = words.filter_map(Value::as_text).collect();
             match words[0].as_str() {
                 "PING" | "SELECT" => {}
@@ -291,7 +299,7 @@ fn a_replica_that_does_not_read_slows_nobody_and_is_cut() {
 }
 
 fn online(client: &mut Client) -> usize {
-    let text = call(client, "INFO replication").as_text().unwrap();
+    let text = call(client, "INFO replication").as_text().expect("INFO is text");
     text.lines().filter(|it| it.starts_with("slave") && it.contains("state=online")).count()
 }
 
@@ -365,4 +373,70 @@ fn the_end_waits_for_replicas() {
     let log = server.log();
     assert!(log.contains("Waiting for replicas before shutting down."), "{log}");
     assert!(log.contains("1 of 1 replicas are in sync when shutting down."), "{log}");
+}
+
+#[test]
+fn a_write_is_told_of_when_a_quorum_has_it() {
+    let server = master()
+        .with("write-quorum", "1")
+        .with("write-quorum-timeout", "2000")
+        .with_file("user other on nopass ~* &* +@all")
+        .start()
+        .unwrap();
+    let mut client = server.client();
+    assert!(
+        matches!(call(&mut client, "SET k v"), Value::Error(text) if text.starts_with("NOREPLICAS"))
+    );
+    let mut replica = Replica::connect(&server);
+    replica.synchronize(7000);
+    replica.take_dump();
+    wait_until("a replica", || online(&mut client) == 1);
+    send(&mut client, "SET k v");
+    assert_eq!(replica.command(), words("SET k v"));
+    let early = client.receive(Duration::from_millis(100));
+    assert!(matches!(early, Ok(Received::Nothing)), "{early:?}");
+    replica.acknowledge();
+    assert_eq!(client.reply().unwrap().as_text().as_deref(), Some("OK"));
+    // Reads do not wait.
+    assert_eq!(call(&mut client, "GET k").as_text().as_deref(), Some("v"));
+    // Others need no quorum.
+    let mut admin = server.client();
+    call(&mut admin, "CONFIG SET write-quorum-users default");
+    call(&mut admin, "AUTH other x");
+    assert_eq!(call(&mut admin, "SET k w").as_text().as_deref(), Some("OK"));
+    // What is not confirmed in time is not told of.
+    send(&mut client, "SET k x");
+    assert!(client.reply().is_err());
+    assert_eq!(info(&mut admin, "replication", "write_quorum_timeouts"), "1");
+}
+
+#[test]
+fn a_quorum_confirms_what_is_written_in_a_row() {
+    let server = master().with("write-quorum", "1").start().unwrap();
+    let address = format!("127.0.0.1 {}", server.address().port());
+    let replica = options().with("replicaof", &address).start().unwrap();
+    let mut client = server.client();
+    wait_until("a good replica", || call(&mut client, "SET k v").as_text().is_some());
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let mut client = server.client();
+            std::thread::spawn(move || {
+                for round in 0..100 {
+                    for number in 0..16 {
+                        send(&mut client, &format!("SET key:{writer}:{number} {round}"));
+                    }
+                    for _ in 0..16 {
+                        assert_eq!(client.reply().unwrap().as_text().as_deref(), Some("OK"));
+                    }
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|it| it.join().unwrap());
+    let mut reader = replica.client();
+    // What was told of is there.
+    for (writer, number) in (0..4).flat_map(|it| (0..16).map(move |number| (it, number))) {
+        let value = call(&mut reader, &format!("GET key:{writer}:{number}"));
+        assert_eq!(value.as_text().as_deref(), Some("99"));
+    }
 }

@@ -8,7 +8,9 @@ use rubine_replication::leader::{Content, Introduction, Replica};
 
 use super::host;
 use crate::client::ClientFlags;
+use crate::control::full_sync;
 use crate::core::{ServerCommand, Session};
+use crate::mailbox::Message;
 use crate::process::logging::log;
 
 /// The longest host name.
@@ -67,9 +69,15 @@ fn acknowledge(session: &mut Session<'_>, has: &[u8], synced: Option<&[u8]>) {
         if let Some(replica) = &mut client.replica {
             replica.begin_stream();
         }
-        replicas.count_good(now, u64::from(core.server.config.load().min_replicas_max_lag));
+        full_sync::count_good(core.server);
     }
     core.tell_replicated(&released);
+    let quorum = &core.settings.write_quorum;
+    if quorum.replicas != 0 {
+        for worker in replicas.note_quorum(quorum.replicas, quorum.is_on_disk) {
+            core.server.workers[worker as usize].send(Message::Wake);
+        }
+    }
 }
 
 /// A replica says something of itself.

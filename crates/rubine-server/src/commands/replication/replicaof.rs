@@ -12,7 +12,8 @@ use crate::core::{ServerCommand, Session};
 use crate::follow;
 use crate::replication::following::shown;
 
-const CHANGING: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE);
+const CHANGING: Flags =
+    Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE).union(Flags::WHILE_SYNCING);
 
 pub(super) const REPLICAOF: ServerCommand = ServerCommand::declare("REPLICAOF", replicaof)
     .summary("Has this server follow another, or nobody.")

@@ -159,6 +159,7 @@ fn go_on(session: &mut Session<'_>, has: ReplicationOffset, stage: Stage) {
         leader.get(client.id).is_some_and(|it| it.introduction.takes_new_history)
     });
     replicas.partial_syncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    full_sync::count_good(server);
     let header = match server.journal.point().history.id {
         id if takes_new => format!("+CONTINUE {id}\r\n"),
         _ => "+CONTINUE\r\n".to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_base::number::{parse_f64, parse_i64};
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_keyspace::{Key, ShardSet};
@@ -213,6 +214,9 @@ const SLEEP: ServerCommand = form("SLEEP", sleep)
 fn sleep(session: &mut Session<'_>) -> CommandResult {
     let seconds = parse_f64(session.args.at(2)).unwrap_or(0.0);
     if let Ok(span) = Duration::try_from_secs_f64(seconds) {
+        let following = &session.core.server.replication.following;
+        let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        following.sleep_until(monotonic_millis().saturating_add(millis));
         let others = session.core.server.workers.iter().enumerate();
         for (_, worker) in others.filter(|(index, _)| *index != session.core.index) {
             worker.send(Message::Sleep { span });

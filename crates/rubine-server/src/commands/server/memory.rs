@@ -43,14 +43,13 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
     let per_key = data.checked_div(facts.keys()).unwrap_or(0);
     let more = |whole: u64, part: u64| whole as i64 - part as i64;
     let (scripts, libraries) = script_bytes(session);
-    let (replicas, status) =
-        (&session.core.server.replication.replicas, session.core.server.journal.status());
+    let server = session.core.server;
     let before = [
         ("peak.allocated", facts.peak as i64),
         ("total.allocated", facts.used as i64),
         ("startup.allocated", facts.startup as i64),
-        ("replication.backlog", status.backlog_bytes() as i64),
-        ("replicas.repl.buffer", replicas.behind_bytes() as i64),
+        ("replication.backlog", server.journal.status().backlog_bytes() as i64),
+        ("replicas.repl.buffer", server.replication.replicas.behind_bytes() as i64),
         ("clients.slaves", facts.replicas as i64),
         ("clients.normal", facts.clients as i64),
         ("cluster.links", 0),

@@ -83,6 +83,10 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
     if config.min_replicas_to_write != 0 && config.min_replicas_max_lag != 0 {
         text.field("min_slaves_good_slaves", replicas.good_count());
     }
+    if config.write_quorum != 0 {
+        text.field("write_quorum", config.write_quorum);
+        text.field("write_quorum_timeouts", replicas.quorum_timeouts.load(Ordering::Relaxed));
+    }
     let point = server.journal.point();
     for (index, replica) in shown.into_iter().enumerate() {
         let state = replica.state.name().unwrap_or_default();
