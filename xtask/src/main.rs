@@ -16,6 +16,8 @@ mod fuzz;
 mod oracle;
 mod peer;
 mod process;
+mod sentinels;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -47,6 +49,10 @@ enum Command {
     Exchange(exchange::Options),
     /// Sends random commands to a server
     Fuzz(fuzz::Options),
+    /// Lives through worlds of Sentinels, made from seeds
+    Simulate(simulate::Options),
+    /// Lets groups of our Sentinels and real ones fail real servers over
+    Sentinels(sentinels::Options),
     /// All that must hold before a change is taken
     Ci,
 }
@@ -66,6 +72,8 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options),
         Command::Exchange(options) => exchange::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Sentinels(options) => sentinels::run(&options),
         Command::Ci => ci::run(),
     };
     match result {

@@ -20,6 +20,7 @@ mod old_files;
 mod process;
 mod saving;
 mod scripts;
+mod sentinel;
 mod starting;
 mod support;
 mod tls;
