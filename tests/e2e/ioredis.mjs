@@ -1,6 +1,7 @@
 // ioredis against a server on RUBINE_PORT, in the ways that programs use it. `cargo xtask e2e` runs it.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { Redis } from "ioredis";
 
 const port = Number(process.env.RUBINE_PORT);
@@ -87,7 +88,59 @@ async function connections() {
   other.disconnect();
 }
 
-const parts = [stringsAndHashes, pipelines, transactions, blocking, scans, connections];
+// A user of its own, over TLS, with a certificate that the server asks for.
+async function tlsAndUsers() {
+  const file = (name) => readFileSync(process.env[name]);
+  const ca = file("RUBINE_CA_CRT");
+  const tls = { ca, cert: file("RUBINE_CLIENT_CRT"), key: file("RUBINE_CLIENT_KEY") };
+  const rules = ["on", ">secret", "~anna:*", "&anna:*", "+@all", "-@dangerous", "+info"];
+  await redis.call("ACL", "SETUSER", "anna", ...rules);
+  const options = { port: Number(process.env.RUBINE_TLS_PORT), username: "anna", password: "secret" };
+  const anna = new Redis({ ...options, tls });
+  assert.equal(await anna.call("ACL", "WHOAMI"), "anna");
+  await assert.rejects(anna.set("other", "x"), /NOPERM/);
+  await assert.rejects(anna.flushall(), /NOPERM/);
+  const large = "x".repeat(5_000_000);
+  assert.equal(await anna.set("anna:large", large), "OK");
+  assert.equal(await anna.get("anna:large"), large);
+  const pipeline = anna.pipeline();
+  for (let number = 0; number < 2000; number += 1) pipeline.incr("anna:n");
+  const replies = await pipeline.exec();
+  replies.forEach(([error, reply], index) => assert.deepEqual([error, reply], [null, index + 1]));
+  const listener = anna.duplicate();
+  const heard = new Promise((resolve) => listener.on("message", (_, text) => resolve(text)));
+  await listener.subscribe("anna:news");
+  assert.equal(await anna.publish("anna:news", "hello"), 1);
+  assert.equal(await heard, "hello");
+  // Whoever has a wrong password, or shows no certificate, gets nothing.
+  const refused = async (what) => {
+    const client = new Redis({ ...options, tls, lazyConnect: true, retryStrategy: null, ...what });
+    client.on("error", () => {});
+    await assert.rejects(client.connect().then(() => client.get("anna:n")));
+    client.disconnect();
+  };
+  await refused({ password: "wrong" });
+  await refused({ tls: { ca } });
+  // A quota slows it down, or tells it so, and nobody else.
+  await redis.call("QUOTA", "SET", "user", "anna", "ops=100/s", "burst=1");
+  const begin = Date.now();
+  for (let number = 0; number < 20; number += 1) await anna.get("anna:n");
+  assert.ok(150 < Date.now() - begin);
+  await redis.call("QUOTA", "SET", "user", "anna", "ops=1/m", "mode=error");
+  await anna.get("anna:n");
+  await assert.rejects(anna.get("anna:n"), /THROTTLED .*retry after \d+ ms/);
+  assert.equal(await redis.get("anna:n"), "2000");
+  await redis.call("QUOTA", "DEL", "user", "anna");
+  // It goes with its user.
+  const closed = new Promise((resolve) => anna.once("close", resolve));
+  anna.on("error", () => {});
+  await redis.call("ACL", "DELUSER", "anna");
+  await closed;
+  [anna, listener].forEach((client) => client.disconnect());
+}
+
+const parts =
+  [stringsAndHashes, pipelines, transactions, blocking, scans, connections, tlsAndUsers];
 for (const part of parts) {
   await redis.flushall();
   await part();

@@ -1,5 +1,7 @@
-// node-redis with its own cache (RESP3): a second look asks nobody, and a change is noticed.
+// node-redis with its own cache (RESP3): a second look asks nobody, and a change is noticed. Also over TLS, as a user of
+// its own.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { createClient, BasicClientSideCache } from "redis";
 
 const url = `redis://127.0.0.1:${process.env.RUBINE_PORT}`;
@@ -43,7 +45,38 @@ async function flush() {
   await until(async () => (await reader.get("cached")) === null);
 }
 
-const parts = [strings, collections, flush];
+async function tlsAndUsers() {
+  const file = (name) => readFileSync(process.env[name]);
+  const ca = file("RUBINE_CA_CRT");
+  const papers = { ca, cert: file("RUBINE_CLIENT_CRT"), key: file("RUBINE_CLIENT_KEY") };
+  const rules = ["on", ">secret", "%R~shared:*", "~bert:*", "+@all", "-@admin"];
+  await writer.sendCommand(["ACL", "SETUSER", "bert", ...rules]);
+  const at = (password) => `rediss://bert:${password}@127.0.0.1:${process.env.RUBINE_TLS_PORT}`;
+  const cache = new BasicClientSideCache({ ttl: 0, maxEntries: 100, evictPolicy: "LRU" });
+  const options = { url: at("secret"), RESP: 3, clientSideCache: cache, socket: papers };
+  const bert = await createClient(options).connect();
+  assert.equal(await bert.aclWhoAmI(), "bert");
+  await assert.rejects(bert.set("shared:a", "x"), /NOPERM/);
+  await assert.rejects(bert.configGet("port"), /NOPERM/);
+  await writer.set("shared:a", "one");
+  for (let look = 0; look < 5; look += 1) assert.equal(await bert.get("shared:a"), "one");
+  assert.equal(cache.stats().hitCount, 4);
+  await writer.set("shared:a", "two");
+  await until(async () => (await bert.get("shared:a")) === "two");
+  const values = Array.from({ length: 500 }, (_, number) => `${number}`.repeat(1000));
+  await Promise.all(values.map((value, number) => bert.set(`bert:${number}`, value)));
+  assert.deepEqual(await bert.mGet(values.map((_, number) => `bert:${number}`)), values);
+  const refused = async (url, socket) => {
+    const client = createClient({ url, socket: { ...socket, reconnectStrategy: false } });
+    client.on("error", () => {});
+    await assert.rejects(client.connect().then(() => client.get("shared:a")));
+  };
+  await refused(at("wrong"), papers);
+  await refused(at("secret"), { ca });
+  bert.destroy();
+}
+
+const parts = [strings, collections, flush, tlsAndUsers];
 for (const part of parts) {
   await part();
 }

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod collation;
 pub mod crc;
+pub mod fuzz;
 pub mod glob;
 pub mod hash;
 pub mod number;

@@ -81,8 +81,6 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// How many there are, the name included.
-    #[inline]
     /// Whether all arguments lie in one buffer.
     pub fn are_together(self) -> bool {
         self.apart.is_none_or(|it| it.0.is_empty())
@@ -93,6 +91,13 @@ impl<'a> Args<'a> {
         (self.buffer, self.ranges)
     }
 
+    /// Those that may lie apart from the rest.
+    pub fn apart(self) -> Option<&'a ArgsApart> {
+        self.apart
+    }
+
+    /// How many there are, the name included.
+    #[inline]
     pub fn len(self) -> usize {
         self.ranges.len()
     }
@@ -101,7 +106,7 @@ impl<'a> Args<'a> {
         self.ranges.is_empty()
     }
 
-    /// Bytes of the request, as far as it is known how it came: without its framing, if it has been put together anew.
+    /// Bytes of the request, as it came or was put together.
     #[inline]
     pub fn request_bytes(self) -> usize {
         let apart = |it: &ArgsApart| it.0.iter().map(|it| it.len()).sum();

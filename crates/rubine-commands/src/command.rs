@@ -47,6 +47,8 @@ bitflags! {
         const RUNS_QUEUE = 1 << 26;
         /// Whoever sends it asks whether the server is well, and shall hear if it takes no writes.
         const ASKS_FOR_HEALTH = 1 << 27;
+        /// May run while a replica loads its master's data, which it ends as a rule.
+        const WHILE_SYNCING = 1 << 28;
     }
 
     /// ACL categories beyond those that follow from flags and group.

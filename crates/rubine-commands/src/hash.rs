@@ -9,7 +9,7 @@ mod walk;
 mod write;
 
 use rubine_keyspace::{Key, View};
-use rubine_structures::hash::{Hash, Limits as FormLimits};
+use rubine_structures::hash::{Hash, HashLimits};
 use rubine_structures::record::{RecordRef, ValueMut};
 use rubine_structures::table::RecordMut;
 use rubine_structures::trie::Element;
@@ -124,8 +124,8 @@ fn find_mut<'v>(
 
 /// How large the packed form may become.
 #[inline]
-fn form_limits(limits: &Limits) -> FormLimits {
-    FormLimits {
+fn form_limits(limits: &Limits) -> HashLimits {
+    HashLimits {
         entries: limits.hash_max_listpack_entries,
         value_bytes: limits.hash_max_listpack_value,
     }

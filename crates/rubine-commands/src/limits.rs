@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use rubine_base::collation::Collation;
-use rubine_rdb::Version;
 use rubine_rdb::dump::Checks;
+use rubine_rdb::{ValueLimits, Version};
+use rubine_structures::hash::HashLimits;
 use rubine_structures::list::ChunkLimit;
-use rubine_structures::{hash, set, sorted_set};
+use rubine_structures::set::SetLimits;
+use rubine_structures::sorted_set::SortedSetLimits;
 
 /// Settings of the data commands. Sizes are bytes, entries are elements.
 #[derive(Clone, Debug)]
@@ -39,19 +41,19 @@ pub struct Limits {
 
 impl Limits {
     /// Those that decide on the form of a value that is read from a payload.
-    pub fn rdb(&self) -> rubine_rdb::Limits {
-        rubine_rdb::Limits {
-            hash: hash::Limits {
+    pub fn rdb(&self) -> ValueLimits {
+        ValueLimits {
+            hash: HashLimits {
                 entries: self.hash_max_listpack_entries,
                 value_bytes: self.hash_max_listpack_value,
             },
             list: ChunkLimit::from_directive(self.list_max_listpack_size),
-            set: set::Limits {
+            set: SetLimits {
                 intset_entries: self.set_max_intset_entries,
                 listpack_entries: self.set_max_listpack_entries,
                 value_bytes: self.set_max_listpack_value,
             },
-            sorted_set: sorted_set::Limits {
+            sorted_set: SortedSetLimits {
                 entries: self.zset_max_listpack_entries,
                 value_bytes: self.zset_max_listpack_value,
             },

@@ -9,7 +9,7 @@ mod write;
 use rubine_keyspace::{Key, View};
 use rubine_resp::writer::Reply;
 use rubine_structures::record::{RecordRef, ValueMut};
-use rubine_structures::set::{Limits as FormLimits, Member, Set};
+use rubine_structures::set::{Member, Set, SetLimits};
 use rubine_structures::table::RecordMut;
 use rubine_structures::value::{Value, ValueRef};
 
@@ -74,8 +74,8 @@ fn find_mut_again<'v>(keys: &'v mut View<'_, '_>, key: Key<'_>) -> Option<&'v mu
 
 /// How large the small forms may become.
 #[inline]
-fn form_limits(limits: &Limits) -> FormLimits {
-    FormLimits {
+fn form_limits(limits: &Limits) -> SetLimits {
+    SetLimits {
         intset_entries: limits.set_max_intset_entries,
         listpack_entries: limits.set_max_listpack_entries,
         value_bytes: limits.set_max_listpack_value,

@@ -10,7 +10,7 @@ mod source;
 use std::sync::Arc;
 
 use rubine_keyspace::Key;
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::list::{ChunkLimit, End, List};
 use rubine_structures::value::Value;
 
@@ -302,7 +302,7 @@ struct Rest {
     image: Option<Arc<Image>>,
 }
 
-impl Stream for Rest {
+impl ReplyStream for Rest {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let Self { elements, gets, image } = self;
         let has_more = match image.as_deref() {

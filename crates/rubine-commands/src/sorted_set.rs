@@ -2,7 +2,7 @@
 
 use rubine_keyspace::{Key, View};
 use rubine_structures::record::{RecordRef, ValueMut};
-use rubine_structures::sorted_set::{Limits as FormLimits, SortedSet};
+use rubine_structures::sorted_set::{SortedSet, SortedSetLimits};
 use rubine_structures::table::RecordMut;
 use rubine_structures::value::ValueRef;
 
@@ -92,8 +92,8 @@ fn find_mut<'v>(
 
 /// How large the packed form may become.
 #[inline]
-pub(crate) fn form_limits(limits: &Limits) -> FormLimits {
-    FormLimits {
+pub(crate) fn form_limits(limits: &Limits) -> SortedSetLimits {
+    SortedSetLimits {
         entries: limits.zset_max_listpack_entries,
         value_bytes: limits.zset_max_listpack_value,
     }

@@ -2,7 +2,7 @@
 
 use rubine_keyspace::{Key, View};
 use rubine_structures::record::{RecordRef, ValueMut};
-use rubine_structures::stream::{Group, Limits as BlockLimits, Stream, StreamId};
+use rubine_structures::stream::{BlockLimits, Group, Stream, StreamId};
 use rubine_structures::table::RecordMut;
 use rubine_structures::value::{Value, ValueRef};
 

@@ -8,6 +8,7 @@ mod checks;
 mod include;
 mod line;
 mod load;
+mod quota;
 mod rewrite;
 mod setting;
 mod store;
@@ -19,14 +20,15 @@ mod values;
 
 pub use line::{ConfigLine, SentinelLine, UserLine};
 pub use load::{ConfigError, ConfigSource, Mode};
-pub use rewrite::{RewriteError, RewriteScope, replace_file};
+pub use quota::{Per, QuotaMode, QuotaRule, QuotaSubject, Rate};
+pub use rewrite::{Listed, RewriteError, RewriteScope, replace_file};
 pub use setting::{Rule, parse_memory};
 pub use store::{ConfigStore, Refusal, SetError, Setter};
 pub use table::directive::{Directive, Support, Traits, closest, find, names};
 pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
 pub use values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimit, OutputBufferLimits,
     PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rubine_base::quote::{split_args, write_repr};
 
 use super::line::{ConfigLine, SentinelLine, UserLine};
+use super::quota::{QuotaRule, QuotaSubject};
 use super::setting::utf8;
 use super::table::Config;
 use super::table::directive::{Traits, closest, find};
@@ -24,19 +25,17 @@ const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 const REPL_BACKLOG_SIZE_MIN: u64 = 16 << 10;
 
 /// Names that other servers read or skip. They have no value here, but a file may hold them.
-const FOREIGN: [(&str, &str); 16] = [
+const FOREIGN: [(&str, &str); 14] = [
     ("list-max-ziplist-entries", DROPPED),
     ("list-max-ziplist-value", DROPPED),
     ("lua-replicate-commands", DROPPED),
     ("io-threads-do-reads", DROPPED),
     ("events-per-io-thread", DROPPED),
-    ("aof-load-corrupt-tail-max-size", LATER_REDIS),
     ("backup-sealed-ttl", LATER_REDIS),
     ("backupdirname", LATER_REDIS),
     ("hash-rdb-load-max-template-entries", LATER_REDIS),
     ("hash-rdb-load-min-template-entries", LATER_REDIS),
     ("hash-rdb-load-template-disassembly-threshold", LATER_REDIS),
-    ("key-memory-histograms", LATER_REDIS),
     ("lookahead", LATER_REDIS),
     ("preload-file", LATER_REDIS),
     ("stream-idmp-duration", LATER_REDIS),
@@ -132,6 +131,13 @@ impl Config {
             self.watchdog_period = self.watchdog_period.max(2 * (1000 / self.hz));
         }
         self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_SIZE_MIN);
+        let db_count = self.databases;
+        let is_beyond =
+            |it: &QuotaRule| matches!(it.subject, QuotaSubject::Db(db) if db_count <= db);
+        if self.quotas.iter().any(is_beyond) {
+            let text = "a quota is about a database that there is not";
+            return Err(ConfigError::without_line(text.to_owned()));
+        }
         if self.cluster_enabled && self.replicaof.is_some() {
             let text = "replicaof directive not allowed in cluster mode";
             return Err(ConfigError::without_line(text.to_owned()));
@@ -260,6 +266,9 @@ impl Loader {
                     let line = at_this_line(String::new()).line;
                     self.config.users.push(UserLine { words: user.to_vec(), line });
                 }
+                [name, quota @ ..] if name.eq_ignore_ascii_case(b"quota") && !quota.is_empty() => {
+                    self.set_quota(quota).map_err(at_this_line)?;
+                }
                 [name, words @ ..]
                     if name.eq_ignore_ascii_case(b"sentinel") && self.mode == Mode::Sentinel =>
                 {
@@ -272,6 +281,15 @@ impl Loader {
                 words => self.assign_line(words).map_err(at_this_line)?,
             }
         }
+        Ok(())
+    }
+
+    /// Takes a quota in place of an earlier one of the same subject.
+    fn set_quota(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let rule = QuotaRule::parse(&words)?;
+        self.config.quotas.retain(|it| it.subject != rule.subject);
+        self.config.quotas.push(rule);
         Ok(())
     }
 
@@ -334,7 +352,7 @@ impl Loader {
             ("sentinel", [_, ..]) => {
                 Err("sentinel directive while not in sentinel mode".to_owned())
             }
-            ("include" | "rename-command" | "user" | "loadmodule" | "sentinel", _) => {
+            ("include" | "rename-command" | "user" | "quota" | "loadmodule" | "sentinel", _) => {
                 Err("Bad directive or wrong number of arguments".to_owned())
             }
             _ => Err(unknown_directive(&name)),

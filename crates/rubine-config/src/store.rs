@@ -10,6 +10,7 @@ use rubine_base::glob::{Case, matches};
 use super::load::ConfigSource;
 use super::table::directive::{Directive, Traits, find};
 use super::table::{Config, DIRECTIVES};
+use crate::values::ReplicaOf;
 
 /// The configuration in force and where it came from.
 pub struct ConfigStore {
@@ -194,6 +195,13 @@ impl ConfigStore {
         Ok(())
     }
 
+    /// Has this server follow another, or nobody: what REPLICAOF says is what CONFIG REWRITE writes.
+    pub fn set_replicaof(&self, replicaof: Option<ReplicaOf>) {
+        let _writing = self.writing.lock();
+        let config = Config { replicaof, ..(*self.load()).clone() };
+        self.current.store(Arc::new(config));
+    }
+
     /// Does something for the sake of `config` if that is in force still, and stays so until it is done. Returns whether it
     /// was.
     pub fn if_unchanged(&self, config: &Arc<Config>, act: impl FnOnce()) -> bool {
@@ -205,16 +213,15 @@ impl ConfigStore {
         is_unchanged
     }
 
-    /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for each of
-    /// `users`, which are words, and with these `sentinel` lines in place of those that there are, if any are given.
+    /// CONFIG REWRITE: writes what is in force into the file that the server was started with, with a line for
+    /// each of what is `listed`.
     pub fn rewrite(
         &self,
         scope: super::RewriteScope,
-        users: &[Vec<Vec<u8>>],
-        sentinel: Option<&[String]>,
+        listed: super::Listed<'_>,
     ) -> Result<(), super::RewriteError> {
         let _writing = self.writing.lock();
         let path = self.source.file.as_deref().ok_or(super::RewriteError::NoFile)?;
-        self.load().rewrite_file(path, scope, users, sentinel)
+        self.load().rewrite_file(path, scope, listed)
     }
 }

@@ -6,8 +6,9 @@ pub(crate) mod directive;
 use self::directive::{Directive, Traits};
 use super::checks;
 use super::line::{SentinelLine, UserLine};
+use super::quota::QuotaRule;
 use super::values::{
-    AclPubsubDefault, Appendfsync, BusyReplyScope, ClusterConfigSaveBehavior,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
     ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
     ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
@@ -68,6 +69,8 @@ macro_rules! directives {
             pub renamed_commands: Vec<(Vec<u8>, Vec<u8>)>,
             /// The `user` lines.
             pub users: Vec<UserLine>,
+            /// The `quota` lines, one of each subject.
+            pub quotas: Vec<QuotaRule>,
             /// The `sentinel` lines.
             pub sentinel: Vec<SentinelLine>,
         }
@@ -78,6 +81,7 @@ macro_rules! directives {
                     $($field: $default,)*
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
+                    quotas: Vec::new(),
                     sentinel: Vec::new(),
                 }
             }
@@ -159,7 +163,7 @@ directives! {
     oom_score_adj_values: [i32; 3] = [0, 200, 800], "oom-score-adj-values".many();
     disable_thp: bool = true, "disable-thp".immutable();
     ignore_warnings: String = String::new(), "ignore-warnings".no_meaning(WARNINGS);
-    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT).not_yet(REPLICATION);
+    shutdown_timeout: u32 = 10, "shutdown-timeout".number(0, INT);
     shutdown_on_sigint: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigint".many();
     shutdown_on_sigterm: ShutdownOptions = ShutdownOptions::empty(), "shutdown-on-sigterm".many();
     crash_log_enabled: bool = true, "crash-log-enabled";
@@ -192,6 +196,10 @@ directives! {
     aclfile: String = String::new(), "aclfile".immutable();
     acl_pubsub_default: AclPubsubDefault = AclPubsubDefault::Resetchannels,
         "acl-pubsub-default";
+    audit_log: String = String::new(), "audit-log".is(Traits::PROTECTED);
+    audit_log_events: AuditEvents =
+        AuditEvents(["logins", "refusals", "users", "config"].map(str::to_owned).to_vec()),
+        "audit-log-events".many();
     acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.
@@ -276,6 +284,7 @@ directives! {
     slowlog_entry_max_string_len: u64 = 128, "slowlog-entry-max-string-len".number(0, LONG);
     latency_monitor_threshold: u64 = 0,
         "latency-monitor-threshold".number(0, LONG);
+    key_memory_histograms: bool = false, "key-memory-histograms";
     latency_tracking: bool = true, "latency-tracking";
     latency_tracking_info_percentiles: Vec<f64> = vec![50.0, 99.0, 99.9],
         "latency-tracking-info-percentiles".many().is(Traits::ALWAYS_WRITTEN);
@@ -291,7 +300,7 @@ directives! {
     rdb_version_check: RdbVersionCheck = RdbVersionCheck::Strict, "rdb-version-check";
     rdb_save_threads: u16 = 0, "rdb-save-threads".number(0, 256);
     rdb_save_incremental_fsync: bool = true, "rdb-save-incremental-fsync";
-    rdb_del_sync_files: bool = false, "rdb-del-sync-files".not_yet(REPLICATION);
+    rdb_del_sync_files: bool = false, "rdb-del-sync-files";
     stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error";
     sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No,
         "sanitize-dump-payload".no_meaning(EXAMINED);
@@ -314,6 +323,8 @@ directives! {
     auto_aof_rewrite_min_size: u64 = 64 << 20,
         "auto-aof-rewrite-min-size".memory(0, LONG);
     aof_load_truncated: bool = true, "aof-load-truncated";
+    aof_load_corrupt_tail_max_size: u64 = 0,
+        "aof-load-corrupt-tail-max-size".memory(0, LONG);
     aof_use_rdb_preamble: bool = true, "aof-use-rdb-preamble";
     aof_timestamp_enabled: bool = false, "aof-timestamp-enabled";
     aof_rewrite_incremental_fsync: bool = true,
@@ -324,56 +335,61 @@ directives! {
 
     // Replication.
     replicaof: Option<ReplicaOf> = None,
-        "replicaof".alias("slaveof").immutable().many().not_yet(REPLICATION);
+        "replicaof".alias("slaveof").immutable().many();
     primaryauth: Option<Vec<u8>> = None,
-        "primaryauth".alias("masterauth").sensitive().not_yet(REPLICATION);
+        "primaryauth".alias("masterauth").sensitive();
     primaryuser: Option<Vec<u8>> = None,
-        "primaryuser".alias("masteruser").sensitive().not_yet(REPLICATION);
+        "primaryuser".alias("masteruser").sensitive();
     replica_serve_stale_data: bool = true,
-        "replica-serve-stale-data".alias("slave-serve-stale-data").not_yet(REPLICATION);
+        "replica-serve-stale-data".alias("slave-serve-stale-data");
     replica_read_only: bool = true,
-        "replica-read-only".alias("slave-read-only").not_yet(REPLICATION);
+        "replica-read-only".alias("slave-read-only");
     replica_lazy_flush: bool = true,
-        "replica-lazy-flush".alias("slave-lazy-flush").not_yet(REPLICATION);
+        "replica-lazy-flush".alias("slave-lazy-flush").no_meaning(LAZY);
     replica_ignore_maxmemory: bool = true,
-        "replica-ignore-maxmemory".alias("slave-ignore-maxmemory").not_yet(REPLICATION);
+        "replica-ignore-maxmemory".alias("slave-ignore-maxmemory");
     replica_ignore_disk_write_errors: bool = false,
         "replica-ignore-disk-write-errors".not_yet(REPLICATION);
+    replica_refuse_empty_master: bool = true, "replica-refuse-empty-master";
+    replica_max_lag: u32 = 0, "replica-max-lag".number(0, INT);
     replica_priority: u32 = 100,
-        "replica-priority".alias("slave-priority").number(0, INT).not_yet(REPLICATION);
-    replica_announced: bool = true, "replica-announced".not_yet(REPLICATION);
+        "replica-priority".alias("slave-priority").number(0, INT);
+    replica_announced: bool = true, "replica-announced";
     replica_announce_ip: Option<String> = None,
-        "replica-announce-ip".alias("slave-announce-ip").not_yet(REPLICATION);
+        "replica-announce-ip".alias("slave-announce-ip");
     replica_announce_port: u16 = 0,
-        "replica-announce-port".alias("slave-announce-port").number(0, 65_535).not_yet(REPLICATION);
-    repl_diskless_sync: bool = true, "repl-diskless-sync".not_yet(REPLICATION);
+        "replica-announce-port".alias("slave-announce-port").number(0, 65_535);
+    repl_diskless_sync: bool = true, "repl-diskless-sync";
     repl_diskless_sync_delay: u32 = 5,
-        "repl-diskless-sync-delay".number(0, INT).not_yet(REPLICATION);
+        "repl-diskless-sync-delay".number(0, INT);
     repl_diskless_sync_max_replicas: u32 = 0,
-        "repl-diskless-sync-max-replicas".number(0, INT).not_yet(REPLICATION);
+        "repl-diskless-sync-max-replicas".number(0, INT);
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled,
-        "repl-diskless-load".is(Traits::NOT_WHILE_LOADING).not_yet(REPLICATION);
+        "repl-diskless-load".is(Traits::NOT_WHILE_LOADING);
     dual_channel_replication_enabled: bool = false,
         "dual-channel-replication-enabled".not_yet(REPLICATION);
     repl_rdb_channel: bool = false, "repl-rdb-channel".not_yet(REPLICATION);
     replica_full_sync_buffer_limit: u64 = 0,
         "replica-full-sync-buffer-limit".memory(0, LONG).not_yet(REPLICATION);
     repl_ping_replica_period: u32 = 10,
-        "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT)
-            .not_yet(REPLICATION);
-    repl_timeout: u32 = 60, "repl-timeout".number(1, INT).not_yet(REPLICATION);
+        "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT);
+    repl_timeout: u32 = 60, "repl-timeout".number(1, INT);
     repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay".not_yet(REPLICATION);
     repl_backlog_size: u64 = 10 << 20,
-        "repl-backlog-size".memory(1, LONG).not_yet(REPLICATION);
-    repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG).not_yet(REPLICATION);
-    repl_mptcp: bool = false, "repl-mptcp".immutable().not_yet(REPLICATION);
-    bind_source_addr: Option<String> = None, "bind-source-addr".not_yet(REPLICATION);
+        "repl-backlog-size".memory(1, LONG);
+    repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);
+    repl_mptcp: bool = false, "repl-mptcp".immutable();
+    bind_source_addr: Option<String> = None, "bind-source-addr";
     min_replicas_to_write: u32 = 0,
         "min-replicas-to-write".alias("min-slaves-to-write").number(0, INT);
     min_replicas_max_lag: u32 = 10,
         "min-replicas-max-lag".alias("min-slaves-max-lag").number(0, INT);
+    write_quorum: u32 = 0, "write-quorum".number(0, 1000);
+    write_quorum_timeout: u64 = 1000, "write-quorum-timeout".number(1, INT);
+    write_quorum_on_disk: bool = false, "write-quorum-on-disk";
+    write_quorum_users: Option<String> = None, "write-quorum-users";
     propagation_error_behavior: PropagationErrorBehavior = PropagationErrorBehavior::Ignore,
-        "propagation-error-behavior".not_yet(REPLICATION);
+        "propagation-error-behavior";
 
     // Cluster.
     cluster_enabled: bool = false, "cluster-enabled".immutable().not_yet(CLUSTER);
@@ -463,7 +479,7 @@ directives! {
     tls_auth_clients: TlsAuthClients = TlsAuthClients::Yes, "tls-auth-clients";
     tls_auth_clients_user: TlsAuthClientsUser = TlsAuthClientsUser::Off,
         "tls-auth-clients-user";
-    tls_replication: bool = false, "tls-replication".not_yet(REPLICATION);
+    tls_replication: bool = false, "tls-replication";
     tls_cluster: bool = false, "tls-cluster";
     tls_protocols: Option<String> = None, "tls-protocols";
     tls_ciphers: Option<String> = None, "tls-ciphers";

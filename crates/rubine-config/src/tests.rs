@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{
-    Config, ConfigError, ConfigSource, ConfigStore, DIRECTIVES, Directive, MaxmemoryPolicy,
+    Config, ConfigError, ConfigSource, ConfigStore, DIRECTIVES, Directive, Listed, MaxmemoryPolicy,
     MemoryOrPercent, Mode, OutputBufferLimit, Refusal, RewriteScope, SavePoint, SetError, Setter,
     ShutdownOptions, Support, Traits, closest, find, names,
 };
@@ -28,10 +28,14 @@ const OWN: &[&str] = &[
     "rdb-save-threads",
     "lua-memory-limit",
     "busy-reply-scope",
+    "audit-log",
+    "audit-log-events",
 ];
 const REDIS_ONLY: &[&str] = &[
+    "aof-load-corrupt-tail-max-size",
     "cluster-compatibility-sample-ratio",
     "dynamic-hz",
+    "key-memory-histograms",
     "repl-rdb-channel",
     "replica-full-sync-buffer-limit",
     "sanitize-dump-payload",
@@ -302,6 +306,8 @@ fn special_lines() {
     let renamed = [(b"DEBUG".to_vec(), b"".to_vec()), (b"KEYS".to_vec(), b"all-keys".to_vec())];
     assert_eq!(config.renamed_commands, renamed);
     assert_eq!(from_text("user a on nopass").unwrap().users.len(), 1);
+    let quotas = from_text("quota user a ops=1/s\nquota db 1 ops=2/s\nquota user a ops=3/s");
+    assert_eq!(quotas.unwrap().quotas.len(), 2);
     for (text, reason) in [
         ("loadmodule /x.so a b", "Modules in C cannot be loaded: /x.so"),
         ("sentinel monitor a 127.0.0.1 1 2", "sentinel directive while not in sentinel mode"),
@@ -506,7 +512,8 @@ fn rewriting_keeps_what_people_wrote() {
         let store = default_store();
         set(&store, set_to).unwrap();
         let users = [user("default on"), user("b on")];
-        let text = store.load().rewritten(old.as_bytes(), RewriteScope::Changed, &users, None);
+        let listed = Listed { users: &users, ..Listed::default() };
+        let text = store.load().rewritten(old.as_bytes(), RewriteScope::Changed, listed);
         let text = String::from_utf8(text).unwrap();
         // These are always written.
         let always = ["dir ", "save ", "latency-tracking-info-percentiles "];
@@ -559,7 +566,7 @@ fn a_rewritten_file_is_replaced_and_loads_to_the_same() {
     set(&store, &["client-output-buffer-limit", "normal 1 2 3", "bind", "::1 127.0.0.1"]).unwrap();
     set(&store, &["slot-migration-max-failover-repl-bytes", "-1", "maxmemory", "5kb"]).unwrap();
     for scope in [RewriteScope::Changed, RewriteScope::All] {
-        store.rewrite(scope, &[], None).unwrap();
+        store.rewrite(scope, Listed::default()).unwrap();
         let (again, _) = from_args(&[&path]).unwrap();
         assert_eq!(again, *store.load());
     }
@@ -571,7 +578,7 @@ fn a_rewritten_file_is_replaced_and_loads_to_the_same() {
     std::fs::remove_file(&link).unwrap();
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "no temporary file stays");
     assert_eq!(
-        default_store().rewrite(RewriteScope::Changed, &[], None).unwrap_err().to_string(),
+        default_store().rewrite(RewriteScope::Changed, Listed::default()).unwrap_err().to_string(),
         "The server is running without a config file"
     );
 }

@@ -514,6 +514,32 @@ impl Setting for Vec<String> {
     }
 }
 
+/// The events that the audit log has, by name. Which there are, whoever writes it knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditEvents(pub Vec<String>);
+
+const AUDIT_EVENTS_MAX: usize = 64;
+
+impl Setting for AuditEvents {
+    fn assign(&mut self, arguments: &[&[u8]], _: Rule) -> Result<(), String> {
+        if AUDIT_EVENTS_MAX < arguments.len() {
+            return Err("too many events".to_owned());
+        }
+        let events = arguments.iter().filter(|it| !it.is_empty());
+        let events = events.map(|it| utf8(it).map(str::to_ascii_lowercase));
+        self.0 = events.collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    fn text(&self, _: Rule) -> Vec<u8> {
+        join(self.0.iter().cloned())
+    }
+
+    fn lines(&self, rule: Rule) -> Vec<Vec<u8>> {
+        vec![if self.0.is_empty() { b"\"\"".to_vec() } else { self.text(rule) }]
+    }
+}
+
 /// How expendable the process is as a primary, as a replica and while it saves.
 impl Setting for [i32; 3] {
     fn assign(&mut self, arguments: &[&[u8]], _: Rule) -> Result<(), String> {

@@ -108,6 +108,8 @@ pub struct Point {
     pub offset: ReplicationOffset,
     /// The end of the log.
     pub position: Offset,
+    /// The database that is selected there in what replicas get, if anything says so.
+    pub database: Option<u32>,
     /// Whether all changes up to now have an offset. If not, the offset says nothing about the data: it must not be
     /// written into a dump.
     pub is_complete: bool,

@@ -66,6 +66,11 @@ impl JournalStatus {
     pub fn buffered_bytes(&self) -> u64 {
         self.end - self.oldest
     }
+
+    /// What of that is kept for replicas that may come back.
+    pub fn backlog_bytes(&self) -> u64 {
+        self.buffered_bytes().min(self.backlog_bytes_max)
+    }
 }
 
 impl Journal {
@@ -202,6 +207,22 @@ impl Journal {
         let mut log = self.log.lock();
         log.part_history(id, origin);
         log.point()
+    }
+
+    /// Goes on with the present history as a master's.
+    pub fn follow_history(&self) {
+        self.log.lock().follow_history();
+    }
+
+    /// Notes which database is selected where the log ends, after a dump has said so.
+    pub fn note_database(&self, database: Option<u32>) {
+        self.log.lock().note_database(database);
+    }
+
+    /// Gives the history another name, and forgets what it was before: nobody who knows the old one goes on from here.
+    /// Readers do.
+    pub fn rename_history(&self, id: HistoryId) {
+        self.log.lock().rename_history(id);
     }
 
     /// Takes over a master's history at `offset`: the data was replaced by a full sync. The caller holds all shard locks.

@@ -181,6 +181,7 @@ impl Log {
             history: kept.history,
             offset: ReplicationOffset(position - kept.parts.hidden_bytes()),
             position,
+            database: kept.selected_database,
             is_complete: self.is_wanted() || kept.origin == Origin::Master,
         }
     }
@@ -215,6 +216,19 @@ impl Log {
         kept.origin = origin;
         // What follows is read on by replicas of the old history, which may have seen another SELECT last.
         kept.must_select = true;
+    }
+
+    pub(crate) fn follow_history(&mut self) {
+        self.kept.origin = Origin::Master;
+    }
+
+    pub(crate) fn note_database(&mut self, database: Option<u32>) {
+        self.kept.selected_database = database;
+        self.kept.must_select = true;
+    }
+
+    pub(crate) fn rename_history(&mut self, id: HistoryId) {
+        self.kept.history = History::new(id);
     }
 
     /// Forgets all bytes and goes on with another history at `offset`, from where on positions are offsets.

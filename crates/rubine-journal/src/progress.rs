@@ -2,6 +2,7 @@
 //! wait for it. A parked reply is a token of the caller's; this file never sends anything.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
 use crate::Offset;
@@ -101,6 +102,12 @@ pub struct Acknowledgements {
     waiting_count_max: usize,
 }
 
+impl fmt::Debug for Acknowledgements {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Acknowledgements").finish_non_exhaustive()
+    }
+}
+
 struct AcknowledgementState {
     peers: Vec<Peer>,
     /// In the order of arrival.
@@ -144,6 +151,14 @@ impl Acknowledgements {
     /// Forgets a peer that has gone. What it acknowledged no longer counts for anyone who waits.
     pub fn forget(&self, peer_id: u64) {
         self.state.lock().peers.retain(|peer| peer.id != peer_id);
+    }
+
+    /// Up to where so many peers have everything; `None` if there are not so many.
+    pub fn reached_by(&self, peer_count: usize) -> Option<Offset> {
+        let mut all: Vec<Offset> =
+            self.state.lock().peers.iter().map(|peer| peer.acknowledged).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.get(peer_count.checked_sub(1)?).copied()
     }
 
     /// How many peers have everything before `offset`.
@@ -233,5 +248,6 @@ mod tests {
         acknowledgements.acknowledge(102, 10, &mut released);
         assert_eq!(acknowledgements.count(50), 1, "an acknowledgement is never taken back");
         assert!(!acknowledgements.cancel(2));
+        assert_eq!([1, 2, 3].map(|it| acknowledgements.reached_by(it)), [Some(50), Some(49), None]);
     }
 }

@@ -2,6 +2,7 @@
 //! for a few bytes at the very end, and never keeps appenders waiting for longer than it takes to
 //! count up a few references.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -213,6 +214,18 @@ impl Reader {
         if self.arm(self.position + 1, &waker) {
             park_timeout(timeout);
         }
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, side, position, .. } = self;
+        formatter
+            .debug_struct("Reader")
+            .field("id", id)
+            .field("side", side)
+            .field("position", position)
+            .finish_non_exhaustive()
     }
 }
 

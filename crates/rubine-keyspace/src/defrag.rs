@@ -95,7 +95,7 @@ impl DefragWalk {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
-    use rubine_structures::hash::{Hash, Limits};
+    use rubine_structures::hash::{Hash, HashLimits};
     use rubine_structures::trie::Deadline;
     use rubine_structures::value::Value;
 
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_walk_looks_at_every_key_once_and_at_all_of_large_ones() {
         let (keyspace, _garbage) = Keyspace::new();
-        let limits = Limits { entries: 8, value_bytes: 64 };
+        let limits = HashLimits { entries: 8, value_bytes: 64 };
         let large = || {
             let mut large = Hash::new();
             for field in 0..5000 {

@@ -1,5 +1,6 @@
 //! All shards behind their locks, and the one way to take them. Never runs a command.
 
+mod exchange;
 mod standing;
 mod tracked;
 
@@ -46,7 +47,7 @@ pub struct GarbageCounts {
 }
 
 impl GarbageCounts {
-    /// How many records, values and databases have been freed.
+    /// How many values have been freed, those of databases that were emptied among them.
     pub fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
     }
@@ -71,6 +72,8 @@ impl GarbageCounts {
 #[derive(Debug)]
 pub struct Discarded {
     garbage: Option<Garbage>,
+    /// How many values it is.
+    count: u64,
     bytes: usize,
     counts: Arc<GarbageCounts>,
 }
@@ -79,7 +82,7 @@ impl Drop for Discarded {
     fn drop(&mut self) {
         let is_database = matches!(self.garbage, Some(Garbage::Tables(_)));
         self.garbage = None;
-        self.counts.freed.fetch_add(1, Ordering::Relaxed);
+        self.counts.freed.fetch_add(self.count, Ordering::Relaxed);
         self.counts.pending_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         if is_database {
             self.counts.pending_databases.fetch_sub(1, Ordering::Relaxed);
@@ -295,7 +298,7 @@ impl Keyspace {
         Ok(())
     }
 
-    /// Number of keys in a database. Takes no lock where the database is one of the first 16.
+    /// Number of keys in a database. Takes no lock where the database is one of the first 16, or where others have none.
     pub fn len(&self, db: usize) -> usize {
         self.key_counts(db).0
     }
@@ -305,12 +308,20 @@ impl Keyspace {
         if db < COUNTED_DBS {
             return self.published.sum(db);
         }
+        if self.published.sum_of_others() == (0, 0) {
+            return (0, 0);
+        }
         let mut counts = (0, 0);
         self.for_each_shard(|_, shard| {
             counts.0 += shard.len(db);
             counts.1 += shard.table(db).map_or(0, Table::volatile_len);
         });
         counts
+    }
+
+    /// Number of keys in all databases, and of those of them that have a deadline. Takes no lock.
+    pub fn total_key_counts(&self) -> (usize, usize) {
+        self.published.total()
     }
 
     /// Whether a database has no keys.
@@ -396,7 +407,11 @@ impl Keyspace {
     /// Has `garbage` freed on the background thread.
     pub(crate) fn discard(&self, garbage: Garbage) {
         let counts = self.counts.clone();
-        counts.discarded.fetch_add(1, Ordering::Relaxed);
+        let count = match &garbage {
+            Garbage::Record(_) | Garbage::Value(_) => 1,
+            Garbage::Tables(tables) => tables.iter().map(|it| it.len() as u64).sum(),
+        };
+        counts.discarded.fetch_add(count, Ordering::Relaxed);
         let bytes = match &garbage {
             Garbage::Record(record) => record.as_ref().value().heap_bytes(),
             Garbage::Value(Value::List(list)) => list.heap_bytes(),
@@ -407,7 +422,7 @@ impl Keyspace {
         if matches!(garbage, Garbage::Tables(_)) {
             counts.pending_databases.fetch_add(1, Ordering::Relaxed);
         }
-        let garbage = Discarded { garbage: Some(garbage), bytes, counts };
+        let garbage = Discarded { garbage: Some(garbage), count, bytes, counts };
         // Without a background thread, as in tests, it is freed here.
         let _ = self.garbage.send(garbage);
     }

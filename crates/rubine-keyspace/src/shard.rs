@@ -119,6 +119,12 @@ impl Shard {
         for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
             counts.set(self.number as usize, db, table.len(), table.volatile_len());
         }
+        if COUNTED_DBS < self.tables.len() {
+            let others = &self.tables[COUNTED_DBS..];
+            let volatile_len = others.iter().map(Table::volatile_len).sum();
+            let len = others.iter().map(Table::len).sum();
+            counts.set_others(self.number as usize, len, volatile_len);
+        }
     }
 
     /// Number of keys in a database.
@@ -212,6 +218,29 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// Exchanges all databases with a shard of another keyspace, where nobody watches or waits.
+    pub(crate) fn exchange(&mut self, other: &mut Self, now: i64) {
+        let count = self.tables.len().max(other.tables.len());
+        let Some(last) = count.checked_sub(1) else { return };
+        self.table_mut(last);
+        other.table_mut(last);
+        for db in 0..count {
+            for key in self.watched_keys(db) {
+                let is_touched = self.is_alive(db, &key, now) || other.is_alive(db, &key, now);
+                let will_be_due = other.is_due(db, &key, now);
+                for watcher in self.watches.get_mut(db, &key).into_iter().flatten() {
+                    if is_touched {
+                        watcher.watch.mark_broken();
+                    } else {
+                        watcher.was_due = will_be_due;
+                    }
+                }
+            }
+            self.tables[db].swap(&mut other.tables[db]);
+            self.waiters.note_swap(db);
         }
     }
 

@@ -3,8 +3,8 @@
 //! than its bounds. Which server is meant, and what is said to it, others know.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use rubine_base::clock::monotonic_nanos;
 use rubine_resp::command::{INTO_MEMORY, write_command};
 use rubine_resp::decode::{Value, decode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, Type};
 
 use crate::socket::Socket;
 use crate::tls::stream::{HandshakeError, TlsStream};
@@ -57,6 +59,33 @@ pub struct Greeting<'a> {
     pub protocol: Option<u8>,
 }
 
+/// How a connection is made, where that is not left to the system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way {
+    /// The address of this side.
+    pub source: Option<IpAddr>,
+    /// Several paths at once.
+    pub is_multipath: bool,
+}
+
+impl Way {
+    fn begin(self, address: SocketAddr) -> io::Result<TcpStream> {
+        let protocol = if self.is_multipath { Protocol::MPTCP } else { Protocol::TCP };
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::STREAM, Some(protocol))?;
+        socket.set_nonblocking(true)?;
+        if let Some(source) = self.source {
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        match socket.connect(&address.into()) {
+            // It is on its way.
+            Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+            connected => connected?,
+        }
+        Ok(TcpStream::from_std(socket.into()))
+    }
+}
+
 /// There is too much to be sent already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -64,7 +93,16 @@ pub struct Full;
 impl Link {
     /// Begins to connect; with `tls`, it will be spoken.
     pub fn connect(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::connect_by(address, Way::default(), tls)
+    }
+
+    /// As [`Link::connect`], in this way.
+    pub fn connect_by(
+        address: SocketAddr,
+        way: Way,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> io::Result<Self> {
+        let stream = way.begin(address)?;
         let socket = match tls {
             Some(config) => {
                 let name = ServerName::from(address.ip());
@@ -79,6 +117,19 @@ impl Link {
     /// Has an event loop told when it is worth while to call [`Link::open`], [`Link::flush`] or [`Link::receive`].
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         self.socket.register(registry, token)
+    }
+
+    /// The addresses of the other side and of this one.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        let socket = socket2::SockRef::from(&self.socket);
+        let known =
+            |address: socket2::SockAddr| address.as_socket().ok_or(ErrorKind::AddrNotAvailable);
+        Ok((known(socket.peer_addr()?)?, known(socket.local_addr()?)?))
+    }
+
+    /// The number of its socket.
+    pub fn fd(&self) -> i32 {
+        self.socket.as_fd().as_raw_fd()
     }
 
     /// Goes on until commands can be sent. Returns whether they can.
@@ -132,6 +183,15 @@ impl Link {
             return Err(Full);
         }
         write_command(command, &mut self.output).expect(INTO_MEMORY);
+        Ok(())
+    }
+
+    /// Writes bytes that are made already, which [`Link::flush`] sends.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        if OUTPUT_BYTES_MAX <= self.unsent() {
+            return Err(Full);
+        }
+        self.output.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -201,6 +261,26 @@ impl Link {
         Ok(())
     }
 
+    /// Reads what has come behind `out`, some `bytes_max` at most. Returns whether there may be more now. The end of the
+    /// connection is an error, but not before all that came has been handed out.
+    pub fn receive_into(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> io::Result<bool> {
+        out.append(&mut self.input);
+        let before = out.len();
+        while out.len() < bytes_max {
+            out.reserve(READ_BYTES);
+            match self.socket.read_into(out) {
+                Ok(0) if before < out.len() => return Ok(true),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) if before < out.len() => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
     /// What was received and not taken.
     pub fn input(&self) -> &[u8] {
         &self.input
@@ -256,7 +336,7 @@ impl Link {
             let wanted = if must_send { PollFlags::OUT } else { PollFlags::IN };
             let timeout = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
             match poll(&mut [PollFd::new(&self.socket.as_fd(), wanted)], Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -5,6 +5,7 @@ mod certificate;
 mod channel;
 mod ciphers;
 mod files;
+pub mod fuzz;
 mod key_file;
 mod sessions;
 pub mod stream;

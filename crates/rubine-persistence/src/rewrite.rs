@@ -232,7 +232,7 @@ mod tests {
         check(Value::Int(-7), None, &["SET k -7"]);
         check(Value::Bytes(Cow::Borrowed(b"a")), Some(5), &["SET k a", "PEXPIREAT k 5"]);
         let mut hash = Hash::new();
-        let limits = rubine_structures::hash::Limits { entries: 8, value_bytes: 8 };
+        let limits = rubine_structures::hash::HashLimits { entries: 8, value_bytes: 8 };
         hash.set(b"f", b"v", rubine_structures::trie::Deadline::At(9), limits);
         check(Value::Hash(hash), None, &["HSET k f v", "HPEXPIREAT k 9 FIELDS 1 f"]);
     }

@@ -9,6 +9,9 @@ use crate::error::{Damage, Fault};
 use crate::lzf;
 use crate::opcode::{encoded, length};
 
+/// Bytes that a key or an element of a collection may have: lengths in records have 32 bits.
+pub(crate) const PART_BYTES_MAX: u64 = u32::MAX as u64 - 1;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
@@ -109,15 +112,32 @@ impl<'a> Cursor<'a> {
         Ok(count as usize)
     }
 
-    /// A string, borrowed where it stands as it is.
+    /// A string that is a key, or a part of something, borrowed where it stands as it is.
     #[inline]
     pub(crate) fn string(&mut self) -> Result<Cow<'a, [u8]>, Damage> {
+        self.string_up_to(PART_BYTES_MAX)
+    }
+
+    /// A string that is a value, and may have any length.
+    pub(crate) fn long_string(&mut self) -> Result<Cow<'a, [u8]>, Damage> {
+        self.string_up_to(u64::MAX)
+    }
+
+    #[inline]
+    fn string_up_to(&mut self, bytes_max: u64) -> Result<Cow<'a, [u8]>, Damage> {
         let start = self.at;
+        let check = |len| {
+            if len <= bytes_max { Ok(()) } else { Err(Fault::LongString(len).at(start)) }
+        };
         match self.head()? {
-            Head::Length(length) => self.take(length).map(Cow::Borrowed),
+            Head::Length(length) => {
+                check(length)?;
+                self.take(length).map(Cow::Borrowed)
+            }
             Head::Encoded(encoded::LZF) => {
                 let compressed_len = self.length()?;
                 let len = self.length()?;
+                check(len)?;
                 let compressed = self.take(compressed_len)?;
                 let bytes = lzf::decompress(compressed, len);
                 bytes.map(Cow::Owned).ok_or_else(|| Fault::Compressed.at(start))
@@ -146,6 +166,29 @@ impl<'a> Cursor<'a> {
         match self.remaining() as u64 {
             0 => Ok(()),
             left => Err(self.fault(Fault::Trailing(left))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key of 4 GiB in a dump was no error but the end of the server.
+    #[test]
+    fn only_values_are_very_long() {
+        let len: u64 = 1 << 32;
+        let mut plain = vec![length::BITS_64];
+        plain.extend_from_slice(&len.to_be_bytes());
+        // One byte that is compressed, it says.
+        let mut compressed = vec![length::ENCODED << 6 | encoded::LZF, 1, length::BITS_64];
+        compressed.extend_from_slice(&len.to_be_bytes());
+        for bytes in [plain, compressed] {
+            let damage = Cursor::new(&bytes).string().expect_err("it is too long for a key");
+            assert_eq!(damage.fault, Fault::LongString(len));
+            assert!(damage.to_string().contains("4294967296 bytes"), "{damage}");
+            let damage = Cursor::new(&bytes).long_string().expect_err("nothing follows");
+            assert_eq!(damage.fault, Fault::Truncated);
         }
     }
 }

@@ -11,10 +11,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use rubine_base::SharedBytes;
+use rubine_structures::hash::HashLimits;
 use rubine_structures::list::ChunkLimit;
 use rubine_structures::ordered_map::{OrderedMap, Weigh};
+use rubine_structures::set::SetLimits;
+use rubine_structures::sorted_set::SortedSetLimits;
 use rubine_structures::value::{INLINE_LEN_MAX, Value};
-use rubine_structures::{hash as hashes, set as sets, sorted_set as sorted_sets};
 
 use crate::cursor::{Cursor, Head};
 use crate::error::{Damage, Fault};
@@ -23,21 +25,21 @@ use crate::opcode::{encoded, module};
 
 /// Which collections stay small: the directives `hash-max-listpack-entries` and so on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    pub hash: hashes::Limits,
+pub struct ValueLimits {
+    pub hash: HashLimits,
     pub list: ChunkLimit,
-    pub set: sets::Limits,
-    pub sorted_set: sorted_sets::Limits,
+    pub set: SetLimits,
+    pub sorted_set: SortedSetLimits,
 }
 
-impl Default for Limits {
+impl Default for ValueLimits {
     /// Those of Redis.
     fn default() -> Self {
         Self {
-            hash: hashes::Limits { entries: 512, value_bytes: 64 },
+            hash: HashLimits { entries: 512, value_bytes: 64 },
             list: ChunkLimit::default(),
-            set: sets::Limits { intset_entries: 512, listpack_entries: 128, value_bytes: 64 },
-            sorted_set: sorted_sets::Limits { entries: 128, value_bytes: 64 },
+            set: SetLimits { intset_entries: 512, listpack_entries: 128, value_bytes: 64 },
+            sorted_set: SortedSetLimits { entries: 128, value_bytes: 64 },
         }
     }
 }
@@ -57,7 +59,7 @@ pub(crate) fn value(
     kind: Kind,
     cursor: &mut Cursor<'_>,
     templates: &Templates,
-    limits: &Limits,
+    limits: &ValueLimits,
 ) -> Result<Value<'static>, Damage> {
     match kind {
         Kind::String => string(cursor),
@@ -106,7 +108,7 @@ fn string(cursor: &mut Cursor<'_>) -> Result<Value<'static>, Damage> {
         *cursor = ahead;
         return cursor.integer(encoding, start).map(Value::Int);
     }
-    Ok(match cursor.string()? {
+    Ok(match cursor.long_string()? {
         Cow::Owned(bytes) if INLINE_LEN_MAX < bytes.len() => Value::Shared(SharedBytes::new(bytes)),
         bytes => Value::string(&bytes).into_owned(),
     })
@@ -122,7 +124,7 @@ pub(crate) fn pass_module_data(cursor: &mut Cursor<'_>) -> Result<(), Damage> {
             }
             module::FLOAT => drop(cursor.take(4)?),
             module::DOUBLE => drop(cursor.take(8)?),
-            module::STRING => drop(cursor.string()?),
+            module::STRING => drop(cursor.long_string()?),
             _ => return Err(cursor.fault(Fault::ModuleData)),
         }
     }

@@ -8,7 +8,7 @@ use rubine_base::crc::crc64;
 use rubine_structures::value::{Value, ValueRef};
 
 use crate::cursor::Cursor;
-use crate::decode::{self, Limits};
+use crate::decode::{self, ValueLimits};
 use crate::encode::{Encoder, Options};
 use crate::error::{Damage, Fault, WriteError};
 use crate::kind::Kind;
@@ -126,7 +126,7 @@ fn without_end(payload: &[u8], checks: Checks) -> Result<(&[u8], Version), DumpE
 pub fn decode(
     payload: &[u8],
     checks: Checks,
-    limits: &Limits,
+    limits: &ValueLimits,
 ) -> Result<Value<'static>, DumpError> {
     let (body, version) = without_end(payload, checks)?;
     let mut cursor = Cursor::new(body);

@@ -7,11 +7,11 @@ use std::io::Write;
 use std::mem;
 
 use rubine_base::number::DoubleText;
-use rubine_structures::hash::{self as hashes, Hash};
+use rubine_structures::hash::{Hash, HashEncoding};
 use rubine_structures::list::List;
 use rubine_structures::pack::Pack;
-use rubine_structures::set::{self as sets, Member, Set};
-use rubine_structures::sorted_set::{self as sorted_sets, Direction, SortedSet};
+use rubine_structures::set::{Member, Set, SetEncoding};
+use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetEncoding};
 use rubine_structures::stream::Stream;
 use rubine_structures::value::ValueRef;
 
@@ -248,7 +248,7 @@ impl<'a> Form<'a> {
 
     fn of_set(set: &'a Set, version: Version, buffer: &mut Vec<u8>) -> Self {
         let blob = match set.encoding() {
-            sets::Encoding::Intset => {
+            SetEncoding::Intset => {
                 let mut integers = Vec::with_capacity(set.len() as usize);
                 set.iter().for_each(|member| match member {
                     Member::Integer(integer) => integers.push(integer),
@@ -256,7 +256,7 @@ impl<'a> Form<'a> {
                 });
                 Some((intset::of(&integers, mem::take(buffer)), Kind::SetIntset))
             }
-            sets::Encoding::Listpack if version.has_redis(11) => {
+            SetEncoding::Listpack if version.has_redis(11) => {
                 let mut builder = Builder::new(mem::take(buffer));
                 set.iter().for_each(|member| match member {
                     Member::Text(text) => builder.push(text),
@@ -264,13 +264,13 @@ impl<'a> Form<'a> {
                 });
                 builder.finish().map(|listpack| (listpack, Kind::SetListpack))
             }
-            sets::Encoding::Listpack | sets::Encoding::Hashtable => None,
+            SetEncoding::Listpack | SetEncoding::Hashtable => None,
         };
         blob.map_or(Self::Set(set), |(bytes, kind)| Self::Blob { bytes, kind })
     }
 
     fn of_sorted_set(set: &'a SortedSet, version: Version, buffer: &mut Vec<u8>) -> Self {
-        let is_small = set.encoding() == sorted_sets::Encoding::Listpack;
+        let is_small = set.encoding() == SortedSetEncoding::Listpack;
         let listpack = (is_small && version.has_redis(10)).then(|| {
             let mut builder = Builder::new(mem::take(buffer));
             set.iter().for_each(|(member, score)| {
@@ -298,7 +298,7 @@ impl<'a> Form<'a> {
             };
             return Ok(Self::Hash { hash, kind });
         }
-        let is_small = hash.encoding() == hashes::Encoding::Listpack;
+        let is_small = hash.encoding() == HashEncoding::Listpack;
         let listpack = (is_small && version.has_redis(10)).then(|| {
             let mut builder = Builder::new(mem::take(buffer));
             hash.iter().for_each(|element| {

@@ -29,6 +29,9 @@ pub enum Fault {
     Length,
     #[error("unknown string encoding {0}")]
     StringEncoding(u8),
+    /// Redis and Valkey hold such keys and elements.
+    #[error("a key or an element of {0} bytes, which have to be shorter than 4 GiB here")]
+    LongString(u64),
     #[error("invalid LZF compressed string")]
     Compressed,
     #[error("{0} bytes after the end of the value")]

@@ -4,7 +4,7 @@
 use rubine_base::crc::crc64;
 use rubine_structures::value::Value;
 
-use crate::decode::Limits;
+use crate::decode::ValueLimits;
 use crate::dump::{self, Checks};
 use crate::read::{Item, Reader};
 use crate::version::{Version, VersionCheck};
@@ -23,7 +23,7 @@ pub fn fuzz_file(data: &[u8]) {
         assert!(!batch.is_empty() && batch.bytes() <= file.len());
         for entry in batch.entries() {
             let _ = entry.key();
-            match entry.decode(&Limits::default()) {
+            match entry.decode(&ValueLimits::default()) {
                 Ok(value) => check_value(&value),
                 Err(damage) => assert!(damage.offset <= file.len() as u64),
             }
@@ -36,7 +36,7 @@ pub fn fuzz_payload(data: &[u8]) {
     let Some((&choice, body)) = data.split_first() else { return };
     let mut payload = [body, &version_of(choice).number().to_le_bytes()].concat();
     payload.extend_from_slice(&crc64(0, &payload).to_le_bytes());
-    if let Ok(value) = dump::decode(&payload, Checks::default(), &Limits::default()) {
+    if let Ok(value) = dump::decode(&payload, Checks::default(), &ValueLimits::default()) {
         check_value(&value);
     }
 }
@@ -54,7 +54,7 @@ fn version_of(choice: u8) -> Version {
 fn check_value(value: &Value<'_>) {
     let version = Version::newest_common(value.as_ref());
     let payload = dump::encode(value.as_ref(), version).expect("the version can hold the value");
-    let again = dump::decode(&payload, Checks::default(), &Limits::default());
+    let again = dump::decode(&payload, Checks::default(), &ValueLimits::default());
     let again = again.expect("what was written is right");
     let twice = dump::encode(again.as_ref(), version).expect("as before");
     assert_eq!(payload.len(), twice.len());

@@ -31,5 +31,5 @@ pub mod write;
 mod ziplist;
 mod zipmap;
 
-pub use self::decode::Limits;
+pub use self::decode::ValueLimits;
 pub use self::version::{Version, VersionCheck};

@@ -8,7 +8,7 @@ use rubine_base::crc::SLOT_COUNT;
 use rubine_structures::value::Value;
 
 use crate::cursor::Cursor;
-use crate::decode::{self, Limits, Template, Templates, module_name};
+use crate::decode::{self, Template, Templates, ValueLimits, module_name};
 use crate::error::{Damage, Fault, ReadError};
 use crate::kind::Kind;
 use crate::opcode;
@@ -247,7 +247,7 @@ impl<R: Read> Reader<R> {
             opcode = self.source.byte()?;
         };
         let (offset, start) = (self.source.offset(), self.source.kept.len());
-        self.source.keep_string()?;
+        self.source.keep_key()?;
         let value_start = self.source.kept.len();
         self.source.keep_value(kind, &self.templates)?;
         let end = self.source.kept.len();
@@ -398,7 +398,7 @@ impl<'a> Entry<'a> {
     }
 
     /// The value. Offsets of damage are those of the file.
-    pub fn decode(&self, limits: &Limits) -> Result<Value<'static>, Damage> {
+    pub fn decode(&self, limits: &ValueLimits) -> Result<Value<'static>, Damage> {
         let mut cursor = Cursor::new(self.value);
         let value = decode::value(self.kind, &mut cursor, self.templates, limits);
         let value = value.and_then(|value| cursor.finish().map(|()| value));

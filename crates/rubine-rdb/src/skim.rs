@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::cursor::Head;
+use crate::cursor::{Head, PART_BYTES_MAX};
 use crate::decode::Templates;
 use crate::error::{Fault, ReadError};
 use crate::kind::Kind;
@@ -97,6 +97,16 @@ impl<R: Read> Source<R> {
     /// Keeps one string.
     #[inline]
     pub(crate) fn keep_string(&mut self) -> Result<(), ReadError> {
+        self.keep_string_up_to(u64::MAX)
+    }
+
+    /// Keeps a key.
+    #[inline]
+    pub(crate) fn keep_key(&mut self) -> Result<(), ReadError> {
+        self.keep_string_up_to(PART_BYTES_MAX)
+    }
+
+    fn keep_string_up_to(&mut self, bytes_max: u64) -> Result<(), ReadError> {
         let offset = self.offset();
         let len = match self.keep_head()? {
             Head::Length(length) => length,
@@ -112,6 +122,9 @@ impl<R: Read> Source<R> {
                 return Err(ReadError::damaged(offset, Fault::StringEncoding(other)));
             }
         };
+        if bytes_max < len {
+            return Err(ReadError::damaged(offset, Fault::LongString(len)));
+        }
         self.keep(len)
     }
 

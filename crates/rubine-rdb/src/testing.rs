@@ -12,7 +12,7 @@ use rubine_structures::stream::{self, Group, Stream, StreamId};
 use rubine_structures::trie::Deadline;
 use rubine_structures::value::Value;
 
-use crate::decode::Limits;
+use crate::decode::ValueLimits;
 
 /// What a value holds, in whatever form it does.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +94,7 @@ pub(crate) fn string() -> impl Strategy<Value = Vec<u8>> {
 
 /// Values of all types, small and large.
 pub(crate) fn value() -> impl Strategy<Value = Value<'static>> {
-    let limits = Limits::default();
+    let limits = ValueLimits::default();
     let strings = || {
         prop_oneof![3 => prop::collection::vec(string(), 1..10),
         1 => prop::collection::vec(string(), 130..600)]
@@ -169,7 +169,7 @@ fn stream() -> impl Strategy<Value = Value<'static>> {
     let produced = prop_oneof![3 => Just(vec![]), 1 => prop::collection::vec(produce, 1..9)];
     (steps, produced).prop_map(|(mut steps, produced)| {
         steps.extend(produced);
-        let limits = stream::Limits { block_bytes: 1000, block_entries: 10 };
+        let limits = stream::BlockLimits { block_bytes: 1000, block_entries: 10 };
         let (mut stream, mut ids) = (Stream::new(), Vec::new());
         for step in steps {
             take_step(&mut stream, &mut ids, step, limits);
@@ -178,7 +178,12 @@ fn stream() -> impl Strategy<Value = Value<'static>> {
     })
 }
 
-fn take_step(stream: &mut Stream, ids: &mut Vec<StreamId>, step: Step, limits: stream::Limits) {
+fn take_step(
+    stream: &mut Stream,
+    ids: &mut Vec<StreamId>,
+    step: Step,
+    limits: stream::BlockLimits,
+) {
     match step {
         Step::Append { ms_behind, seq, names, value } => {
             let last = stream.last_id();
@@ -220,7 +225,7 @@ fn take_step(stream: &mut Stream, ids: &mut Vec<StreamId>, step: Step, limits: s
     }
 }
 
-fn set_of(members: &[Vec<u8>], limits: Limits) -> Set {
+fn set_of(members: &[Vec<u8>], limits: ValueLimits) -> Set {
     let mut set = Set::new();
     for member in members {
         set.add(member, limits.set);

@@ -2,6 +2,7 @@
 //! queue of byte blocks, values sent by reference, and streams that produce a long reply while the socket drains.
 
 mod output;
+mod pump;
 mod reply;
 
 pub use output::{Mark, Output};
@@ -29,7 +30,7 @@ impl Protocol {
 }
 
 /// A reply that is produced while its client reads it, from handles to values that no longer change.
-pub trait Stream: Send {
+pub trait ReplyStream: Send {
     /// Writes the next part of the reply, about `budget_bytes` or less. May write nothing and be called again on a
     /// later turn. Must not call [`Reply::stream`], and a length deferred here is set here.
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress;

@@ -5,8 +5,8 @@ use rubine_base::clock::monotonic_nanos;
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_scripting::{
-    Call, Called, Host, Interpreter, LibraryRegistry, LogLevel, Permission, Policy, Replication,
-    Request, Scripts, Settings, Source, Verdict,
+    Call, Called, Host, Interpreter, LibraryRegistry, Permission, Policy, Request, Scripts,
+    Settings, Source, Verdict,
 };
 
 const ROUNDS: usize = 5;
@@ -27,19 +27,9 @@ impl Host for Fixed {
         Verdict::GoOn
     }
 
-    fn log(&mut self, _: LogLevel, _: &[u8]) {}
-
     fn check_permission(&mut self, _: Request<'_>) -> Permission {
         Permission::Granted
     }
-
-    fn set_replication(&mut self, _: Replication) {}
-
-    fn cpu_seconds(&mut self) -> f64 {
-        0.0
-    }
-
-    fn count_error(&mut self, _: &[u8]) {}
 }
 
 enum What<'a> {

@@ -9,8 +9,7 @@ use rubine_resp::decode::{Value, decode};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_scripting::{
-    Call, Called, Host, Interpreter, LogLevel, Permission, Replication, Request, Scripts, Settings,
-    Source, Verdict, text,
+    Call, Called, Host, Interpreter, Permission, Request, Scripts, Settings, Source, Verdict, text,
 };
 
 /// Differences after which there is no point in going on.
@@ -33,19 +32,9 @@ impl Host for Echo {
         Verdict::GoOn
     }
 
-    fn log(&mut self, _: LogLevel, _: &[u8]) {}
-
     fn check_permission(&mut self, _: Request<'_>) -> Permission {
         Permission::Granted
     }
-
-    fn set_replication(&mut self, _: Replication) {}
-
-    fn cpu_seconds(&mut self) -> f64 {
-        0.0
-    }
-
-    fn count_error(&mut self, _: &[u8]) {}
 }
 
 struct Ours {

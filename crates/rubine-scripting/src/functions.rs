@@ -11,14 +11,14 @@ use crate::api::raise;
 use crate::error::ScriptError;
 use crate::raw::{Kind, Return, Stack};
 use crate::run::{Context, Purpose};
-use crate::shebang::{FLAGS, Flags, is_name};
+use crate::shebang::{FLAGS, ScriptFlags, is_name};
 
 /// A function of a library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     pub name: Vec<u8>,
     pub description: Option<Vec<u8>>,
-    pub flags: Flags,
+    pub flags: ScriptFlags,
 }
 
 /// A library that has been loaded once, so its code is known to work.
@@ -252,7 +252,7 @@ fn read_positional(stack: &mut Stack) -> Result<Function, &'static str> {
         return Err("ERR second argument to server.register_function must be a function");
     }
     let name = text_of(stack, 1);
-    Ok(Function { name, description: None, flags: Flags::empty() })
+    Ok(Function { name, description: None, flags: ScriptFlags::empty() })
 }
 
 /// Reads a table of named arguments, and pushes the function in it.
@@ -261,7 +261,7 @@ fn read_named(stack: &mut Stack) -> Result<Function, &'static str> {
         return Err("ERR calling server.register_function with a single argument is only \
                     applicable to Lua table (representing named arguments).");
     }
-    let (mut name, mut description, mut flags) = (None, None, Flags::empty());
+    let (mut name, mut description, mut flags) = (None, None, ScriptFlags::empty());
     // Where the function will be.
     stack.push_nil();
     stack.push_nil();
@@ -315,8 +315,8 @@ fn read_named(stack: &mut Stack) -> Result<Function, &'static str> {
 }
 
 /// The flags in the table on top, which stays.
-fn read_flags(stack: &mut Stack) -> Option<Flags> {
-    let mut flags = Flags::empty();
+fn read_flags(stack: &mut Stack) -> Option<ScriptFlags> {
+    let mut flags = ScriptFlags::empty();
     for index in 1.. {
         stack.get_element(-1, index);
         let is_end = stack.kind(-1) == Kind::Nil;
@@ -325,7 +325,7 @@ fn read_flags(stack: &mut Stack) -> Option<Flags> {
         if is_end {
             break;
         }
-        let is_flag = |(it, _): &&(&str, Flags)| it.as_bytes().eq_ignore_ascii_case(&name);
+        let is_flag = |(it, _): &&(&str, ScriptFlags)| it.as_bytes().eq_ignore_ascii_case(&name);
         flags |= FLAGS.iter().find(is_flag)?.1;
     }
     Some(flags)

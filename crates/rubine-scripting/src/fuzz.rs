@@ -5,7 +5,7 @@ use rubine_resp::decode::decode;
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 
-use crate::host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict};
+use crate::host::{Called, Host, Permission, Request, Verdict};
 use crate::interpreter::{Call, Interpreter, Outcome, Source};
 use crate::sandbox::Settings;
 use crate::scripts::Scripts;
@@ -34,19 +34,9 @@ impl Host for Mirror {
         if self.polls_left == 0 { Verdict::Kill } else { Verdict::GoOn }
     }
 
-    fn log(&mut self, _: LogLevel, _: &[u8]) {}
-
     fn check_permission(&mut self, _: Request<'_>) -> Permission {
         Permission::Granted
     }
-
-    fn set_replication(&mut self, _: Replication) {}
-
-    fn cpu_seconds(&mut self) -> f64 {
-        0.0
-    }
-
-    fn count_error(&mut self, _: &[u8]) {}
 }
 
 /// Runs arbitrary bytes as a script.

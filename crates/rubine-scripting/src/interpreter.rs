@@ -10,14 +10,14 @@ use crate::convert::{before_zero, write_reply};
 use crate::debugger::{Console, Debugger};
 use crate::error::ScriptError;
 use crate::functions::{Function, Libraries, Library, LibraryRegistry, Policy, check_functions};
-use crate::host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict};
+use crate::host::{Called, Host, Permission, Request, Verdict};
 use crate::json;
 use crate::random::Random48;
 use crate::raw::{Kind, Lua, Reference, Stack, Status};
 use crate::run::{Buffers, Context, Purpose, Stop};
 use crate::sandbox::{self, FunctionGlobals, Settings};
 use crate::scripts::{Origin, Script, Scripts, Sha};
-use crate::shebang::{Flags, parse_library};
+use crate::shebang::{ScriptFlags, parse_library};
 use rubine_base::random::{Random, seed_from_os};
 
 /// Runs scripts and functions, one at a time. Made when first needed; it allocates little before that.
@@ -55,7 +55,7 @@ pub enum Source<'a> {
 pub struct Prepared {
     purpose: Purpose,
     index: usize,
-    pub flags: Flags,
+    pub flags: ScriptFlags,
 }
 
 /// What a script or function is run with.
@@ -767,17 +767,7 @@ impl Host for LoadingAgain {
         if self.polls_left == 0 { Verdict::Kill } else { Verdict::GoOn }
     }
 
-    fn log(&mut self, _: LogLevel, _: &[u8]) {}
-
     fn check_permission(&mut self, _: Request<'_>) -> Permission {
         Permission::Denied
     }
-
-    fn set_replication(&mut self, _: Replication) {}
-
-    fn cpu_seconds(&mut self) -> f64 {
-        0.0
-    }
-
-    fn count_error(&mut self, _: &[u8]) {}
 }

@@ -31,7 +31,7 @@ pub use host::{Called, Host, LogLevel, Permission, Replication, Request, Verdict
 pub use interpreter::{Call, Interpreter, Outcome, Prepared, Retired, Source};
 pub use sandbox::Settings;
 pub use scripts::{EVALED_SCRIPTS_MAX, Origin, Script, Scripts, Sha};
-pub use shebang::{FLAGS, Flags, script_flags};
+pub use shebang::{FLAGS, ScriptFlags, script_flags};
 
 #[cfg(test)]
 mod tests;

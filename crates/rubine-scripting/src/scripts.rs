@@ -9,7 +9,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::api::hex;
 use crate::error::ScriptError;
-use crate::shebang::{Flags, parse_script};
+use crate::shebang::{ScriptFlags, parse_script};
 
 /// So many scripts that were only run by EVAL are kept.
 pub const EVALED_SCRIPTS_MAX: usize = 500;
@@ -23,7 +23,7 @@ pub struct Sha(pub [u8; 20]);
 pub struct Script {
     pub sha: Sha,
     pub text: Box<[u8]>,
-    pub flags: Flags,
+    pub flags: ScriptFlags,
     /// Where the code begins.
     pub(crate) code_start: usize,
     /// It was loaded, so it stays.

@@ -8,7 +8,7 @@ use crate::error::ScriptError;
 bitflags! {
     /// What a script or function says of itself.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Flags: u16 {
+    pub struct ScriptFlags: u16 {
         /// It changes nothing.
         const NO_WRITES = 1;
         /// It may run where memory has run out.
@@ -27,16 +27,16 @@ bitflags! {
 }
 
 /// Names of flags, in the order in which they are listed.
-pub const FLAGS: [(&str, Flags); 6] = [
-    ("no-writes", Flags::NO_WRITES),
-    ("allow-oom", Flags::ALLOW_OOM),
-    ("allow-stale", Flags::ALLOW_STALE),
-    ("no-cluster", Flags::NO_CLUSTER),
-    ("allow-cross-slot-keys", Flags::ALLOW_CROSS_SLOT_KEYS),
-    ("atomic", Flags::ATOMIC),
+pub const FLAGS: [(&str, ScriptFlags); 6] = [
+    ("no-writes", ScriptFlags::NO_WRITES),
+    ("allow-oom", ScriptFlags::ALLOW_OOM),
+    ("allow-stale", ScriptFlags::ALLOW_STALE),
+    ("no-cluster", ScriptFlags::NO_CLUSTER),
+    ("allow-cross-slot-keys", ScriptFlags::ALLOW_CROSS_SLOT_KEYS),
+    ("atomic", ScriptFlags::ATOMIC),
 ];
 
-impl Flags {
+impl ScriptFlags {
     /// The names of those that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         FLAGS.into_iter().filter(move |(_, flag)| self.contains(*flag)).map(|(name, _)| name)
@@ -44,9 +44,9 @@ impl Flags {
 }
 
 /// What a script's shebang says, and where its code begins.
-pub(crate) fn parse_script(text: &[u8]) -> Result<(Flags, usize), ScriptError> {
+pub(crate) fn parse_script(text: &[u8]) -> Result<(ScriptFlags, usize), ScriptError> {
     if !text.starts_with(b"#!") {
-        return Ok((Flags::COMPATIBLE, 0));
+        return Ok((ScriptFlags::COMPATIBLE, 0));
     }
     let Some((words, len)) = split_line(text) else {
         return Err(ScriptError::text("ERR Invalid script shebang"));
@@ -55,7 +55,7 @@ pub(crate) fn parse_script(text: &[u8]) -> Result<(Flags, usize), ScriptError> {
     let Some(engine) = words.first().and_then(|it| it.strip_prefix(b"#!")) else {
         return Err(ScriptError::text("ERR Invalid engine in script shebang"));
     };
-    let mut flags = Flags::empty();
+    let mut flags = ScriptFlags::empty();
     for word in &words[1..] {
         let Some(names) = word.strip_prefix(b"flags=") else {
             return Err(ScriptError::quoting("ERR Unknown lua shebang option: ", word));
@@ -80,7 +80,7 @@ pub(crate) fn parse_script(text: &[u8]) -> Result<(Flags, usize), ScriptError> {
 }
 
 /// What a script says of itself in its first line, if that can be understood.
-pub fn script_flags(text: &[u8]) -> Option<Flags> {
+pub fn script_flags(text: &[u8]) -> Option<ScriptFlags> {
     parse_script(text).ok().map(|it| it.0)
 }
 
@@ -134,11 +134,11 @@ fn split_line(text: &[u8]) -> Option<(Option<Vec<Vec<u8>>>, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Flags, parse_library, parse_script};
+    use super::{ScriptFlags, parse_library, parse_script};
 
     #[test]
     fn scripts() {
-        let check = |text: &str, expected: Result<(Flags, usize), &str>| {
+        let check = |text: &str, expected: Result<(ScriptFlags, usize), &str>| {
             let parsed = parse_script(text.as_bytes());
             assert_eq!(
                 parsed.map_err(|it| it.to_string()),
@@ -146,12 +146,12 @@ mod tests {
                 "{text}"
             );
         };
-        check("return 1", Ok((Flags::COMPATIBLE, 0)));
-        check("#!lua\nreturn 1", Ok((Flags::empty(), 5)));
-        check("#!LUA flags=\n", Ok((Flags::empty(), 12)));
+        check("return 1", Ok((ScriptFlags::COMPATIBLE, 0)));
+        check("#!lua\nreturn 1", Ok((ScriptFlags::empty(), 5)));
+        check("#!LUA flags=\n", Ok((ScriptFlags::empty(), 12)));
         check(
             "#!lua flags=no-writes,atomic flags=allow-oom\n",
-            Ok((Flags::NO_WRITES | Flags::ATOMIC | Flags::ALLOW_OOM, 44)),
+            Ok((ScriptFlags::NO_WRITES | ScriptFlags::ATOMIC | ScriptFlags::ALLOW_OOM, 44)),
         );
         check("#!lua", Err("ERR Invalid script shebang"));
         check("#!lua \"\n", Err("ERR Invalid engine in script shebang"));

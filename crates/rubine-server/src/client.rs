@@ -10,8 +10,10 @@ pub(crate) mod line;
 pub(crate) mod moving;
 pub(crate) mod queue;
 pub(crate) mod registry;
+pub(crate) mod replica;
 pub(crate) mod request;
 pub(crate) mod resting;
+pub(crate) mod spool;
 pub(crate) mod subscriptions;
 pub(crate) mod suspension;
 pub(crate) mod tracking;
@@ -32,11 +34,13 @@ use self::apart::Apart;
 use self::away::ScriptDebug;
 use self::identity::Identity;
 use self::queue::Transaction;
+use self::replica::ReplicaFeed;
 use self::subscriptions::{ChannelKind, Subscriptions};
 use self::suspension::{Blocked, Brought, Reason, Suspended};
 use self::tracking::ClientTracking;
 use self::watches::Watches;
 use crate::command_table::Entry;
+use crate::quotas::Bound;
 
 pub(crate) use self::info::{ClientFlags, ClientInfo, NO_COMMAND};
 
@@ -78,6 +82,8 @@ pub(crate) struct Client {
     pub(crate) watches: Watches,
     /// What it listens to, if anything.
     pub(crate) subscriptions: Option<Box<Subscriptions>>,
+    /// What it is sent in place of replies, if it is a replica.
+    pub(crate) replica: Option<Box<ReplicaFeed>>,
     /// How it is told of changes of keys that it keeps copies of, if it is.
     pub(crate) tracking: Option<Box<ClientTracking>>,
     /// Its request that cannot go on now.
@@ -86,6 +92,8 @@ pub(crate) struct Client {
     pub(crate) standing: Option<Standing>,
     /// What was done elsewhere for the request that runs next.
     pub(crate) brought: Option<Brought>,
+    /// What quotas mean for it, if they are about it.
+    pub(crate) bound: Option<Box<Bound>>,
     /// `SCRIPT DEBUG`
     pub(crate) debugging: ScriptDebug,
     /// It stands in the worker's list of clients with work to do.
@@ -129,6 +137,12 @@ impl Input {
     pub(crate) fn allocated_bytes(&self) -> usize {
         self.query.capacity() + self.apart.allocated_bytes()
     }
+
+    /// The part of that in which nothing lies that has yet to run.
+    fn free_bytes(&self) -> usize {
+        let waiting_bytes = self.query.len().saturating_sub(self.query_start);
+        self.allocated_bytes() - waiting_bytes - self.apart.byte_count()
+    }
 }
 
 /// How replies leave.
@@ -154,6 +168,10 @@ pub(crate) struct Durability {
     pub(crate) durable_offset: Offset,
     /// Saves that have to end before anything of its output leaves: it has removed all keys.
     pub(crate) saves: u32,
+    /// Nothing of its output leaves before enough replicas have the journal up to here; 0 if nothing waits.
+    pub(crate) quorum_offset: Offset,
+    /// Its worker looks after it when they have.
+    pub(crate) is_unconfirmed: bool,
     /// Its worker looks after it when the journal is on disk up to `durable_offset`.
     pub(crate) is_unsynced: bool,
     /// In which of its worker's `disk_waits` it was last counted.
@@ -211,10 +229,12 @@ impl Client {
             transaction: None,
             watches: Watches::default(),
             subscriptions: None,
+            replica: None,
             tracking: None,
             suspended: None,
             standing: None,
             brought: None,
+            bound: None,
             debugging: ScriptDebug::Off,
             is_scheduled: false,
             info,
@@ -300,7 +320,7 @@ impl Client {
     /// is noticed.
     pub(crate) fn has_room_for_requests(&self) -> bool {
         let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
-        let waits = self.suspension().is_some_and(Reason::counts_as_blocked);
+        let waits = self.suspension().is_some_and(Reason::reads_little);
         // What was received and not looked at holds requests that come first.
         let has_backlog =
             (self.input.may_parse || waits) && READ_AHEAD_BYTES_MAX <= self.query_len();
@@ -359,8 +379,7 @@ impl Client {
         info.redirection.store(redirection, Ordering::Relaxed);
         info.last_command.store(self.traffic.last_command, Ordering::Relaxed);
         info.query_len.store(self.query_len(), Ordering::Relaxed);
-        info.query_free
-            .store(self.input.query.capacity() - self.input.query.len(), Ordering::Relaxed);
+        info.query_free.store(self.input.free_bytes(), Ordering::Relaxed);
         info.argument_bytes.store(0, Ordering::Relaxed);
         info.net_input.store(self.traffic.net_input, Ordering::Relaxed);
         info.commands.store(self.traffic.commands, Ordering::Relaxed);
@@ -369,7 +388,9 @@ impl Client {
     /// Tells others what is left to be sent.
     pub(crate) fn publish_output(&self) {
         let info = &self.info;
-        let (buffered, pinned) = (self.output.buffered_bytes(), self.output.pinned_bytes());
+        let behind = self.replica.as_ref().map_or(0, |it| it.behind_bytes() as usize);
+        let (buffered, pinned) =
+            (self.output.buffered_bytes() + behind, self.output.pinned_bytes());
         let allocated = self.output.allocated_bytes();
         let structures = size_of::<Self>() + size_of::<ClientInfo>();
         let multi = info.multi_bytes.load(Ordering::Relaxed);

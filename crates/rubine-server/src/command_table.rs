@@ -366,10 +366,24 @@ pub(crate) fn unknown_command(args: Args<'_>) -> CommandError {
     ])
 }
 
-pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
+/// The error of a subcommand that cannot be called so.
+pub(crate) fn wrong_form(args: Args<'_>, container: &str) -> CommandError {
+    let (name, container) = (shown_subcommand(args), container.as_bytes());
+    let what = b"ERR unknown subcommand or wrong number of arguments for '";
+    CommandError::quoting(&[what, name, b"'. Try ", container, b" HELP."])
+}
+
+fn shown_subcommand(args: Args<'_>) -> &[u8] {
     const SHOWN_MAX: usize = 128;
     let name = args.at(1);
-    let name = shown(&name[..name.len().min(SHOWN_MAX)]);
-    let container = entry.spec.name.as_bytes();
+    shown(&name[..name.len().min(SHOWN_MAX)])
+}
+
+pub(crate) fn unknown_subcommand(entry: &Entry, args: Args<'_>) -> CommandError {
+    if entry.spec.counts_as_one {
+        // With other servers it is an argument.
+        return wrong_form(args, entry.spec.name);
+    }
+    let (name, container) = (shown_subcommand(args), entry.spec.name.as_bytes());
     CommandError::quoting(&[b"ERR unknown subcommand '", name, b"'. Try ", container, b" HELP."])
 }

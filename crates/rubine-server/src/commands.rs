@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod functions;
 pub(crate) mod help;
 pub(crate) mod pubsub;
+mod replication;
 pub(crate) mod scripting;
 mod scripts;
 mod sentinel;
@@ -21,6 +22,7 @@ const FAMILIES: &[ServerFamily] = &[
     ServerFamily { group: Group::Generic, commands: connection::WAIT_COMMANDS },
     ServerFamily { group: Group::Cluster, commands: connection::CLUSTER_COMMANDS },
     ServerFamily { group: Group::PubSub, commands: pubsub::COMMANDS },
+    ServerFamily { group: Group::Server, commands: replication::COMMANDS },
     ServerFamily { group: Group::Scripting, commands: scripting::COMMANDS },
     ServerFamily { group: Group::Server, commands: server::COMMANDS },
     ServerFamily { group: Group::Transactions, commands: transactions::COMMANDS },

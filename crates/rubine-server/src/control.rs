@@ -1,6 +1,9 @@
 //! What changes the running server as a whole: new settings, and its end.
 
+pub(crate) mod audit;
 pub(crate) mod defrag;
+pub(crate) mod failover;
+pub(crate) mod full_sync;
 pub(crate) mod reconfigure;
 pub(crate) mod sentinel;
 pub(crate) mod shutdown;

@@ -1,6 +1,7 @@
 //! What a worker runs commands with, and what the handlers of the server's own commands see of it. Knows no event loop.
 
 pub(crate) mod after_run;
+mod auditing;
 pub(crate) mod certificates;
 mod client_memory;
 mod debugging;
@@ -8,10 +9,13 @@ pub(crate) mod due;
 pub(crate) mod durability;
 pub(crate) mod eviction;
 pub(crate) mod hand_offs;
+pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod observe;
 pub(crate) mod permission;
+pub(crate) mod quorum;
 pub(crate) mod replaying;
+pub(crate) mod replicated;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -21,7 +25,7 @@ pub(crate) mod unit;
 pub(crate) mod waiting;
 pub(crate) mod watching;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rubine_commands::{Args, Command, CommandResult, Group, Runner};
@@ -36,6 +40,7 @@ use crate::client::Client;
 use crate::client::away::Deferred;
 use crate::client::suspension::Reason;
 use crate::command_table::{Entry, Run};
+use crate::observing::audit::Audited;
 use crate::observing::hot_keys::Tracking;
 use crate::pacing::Window;
 use crate::pubsub::LocalSubscribers;
@@ -61,15 +66,19 @@ pub(crate) struct Core {
     notable: observe::Notable,
     /// What belongs in the command log when the command that runs is over.
     later: Vec<observe::Later>,
+    /// What is written down in the audit log, if anything is.
+    audited: Option<Arc<Audited>>,
     /// Where keys are counted, while somebody wants to know which take most.
     hot_keys: Option<Arc<Tracking>>,
     /// What MONITOR shows.
     pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
     pub(crate) now: i64,
+    /// Milliseconds by a clock that nobody sets, read with `now`: for waiting and pauses.
+    pub(crate) monotonic_ms: i64,
     /// Runs data commands, and holds what they have done until it is carried out.
     pub(crate) runner: Runner,
-    /// When clients give up waiting: moment and client.
+    /// When clients give up waiting, by `monotonic_ms`: moment and client.
     pub(crate) deadlines: BTreeSet<(i64, u64)>,
     /// Clients whose requests wait until a pause is over, in the order of their coming.
     pub(crate) paused: Vec<u64>,
@@ -89,6 +98,10 @@ pub(crate) struct Core {
     pub(crate) is_out_of_memory: bool,
     /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
     pub(crate) unsynced: BTreeSet<(Offset, u64)>,
+    /// Clients whose replies wait for replicas: offset and client, and since when, milliseconds of the monotonic clock.
+    pub(crate) unconfirmed: BTreeMap<(Offset, u64), i64>,
+    /// Somebody waits for replicas who did not when they were last asked.
+    must_ask_replicas: bool,
     /// How many clients have had to wait for the disk.
     pub(crate) disk_waits: Window,
     /// The offset at which this worker is woken because the disk has got there.
@@ -105,6 +118,8 @@ pub(crate) struct Core {
     /// When the last command ended, in ticks.
     ticks: u64,
     pub(crate) scripts: scripts::ScriptEngine,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: limiting::LocalQuotas,
     /// What is told to clients that keep copies of keys.
     pub(crate) outbox: Outbox,
     /// How often in a row it was not enough what was forgotten of who reads keys.
@@ -149,17 +164,19 @@ impl Core {
     ) -> Self {
         let seed = rubine_base::random::seed_from_os();
         let settings = server.settings.load_full();
-        Self {
+        let mut core = Self {
             server,
             index,
             stats: &server.stats[index],
             handlers,
             notable: observe::Notable::of(&settings),
             later: Vec::new(),
+            audited: server.observing.audit.audited(),
             hot_keys: None,
             watch: watching::Watch::default(),
             settings,
             now: rubine_base::clock::unix_millis(),
+            monotonic_ms: rubine_base::clock::monotonic_millis() as i64,
             runner: Runner::new(seed),
             deadlines: BTreeSet::new(),
             paused: Vec::new(),
@@ -171,6 +188,8 @@ impl Core {
             must_wake_waiters: false,
             is_out_of_memory: false,
             unsynced: BTreeSet::new(),
+            unconfirmed: BTreeMap::new(),
+            must_ask_replicas: false,
             disk_waits: Window::new(ticks::now()),
             parked_at: None,
             is_throttled: false,
@@ -180,12 +199,15 @@ impl Core {
             now_ticks_max: (ticks::per_microsecond() * NOW_MAX_US) as u64,
             ticks: ticks::now(),
             scripts: scripts::ScriptEngine::default(),
+            quotas: limiting::LocalQuotas::new(&server.quotas),
             outbox: Outbox::new(Some(index)),
             trim_rounds: 0,
             is_undoable: false,
             owed_hand_offs: OwedHandOffs::default(),
             lock_ticks: 0,
-        }
+        };
+        core.refresh_notable();
+        core
     }
 
     #[inline]
@@ -207,7 +229,13 @@ impl Core {
     /// Reads the time, at the beginning of a turn.
     pub(crate) fn read_time(&mut self) {
         self.now = rubine_base::clock::unix_millis();
+        self.monotonic_ms = rubine_base::clock::monotonic_millis() as i64;
         self.now_ticks = ticks::now();
+    }
+
+    /// What will be `moment` of the wall clock unless somebody sets it, by `monotonic_ms`.
+    pub(crate) fn monotonic_at(&self, moment: i64) -> i64 {
+        moment.saturating_sub(self.now).saturating_add(self.monotonic_ms)
     }
 
     /// Reads the time again if a command has taken long: what a later one gives a deadline would be due too early.
@@ -248,6 +276,9 @@ impl Core {
         let mut session = Session { args, reply: own_reply, client, core: self, entry, locked };
         let result = handler(&mut session);
         let protocol = session.client.protocol;
+        if session.core.audited.is_some() {
+            session.core.look_at_next(entry);
+        }
         if matches!(session.client.suspension(), Some(Reason::BusyShard | Reason::ScriptThread)) {
             // It begins anew.
             self.unshow(shown);

@@ -15,7 +15,8 @@ use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags, ReplyMode};
 use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
-use crate::core::after_run::{Caller, Ran};
+use crate::core::after_run::{Caller, RanCommand};
+use crate::core::limiting::Verdict;
 use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
 
@@ -26,6 +27,9 @@ pub(crate) enum Flow {
     /// It waits, or its connection ends.
     Stop,
 }
+
+/// The flags of clients whose requests are looked at before they run.
+const LOOKED_AT: ClientFlags = ClientFlags::PUBSUB.union(ClientFlags::LIMITED);
 
 /// A request before it runs, for those who decide on that.
 #[derive(Clone, Copy)]
@@ -61,6 +65,9 @@ impl Core {
         let entry = self.server.commands.find(args.at(0)).map(|it| it.asked_for(args));
         let mut output = std::mem::take(&mut client.output);
         let mut reply = Reply::new(&mut output, client.protocol);
+        if let Some(bound) = &mut client.bound {
+            bound.is_paid = true;
+        }
         match entry {
             // What it has begun is gone on with, whatever would keep it from beginning now.
             Some(entry) if matches!(client.brought, Some(Brought::Ran(..))) => {
@@ -71,6 +78,9 @@ impl Core {
             _ => _ = self.execute(client, &mut reply, entry, args),
         }
         client.output = output;
+        if let Some(bound) = &mut client.bound {
+            bound.is_paid = false;
+        }
         if !matches!(client.suspension(), Some(Reason::BusyShard))
             && let Some(standing) = client.standing.take()
         {
@@ -107,12 +117,14 @@ impl Core {
         if self.server.trackers.has_any() {
             self.attend_trackers(client, reply);
         }
-        if !gates::are_open(self, client, entry, args)
+        if !gates::are_open(self, client, entry, args, LOOKED_AT)
             && let Some(flow) = self.refuse_at_gate(client, reply, entry, args)
         {
             return flow;
         }
-        if delays::may_hold(self) && delays::hold(Request { core: self, client, entry, args }) {
+        if delays::may_hold(self, client)
+            && delays::hold(Request { core: self, client, entry, args })
+        {
             if matches!(client.brought, Some(Brought::Slot(_))) {
                 // Others may run meanwhile.
                 client.brought = None;
@@ -132,7 +144,7 @@ impl Core {
         if client.is_held() { Flow::Stop } else { Flow::Next }
     }
 
-    /// Looks at every gate, for the client's user as it is now. Nothing if all are open.
+    /// Looks at every gate, for the client's user as it is now, and at its quotas. Nothing if the request may go on.
     #[cold]
     fn refuse_at_gate(
         &mut self,
@@ -141,11 +153,27 @@ impl Core {
         entry: &'static Entry,
         args: Args<'_>,
     ) -> Option<Flow> {
-        self.follow_user(client);
-        if client.flags.contains(ClientFlags::CLOSE_NOW) {
-            return Some(Flow::Stop);
+        let is_limited = client.flags.contains(ClientFlags::LIMITED);
+        let rest = LOOKED_AT - ClientFlags::LIMITED;
+        let mut error = None;
+        if !is_limited || !gates::are_open(self, client, entry, args, rest) {
+            self.follow_user(client);
+            if client.flags.contains(ClientFlags::CLOSE_NOW) {
+                return Some(Flow::Stop);
+            }
+            error = gates::check(Request { core: self, client, entry, args }).err();
         }
-        let error = gates::check(Request { core: self, client, entry, args }).err()?;
+        if is_limited && error.is_none() {
+            match self.weigh(client, reply.buffered_bytes(), entry, args) {
+                Verdict::Runs => {}
+                Verdict::Refused(refusal) => error = Some(refusal),
+                Verdict::Waits(until) => {
+                    self.slow_down(client, args, until);
+                    return Some(Flow::Stop);
+                }
+            }
+        }
+        let error = error?;
         self.refuse(client, reply, Some(entry), &error);
         self.show_refused(client, entry, args);
         Some(Flow::Next)
@@ -212,6 +240,11 @@ impl Core {
                 } else if !self.follow_up(client, args, locked, counted, hold) {
                     self.start_clock();
                     return;
+                } else if client.blocked().is_some() {
+                    let caller = Caller::Client;
+                    let ran =
+                        RanCommand { entry, client, caller, args, reply, reply_start, result };
+                    return self.after_beginning_to_wait(ran);
                 }
                 result
             }
@@ -231,7 +264,7 @@ impl Core {
             Run::Container => unreachable!("containers are refused before"),
         };
         let caller = Caller::Client;
-        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+        self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
 
     /// Ends the unit of a command that waits, computes or sends keys, and has that begin. Returns whether the command has
@@ -292,7 +325,7 @@ impl Core {
         let result = self.run_among_others(client, role, reply, entry, args, locked);
         if self.scripts.obstacle.is_none() {
             let caller = Caller::Client;
-            self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+            self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         }
     }
 
@@ -338,8 +371,9 @@ impl Core {
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
-        if runs_queue {
-            let text = error.to_string();
+        let text = if runs_queue { error.to_string() } else { String::new() };
+        // Where it belongs is said as it is.
+        if runs_queue && !text.starts_with("REDIRECT ") {
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
             let text = format!("EXECABORT Transaction discarded because of: {reason}");
             reply.error(&text);
@@ -361,7 +395,19 @@ fn settle_reply(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
     if client.sending.reply_mode != ReplyMode::On {
         suppress(client, reply, mark);
     }
+    if client.flags.contains(ClientFlags::REPLICA) && reply.mark() != mark {
+        end_rogue(client, reply, mark);
+    }
     client.sending.keeps_output = false;
+}
+
+/// A replica sends nothing that is answered: an answer would stand among what it follows.
+#[cold]
+fn end_rogue(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
+    reply.truncate_to(mark);
+    client.flags |= ClientFlags::CLOSE_NOW;
+    let (id, address) = (client.id, &client.info.address);
+    tracing::warn!("Replica (id={id} addr={address}) sent a command that has a reply: it is cut.");
 }
 
 /// Takes back what a command replied to a client that wants no replies, for now or at all.

@@ -11,6 +11,7 @@ mod command_table;
 
 mod access;
 pub mod process;
+mod quotas;
 
 mod observing;
 
@@ -23,6 +24,7 @@ mod publication;
 
 mod aside;
 mod pubsub;
+mod replication;
 mod sentinel;
 mod tracking;
 
@@ -31,6 +33,8 @@ mod server;
 mod persistence;
 
 mod core;
+
+mod follow;
 
 mod dispatch;
 

@@ -15,6 +15,7 @@ use rubine_resp::writer::Output;
 use crate::client::ClientInfo;
 use crate::client::away::{Ran, Slot};
 use crate::client::inbox::Posted;
+use crate::client::replica::ReplicaFeed;
 use crate::client::subscriptions::ChannelKind;
 use crate::observing::monitor::Lines;
 use crate::publication::Publication;
@@ -79,10 +80,20 @@ pub(crate) enum Message {
     FlushSaved { client: u64 },
     /// Drop this at the end of the turn: whoever drops the last of its kind has somebody told.
     EndOfTurn { told: Box<dyn Send> },
+    /// A dump is made for a client that is a replica: what stands in front of it, and what the client is sent.
+    FullSync { client: u64, header: Vec<u8>, feed: Box<ReplicaFeed> },
+    /// A replica waits for a dump: let it know that there is somebody.
+    KeepReplicaAlive { client: u64 },
+    /// Replicas have what a client waits for, or enough of them.
+    Replicated { client: u64 },
     /// A pause of all clients is over or was changed.
     PauseChanged,
     /// Keys have been loaded: remove what is due among them, as far as that is soon done, and say so.
     RemoveLoadedDue { sender: Sender<()> },
+    /// Clients that wait on these shards may be served.
+    HandOffs { shards: Vec<usize> },
+    /// This server follows another from now on: whoever waits for keys waits in vain.
+    BecameReplica { sender: Sender<()> },
     /// All keys may be others than before: let those who wait for one look again.
     DataReplaced,
     /// Say when this is read: no command runs any more that began before it was sent.

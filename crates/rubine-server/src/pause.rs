@@ -1,6 +1,7 @@
-//! CLIENT PAUSE and the pause before the end: until when which commands wait. Never touches a client.
+//! CLIENT PAUSE, and the pauses before the end and before another takes over: until when which commands wait, by a clock
+//! that nobody sets. Never touches a client.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 /// What a pause puts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,11 +15,20 @@ pub(crate) enum Kind {
 /// A pause of clients, in force until its moment.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {
-    /// Twice the Unix milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
+    /// Twice the monotonic milliseconds at which it ends, plus one if everything is paused; 0 for no pause. One number, so
     /// that nobody sees half of a change.
     state: AtomicI64,
-    /// The server is about to end: no write comes between its last save and its end.
-    is_final: AtomicBool,
+    /// Bits of [`Hold`]: for these, writes are held back without a time.
+    holds: AtomicU8,
+}
+
+/// For what the server itself holds writes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// It is about to end: no write comes between its last save and its end.
+    Shutdown = 1,
+    /// It hands its part over to a replica, which is to have everything.
+    Failover = 2,
 }
 
 /// No pause lasts longer than to here.
@@ -44,16 +54,26 @@ impl Pause {
         self.state.store(0, Ordering::Relaxed);
     }
 
-    /// Holds writes back for the server's end, or no longer.
-    pub(crate) fn hold_for_shutdown(&self, holds: bool) {
-        self.is_final.store(holds, Ordering::Release);
+    /// Holds writes back for something that the server does, or no longer.
+    pub(crate) fn hold(&self, what: Hold, holds: bool) {
+        if holds {
+            self.holds.fetch_or(what as u8, Ordering::AcqRel);
+        } else {
+            self.holds.fetch_and(!(what as u8), Ordering::AcqRel);
+        }
+    }
+
+    /// For what the server itself holds writes back, if for anything.
+    pub(crate) fn held_for(&self) -> Option<Hold> {
+        let holds = self.holds.load(Ordering::Acquire);
+        [Hold::Shutdown, Hold::Failover].into_iter().find(|it| holds & *it as u8 != 0)
     }
 
     /// What waits at `now`, and until when: `(is everything paused, moment)`.
     #[inline]
     pub(crate) fn in_force(&self, now: i64) -> Option<(bool, i64)> {
         let was_asked = self.state.load(Ordering::Relaxed) != 0;
-        if was_asked || self.is_final.load(Ordering::Acquire) {
+        if was_asked || self.holds.load(Ordering::Acquire) != 0 {
             self.look_whether_in_force(now)
         } else {
             None
@@ -63,7 +83,7 @@ impl Pause {
     #[cold]
     fn look_whether_in_force(&self, now: i64) -> Option<(bool, i64)> {
         let asked = in_force(self.state.load(Ordering::Relaxed), now);
-        if self.is_final.load(Ordering::Acquire) {
+        if self.holds.load(Ordering::Acquire) != 0 {
             return Some((asked.is_some_and(|(is_total, _)| is_total), UNTIL_MAX));
         }
         asked

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rubine_config::{ConfigStore, RewriteError, RewriteScope};
+use rubine_base::clock::monotonic_millis;
+use rubine_config::{ConfigStore, Listed, RewriteError, RewriteScope};
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
 use rubine_net::tls::{ClientConfig, Tls};
+use rubine_replication::failover;
 use rubine_storage::Persistence;
 use rubine_storage::aof::Aof;
 
@@ -27,17 +29,19 @@ pub(crate) use self::scripting::{
 };
 use crate::access::AccessControl;
 use crate::aside::Aside;
-use crate::client::ClientInfo;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
+use crate::client::{ClientFlags, ClientInfo};
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
-use crate::pause::Pause;
+use crate::pause::{Hold, Pause};
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
+use crate::quotas::Quotas;
+use crate::replication::Replication;
 use crate::sentinel::Sentinel;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
@@ -57,9 +61,11 @@ pub(crate) struct Server {
     pub(crate) commands: CommandTable,
     /// Users, and what they may do.
     pub(crate) access: AccessControl,
+    /// What users, databases and prefixes of keys may take.
+    pub(crate) quotas: Quotas,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
-    /// Those of the workers, then those of the threads for scripts.
+    /// Those of the workers, then those of the threads for scripts, then that of the thread that follows a master.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) observing: Observing,
     pub(crate) resting: Resting,
@@ -86,13 +92,15 @@ pub(crate) struct Server {
     pub(crate) aside: Aside,
     pub(crate) process: ThisProcess,
     pub(crate) switches: Switches,
-    /// Names the history of the data: 40 hexadecimal digits.
-    pub(crate) replication_id: ArcSwap<String>,
+    pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
     /// What it monitors, if it is a Sentinel and no server of data.
     pub(crate) sentinel: Option<Sentinel>,
 }
+
+/// Where the counters of the thread that follows a master are, behind those of the workers.
+pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
 
 /// When the files that TLS is made from are looked at again.
 #[derive(Default)]
@@ -162,12 +170,22 @@ impl Server {
         info.is_killed.store(true, Ordering::Release);
         self.clients.remove(info.id);
         info.cancel_wait();
+        if info.flags().contains(ClientFlags::MASTER) {
+            self.replication.following.wake();
+            return;
+        }
         self.workers[info.worker].send(Message::Kill { client: info.id });
     }
 
     /// What TLS is spoken with towards the nodes that keys move to, if it is.
     pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
         let is_wanted = self.config.load().tls_cluster;
+        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+    }
+
+    /// What TLS is spoken with towards a master, if it is.
+    pub(crate) fn tls_to_master(&self) -> Option<Arc<ClientConfig>> {
+        let is_wanted = self.config.load().tls_replication;
         self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
@@ -186,6 +204,27 @@ impl Server {
         kept.replace(codes);
     }
 
+    /// Closes the links of all replicas: they come back at once, and learn that the history has another name.
+    pub(crate) fn cut_replicas(&self) {
+        let ids: Vec<_> =
+            self.replication.replicas.with(|it| it.replicas().map(|it| it.0).collect());
+        for info in ids.into_iter().filter_map(|id| self.clients.get(id)) {
+            self.kill(&info);
+        }
+    }
+
+    /// Whether this server has given its part up, and the replica that was asked has not answered.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.pause.held_for() == Some(Hold::Failover)
+            && self.replication.failover.lock().phase() == failover::Phase::InProgress
+    }
+
+    /// Handing over to a replica has ended, one way or the other: writes wait no longer.
+    pub(crate) fn end_failover(&self) {
+        self.pause.hold(Hold::Failover, false);
+        self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
+    }
+
     /// Writes what is in force into the file that the server was started with; see [`ConfigStore::rewrite`].
     pub(crate) fn rewrite_config(
         &self,
@@ -196,7 +235,13 @@ impl Server {
         let has_file = !self.config.load().aclfile.is_empty();
         let users = self.access.users();
         let users: Vec<_> = users.iter().filter(|_| !has_file).map(|it| it.words()).collect();
-        self.config.rewrite(scope, &users, sentinel)
+        let line = |quota: &Arc<crate::quotas::Quota>| {
+            let mut words = quota.rule.words();
+            words.insert(0, b"quota".to_vec());
+            words
+        };
+        let quotas: Vec<_> = self.quotas.table().quotas().iter().map(line).collect();
+        self.config.rewrite(scope, Listed { users: &users, quotas: &quotas, sentinel })
     }
 
     /// Lets every worker make a turn.
@@ -236,9 +281,11 @@ impl Server {
         self.stats.iter().for_each(WorkerStats::reset);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
+        self.replication.replicas.reset_stats();
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
+        self.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
     }
 
     /// Commands that ran, of all workers.

@@ -30,8 +30,18 @@ pub(crate) struct Settings {
     /// How many refusals ACL LOG remembers.
     pub(crate) acl_log_len_max: u64,
     pub(crate) idle_seconds_max: u32,
+    /// As a replica, it takes no writes of clients.
+    pub(crate) is_read_only_replica: bool,
+    /// As a replica, it answers from what it has while it has no link to its master.
+    pub(crate) serves_stale_data: bool,
+    /// As a replica, it answers for so long after it had all that its master has.
+    pub(crate) replica_lag_ms_max: i64,
+    /// As a replica, it leaves it to its master to keep within the limit of memory.
+    pub(crate) replica_ignores_maxmemory: bool,
     /// Writes are refused with fewer replicas in good order.
     pub(crate) good_replicas_min: u32,
+    /// How many replicas have to have a write before its client is told.
+    pub(crate) write_quorum: WriteQuorum,
     /// After so many milliseconds a script counts as busy; 0 for never.
     pub(crate) busy_reply_ms: u64,
     /// Whom a busy script keeps from what they ask for.
@@ -88,6 +98,30 @@ impl LogLimits {
     }
 }
 
+/// Whose writes need how many replicas.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WriteQuorum {
+    /// 0 for none.
+    pub(crate) replicas: usize,
+    pub(crate) timeout_ms: i64,
+    /// They are to have it on disk.
+    pub(crate) is_on_disk: bool,
+    /// Whose writes; all users', if none is named.
+    pub(crate) users: Vec<Box<[u8]>>,
+}
+
+impl WriteQuorum {
+    fn of(config: &Config) -> Self {
+        let users = config.write_quorum_users.as_deref().unwrap_or_default();
+        Self {
+            replicas: config.write_quorum as usize,
+            timeout_ms: config.write_quorum_timeout as i64,
+            is_on_disk: config.write_quorum_on_disk,
+            users: users.split_whitespace().map(|it| it.as_bytes().into()).collect(),
+        }
+    }
+}
+
 impl Settings {
     pub(crate) fn of(config: &Config) -> Self {
         let is_lfu = matches!(
@@ -118,9 +152,17 @@ impl Settings {
             acl_log_len_max: config.acllog_max_len,
             idle_seconds_max: config.timeout,
             good_replicas_min: match config.min_replicas_max_lag {
-                0 => 0,
-                _ => config.min_replicas_to_write,
+                0 => config.write_quorum,
+                _ => config.min_replicas_to_write.max(config.write_quorum),
             },
+            write_quorum: WriteQuorum::of(config),
+            is_read_only_replica: config.replica_read_only,
+            serves_stale_data: config.replica_serve_stale_data,
+            replica_lag_ms_max: match config.replica_max_lag {
+                0 => i64::MAX,
+                seconds => i64::from(seconds) * 1000,
+            },
+            replica_ignores_maxmemory: config.replica_ignore_maxmemory,
             busy_reply_ms: config.busy_reply_threshold,
             busy_reply_scope: config.busy_reply_scope,
             expiry_effort: config.active_expire_effort,

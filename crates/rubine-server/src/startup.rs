@@ -19,13 +19,14 @@ use rubine_keyspace::{Discarded, Keyspace, Tell};
 use crate::access::{self, AccessControl};
 use crate::aside::Aside;
 use crate::commands;
-use crate::control::{sentinel, shutdown};
+use crate::control::{audit, sentinel, shutdown};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
+use crate::follow;
 use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::{remove_due, revive_libraries};
 use crate::process::affinity;
-use crate::process::identity::{new_run_id, version_line};
+use crate::process::identity::{new_history_id, new_run_id, version_line};
 use crate::process::logging;
 use crate::process::oom_score;
 use crate::process::oom_score::OomScore;
@@ -33,7 +34,7 @@ use crate::process::process_title;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
 use crate::sentinel::Sentinel;
-use crate::server::{SCRIPT_THREADS_MAX, Server, Switches, ThisProcess};
+use crate::server::{FOLLOWER, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
@@ -170,6 +171,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     let (server, handlers, polls) = build(config, source, Some(logger), listeners, sentinel)?;
     server.tls.set(contexts.map(Arc::new));
     crash::install(server);
+    audit::begin(server)?;
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
     process_title::show(&config, server.config.source());
@@ -194,6 +196,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
         }
     }
     server.aof.finish();
+    server.observing.audit.finish();
     if aof_writer.is_some_and(|it| it.join().is_err()) {
         return Err("the thread of the append-only file ended unexpectedly".to_owned());
     }
@@ -257,17 +260,27 @@ fn load(
         server.storage(),
         if is_log { load::log_bytes(&config) } else { load::dump_bytes(&config) },
     );
+    follow::prepare(server);
     let workers = start_workers(server, handlers, polls)?;
     if config.appendonly {
         log_load::load_at_start(server.storage())?;
     } else {
         load::at_startup(server.storage())?;
     }
+    open_to_clients(server, handlers)?;
+    let aof_writer = log_writer::start(server.storage())?;
+    Ok((workers, aof_writer))
+}
+
+/// All data is there: serves it, and follows the master that is configured.
+fn open_to_clients(
+    server: &'static Server,
+    handlers: &'static [SessionHandler],
+) -> Result<(), String> {
     revive_libraries(server)?;
     remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
-    let aof_writer = log_writer::start(server.storage())?;
-    Ok((workers, aof_writer))
+    follow::begin_configured(server, handlers)
 }
 
 /// What is set once and for all: the hash function, huge pages, the locale.
@@ -387,11 +400,10 @@ fn build(
         aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
-        stats: (0..worker_count + SCRIPT_THREADS_MAX)
-            .map(|_| WorkerStats::new(commands.len()))
-            .collect(),
+        stats: (0..=worker_count + FOLLOWER).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
         access,
+        quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
@@ -411,7 +423,7 @@ fn build(
         switches: Switches::default(),
         memory: MemoryHistory::new(now, allocator::used_memory()),
         gauges: crate::stats::gauges::Gauges::default(),
-        replication_id: ArcSwap::from_pointee(new_run_id()),
+        replication: crate::replication::Replication::default(),
         persistence: Persistence::new(now),
         shutdown: crate::server::Ending::default(),
         process: ThisProcess {
@@ -424,6 +436,7 @@ fn build(
         config: ConfigStore::new(config, source),
         sentinel,
     };
+    server.journal.rename_history(new_history_id());
     server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
@@ -500,6 +513,7 @@ fn install_signals(server: &'static Server) -> Result<(), String> {
                 if let Some(logger) = &server.process.logger {
                     logger.reopen();
                 }
+                server.observing.audit.reopen();
                 tracing::info!("Received SIGHUP: log files have been opened anew");
                 continue;
             }

@@ -9,19 +9,21 @@ mod batch;
 mod cron;
 mod delivery;
 mod doorway;
+mod feeding;
 mod handshakes;
 mod limits;
 mod period;
 mod reading;
 mod schedule;
 mod sending;
+mod weighing;
 
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashMap;
 use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
@@ -30,6 +32,7 @@ use rubine_resp::writer::{Output, Reply};
 use self::batch::{Batch, Run};
 use self::cron::Cron;
 use self::doorway::Doorway;
+use self::feeding::Replicas;
 use self::handshakes::Handshakes;
 use self::period::Period;
 use self::reading::{USUAL_QUERY_BYTES_MAX, compact, parse, read};
@@ -37,6 +40,7 @@ use self::schedule::schedule;
 use self::sending::{send, send_held};
 use crate::client::away::{Ran, Slot};
 use crate::client::identity::Identity;
+use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
 use crate::core::Core;
@@ -94,21 +98,25 @@ pub(crate) struct Worker {
     doorway: Doorway,
     /// Clients that have yet to agree with the server on how they speak.
     handshakes: Handshakes,
+    /// Clients that are replicas.
+    replicas: Replicas,
     /// Dropped when the turn ends.
     told_at_end: Vec<Box<dyn Send>>,
     /// Requests that were taken in this turn.
     turn_requests: usize,
     /// When it looks who waits for a script that is busy.
     busy_looks: Period,
-    /// When postponed commands last tried again because time had passed, Unix milliseconds.
+    /// When postponed commands last tried again because time had passed, in monotonic milliseconds.
     resumed_at: i64,
 }
 
 impl Worker {
     pub(crate) fn new(core: Core, poll: Poll) -> Self {
         let cron = Cron::new(&core);
+        let replicas = Replicas::new(&core);
         Self {
             core,
+            replicas,
             poll,
             clients: Vec::new(),
             free_slots: Vec::new(),
@@ -147,7 +155,9 @@ impl Worker {
             self.shake_hands();
             self.core.is_throttled = self.core.server.is_throttled();
             self.release_synced();
+            self.release_confirmed();
             self.end_pause();
+            self.end_slow_downs();
             self.answer_for_busy_scripts();
             self.serve_scheduled();
             // Whoever waits to hear that this turn is over hears it.
@@ -161,6 +171,8 @@ impl Worker {
             self.hear_all();
             self.core.flush_counts();
             self.core.show_observed();
+            self.core.ask_for_quorum();
+            self.feed_replicas();
             self.core.server.journal.notify();
         }
         self.say_goodbye();
@@ -173,12 +185,21 @@ impl Worker {
         stats.busy_ticks.add(awake_ticks);
         stats.turn_ticks_max.raise_to(awake_ticks);
         stats.turn_commands_max.raise_to(std::mem::take(&mut self.turn_requests) as u64);
-        let is_synced = !self.core.park_unsynced();
-        let has_work =
-            !self.scheduled.is_empty() || self.doorway.has_more() || !self.handshakes.is_empty();
+        let is_synced = !self.core.park_unsynced() && !self.core.park_unconfirmed();
+        let has_replica_work = !self.replicas.is_empty() && self.replicas.rest(&mut self.clients);
+        let has_work = !self.scheduled.is_empty()
+            || self.doorway.has_more()
+            || !self.handshakes.is_empty()
+            || has_replica_work;
         let timeout_ms = if !has_work && !self.core.must_evict_more && is_synced {
             let first = self.core.deadlines.first().map_or(i64::MAX, |it| it.0);
-            let until_first = first.min(self.pause_end()).saturating_sub(unix_millis()).max(0);
+            let until_first = first.min(self.pause_end()).saturating_sub(monotonic_ms()).max(0);
+            let until_allowed = self
+                .core
+                .quotas
+                .first_end()
+                .map_or(i64::MAX, |end| end - rubine_base::clock::unix_millis());
+            let until_first = until_first.min(until_allowed.max(0));
             // Lines that are not sent yet are due soon.
             let most = match &self.core {
                 core if core.has_lines() => 1,
@@ -207,6 +228,19 @@ impl Worker {
         self.core.stats().loop_turns.add(1);
     }
 
+    /// Sends replicas what there is.
+    fn feed_replicas(&mut self) {
+        if self.replicas.is_empty() {
+            return;
+        }
+        for slot in self.replicas.feed(&mut self.core, &mut self.clients) {
+            self.close(slot);
+        }
+        if self.core.settings.maxmemory != 0 {
+            self.core.server.replication.replicas.measure(&self.core.server.journal);
+        }
+    }
+
     fn refresh_settings(&mut self) {
         let version = self.core.server.settings_version.load(Ordering::Acquire);
         if version != self.settings_version {
@@ -214,6 +248,10 @@ impl Worker {
             self.core.refresh_settings();
             // The limit of memory may be lower than what is in use.
             self.core.must_evict_more = self.core.settings.maxmemory != 0;
+            if self.core.refresh_quotas() {
+                let clients = self.clients.iter_mut().flatten();
+                clients.for_each(|client| self.core.bind_again(client));
+            }
         }
     }
 
@@ -281,8 +319,15 @@ impl Worker {
         self.slot_of.insert(info.id, slot);
         let identity = Identity::of_stranger(&self.core.server.access.users());
         let mut client = Box::new(Client::new(socket, info, identity));
+        if !client.socket.is_handshaking() {
+            self.core.welcome(&mut client);
+            if !client.output.is_empty() {
+                schedule(&mut self.scheduled, &mut client, slot);
+            }
+        }
         client.publish_output();
         self.core.count_client(&mut client);
+        self.core.audit_connection(&client.info, true);
         self.clients[slot] = Some(client);
     }
 
@@ -332,9 +377,20 @@ impl Worker {
                 Message::Sleep { span } => std::thread::sleep(span),
                 Message::FlushSaved { client } => self.flush_saved(client),
                 Message::EndOfTurn { told } => self.told_at_end.push(told),
+                Message::FullSync { client, header, feed } => {
+                    self.begin_dump(client, &header, feed);
+                }
+                Message::KeepReplicaAlive { client } => self.keep_replica_alive(client),
+                Message::Replicated { client } => self.replicated(client),
                 Message::PauseChanged => self.resume_paused(),
                 Message::RemoveLoadedDue { sender } => {
                     self.cron.remove_loaded_due(&mut self.core);
+                    // Whoever asked may have given up.
+                    let _ = sender.send(());
+                }
+                Message::HandOffs { shards } => self.core.complete_hand_offs(shards),
+                Message::BecameReplica { sender } => {
+                    self.unblock_all();
                     // Whoever asked may have given up.
                     let _ = sender.send(());
                 }
@@ -358,6 +414,33 @@ impl Worker {
         schedule(&mut self.scheduled, client, slot);
     }
 
+    /// A dump is made for a client that is a replica.
+    fn begin_dump(&mut self, id: u64, header: &[u8], feed: Box<ReplicaFeed>) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        Reply::new(&mut client.output, client.protocol).raw(header);
+        client.replica = Some(feed);
+        self.replicas.add(slot);
+    }
+
+    /// A replica waits for a dump, and shall know that there is somebody.
+    fn keep_replica_alive(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        if client.output.is_empty() {
+            Reply::new(&mut client.output, client.protocol).raw(b"\n");
+            schedule(&mut self.scheduled, client, slot);
+        }
+    }
+
+    /// Replicas have what a client waits for.
+    fn replicated(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        let Some(client) = &mut self.clients[slot] else { return };
+        self.core.answer_replicated(client);
+        schedule(&mut self.scheduled, client, slot);
+    }
+
     /// A waiting client's command ran somewhere: its reply.
     fn deliver(
         &mut self,
@@ -370,7 +453,9 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.unblock(client);
-        client.disk.written_offset = written.unwrap_or(client.disk.written_offset);
+        if let Some(end) = written {
+            self.core.note_written(client, end);
+        }
         client.disk.durable_offset = client.disk.durable_offset.max(seen);
         tell(client, &told.before);
         client.deliver(output);
@@ -385,6 +470,17 @@ impl Worker {
         let Some(client) = &mut self.clients[slot] else { return };
         self.core.answer_unblocked(client, with_error);
         schedule(&mut self.scheduled, client, slot);
+    }
+
+    /// Ends all waits, since the server is another from now on. Those who wait end with their connection.
+    fn unblock_all(&mut self) {
+        let Self { core, clients, scheduled, .. } = self;
+        for (slot, client) in clients.iter_mut().enumerate() {
+            let Some(client) = client else { continue };
+            if core.answer_changed_role(client) {
+                schedule(scheduled, client, slot);
+            }
+        }
     }
 
     /// What a client's command needs is computed: it runs again.
@@ -492,13 +588,25 @@ impl Worker {
     /// Clients whose time is over get the reply that says so.
     fn end_waits(&mut self) {
         while let Some(&(deadline, id)) = self.core.deadlines.first() {
-            if self.core.now < deadline {
+            if self.core.monotonic_ms < deadline {
                 return;
             }
             self.core.deadlines.pop_first();
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 self.core.end_or_retry(client);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
+    /// Clients whose quotas allow what they have asked for go on.
+    fn end_slow_downs(&mut self) {
+        while let Some(id) = self.core.quotas.take_due(self.core.now) {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            let Some(client) = &mut self.clients[slot] else { continue };
+            if matches!(client.suspension(), Some(Reason::OverQuota)) {
+                self.core.resume(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
@@ -519,6 +627,17 @@ impl Worker {
         }
     }
 
+    /// Lets go whoever waits for replicas and need not any more.
+    fn release_confirmed(&mut self) {
+        while let Some((id, is_late)) = self.core.next_confirmed() {
+            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
+            if let Some(client) = &mut self.clients[slot] {
+                self.core.end_quorum_wait(client, is_late);
+                schedule(&mut self.scheduled, client, slot);
+            }
+        }
+    }
+
     /// Lets go whoever waits for the disk and need not any more.
     fn release_synced(&mut self) {
         let reached = self.core.server.aof.synced().reached();
@@ -530,32 +649,34 @@ impl Worker {
             let Some(slot) = self.slot_of.get(&id).copied() else { continue };
             if let Some(client) = &mut self.clients[slot] {
                 client.disk.is_unsynced = false;
-                self.core.answer_synced(client, reached);
+                self.core.answer_durable(client);
                 schedule(&mut self.scheduled, client, slot);
             }
         }
     }
 
-    /// When the pause ends that somebody waits for.
+    /// When the pause ends that somebody waits for, in monotonic milliseconds.
     fn pause_end(&self) -> i64 {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
         if self.core.is_throttled || self.core.server.aside.moving.has_any() {
-            return unix_millis() + THROTTLE_MS;
+            return monotonic_ms() + THROTTLE_MS;
         }
-        self.core.server.pause.in_force(unix_millis()).map_or(0, |(_, until)| until)
+        self.core.server.pause.in_force(monotonic_ms()).map_or(0, |(_, until)| until)
     }
 
     /// Lets postponed commands try again when a pause has run out.
     fn end_pause(&mut self) {
-        let is_over =
-            || !self.core.is_throttled && self.core.server.pause.in_force(self.core.now).is_none();
+        let is_over = || {
+            !self.core.is_throttled
+                && self.core.server.pause.in_force(self.core.monotonic_ms).is_none()
+        };
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.
         let is_held = self.core.server.aside.moving.has_any()
-            && self.core.now < self.resumed_at + THROTTLE_MS;
+            && self.core.monotonic_ms < self.resumed_at + THROTTLE_MS;
         if !self.core.paused.is_empty() && !is_held && is_over() {
-            self.resumed_at = self.core.now;
+            self.resumed_at = self.core.monotonic_ms;
             self.resume_paused();
         }
     }
@@ -734,6 +855,7 @@ impl Worker {
             let has_output = client.sending.is_writable
                 && !client.output.is_empty()
                 && !client.disk.is_unsynced
+                && !client.disk.is_unconfirmed
                 && client.disk.saves == 0;
             if has_requests || has_output {
                 schedule(&mut self.scheduled, client, slot);
@@ -743,12 +865,18 @@ impl Worker {
 
     fn close(&mut self, slot: usize) {
         let Some(mut client) = self.clients[slot].take() else { return };
+        self.core.settle_last(&mut client);
+        self.core.audit_connection(&client.info, false);
         self.core.uncount_client(&mut client);
         self.core.abandon(&mut client);
         self.core.unwatch_all(&mut client);
         self.core.unsubscribe_all(&mut client);
         self.core.stop_watching(&mut client);
         self.core.stop_tracking(&mut client);
+        if client.replica.is_some() {
+            self.replicas.remove(slot);
+        }
+        self.core.server.replication.replicas.leave(client.id);
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);
@@ -769,4 +897,8 @@ impl Worker {
             self.close(slot);
         }
     }
+}
+
+fn monotonic_ms() -> i64 {
+    monotonic_millis() as i64
 }

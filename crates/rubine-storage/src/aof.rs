@@ -187,6 +187,11 @@ impl Aof {
         }
     }
 
+    /// The journal begins anew with other data, under all locks: nothing of before is waited for.
+    pub fn forget_changes(&self) {
+        self.shard_ends.iter().for_each(|it| it.store(0, Ordering::Relaxed));
+    }
+
     /// What must be on disk before anybody is told of the keys in the locked shards.
     pub fn seen_by(&self, locked: &Locked<'_>) -> Offset {
         let ends = locked.numbers().map(|shard| self.shard_ends[shard].load(Ordering::Relaxed));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_config::{Config, SavePoint};
+use rubine_journal::Point;
 use rubine_keyspace::{Access, Locked, ShardSet};
 use rubine_persistence::encryption::Encrypting;
 use rubine_system::allocator;
@@ -61,7 +62,7 @@ pub fn start(
 fn take_image(storage: Storage, job: &Job, mut locked: Locked<'static>) {
     let start = monotonic_nanos();
     let dirty = storage.host.changes();
-    job.fill(locked.snapshot(), dirty);
+    job.fill(locked.snapshot(), dirty, storage.journal.point());
     drop(locked);
     storage.host.note_stall(Stall::Snapshot, monotonic_nanos() - start);
 }
@@ -167,7 +168,8 @@ fn write_file(
     let name = job.temporary_name();
     let file = DumpFile::create(&directory, &name, config.rdb_save_incremental_fsync)
         .map_err(at("Failed opening the temp RDB file for saving"))?;
-    let options = dump_options(storage, &config);
+    let mut options = dump_options(storage, &config);
+    options.remarks.extend(job.point().map(stream_remarks).unwrap_or_default());
     let mut file = match storage.aof.keys() {
         None => write_dump(&job.work, file, &options)?,
         Some(keys) => write_dump(&job.work, Encrypting::new(file, &keys)?, &options)?.finish()?,
@@ -213,6 +215,18 @@ pub(crate) fn dump_options(storage: Storage, config: &Config) -> DumpOptions {
         remarks,
         functions: storage.persistence.saves.functions.codes(),
     }
+}
+
+/// What a dump says of the stream that goes on where its image was made: nothing where its data is of no history.
+pub(crate) fn stream_remarks(point: &Point) -> Vec<(&'static str, String)> {
+    if !point.is_complete {
+        return Vec::new();
+    }
+    vec![
+        ("repl-stream-db", point.database.unwrap_or(0).to_string()),
+        ("repl-id", point.history.id.to_string()),
+        ("repl-offset", point.offset.0.to_string()),
+    ]
 }
 
 /// As many threads as the directive says; without it, half of the processors, since clients have to be served as well.

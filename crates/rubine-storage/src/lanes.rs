@@ -23,7 +23,7 @@ use rubine_keyspace::{Keyspace, SHARD_COUNT, ShardSet};
 
 use self::batch::{Batch, listed};
 use self::lane::{Shared, run_lane};
-use self::run::{Incoming, Run};
+use self::run::{Incoming, RunUnits};
 
 /// What is handed in and not done yet, at most; a unit that is larger waits until nothing else is.
 const AHEAD_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -33,7 +33,7 @@ const BATCHES_AHEAD_MAX: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The lanes, for the one thread that hands units in.
-pub struct Lanes<R: Run> {
+pub struct Lanes<R: RunUnits> {
     keyspace: &'static Keyspace,
     queues: Vec<Lane<R::Command>>,
     shared: Arc<Shared>,
@@ -57,7 +57,7 @@ struct Lane<C> {
     beginnings: VecDeque<u64>,
 }
 
-impl<R: Run> Lanes<R> {
+impl<R: RunUnits> Lanes<R> {
     /// As many lanes as there are runners, but for the last, which runs what needs all shards. What comes first begins at
     /// `start`.
     ///
@@ -183,7 +183,7 @@ impl<C> Lane<C> {
     }
 }
 
-impl<R: Run> Drop for Lanes<R> {
+impl<R: RunUnits> Drop for Lanes<R> {
     fn drop(&mut self) {
         for lane in &mut self.queues {
             // What was begun ends: a unit is never left in the middle.

@@ -35,7 +35,9 @@ pub fn at_startup(storage: Storage) -> Result<(), String> {
     let config = storage.config.load();
     let loaded = rdb_load::open(storage, &config).and_then(|dump| match dump {
         Some(dump) => {
-            let options = LoadOptions { drops_due: true, replaces: false };
+            // On a replica, a key goes when the master says so.
+            let drops_due = config.replicaof.is_none();
+            let options = LoadOptions { drops_due, replaces: false, resumes_history: true };
             load(storage, dump, options).map(Some)
         }
         None => Ok(None),
@@ -66,7 +68,7 @@ fn load(storage: Storage, dump: Dump, options: LoadOptions) -> Result<Loaded, Lo
     let read = io::copy(&mut input, &mut io::sink());
     read.map_err(|error| ReadError::Io { offset: total_bytes, error })?;
     loading.end(unix_millis());
-    let Loaded { keys, expired, empty } = loaded;
+    let Loaded { keys, expired, empty, .. } = loaded;
     let empty = if empty == 0 { String::new() } else { format!(", empty keys skipped: {empty}") };
     tracing::info!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}{empty}.");
     Ok(loaded)
@@ -101,7 +103,7 @@ pub fn reload(storage: Storage, reload: Reload) -> Result<(), &'static str> {
         storage.persistence.saves.functions.clear();
         storage.keyspace.clear();
     }
-    let options = LoadOptions { drops_due: true, replaces: reload.merges };
+    let options = LoadOptions { drops_due: true, replaces: reload.merges, resumes_history: false };
     match load(storage, dump, options) {
         Ok(_) => {
             tracing::info!("DB reloaded by DEBUG RELOAD");

@@ -23,6 +23,7 @@ use crate::aof::increment::Increment;
 use crate::aof::job::{Job, Kind};
 use crate::aof::order::Order;
 use crate::aof::read_keys;
+use crate::load_delay;
 use crate::log_end::{Tail, truncate};
 use crate::log_rewrite::write_base;
 use crate::pace::Share;
@@ -243,7 +244,9 @@ impl Loader {
         let mut reader = LogReader::new(source, start);
         let problem = self.run_all(&mut reader, name)?;
         self.bytes_before += size;
-        let place = End { path, name, role, keys: keys.as_deref(), position: reader.position() };
+        let corrupt_bytes_max = self.storage.config.load().aof_load_corrupt_tail_max_size;
+        let position = reader.position();
+        let place = End { path, name, role, corrupt_bytes_max, keys: keys.as_deref(), position };
         match (problem, &*end.input.lock()) {
             (Some(error), _) => place.cut(&error),
             (None, Input::Plain(_)) => Ok(if is_empty { Tail::Empty } else { Tail::Plain }),
@@ -260,7 +263,7 @@ impl Loader {
     ) -> Result<(Box<dyn Read + Send>, u64), String> {
         let config = self.storage.config.load();
         // What comes behind may be about keys that are due already.
-        let options = LoadOptions { drops_due: false, replaces: false };
+        let options = LoadOptions { drops_due: false, replaces: false, resumes_history: false };
         let counted = Counted { source, read: Arc::default() };
         let read = Arc::clone(&counted.read);
         let loaded = rdb_load::begin(Box::new(counted), size, &config)
@@ -280,10 +283,13 @@ impl Loader {
         name: &str,
     ) -> Result<Option<LogError>, String> {
         let fail = |error| format!("Error reading the append only file {name}, error: {error}");
+        let storage = self.storage;
+        let mut is_delayed = load_delay::is_wanted(storage);
         let mut count = 0_u32;
         let problem = loop {
             count = count.wrapping_add(1);
-            if count.is_multiple_of(UNITS_PER_REPORT) {
+            if is_delayed || count.is_multiple_of(UNITS_PER_REPORT) {
+                is_delayed = load_delay::is_wanted(storage);
                 let loaded = self.bytes_before + reader.position();
                 self.storage.persistence.loading.set_loaded_bytes(loaded);
                 if self.storage.host.is_ending() {
@@ -292,7 +298,13 @@ impl Loader {
             }
             match reader.next_unit() {
                 Ok(None) => break None,
-                Ok(Some(unit)) => self.applier.unit(&unit).map_err(fail)?,
+                Ok(Some(unit)) => {
+                    self.applier.unit(&unit).map_err(fail)?;
+                    if is_delayed {
+                        let must_stop = || storage.host.is_ending();
+                        load_delay::delay(storage, unit.commands().len(), must_stop);
+                    }
+                }
                 Err(error) => break Some(error),
             }
         };
@@ -336,6 +348,8 @@ struct End<'a> {
     path: &'a Path,
     name: &'a str,
     role: Role,
+    /// What is no command may be cut off if it is no longer.
+    corrupt_bytes_max: u64,
     keys: Option<&'a KeyRing>,
     /// Plain bytes that are whole units.
     position: u64,
@@ -357,19 +371,25 @@ impl End<'_> {
         }
     }
 
-    /// Cuts the torn end off the file, or says why that is not done.
+    /// Cuts the torn or corrupt end off the file, or says why that is not done.
     fn cut(&self, error: &LogError) -> Result<Tail, String> {
         let name = self.name;
-        match error {
+        let len = std::fs::metadata(self.path).map_or(0, |it| it.len());
+        // In an encrypted file, places are counted without what encryption adds.
+        let lost = len.saturating_sub(self.position);
+        let (state, permission) = match error {
             LogError::Io(error) => {
                 return Err(format!(
                     "Unrecoverable error reading the append only file {name}: {error}"
                 ));
             }
-            LogError::Malformed { .. } => {
+            LogError::Malformed { .. }
+                if self.role == Role::Inner || self.corrupt_bytes_max < lost =>
+            {
                 return Err(format!(
-                    "Bad file format reading the append only file {name}: {error}. Make a backup of it, then use \
-                     rubine-check-aof --fix with the manifest"
+                    "Bad file format reading the append only file {name}: {error}. {lost} bytes from there on are not \
+                     commands. Make a backup of it, then use rubine-check-aof --fix with the manifest, or, if it is the \
+                     last file of the log, set aof-load-corrupt-tail-max-size to at least as much"
                 ));
             }
             LogError::Torn { .. } if self.role != Role::Last => {
@@ -379,18 +399,16 @@ impl End<'_> {
                      file of a log is ever truncated"
                 ));
             }
-            LogError::Torn { .. } => {}
-        }
-        let len = std::fs::metadata(self.path).map_or(0, |it| it.len());
-        // In an encrypted file, places are counted without what encryption adds.
-        let lost = len.saturating_sub(self.position);
+            LogError::Malformed { .. } => ("corrupt", "aof-load-corrupt-tail-max-size allows it"),
+            LogError::Torn { .. } => ("torn", "aof-load-truncated is enabled"),
+        };
         tracing::warn!(
-            "The append-only file {name} is torn: {error}. Truncating it there, {lost} bytes before its end"
+            "The append-only file {name} is {state}: {error}. Truncating it there, {lost} bytes before its end"
         );
         let tail = truncate(self.path, self.keys, self.position);
         let tail =
             tail.map_err(|error| format!("Error truncating the append-only file {name}: {error}"))?;
-        tracing::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+        tracing::warn!("AOF {name} loaded anyway because {permission}");
         Ok(tail)
     }
 }

@@ -6,17 +6,18 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Duration;
 
 use parking_lot::Mutex;
+use rubine_journal::{Effects, History, HistoryId, Origin, Previous, ReplicationOffset};
 use rubine_keyspace::{Access, Key, Place};
 use rubine_persistence::encryption;
-use rubine_rdb::Limits;
+use rubine_rdb::ValueLimits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{AccessHint, Attributes, Batch, Entry, Item, Reader};
 use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
+use crate::load_delay::delay;
 use crate::storage::Storage;
 use rubine_config::Config;
 
@@ -31,9 +32,6 @@ const KEYS_AHEAD_MAX: usize = 32;
 
 /// Versions of Redis that Valkey left to others.
 const FOREIGN_VERSIONS: std::ops::Range<u16> = 12..80;
-
-/// A delay is slept in steps, so that the end of the server does not wait for it.
-const DELAY_STEP: Duration = Duration::from_millis(10);
 
 /// Where a dump is read from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -70,6 +68,9 @@ pub(crate) struct LoadOptions {
     pub(crate) drops_due: bool,
     /// Whether a key of the dump takes the place of one that is there, rather than ending the load.
     pub(crate) replaces: bool,
+    /// Whether this server goes on with the history that the dump says its data is of, so that its replicas, or its master, go
+    /// on with it.
+    pub(crate) resumes_history: bool,
 }
 
 /// What was loaded.
@@ -79,6 +80,30 @@ pub(crate) struct Loaded {
     pub(crate) expired: u64,
     /// Values without elements, which older versions may have written.
     pub(crate) empty: u64,
+    pub(crate) remarks: ReplicationRemarks,
+}
+
+/// What a dump says of the stream that goes on where it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicationRemarks {
+    /// The database that is selected there.
+    pub database: Option<u32>,
+    pub id: Option<HistoryId>,
+    pub offset: Option<ReplicationOffset>,
+}
+
+impl ReplicationRemarks {
+    fn note(&mut self, key: &[u8], value: &[u8]) {
+        let number = || std::str::from_utf8(value).ok();
+        match key {
+            b"repl-stream-db" => self.database = number().and_then(|it| it.parse().ok()),
+            b"repl-id" => self.id = HistoryId::parse(value),
+            b"repl-offset" => {
+                self.offset = number().and_then(|it| it.parse().ok()).map(ReplicationOffset);
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A dump whose first bytes are known to be good.
@@ -169,12 +194,13 @@ impl Dump {
 struct Shared {
     storage: Storage,
     options: LoadOptions,
-    limits: Limits,
+    limits: ValueLimits,
     access: Access,
     databases: usize,
     now: i64,
-    key_delay_us: i32,
     has_failed: AtomicBool,
+    /// Keys that are due already are told of in the journal, as they are in the history that was resumed.
+    tells_due: AtomicBool,
     failure: Mutex<Option<LoadError>>,
     loaded: Mutex<Loaded>,
 }
@@ -188,8 +214,8 @@ impl Shared {
             access: Access::new(storage.host.access_policy(config), now),
             databases: config.databases as usize,
             now,
-            key_delay_us: config.key_load_delay,
             has_failed: AtomicBool::new(false),
+            tells_due: AtomicBool::new(false),
             failure: Mutex::new(None),
             loaded: Mutex::default(),
         }
@@ -213,13 +239,18 @@ fn cut(
     send: &mut impl FnMut(Batch) -> Result<(), LoadError>,
 ) -> Result<(), LoadError> {
     let loading = &shared.storage.persistence.loading;
+    // Remarks stand in front of the keys.
+    let mut may_resume = shared.options.resumes_history;
     while let Some(item) = reader.next_item()? {
         if shared.must_stop() {
             return Err(LoadError::Stopped);
         }
         match item {
             Item::Entries(batch) => {
-                delay(shared, batch.len());
+                if std::mem::take(&mut may_resume) {
+                    resume_history(shared);
+                }
+                delay(shared.storage, batch.len(), || shared.must_stop());
                 send(batch)?;
             }
             Item::SelectDb(db) => {
@@ -228,7 +259,10 @@ fn cut(
                     return Err(LoadError::Database { db, databases });
                 }
             }
-            Item::Aux { key, value } => note_remark(shared, &key, &value),
+            Item::Aux { key, value } => {
+                shared.loaded.lock().remarks.note(&key, &value);
+                note_remark(shared, &key, &value);
+            }
             Item::Function(code) => {
                 let functions = &shared.storage.persistence.saves.functions;
                 if shared.options.replaces {
@@ -250,24 +284,35 @@ fn cut(
         }
         loading.set_loaded_bytes(reader.offset());
     }
+    if may_resume {
+        resume_history(shared);
+    }
     loading.set_loaded_bytes(reader.offset());
     Ok(())
 }
 
-/// Lets keys take longer, for tests.
-fn delay(shared: &Shared, keys: usize) {
-    let micros = i64::from(shared.key_delay_us);
-    let total_us = match micros {
-        0 => return,
-        1.. => micros as u64 * keys as u64,
-        _ => keys as u64 / micros.unsigned_abs(),
-    };
-    let mut left = Duration::from_micros(total_us);
-    while !left.is_zero() && !shared.must_stop() {
-        let step = left.min(DELAY_STEP);
-        std::thread::sleep(step);
-        left -= step;
+/// Goes on with the history of the dump: as the master that it was, or as the replica of one.
+fn resume_history(shared: &Shared) {
+    let ReplicationRemarks { database, id, offset } = shared.loaded.lock().remarks;
+    let (Some(id), Some(offset)) = (id, offset) else { return };
+    let (journal, config) = (shared.storage.journal, shared.storage.config.load());
+    if config.replicaof.is_some() {
+        journal.resume_history(History::new(id), offset, Origin::Master);
+        journal.note_database(database);
+        return;
     }
+    // Another may have gone on with the old one meanwhile, so what follows has a name of its own.
+    let own = journal.point().history.id;
+    let history = History { id: own, previous: Some(Previous { id, until: offset }) };
+    journal.set_backlog(config.repl_backlog_size);
+    journal.resume_history(history, offset, Origin::Here);
+    shared.tells_due.store(true, Ordering::Release);
+}
+
+fn tell_due(shared: &Shared, db: u32, key: &[u8]) {
+    let mut effects = Effects::new();
+    effects.command(db, &[b"UNLINK", key]);
+    shared.storage.journal.append(&mut effects, (shared.now / 1000) as u64);
 }
 
 fn note_remark(shared: &Shared, key: &[u8], value: &[u8]) {
@@ -323,7 +368,12 @@ fn decode_batch(shared: &Shared, batch: &Batch, pool: &mut Pool) -> Result<(), L
     for entry in batch.entries() {
         match decode(shared, &entry) {
             Ok(Some((record, place))) => pool.push(db, record, place),
-            Ok(None) => pool.loaded.expired += 1,
+            Ok(None) => {
+                pool.loaded.expired += 1;
+                if shared.tells_due.load(Ordering::Acquire) {
+                    tell_due(shared, batch.db() as u32, &entry.key().unwrap_or_default());
+                }
+            }
             Err(Damage { fault: Fault::Empty(_), .. }) => {
                 pool.loaded.empty += 1;
                 if pool.loaded.empty <= LOGGED_EMPTY_MAX {

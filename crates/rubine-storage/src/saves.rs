@@ -1,11 +1,12 @@
 //! What is known of saves to the dump file: the one that goes on, how the last has ended, what was saved then. Writes
 //! nothing itself.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Condvar, Mutex};
 use rubine_base::clock::unix_millis;
+use rubine_journal::Point;
 use rubine_keyspace::Snapshot;
 
 use crate::aof::RewriteStatus;
@@ -82,6 +83,8 @@ pub(crate) struct Job {
     started_at: i64,
     /// The counters of changes at the moment of the image.
     dirty: AtomicU64,
+    /// The moment of the image in the journal.
+    point: OnceLock<Point>,
     pub(crate) work: Work,
 }
 
@@ -93,13 +96,20 @@ const CANCELLED: u8 = 2;
 impl Job {
     pub(crate) fn new(kind: Kind, now: i64) -> Arc<Self> {
         let (stage, dirty) = (AtomicU8::new(WRITING), AtomicU64::new(0));
-        Arc::new(Self { kind, stage, started_at: now, dirty, work: Work::default() })
+        let point = OnceLock::new();
+        Arc::new(Self { kind, stage, started_at: now, dirty, point, work: Work::default() })
     }
 
-    /// Takes in what is to be written, and what the counters of changes said at that moment.
-    pub(crate) fn fill(&self, image: Snapshot, dirty: u64) {
+    /// Takes in what is to be written, what the counters of changes said at that moment, and which moment it was.
+    pub(crate) fn fill(&self, image: Snapshot, dirty: u64, point: Point) {
         self.dirty.store(dirty, Ordering::Relaxed);
+        self.point.get_or_init(|| point);
         self.work.fill(image);
+    }
+
+    /// The moment of the image, once it was taken.
+    pub(crate) fn point(&self) -> Option<&Point> {
+        self.point.get()
     }
 
     /// Gives the file its name from now on: it cannot be cancelled any more. False if it was.

@@ -52,7 +52,7 @@ pub trait Host: Sync {
     fn access_policy(&self, config: &Config) -> AccessPolicy;
 
     /// What decides on the form of values that are loaded.
-    fn value_limits(&self, config: &Config) -> rubine_rdb::Limits;
+    fn value_limits(&self, config: &Config) -> rubine_rdb::ValueLimits;
 
     /// The version of Redis that is followed, for dumps.
     fn followed_version(&self) -> &'static str;

@@ -25,7 +25,7 @@ enum Form {
 
 /// How large the small form may become: `hash-max-listpack-entries` and `hash-max-listpack-value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct HashLimits {
     pub entries: usize,
     /// Bytes of a field or a value.
     pub value_bytes: usize,
@@ -33,12 +33,12 @@ pub struct Limits {
 
 /// What `OBJECT ENCODING` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum HashEncoding {
     Listpack,
     Hashtable,
 }
 
-impl Encoding {
+impl HashEncoding {
     pub fn name(self) -> &'static str {
         match self {
             Self::Listpack => "listpack",
@@ -106,10 +106,10 @@ impl Hash {
     }
 
     /// As in Valkey, no listpack holds fields with deadlines, nor does a hash become one again.
-    pub fn encoding(&self) -> Encoding {
+    pub fn encoding(&self) -> HashEncoding {
         match &self.form {
-            Form::Small(small) if small.shape == Shape::Pairs => Encoding::Listpack,
-            Form::Small(_) | Form::Large(_) => Encoding::Hashtable,
+            Form::Small(small) if small.shape == Shape::Pairs => HashEncoding::Listpack,
+            Form::Small(_) | Form::Large(_) => HashEncoding::Hashtable,
         }
     }
 
@@ -126,7 +126,13 @@ impl Hash {
     }
 
     /// Sets a field, and its deadline. Returns whether the field is new.
-    pub fn set(&mut self, field: &[u8], value: &[u8], deadline: Deadline, limits: Limits) -> bool {
+    pub fn set(
+        &mut self,
+        field: &[u8],
+        value: &[u8],
+        deadline: Deadline,
+        limits: HashLimits,
+    ) -> bool {
         if let Form::Small(small) = &mut self.form {
             let may_stay = field.len().max(value.len()) <= limits.value_bytes
                 && small.pack.data_bytes() + field.len() + value.len() <= SMALL_BYTES_MAX;
@@ -142,7 +148,7 @@ impl Hash {
     }
 
     /// Takes the large form at once if `count` fields, which are about to be set, ask for it.
-    pub fn expect(&mut self, count: usize, limits: Limits) {
+    pub fn expect(&mut self, count: usize, limits: HashLimits) {
         if limits.entries < count {
             self.enlarge();
         }

@@ -33,6 +33,14 @@ const INDEX_BITS: u32 = 14;
 /// How many registers there are.
 pub const REGISTER_COUNT: usize = 1 << INDEX_BITS;
 
+/// Bits of a register, and how many different values they can have.
+const REGISTER_BITS: usize = 6;
+const VALUE_COUNT: usize = 1 << REGISTER_BITS;
+
+/// All registers, as a dense one stores them.
+type Packed = [u8; DENSE_LEN];
+const DENSE_LEN: usize = REGISTER_COUNT * REGISTER_BITS / 8;
+
 /// Bits of a hash that are left to begin with zeros.
 const RUN_BITS: u32 = u64::BITS - INDEX_BITS;
 
@@ -70,7 +78,7 @@ pub fn encoding(bytes: &[u8]) -> Option<Encoding> {
         return None;
     }
     match bytes[ENCODING_OFFSET] {
-        0 if bytes.len() == HEADER_LEN + dense::LEN => Some(Encoding::Dense),
+        0 if bytes.len() == HEADER_LEN + DENSE_LEN => Some(Encoding::Dense),
         1 => Some(Encoding::Sparse),
         _ => None,
     }
@@ -197,10 +205,10 @@ pub fn to_dense(bytes: &mut Vec<u8>) -> Result<bool, Corrupted> {
 }
 
 fn make_dense(bytes: &mut Vec<u8>) -> Result<(), Corrupted> {
-    let mut dense = Vec::with_capacity(HEADER_LEN + dense::LEN);
+    let mut dense = Vec::with_capacity(HEADER_LEN + DENSE_LEN);
     dense.extend_from_slice(&bytes[..HEADER_LEN]);
     dense[ENCODING_OFFSET] = Encoding::Dense as u8;
-    dense.resize(HEADER_LEN + dense::LEN, 0);
+    dense.resize(HEADER_LEN + DENSE_LEN, 0);
     let registers = dense::registers_mut(&mut dense[HEADER_LEN..]);
     sparse::for_each_run(&bytes[HEADER_LEN..], |first, count, value| {
         if value > 0 {
@@ -279,7 +287,7 @@ impl Registers {
 
 /// The registers, by encoding.
 enum Parts<'a> {
-    Dense(&'a dense::Packed),
+    Dense(&'a Packed),
     Sparse(&'a [u8]),
 }
 

@@ -550,6 +550,11 @@ impl<'a> RecordRef<'a> {
         self.shape().layout().size()
     }
 
+    /// Bytes that the record and its value take, without its share of the table.
+    pub fn bytes_with_value(self) -> usize {
+        self.size() + self.value().heap_bytes()
+    }
+
     pub(crate) fn as_raw(self) -> NonNull<u8> {
         self.memory
     }

@@ -35,7 +35,7 @@ const _: () = assert!(size_of::<Set>() == 2 * size_of::<usize>());
 /// How large the small forms may become: `set-max-intset-entries`, `set-max-listpack-entries` and
 /// `set-max-listpack-value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SetLimits {
     pub intset_entries: usize,
     pub listpack_entries: usize,
     /// Bytes of a member of a listpack.
@@ -44,13 +44,13 @@ pub struct Limits {
 
 /// What `OBJECT ENCODING` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum SetEncoding {
     Hashtable,
     Intset,
     Listpack,
 }
 
-impl Encoding {
+impl SetEncoding {
     pub fn name(self) -> &'static str {
         match self {
             Self::Hashtable => "hashtable",
@@ -118,7 +118,7 @@ impl Set {
     }
 
     /// An empty set in the form that suits about `count` members like `first`.
-    pub fn for_members(first: &[u8], count: usize, limits: Limits) -> Self {
+    pub fn for_members(first: &[u8], count: usize, limits: SetLimits) -> Self {
         let form = if parse_i64(first).is_some() && count <= limits.intset_entries {
             Form::Integers(Integers::default())
         } else if count <= limits.listpack_entries {
@@ -130,7 +130,7 @@ impl Set {
     }
 
     /// Takes the large form at once if a total of `count` members, which is about to be reached, asks for it.
-    pub fn expect(&mut self, count: usize, limits: Limits) {
+    pub fn expect(&mut self, count: usize, limits: SetLimits) {
         let too_many = match &self.form {
             Form::Integers(_) => limits.intset_entries < count,
             Form::Packed(_) => limits.listpack_entries < count,
@@ -170,11 +170,11 @@ impl Set {
         }
     }
 
-    pub fn encoding(&self) -> Encoding {
+    pub fn encoding(&self) -> SetEncoding {
         match &self.form {
-            Form::Integers(_) => Encoding::Intset,
-            Form::Packed(_) => Encoding::Listpack,
-            Form::Large(_) => Encoding::Hashtable,
+            Form::Integers(_) => SetEncoding::Intset,
+            Form::Packed(_) => SetEncoding::Listpack,
+            Form::Large(_) => SetEncoding::Hashtable,
         }
     }
 
@@ -198,7 +198,7 @@ impl Set {
     }
 
     /// Adds a member. Returns whether it is new.
-    pub fn add(&mut self, member: &[u8], limits: Limits) -> bool {
+    pub fn add(&mut self, member: &[u8], limits: SetLimits) -> bool {
         if let Form::Integers(integers) = &mut self.form {
             if let Some(integer) = parse_i64(member) {
                 let added = integers.insert(integer);
@@ -311,7 +311,7 @@ impl Set {
     }
 
     /// Makes integers texts where these and `member` may be a listpack. Returns whether they may.
-    fn integers_become_texts(&mut self, member: &[u8], limits: Limits) -> bool {
+    fn integers_become_texts(&mut self, member: &[u8], limits: SetLimits) -> bool {
         let count = self.len() as usize;
         let text_bytes = |rank| self.nth(rank).map_or(0, |integer| integer.to_vec().len());
         // The longest text belongs to the smallest or the largest integer.

@@ -42,7 +42,7 @@ struct Large {
 
 /// How large the small form may become: `zset-max-listpack-entries` and `zset-max-listpack-value`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SortedSetLimits {
     pub entries: usize,
     /// Bytes of a member.
     pub value_bytes: usize,
@@ -50,7 +50,7 @@ pub struct Limits {
 
 /// What `OBJECT ENCODING` reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum SortedSetEncoding {
     Listpack,
     Skiplist,
 }
@@ -62,7 +62,7 @@ pub enum Direction {
     Descending,
 }
 
-impl Encoding {
+impl SortedSetEncoding {
     pub fn name(self) -> &'static str {
         match self {
             Self::Listpack => "listpack",
@@ -83,7 +83,10 @@ impl SortedSet {
     }
 
     /// A set of these elements, each with a member of its own.
-    pub fn from_elements<M: AsRef<[u8]>>(mut elements: Vec<(M, f64)>, limits: Limits) -> Self {
+    pub fn from_elements<M: AsRef<[u8]>>(
+        mut elements: Vec<(M, f64)>,
+        limits: SortedSetLimits,
+    ) -> Self {
         elements.sort_unstable_by(|(m, s), (n, t)| {
             s.partial_cmp(t).expect("no score is NaN").then_with(|| m.as_ref().cmp(n.as_ref()))
         });
@@ -152,10 +155,10 @@ impl SortedSet {
         }
     }
 
-    pub fn encoding(&self) -> Encoding {
+    pub fn encoding(&self) -> SortedSetEncoding {
         match &self.form {
-            Form::Small(_) => Encoding::Listpack,
-            Form::Large(_) => Encoding::Skiplist,
+            Form::Small(_) => SortedSetEncoding::Listpack,
+            Form::Large(_) => SortedSetEncoding::Skiplist,
         }
     }
 
@@ -168,13 +171,19 @@ impl SortedSet {
     }
 
     /// Adds a member or changes its score.
-    pub fn insert(&mut self, member: &[u8], score: f64, limits: Limits) {
+    pub fn insert(&mut self, member: &[u8], score: f64, limits: SortedSetLimits) {
         self.replace(member, self.score(member), score, limits);
     }
 
     /// As [`SortedSet::insert`], for a member whose score is known to be `old`.
     #[inline]
-    pub fn replace(&mut self, member: &[u8], old: Option<f64>, score: f64, limits: Limits) {
+    pub fn replace(
+        &mut self,
+        member: &[u8],
+        old: Option<f64>,
+        score: f64,
+        limits: SortedSetLimits,
+    ) {
         assert!(!score.is_nan());
         if old.is_some_and(|old| old.to_bits() == score.to_bits()) {
             return;
@@ -202,7 +211,7 @@ impl SortedSet {
 
     /// Takes the large form at once if `count` members, which are about to be added and of which the longest has
     /// `member_bytes`, ask for it.
-    pub fn expect(&mut self, count: usize, member_bytes: usize, limits: Limits) {
+    pub fn expect(&mut self, count: usize, member_bytes: usize, limits: SortedSetLimits) {
         if limits.entries < count || limits.value_bytes < member_bytes {
             self.enlarge();
         }

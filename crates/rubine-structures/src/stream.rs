@@ -17,7 +17,7 @@ use triomphe::Arc;
 use crate::ordered_map::{OrderedMap, Weigh};
 use crate::relocation::Relocation;
 
-pub use block::{Block, Entries, Entry, Limits};
+pub use block::{Block, BlockLimits, Entries, Entry};
 pub use cursor::StreamCursor;
 pub use group::{Consumer, ConsumerId, Group, Pending};
 pub use id::{StreamId, StreamIdText, parse_part};
@@ -260,7 +260,7 @@ impl Stream {
         &mut self,
         id: StreamId,
         fields: impl Iterator<Item = &'a [u8]> + Clone,
-        limits: Limits,
+        limits: BlockLimits,
     ) {
         let body = Arc::make_mut(&mut self.body);
         assert!(body.last_id < id);

@@ -10,6 +10,8 @@ use super::words;
 /// depend on who has set them.
 const SCRIPTED_ONE_IN: u64 = 8;
 const SCRIPTED_GROUPS: &[&str] = &["list", "sorted-set", "stream", "bitmap", "geo", "hyperloglog"];
+/// Words in front of a request that a script sends.
+const SCRIPT_WORDS: usize = 3;
 /// How deep arguments nest before the rest is left out, and how often one that may repeat does.
 const DEPTH_MAX: usize = 8;
 const REPEATS_MAX: u64 = 4;
@@ -284,8 +286,15 @@ fn scripted(request: Request, random: &mut Random) -> Request {
         "local reply = redis.pcall(unpack(ARGV)) return {type(reply), reply}",
         "local reply = redis.pcall(unpack(ARGV)) return {redis.pcall('DBSIZE'), type(reply), reply}",
     ];
-    let head = ["EVAL", pick(random, SCRIPTS), "0"].map(|it| it.as_bytes().to_vec());
+    let head: [_; SCRIPT_WORDS] =
+        ["EVAL", pick(random, SCRIPTS), "0"].map(|it| it.as_bytes().to_vec());
     head.into_iter().chain(request).collect()
+}
+
+/// What [`scripted`] has sent by a script, if this is such a request.
+pub(super) fn sent_by_script(request: &[Vec<u8>]) -> Option<&[Vec<u8>]> {
+    let is_eval = request.first().is_some_and(|it| it == b"EVAL");
+    request.get(SCRIPT_WORDS..).filter(|_| is_eval)
 }
 
 /// Whether two servers must give the same reply, and give one at all, soon.

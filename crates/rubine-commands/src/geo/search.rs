@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::geohash::{Point, Shape};
 use rubine_structures::sorted_set::{Direction, Position, SortedSet};
 
@@ -344,7 +344,7 @@ enum Phase {
     Done,
 }
 
-impl Stream for Found {
+impl ReplyStream for Found {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let Self { set, query, phase } = self;
         let Some(shape) = &query.shape else { unreachable!("without a shape nothing is searched") };

@@ -2,7 +2,7 @@
 
 use rubine_base::hash::HashSet;
 use rubine_base::random::Random;
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::hash::Hash;
 use rubine_structures::trie::Element;
 
@@ -158,7 +158,7 @@ struct Picks {
     random: Random,
 }
 
-impl Stream for Picks {
+impl ReplyStream for Picks {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         const PICK_COST: usize = 16;
         let picker = Picker::of_many(&self.hash, self.sight);

@@ -5,14 +5,14 @@ use std::io::IoSlice;
 
 use rubine_base::random::Random;
 use rubine_resp::writer::{Output, Protocol, Reply};
-use rubine_structures::hash::{Hash, Limits};
+use rubine_structures::hash::{Hash, HashLimits};
 use rubine_structures::trie::Deadline;
 
 use super::Sight;
 use super::random::{write_distinct, write_repeated};
 use super::walk::{Layout, write_fields};
 
-const LIMITS: Limits = Limits { entries: 512, value_bytes: 64 };
+const LIMITS: HashLimits = HashLimits { entries: 512, value_bytes: 64 };
 const NOW: i64 = 1000;
 const SIGHT: Sight = Sight { due_until: NOW };
 /// What a client's turn lets a stream write.

@@ -1,6 +1,6 @@
 //! HGETALL, HKEYS, HVALS, and the stream that writes what is too much to be written at once. Never changes a hash.
 
-use rubine_resp::writer::{Progress, Protocol, Reply, Stream};
+use rubine_resp::writer::{Progress, Protocol, Reply, ReplyStream};
 use rubine_structures::hash::{Hash, HashWalk};
 use rubine_structures::trie::Element;
 
@@ -164,7 +164,7 @@ enum Step {
     Write(Choice),
 }
 
-impl Stream for Fields {
+impl ReplyStream for Fields {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         // A field that is only looked at costs something too.
         const FIELD_COST: usize = 8;

@@ -2,7 +2,7 @@
 
 use rubine_base::number::{LongDouble, parse_i64};
 use rubine_keyspace::Key;
-use rubine_structures::hash::{Hash, Limits as FormLimits};
+use rubine_structures::hash::{Hash, HashLimits};
 use rubine_structures::trie::Deadline;
 
 use super::read::write_value_or_null;
@@ -95,7 +95,7 @@ pub(super) fn set_each(
     first: usize,
     deadline: Deadline,
     sight: Sight,
-    limits: FormLimits,
+    limits: HashLimits,
 ) -> Written {
     let mut written = Written::default();
     // What is set here does not fall due at once, so this holds until the end.

@@ -5,11 +5,11 @@ use std::fmt::Write;
 use rubine_base::glob;
 use rubine_base::number::parse_i64;
 use rubine_keyspace::{AccessPolicy, Key};
-use rubine_resp::writer::{Progress, Reply, Stream};
-use rubine_structures::hash::Encoding;
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
+use rubine_structures::hash::HashEncoding;
 use rubine_structures::list::ListEncoding;
 use rubine_structures::record::RecordRef;
-use rubine_structures::set::Encoding as SetEncoding;
+use rubine_structures::set::SetEncoding;
 use rubine_structures::sorted_set;
 use rubine_structures::table::TableShape;
 use rubine_structures::value::{Value, ValueRef};
@@ -67,7 +67,7 @@ const STEPS_PER_FILL: usize = 64;
 #[derive(Debug)]
 struct DigestReply(DatasetDigest);
 
-impl Stream for DigestReply {
+impl ReplyStream for DigestReply {
     fn fill(&mut self, reply: &mut Reply<'_>, _budget_bytes: usize) -> Progress {
         match (0..STEPS_PER_FILL).find_map(|_| self.0.step()) {
             Some(digest) => {
@@ -111,7 +111,7 @@ struct ValueDigestReply {
     now: i64,
 }
 
-impl Stream for ValueDigestReply {
+impl ReplyStream for ValueDigestReply {
     fn fill(&mut self, reply: &mut Reply<'_>, _budget_bytes: usize) -> Progress {
         /// The digest of nothing.
         const MISSING: &str = "0000000000000000000000000000000000000000";
@@ -175,9 +175,11 @@ const DEBUG_HTSTATS_KEY: Command = Command::new("HTSTATS-KEY", htstats_key)
 fn htstats_key(cx: &mut Context<'_, '_>) -> CommandResult {
     let record = cx.keys.find_untouched(cx.key(2)).ok_or(CommandError::NoSuchKey)?;
     let len = match record.value() {
-        ValueRef::Hash(hash) if hash.encoding() == Encoding::Hashtable => hash.len(),
+        ValueRef::Hash(hash) if hash.encoding() == HashEncoding::Hashtable => hash.len(),
         ValueRef::Set(set) if set.encoding() == SetEncoding::Hashtable => set.len(),
-        ValueRef::SortedSet(set) if set.encoding() == sorted_set::Encoding::Skiplist => set.len(),
+        ValueRef::SortedSet(set) if set.encoding() == sorted_set::SortedSetEncoding::Skiplist => {
+            set.len()
+        }
         _ => {
             return Err(CommandError::text(
                 "ERR The value stored at the specified key is not represented using an hash table",

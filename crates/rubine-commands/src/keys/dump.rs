@@ -134,14 +134,14 @@ fn restore(cx: &mut Context<'_, '_>) -> CommandResult {
 struct Decoding {
     payload: Vec<u8>,
     checks: Checks,
-    limits: rubine_rdb::Limits,
+    limits: rubine_rdb::ValueLimits,
 }
 
 impl Decoding {
     fn decode(
         payload: &[u8],
         checks: Checks,
-        limits: &rubine_rdb::Limits,
+        limits: &rubine_rdb::ValueLimits,
     ) -> Result<Value<'static>, DumpError> {
         dump::decode(payload, checks, limits)
     }

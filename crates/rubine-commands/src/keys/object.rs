@@ -1,7 +1,6 @@
 //! What a key looks like from inside: OBJECT and MEMORY USAGE. Looking leaves no trace in the access bits.
 
 use rubine_keyspace::AccessPolicy;
-use rubine_structures::record::RecordRef;
 
 use crate::command::{Acl, Command};
 use crate::context::Context;
@@ -133,13 +132,8 @@ fn usage(cx: &mut Context<'_, '_>) -> CommandResult {
         }
     }
     match cx.keys.peek_even_if_due(cx.key(2)) {
-        Some(record) => cx.reply.integer(bytes_of(record) as i64),
+        Some(record) => cx.reply.integer(record.bytes_with_value() as i64),
         None => cx.reply.null(),
     }
     Ok(())
-}
-
-/// Bytes that a key and its value take, without its share of the table.
-fn bytes_of(record: RecordRef<'_>) -> usize {
-    record.size() + record.value().heap_bytes()
 }

@@ -4,7 +4,7 @@
 use rubine_base::glob;
 use rubine_base::number::parse_u64_loosely;
 use rubine_keyspace::{ScanCursor, Snapshot};
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::value::Type;
 
 use crate::args::Args;
@@ -142,7 +142,7 @@ impl KeyNames {
     }
 }
 
-impl Stream for KeyNames {
+impl ReplyStream for KeyNames {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         if let Phase::Counting { count } = self.phase {
             if let Some(count) = self.known_count().or_else(|| self.count_on(count)) {

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::list::{ChunkLimit, End, List, ListCursor};
 
 /// Items of a reply that are written at once; a stream writes those beyond.
@@ -67,7 +67,7 @@ struct Items {
     cursor: ListCursor,
 }
 
-impl Stream for Items {
+impl ReplyStream for Items {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         // A short item costs more than its bytes: each one in the budget of a header.
         const ITEM_BYTES_MIN: usize = 16;

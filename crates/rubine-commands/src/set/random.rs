@@ -3,8 +3,8 @@
 use rubine_base::hash::HashSet;
 use rubine_base::random::Random;
 use rubine_keyspace::Key;
-use rubine_resp::writer::{Progress, Reply, Stream};
-use rubine_structures::set::{Encoding, Limits as FormLimits, Member, Set};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
+use rubine_structures::set::{Member, Set, SetEncoding, SetLimits};
 use rubine_structures::value::Value;
 
 use super::read::{MEMBERS_AT_ONCE_MAX, cost_of, write_members};
@@ -120,7 +120,7 @@ struct Popped {
     members: std::vec::IntoIter<Vec<u8>>,
 }
 
-impl Stream for Popped {
+impl ReplyStream for Popped {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let mut spent = 0;
         while spent < budget_bytes {
@@ -162,7 +162,7 @@ struct Split {
     set: Set,
     count: u64,
     seed: u64,
-    limits: FormLimits,
+    limits: SetLimits,
 }
 
 impl Computation for Split {
@@ -195,12 +195,12 @@ impl Split {
 }
 
 /// A sample of the members, and a set of those that are not in it.
-fn split(set: &Set, sample: Sample, limits: FormLimits) -> (Vec<Vec<u8>>, Set) {
+fn split(set: &Set, sample: Sample, limits: SetLimits) -> (Vec<Vec<u8>>, Set) {
     let mut going = Vec::with_capacity(sample.count as usize);
     let mut staying = match set.encoding() {
-        Encoding::Intset => Set::new(),
+        SetEncoding::Intset => Set::new(),
         // What shrinks so much may become small again.
-        Encoding::Hashtable | Encoding::Listpack => Set::for_members(b"text", 1, limits),
+        SetEncoding::Hashtable | SetEncoding::Listpack => Set::for_members(b"text", 1, limits),
     };
     let mut choice = Choice::new(set.len(), Some(sample));
     for member in set.iter() {
@@ -293,7 +293,7 @@ struct Picks {
     random: Random,
 }
 
-impl Stream for Picks {
+impl ReplyStream for Picks {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         // Each pick of a small set is one step only if its members lie ready.
         let is_small = self.set.len() <= MEMBERS_AT_ONCE_MAX;

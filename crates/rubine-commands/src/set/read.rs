@@ -2,7 +2,7 @@
 //! much to be written at once. Never changes a set.
 
 use rubine_base::number::parse_u64_loosely;
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::set::{Member, Set, SetWalk};
 
 use super::{find, write_member};
@@ -149,7 +149,7 @@ struct Members {
     choice: Choice,
 }
 
-impl Stream for Members {
+impl ReplyStream for Members {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let Self { walk, choice } = self;
         let mut spent = 0;

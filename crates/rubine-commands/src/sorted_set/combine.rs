@@ -9,7 +9,7 @@ use rubine_base::number::parse_f64;
 use rubine_keyspace::Key;
 use rubine_structures::record::RecordRef;
 use rubine_structures::set::{Member, Set};
-use rubine_structures::sorted_set::{Direction, Limits, SortedSet};
+use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetLimits};
 use rubine_structures::value::ValueRef;
 
 use super::elements::{Layout, write_range};
@@ -151,7 +151,7 @@ fn combine(cx: &mut Context<'_, '_>, operation: Operation, event: Event) -> Comm
 struct Combination {
     request: Request,
     operation: Operation,
-    limits: Limits,
+    limits: SortedSetLimits,
     is_stored: bool,
 }
 
@@ -173,7 +173,7 @@ impl Computation for Combination {
         // Only in the large form does a zero keep its sign; Redis replies with it, and loses it where it stores.
         let keeps_zero_sign = has_minus_zero && !self.is_stored;
         let entries = if keeps_zero_sign { 0 } else { self.limits.entries };
-        SortedSet::from_elements(elements, Limits { entries, ..self.limits })
+        SortedSet::from_elements(elements, SortedSetLimits { entries, ..self.limits })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use rubine_resp::writer::{Progress, Protocol, Reply, Stream};
+use rubine_resp::writer::{Progress, Protocol, Reply, ReplyStream};
 use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetCursor};
 
 /// Elements of a reply that are written at once; a stream writes those beyond.
@@ -92,7 +92,7 @@ struct Elements {
     layout: Layout,
 }
 
-impl Stream for Elements {
+impl ReplyStream for Elements {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         // A short element costs more than its bytes.
         const ELEMENT_BYTES_MIN: usize = 24;

@@ -2,7 +2,7 @@
 
 use rubine_base::hash::HashSet;
 use rubine_base::random::Random;
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetCursor};
 
 use super::elements::{COUNT_AT_ONCE_MAX, Layout, write_range};
@@ -117,7 +117,7 @@ struct Chosen {
     choice: Choice,
 }
 
-impl Stream for Chosen {
+impl ReplyStream for Chosen {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let Self { cursor, layout, choice } = self;
         let has_more =
@@ -142,7 +142,7 @@ struct Picks {
     random: Random,
 }
 
-impl Stream for Picks {
+impl ReplyStream for Picks {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let mut spent = 0;
         while 0 < self.remaining && spent < budget_bytes {

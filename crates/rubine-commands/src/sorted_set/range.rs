@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use rubine_structures::sorted_set::{Direction, Encoding, SortedSet};
+use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetEncoding};
 
 use super::elements::{Layout, write_range};
 use super::find;
@@ -175,7 +175,7 @@ impl<'a> Wanted<'a> {
     fn skipped(&self, set: &SortedSet, len: u64) -> Option<u64> {
         match u64::try_from(self.offset) {
             Ok(offset) => Some(offset.min(len)),
-            Err(_) if set.encoding() == Encoding::Skiplist => {
+            Err(_) if set.encoding() == SortedSetEncoding::Skiplist => {
                 len.checked_sub(self.offset.unsigned_abs())
             }
             Err(_) => None,

@@ -1,7 +1,7 @@
 //! Commands that look members up: ZSCORE, ZMSCORE, ZCARD, ZRANK, ZREVRANK and ZSCAN. Never changes a set.
 
 use rubine_base::number::{DoubleText, parse_u64_loosely};
-use rubine_structures::sorted_set::{Direction, Encoding};
+use rubine_structures::sorted_set::{Direction, SortedSetEncoding};
 
 use super::find;
 use crate::command::Command;
@@ -153,7 +153,7 @@ fn zscan(cx: &mut Context<'_, '_>) -> CommandResult {
             found.push((member.to_vec(), score));
         }
     });
-    let is_listpack = set.encoding() == Encoding::Listpack;
+    let is_listpack = set.encoding() == SortedSetEncoding::Listpack;
     cx.reply.array(2);
     cx.reply.bulk(itoa::Buffer::new().format(next).as_bytes());
     cx.reply.array(if options.with_values { 2 * found.len() } else { found.len() });

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rubine_keyspace::Key;
-use rubine_structures::sorted_set::{Direction, Encoding, Limits, SortedSet};
+use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetEncoding, SortedSetLimits};
 use rubine_structures::value::Value;
 
 use super::elements::{Layout, write_elements};
@@ -134,14 +134,14 @@ impl Computation for Rest {
     fn compute(&self) -> SortedSet {
         let Range { start, end } = self.removed;
         let kept = self.set.len() - (end - start);
-        let is_small = self.set.encoding() == Encoding::Listpack;
+        let is_small = self.set.encoding() == SortedSetEncoding::Listpack;
         if is_small || end - start <= kept {
             let mut rest = self.set.clone();
             rest.remove_range(start..end);
             return rest;
         }
         // A set that was large stays so.
-        let limits = Limits { entries: 0, value_bytes: 0 };
+        let limits = SortedSetLimits { entries: 0, value_bytes: 0 };
         let ranks = [0..start, end..self.set.len()];
         let runs = ranks.into_iter().map(|it| self.set.iter_range(it, Direction::Ascending));
         SortedSet::from_elements(runs.flatten().collect(), limits)

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use rubine_keyspace::Key;
-use rubine_structures::sorted_set::{Limits as FormLimits, SortedSet};
+use rubine_structures::sorted_set::{SortedSet, SortedSetLimits};
 use rubine_structures::value::Value;
 
 use super::{find_mut, form_limits};
@@ -190,7 +190,7 @@ fn apply<'m>(
     set: &mut SortedSet,
     conditions: Conditions,
     pairs: impl Iterator<Item = (f64, &'m [u8])>,
-    limits: FormLimits,
+    limits: SortedSetLimits,
 ) -> Result<Outcome, CommandError> {
     let mut outcome = Outcome::default();
     for (score, member) in pairs {

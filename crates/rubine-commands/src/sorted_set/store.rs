@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rubine_keyspace::Key;
-use rubine_structures::sorted_set::{Direction, Encoding, Limits, SortedSet};
+use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetEncoding, SortedSetLimits};
 use rubine_structures::value::Value;
 
 use super::range::{Use, Wanted};
@@ -59,15 +59,15 @@ fn zrangestore(cx: &mut Context<'_, '_>) -> CommandResult {
 struct Part {
     set: SortedSet,
     ranks: Range<u64>,
-    limits: Limits,
+    limits: SortedSetLimits,
 }
 
 impl Part {
     /// What is left is most of the set, so it is best made as a copy without the others.
     fn is_most(&self) -> bool {
         let kept = self.count();
-        let is_large =
-            self.set.encoding() == Encoding::Skiplist && (self.limits.entries as u64) < kept;
+        let is_large = self.set.encoding() == SortedSetEncoding::Skiplist
+            && (self.limits.entries as u64) < kept;
         is_large && self.set.len() - kept <= kept / 2
     }
 

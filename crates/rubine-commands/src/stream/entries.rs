@@ -1,7 +1,7 @@
 //! Entries as a reply shows them: at once if they are few, else by a stream over a handle of the value. Never changes
 //! one.
 
-use rubine_resp::writer::{Progress, Reply, Stream as ReplyStream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::stream::{Direction, Entry, Stream, StreamCursor, StreamId};
 
 /// Entries of a reply that are written at once; a stream writes those beyond.

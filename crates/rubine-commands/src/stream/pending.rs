@@ -1,6 +1,6 @@
 //! XPENDING, and rows about pending entries as replies show them. Never changes a group.
 
-use rubine_resp::writer::{Progress, Reply, Stream as ReplyStream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::stream::{Group, StreamId};
 
 use super::entries::write_id;

@@ -2,7 +2,7 @@
 //! for its reply, so never under a lock.
 
 use rubine_base::SharedBytes;
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::value::ValueRef;
 
 use super::{StringRef, expect_string};
@@ -253,7 +253,7 @@ impl Search {
     }
 }
 
-impl Stream for Search {
+impl ReplyStream for Search {
     fn fill(&mut self, reply: &mut Reply<'_>, _: usize) -> Progress {
         if !self.advance(CELLS_PER_SLICE) {
             return Progress::More;

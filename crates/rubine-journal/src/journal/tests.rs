@@ -169,7 +169,7 @@ fn a_restart_keeps_the_history() {
     let history = History { id: id(2), previous };
     journal.resume_history(history, ReplicationOffset(70), Origin::Here);
     let offset = ReplicationOffset(70);
-    let point = Point { history, offset, position: 70, is_complete: true };
+    let point = Point { history, offset, position: 70, database: None, is_complete: true };
     assert_eq!(journal.point(), point);
     journal.set_backlog(0);
     assert!(!journal.point().is_complete, "what changes now has no offset");

@@ -20,9 +20,11 @@ fn counts_are_published_when_locks_are_given_back() {
             Some(5),
         );
     }
-    assert_eq!(keyspace.key_counts(1), (0, 0));
+    assert_eq!((keyspace.key_counts(1), keyspace.total_key_counts()), ((0, 0), (0, 0)));
     drop(locked);
+    assert_eq!(keyspace.total_key_counts(), (2, 2));
     assert_eq!([0, 1, 99].map(|db| keyspace.key_counts(db)), [(0, 0), (1, 1), (1, 1)]);
     keyspace.clear();
     assert_eq!([0, 1, 99].map(|db| keyspace.key_counts(db)), [(0, 0); 3]);
+    assert_eq!(keyspace.total_key_counts(), (0, 0));
 }

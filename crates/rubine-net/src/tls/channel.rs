@@ -97,35 +97,27 @@ trait Side {
     fn has_to_send(&self) -> bool;
 }
 
-impl Side for UnbufferedServerConnection {
-    type Data = rustls::server::ServerConnectionData;
+macro_rules! side {
+    ($connection:ty, $data:ty) => {
+        impl Side for $connection {
+            type Data = $data;
 
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
+            fn process<'c, 'i>(
+                &'c mut self,
+                incoming: &'i mut [u8],
+            ) -> UnbufferedStatus<'c, 'i, Self::Data> {
+                self.process_tls_records(incoming)
+            }
 
-    fn has_to_send(&self) -> bool {
-        self.wants_write()
-    }
+            fn has_to_send(&self) -> bool {
+                self.wants_write()
+            }
+        }
+    };
 }
 
-impl Side for UnbufferedClientConnection {
-    type Data = rustls::client::ClientConnectionData;
-
-    fn process<'c, 'i>(
-        &'c mut self,
-        incoming: &'i mut [u8],
-    ) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(incoming)
-    }
-
-    fn has_to_send(&self) -> bool {
-        self.wants_write()
-    }
-}
+side!(UnbufferedServerConnection, rustls::server::ServerConnectionData);
+side!(UnbufferedClientConnection, rustls::client::ClientConnectionData);
 
 fn take<S: Side>(
     side: &mut S,

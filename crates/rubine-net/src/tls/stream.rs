@@ -200,6 +200,8 @@ impl TlsStream {
             self.plain_start += room.take(&self.plain[self.plain_start..]);
             if self.plain_start == self.plain.len() {
                 (self.plain, self.plain_start) = (Vec::new(), 0);
+                // More may have come since the socket was read, and its event be over.
+                self.is_drained = false;
             }
             return Ok(room.filled);
         }
@@ -416,3 +418,6 @@ impl<'a> Room<'a> {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Hashes: plain, with deadlines in the forms of Redis and Valkey, as a zipmap, ziplist, listpack.
 
-use rubine_structures::hash::{Hash, Limits};
+use rubine_structures::hash::{Hash, HashLimits};
 use rubine_structures::trie::Deadline;
 
 use super::Templates;
@@ -19,7 +19,11 @@ const NAMES_IN_LISTPACK: u8 = 0;
 const NAMES_IN_ARRAY: u8 = 1;
 
 /// A number of fields, each with its value and what the kind has in addition.
-pub(super) fn plain(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
+pub(super) fn plain(
+    kind: Kind,
+    cursor: &mut Cursor<'_>,
+    limits: HashLimits,
+) -> Result<Hash, Damage> {
     let first = if kind == Kind::HashMetadata { first_deadline(cursor)? } else { 0 };
     let count = cursor.count("hash")?;
     let mut hash = Hash::new();
@@ -40,7 +44,7 @@ pub(super) fn plain(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Resu
     Ok(hash)
 }
 
-pub(super) fn zipmap(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
+pub(super) fn zipmap(cursor: &mut Cursor<'_>, limits: HashLimits) -> Result<Hash, Damage> {
     let start = cursor.offset();
     let bytes = cursor.string()?;
     let mut hash = Hash::new();
@@ -51,7 +55,11 @@ pub(super) fn zipmap(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Da
     not_empty(hash, start)
 }
 
-pub(super) fn packed(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Result<Hash, Damage> {
+pub(super) fn packed(
+    kind: Kind,
+    cursor: &mut Cursor<'_>,
+    limits: HashLimits,
+) -> Result<Hash, Damage> {
     let start = cursor.offset();
     let bytes = cursor.string()?;
     let mut hash = Hash::new();
@@ -70,7 +78,7 @@ pub(super) fn packed(kind: Kind, cursor: &mut Cursor<'_>, limits: Limits) -> Res
 pub(super) fn packed_with_deadlines(
     kind: Kind,
     cursor: &mut Cursor<'_>,
-    limits: Limits,
+    limits: HashLimits,
 ) -> Result<Hash, Damage> {
     if kind == Kind::HashListpackEx {
         first_deadline(cursor)?;
@@ -104,7 +112,7 @@ pub(super) fn of_template(
     kind: Kind,
     cursor: &mut Cursor<'_>,
     templates: &Templates,
-    limits: Limits,
+    limits: HashLimits,
 ) -> Result<Hash, Damage> {
     let start = cursor.offset();
     let own_names = match kind {
@@ -169,7 +177,7 @@ fn names(cursor: &mut Cursor<'_>) -> Result<Vec<Vec<u8>>, Damage> {
 fn set_pairs<'a>(
     hash: &mut Hash,
     mut next: impl FnMut() -> Result<Option<Item<'a>>, Damage>,
-    limits: Limits,
+    limits: HashLimits,
 ) -> Result<(), Damage> {
     let (mut field_buffer, mut value_buffer) = (Vec::new(), Vec::new());
     while let Some(field) = next()? {
@@ -187,7 +195,7 @@ fn set(
     field: &[u8],
     value: &[u8],
     deadline: Deadline,
-    limits: Limits,
+    limits: HashLimits,
 ) -> Result<(), Damage> {
     let is_new = hash.set(field, value, deadline, limits);
     if is_new { Ok(()) } else { Err(Fault::Duplicate("hash field").at(0)) }

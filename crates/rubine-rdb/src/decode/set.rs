@@ -1,13 +1,13 @@
 //! Sets: plain, as an intset, as a listpack.
 
-use rubine_structures::set::{Limits, Set};
+use rubine_structures::set::{Set, SetLimits};
 
 use super::list::within;
 use crate::cursor::Cursor;
 use crate::error::{Damage, Fault};
 use crate::{intset, listpack};
 
-pub(super) fn plain(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Set, Damage> {
+pub(super) fn plain(cursor: &mut Cursor<'_>, limits: SetLimits) -> Result<Set, Damage> {
     let count = cursor.count("set")?;
     let mut set = Set::new();
     set.expect(count, limits);
@@ -18,7 +18,7 @@ pub(super) fn plain(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Set, Dama
     Ok(set)
 }
 
-pub(super) fn intset(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Set, Damage> {
+pub(super) fn intset(cursor: &mut Cursor<'_>, limits: SetLimits) -> Result<Set, Damage> {
     let start = cursor.offset();
     let bytes = cursor.string()?;
     let integers = intset::integers(&bytes).map_err(within(start))?;
@@ -30,7 +30,7 @@ pub(super) fn intset(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Set, Dam
     not_empty(set, start)
 }
 
-pub(super) fn listpack(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Set, Damage> {
+pub(super) fn listpack(cursor: &mut Cursor<'_>, limits: SetLimits) -> Result<Set, Damage> {
     let start = cursor.offset();
     let bytes = cursor.string()?;
     let mut items = listpack::Items::new(&bytes).map_err(within(start))?;
@@ -46,7 +46,7 @@ pub(super) fn listpack(cursor: &mut Cursor<'_>, limits: Limits) -> Result<Set, D
     not_empty(set.unwrap_or_default(), start)
 }
 
-fn add(set: &mut Set, member: &[u8], limits: Limits, start: usize) -> Result<(), Damage> {
+fn add(set: &mut Set, member: &[u8], limits: SetLimits, start: usize) -> Result<(), Damage> {
     if set.add(member, limits) { Ok(()) } else { Err(Fault::Duplicate("set member").at(start)) }
 }
 

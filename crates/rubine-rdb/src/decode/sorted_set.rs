@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use rubine_base::hash::HashSet;
 use rubine_base::number::parse_f64;
-use rubine_structures::sorted_set::{Limits, SortedSet};
+use rubine_structures::sorted_set::{SortedSet, SortedSetLimits};
 
 use super::list::within;
 use crate::cursor::Cursor;
@@ -21,7 +21,7 @@ const NEGATIVE_INFINITY: u8 = 255;
 pub(super) fn plain(
     kind: Kind,
     cursor: &mut Cursor<'_>,
-    limits: Limits,
+    limits: SortedSetLimits,
 ) -> Result<SortedSet, Damage> {
     let start = cursor.offset();
     let count = cursor.count("sorted set")?;
@@ -44,7 +44,7 @@ pub(super) fn plain(
 pub(super) fn packed(
     kind: Kind,
     cursor: &mut Cursor<'_>,
-    limits: Limits,
+    limits: SortedSetLimits,
 ) -> Result<SortedSet, Damage> {
     let start = cursor.offset();
     let bytes = cursor.string()?;
@@ -97,7 +97,7 @@ fn score_in_text(cursor: &mut Cursor<'_>) -> Result<f64, Damage> {
 
 fn build(
     elements: Vec<(Cow<'_, [u8]>, f64)>,
-    limits: Limits,
+    limits: SortedSetLimits,
     start: usize,
 ) -> Result<SortedSet, Damage> {
     let mut seen = HashSet::default();

@@ -4,12 +4,12 @@ use proptest::prelude::*;
 use rubine_structures::value::Value;
 
 use super::{Checks, DumpError, decode, decode_libraries, encode, encode_libraries};
-use crate::decode::Limits;
+use crate::decode::ValueLimits;
 use crate::testing::{Content, content_of, value};
 use crate::version::{Version, VersionCheck};
 
 fn restore(payload: &[u8]) -> Result<Value<'static>, DumpError> {
-    decode(payload, Checks::default(), &Limits::default())
+    decode(payload, Checks::default(), &ValueLimits::default())
 }
 
 #[test]

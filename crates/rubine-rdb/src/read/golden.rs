@@ -13,7 +13,7 @@ use rubine_structures::value::Value;
 use rubine_testing::mutate;
 
 use super::{Item, Reader};
-use crate::decode::Limits;
+use crate::decode::ValueLimits;
 use crate::encode::{self, Encoder};
 use crate::error::{Fault, ReadError};
 use crate::fuzz::{fuzz_file, fuzz_payload};
@@ -131,7 +131,7 @@ fn content_of(reader: &mut Reader<&[u8]>) -> Vec<String> {
         let Item::Entries(batch) = item else { continue };
         for entry in batch.entries() {
             let deadline = entry.attributes.deadline.map_or("-".to_owned(), |it| it.to_string());
-            let value = entry.decode(&Limits::default()).unwrap();
+            let value = entry.decode(&ValueLimits::default()).unwrap();
             let type_name = value.as_ref().type_of().name();
             assert_eq!(type_name, entry.kind.type_name());
             let key = quoted(&entry.key().unwrap());
@@ -153,7 +153,7 @@ fn written_again(file: &[u8], version: Version) -> Vec<u8> {
             Item::SelectDb(db) => writer.select_db(db, 0, 0).unwrap(),
             Item::Entries(batch) => {
                 for entry in batch.entries() {
-                    let value = entry.decode(&Limits::default()).unwrap();
+                    let value = entry.decode(&ValueLimits::default()).unwrap();
                     let key = entry.key().unwrap();
                     encoder.entry(&mut writer, &key, entry.attributes, value.as_ref()).unwrap();
                 }

@@ -5,7 +5,7 @@ use rubine_structures::stream::{self, Group, Stream, StreamId};
 use rubine_structures::value::Value;
 
 use super::{AccessHint, Attributes, Item, Reader};
-use crate::decode::Limits;
+use crate::decode::ValueLimits;
 use crate::encode::{self, Encoder};
 use crate::error::{Fault, ReadError, WriteError};
 use crate::fuzz::{fuzz_file, fuzz_payload};
@@ -22,7 +22,7 @@ fn read(file: &[u8]) -> Result<Read, ReadError> {
     while let Some(item) = reader.next_item()? {
         if let Item::Entries(batch) = &item {
             for entry in batch.entries() {
-                let value = entry.decode(&Limits::default())?;
+                let value = entry.decode(&ValueLimits::default())?;
                 keys.push((batch.db(), entry.key()?.into_owned(), entry.attributes, value));
             }
         }
@@ -145,7 +145,7 @@ fn a_version_that_cannot_hold_a_value_says_so() {
     use rubine_structures::trie::Deadline;
 
     let mut hash = Hash::new();
-    hash.set(b"field", b"value", Deadline::At(1), Limits::default().hash);
+    hash.set(b"field", b"value", Deadline::At(1), ValueLimits::default().hash);
     let value = Value::Hash(hash);
     assert_eq!(Version::newest_common(value.as_ref()), Version::Valkey(80));
     let options = encode::Options { version: Version::Redis(11), compresses: false };
@@ -160,7 +160,7 @@ fn a_version_that_cannot_hold_a_value_says_so() {
 #[test]
 fn streams_of_old_versions_know_less() {
     let mut stream = Stream::new();
-    let limits = stream::Limits { block_bytes: 1000, block_entries: 10 };
+    let limits = stream::BlockLimits { block_bytes: 1000, block_entries: 10 };
     for seq in 1..=30 {
         stream.append(StreamId::new(5, seq), [&b"f"[..], b"v"].into_iter(), limits);
     }

@@ -7,45 +7,42 @@ use std::sync::Arc;
 
 use rubine_base::SharedBytes;
 
-use super::{Progress, Protocol, Reply, Stream};
+use super::{Protocol, ReplyStream};
 
 /// A byte block grows to this before the next one is begun: large enough that headers and system calls do not
 /// count, small enough that an idle client may keep one.
-const BLOCK_BYTES: usize = 16 * 1024;
+pub(super) const BLOCK_BYTES: usize = 16 * 1024;
 /// A byte block begins with this.
 const BLOCK_BYTES_FIRST: usize = 512;
 /// Room for this many blocks is kept when all are sent.
 const BLOCKS_KEPT: usize = 64;
 /// A block of no more than this is worth no write of its own: the end of one reply, and the header of the next.
 const LINE_BYTES: usize = 64;
-/// A stream runs when less than this waits in front of it.
-const LOW_WATER_BYTES: usize = BLOCK_BYTES;
-
 /// What a client has yet to receive.
 #[derive(Default)]
 pub struct Output {
     /// Everything in front of `tail`. Invariant: no byte block among them is empty.
-    blocks: VecDeque<Block>,
+    pub(super) blocks: VecDeque<Block>,
     /// The byte block that is being written.
     tail: Vec<u8>,
     /// An empty byte block to go on with.
     spare: Vec<u8>,
     /// How much of the front block is sent; of `tail`, if there is no other.
-    front_sent: usize,
+    pub(super) front_sent: usize,
     /// Bytes of the byte blocks in `blocks`, with what of the front one is sent.
     block_bytes: usize,
-    stream_count: usize,
+    pub(super) stream_count: usize,
 }
 
-enum Block {
+pub(super) enum Block {
     Bytes(Vec<u8>),
     Shared { value: SharedBytes, range: Range<usize> },
-    Stream { stream: Box<dyn Stream>, protocol: Protocol },
+    Stream { stream: Box<dyn ReplyStream>, protocol: Protocol },
 }
 
 impl Block {
     /// Bytes that can be sent; `None` if they have yet to be produced.
-    fn sendable(&self) -> Option<&[u8]> {
+    pub(super) fn sendable(&self) -> Option<&[u8]> {
         match self {
             Self::Bytes(bytes) => Some(bytes),
             Self::Shared { value, range } => Some(&value[range.clone()]),
@@ -154,28 +151,6 @@ impl Output {
         }
     }
 
-    /// Lets the first stream produce about `budget_bytes` if little waits in front of it; returns whether it ran.
-    pub fn pump(&mut self, budget_bytes: usize) -> bool {
-        if self.stream_count == 0 {
-            return false;
-        }
-        let mut waiting_bytes = 0;
-        let Some(index) = self.blocks.iter().position(|block| match block.sendable() {
-            Some(bytes) => {
-                waiting_bytes += bytes.len();
-                false
-            }
-            None => true,
-        }) else {
-            return false;
-        };
-        if LOW_WATER_BYTES < waiting_bytes - self.front_sent {
-            return false;
-        }
-        self.run_stream(index, budget_bytes);
-        true
-    }
-
     /// The current end.
     #[inline]
     pub fn mark(&self) -> Mark {
@@ -214,7 +189,7 @@ impl Output {
     pub(super) fn wrap_streams_since(
         &mut self,
         mark: Mark,
-        wrap: &mut dyn FnMut(Box<dyn Stream>) -> Box<dyn Stream>,
+        wrap: &mut dyn FnMut(Box<dyn ReplyStream>) -> Box<dyn ReplyStream>,
     ) -> usize {
         let mut bytes = self.tail.len();
         for block in self.blocks.iter_mut().skip(mark.block_index) {
@@ -303,7 +278,7 @@ impl Output {
         self.blocks.push_back(Block::Shared { value, range });
     }
 
-    pub(super) fn push_stream(&mut self, stream: Box<dyn Stream>, protocol: Protocol) {
+    pub(super) fn push_stream(&mut self, stream: Box<dyn ReplyStream>, protocol: Protocol) {
         self.seal();
         self.blocks.push_back(Block::Stream { stream, protocol });
         self.stream_count += 1;
@@ -339,14 +314,16 @@ impl Output {
             self.tail.reserve_exact(capacity.max(needed) - self.tail.len());
             return;
         }
+        // Behind one long value comes another more often than much that is short.
+        let least = if BLOCK_BYTES < self.tail.len() { BLOCK_BYTES_FIRST } else { BLOCK_BYTES };
         self.seal();
         if self.tail.capacity() < len {
-            self.tail.reserve_exact(len.max(BLOCK_BYTES));
+            self.tail.reserve_exact(len.max(least));
         }
     }
 
     /// Makes the tail a block, if there is anything in it.
-    fn seal(&mut self) {
+    pub(super) fn seal(&mut self) {
         if !self.tail.is_empty() {
             self.block_bytes += self.tail.len();
             let tail = std::mem::replace(&mut self.tail, std::mem::take(&mut self.spare));
@@ -378,7 +355,7 @@ impl Output {
         self.front_sent = 0;
     }
 
-    fn pop_back(&mut self) -> Option<Block> {
+    pub(super) fn pop_back(&mut self) -> Option<Block> {
         let block = self.blocks.pop_back();
         match &block {
             Some(Block::Bytes(bytes)) => self.block_bytes -= bytes.len(),
@@ -389,37 +366,12 @@ impl Output {
     }
 
     /// Makes `bytes` the tail and keeps the old one to go on with.
-    fn recycle(&mut self, bytes: Vec<u8>) {
+    pub(super) fn recycle(&mut self, bytes: Vec<u8>) {
         let mut old = std::mem::replace(&mut self.tail, bytes);
         if old.capacity() <= BLOCK_BYTES && self.spare.capacity() < old.capacity() {
             old.clear();
             self.spare = old;
         }
-    }
-
-    /// Runs the stream at `index`; what it writes takes its place in the queue.
-    fn run_stream(&mut self, index: usize, budget_bytes: usize) {
-        self.seal();
-        let mut behind = self.blocks.split_off(index + 1);
-        let Some(Block::Stream { mut stream, protocol }) = self.blocks.pop_back() else {
-            unreachable!("the block at the index is a stream");
-        };
-        // What it writes goes on where the bytes in front of it end, so that both leave as one piece.
-        if matches!(self.blocks.back(), Some(Block::Bytes(_)))
-            && let Some(Block::Bytes(bytes)) = self.pop_back()
-        {
-            self.recycle(bytes);
-        }
-        let stream_count_behind = std::mem::take(&mut self.stream_count) - 1;
-        let progress = stream.fill(&mut Reply::new(self, protocol), budget_bytes);
-        assert!(self.stream_count == 0, "a stream must not push another");
-        self.stream_count = stream_count_behind;
-        match progress {
-            Progress::More => self.push_stream(stream, protocol),
-            Progress::Done if !behind.is_empty() => self.seal(),
-            Progress::Done => {}
-        }
-        self.blocks.append(&mut behind);
     }
 }
 

@@ -4,7 +4,7 @@ use rubine_base::SharedBytes;
 use rubine_base::number::DoubleText;
 
 use super::output::{Mark, Output};
-use super::{Protocol, SHARED_BYTES_MIN, Stream};
+use super::{Protocol, ReplyStream, SHARED_BYTES_MIN};
 use crate::command::{self, INTO_MEMORY};
 
 /// Longest header: a type byte, twenty digits and the line end.
@@ -65,6 +65,11 @@ impl<'a> Reply<'a> {
         self.out.is_empty()
     }
 
+    /// Bytes that are copied into the queue and wait to be sent, whichever reply they belong to.
+    pub fn buffered_bytes(&self) -> usize {
+        self.out.buffered_bytes()
+    }
+
     /// Whether an error begins at `mark`.
     pub fn is_error_at(&self, mark: Mark) -> bool {
         matches!(self.out.byte_at(mark), Some(b'-' | b'!'))
@@ -86,7 +91,7 @@ impl<'a> Reply<'a> {
     pub fn wrap_streams_since(
         &mut self,
         mark: Mark,
-        mut wrap: impl FnMut(Box<dyn Stream>) -> Box<dyn Stream>,
+        mut wrap: impl FnMut(Box<dyn ReplyStream>) -> Box<dyn ReplyStream>,
     ) -> usize {
         self.out.wrap_streams_since(mark, &mut wrap)
     }
@@ -300,7 +305,7 @@ impl<'a> Reply<'a> {
     }
 
     /// A reply, or a part of one, that `stream` will produce while the client reads.
-    pub fn stream(&mut self, stream: Box<dyn Stream>) {
+    pub fn stream(&mut self, stream: Box<dyn ReplyStream>) {
         self.out.push_stream(stream, self.protocol);
     }
 

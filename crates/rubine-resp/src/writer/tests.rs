@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rubine_base::SharedBytes;
 
-use super::{Output, Progress, Protocol, Reply, SHARED_BYTES_MIN, Stream};
+use super::{Output, Progress, Protocol, Reply, ReplyStream, SHARED_BYTES_MIN};
 use crate::decode::{Value, decode};
 
 /// Takes everything from `out` as a socket would that accepts `write_bytes` at a time.
@@ -183,13 +183,30 @@ fn a_big_reply_leaves_a_small_buffer() {
     assert_eq!(out.allocated_bytes(), 0);
 }
 
+/// What lies between long values took a block of full size each: a client that reads nothing cost half as much again.
+#[test]
+fn what_lies_between_long_values_takes_little() {
+    const MESSAGES: usize = 100;
+    let value = vec![7; 64 * 1024];
+    let mut out = Output::new();
+    for _ in 0..MESSAGES {
+        let mut reply = Reply::new(&mut out, Protocol::Resp3);
+        reply.push(2);
+        reply.bulk(b"invalidate");
+        reply.array(1);
+        reply.raw(&value);
+    }
+    let bytes = MESSAGES * value.len();
+    assert!(out.allocated_bytes() < bytes + bytes / 50, "{}", out.allocated_bytes());
+}
+
 /// Counts down from `left`, some numbers a turn, nothing on every third.
 struct CountDown {
     left: i64,
     turns: usize,
 }
 
-impl Stream for CountDown {
+impl ReplyStream for CountDown {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         self.turns += 1;
         if self.turns.is_multiple_of(3) {

@@ -1,7 +1,7 @@
 //! Libraries.
 
 use super::{Map, Session};
-use crate::{Flags, Policy};
+use crate::{Policy, ScriptFlags};
 
 #[test]
 fn a_library_is_loaded_and_called() {
@@ -113,7 +113,7 @@ fn what_a_library_may_do_while_it_is_loaded() {
     let libraries = session.libraries.current();
     let (library, index) = libraries.function(b"f").unwrap();
     let function = &library.functions[index];
-    assert_eq!(function.flags, Flags::NO_WRITES | Flags::ATOMIC);
+    assert_eq!(function.flags, ScriptFlags::NO_WRITES | ScriptFlags::ATOMIC);
     assert_eq!(function.description.as_deref(), Some(&b"d"[..]));
     assert_eq!(function.flags.names().collect::<Vec<_>>(), ["no-writes", "atomic"]);
 }

@@ -90,6 +90,11 @@ impl Apart {
         self.byte_count
     }
 
+    /// Gives back the room for what has yet to arrive, of a client that sends nothing.
+    pub(crate) fn rest(&mut self) {
+        self.arriving.shrink_to_fit();
+    }
+
     /// The memory that they take.
     pub(crate) fn allocated_bytes(&self) -> usize {
         self.byte_count - self.arriving.len() + self.arriving.capacity()
@@ -131,6 +136,25 @@ mod tests {
         }
         assert_eq!(apart.whole().0[0][..], sent[..len]);
         (apart, behind)
+    }
+
+    #[test]
+    fn what_does_not_come_takes_no_room() {
+        const LEN: usize = 1_000_000;
+        let mut apart = Apart::default();
+        apart.begin(LEN, b"a");
+        assert!(LEN <= apart.allocated_bytes());
+        apart.rest();
+        assert!(apart.allocated_bytes() < 64, "{}", apart.allocated_bytes());
+        while apart.is_arriving() {
+            let read = |argument: &mut Vec<u8>, room: usize, _: &mut Vec<u8>| {
+                argument.extend_from_slice(&vec![b'b'; room.min(100_000)]);
+                Ok::<_, ()>(room.min(100_000))
+            };
+            apart.receive(&mut Vec::new(), read).unwrap();
+            apart.rest();
+        }
+        assert_eq!(apart.take().0[0].len(), LEN);
     }
 
     #[test]

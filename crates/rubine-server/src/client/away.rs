@@ -23,6 +23,8 @@ pub(crate) struct Deferred {
     pub(crate) payload: Box<[u8]>,
     /// What its sender had seen of the journal before.
     pub(crate) seen_before: Offset,
+    /// It is a message that replicas get too, rather than an event, which they make themselves.
+    pub(crate) is_for_replicas: bool,
 }
 
 /// A moment of a unit that can be taken back.

@@ -37,6 +37,14 @@ bitflags! {
         const PUBSUB = 1 << 11;
         /// It watches what all clients do.
         const MONITOR = 1 << 12;
+        /// It follows this server.
+        const REPLICA = 1 << 13;
+        /// It is no client, but the link to the master that this server follows.
+        const MASTER = 1 << 14;
+        /// Quotas are about it.
+        const LIMITED = 1 << 14;
+        /// Never published, but found out by whoever looks: quotas have slowed it down just now.
+        const SLOWED = 1 << 15;
         /// It keeps copies of keys, and is told when they change: `CLIENT TRACKING`.
         const TRACKING = 1 << 20;
         /// The client that shall be told in its place is gone.
@@ -101,6 +109,8 @@ pub(crate) struct ClientInfo {
     pub(crate) net_input: AtomicU64,
     pub(crate) net_output: AtomicU64,
     pub(crate) commands: AtomicU64,
+    /// When a quota last made it wait, Unix milliseconds.
+    pub(crate) slowed_at: AtomicI64,
     /// It was killed; its worker may not know yet.
     pub(crate) is_killed: AtomicBool,
     /// Its connection is closed.
@@ -166,6 +176,7 @@ impl ClientInfo {
             net_input: AtomicU64::new(0),
             net_output: AtomicU64::new(0),
             commands: AtomicU64::new(0),
+            slowed_at: AtomicI64::new(0),
             is_killed: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             waiter: Mutex::new(None),
@@ -178,6 +189,16 @@ impl ClientInfo {
     /// The flags as they were last published.
     pub(crate) fn flags(&self) -> ClientFlags {
         ClientFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// The flags as others are shown them.
+    pub(crate) fn flags_at(&self, now: i64) -> ClientFlags {
+        /// For so long it shows that a client was slowed down, in milliseconds.
+        const SLOWED_MS: i64 = 1000;
+        let mut flags = self.flags();
+        let slowed_at = self.slowed_at.load(Ordering::Relaxed);
+        flags.set(ClientFlags::SLOWED, slowed_at != 0 && now < slowed_at + SLOWED_MS);
+        flags
     }
 
     /// Ends the client's wait; returns whether it was waiting. Its worker has to be told.

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
+use super::Client;
 use super::info::{ClientFlags, ClientInfo, ClientNames, NO_COMMAND};
 use super::subscriptions::ChannelKind;
 use crate::command_table::CommandTable;
@@ -11,6 +12,8 @@ use rubine_config::Config;
 
 /// The letter of each flag, in the order in which CLIENT LIST shows them.
 const LETTERS: &[(char, ClientFlags)] = &[
+    ('S', ClientFlags::REPLICA),
+    ('M', ClientFlags::MASTER),
     ('O', ClientFlags::MONITOR),
     ('P', ClientFlags::PUBSUB),
     ('x', ClientFlags::MULTI),
@@ -26,6 +29,7 @@ const LETTERS: &[(char, ClientFlags)] = &[
     ('e', ClientFlags::NO_EVICT),
     ('T', ClientFlags::NO_TOUCH),
     ('I', ClientFlags::IMPORT_SOURCE),
+    ('q', ClientFlags::SLOWED),
 ];
 
 /// The bytes of a client's output that CLIENT LIST counts as its fixed buffer.
@@ -64,6 +68,24 @@ pub(crate) fn log_line(
     text
 }
 
+/// A client in few words, as the log names whoever asked for something.
+pub(crate) fn short_line(client: &Client, config: &Config) -> String {
+    let info = &client.info;
+    let names = info.names.lock().clone();
+    let shown = |name: &[u8]| user_data(config, name).as_bytes().escape_ascii().to_string();
+    format!(
+        "id={} addr={} laddr={} fd={} name={} user={} lib-name={} lib-ver={}",
+        info.id,
+        info.address,
+        info.local_address,
+        info.fd,
+        shown(&names.name),
+        shown(&names.user),
+        names.library_name.escape_ascii(),
+        names.library_version.escape_ascii(),
+    )
+}
+
 /// Appends what is known of a client, as `id=1 addr=.. ..`, and a line end.
 pub(crate) fn add_line(text: &mut String, commands: &CommandTable, info: &ClientInfo, now: i64) {
     let names = info.names.lock().clone();
@@ -80,7 +102,7 @@ fn add_line_with(
     let seconds_since = |moment: i64| (now / 1000 - moment / 1000).max(0);
     let number = |atomic: &std::sync::atomic::AtomicUsize| atomic.load(Ordering::Relaxed);
     let lossy = String::from_utf8_lossy;
-    let flags = info.flags();
+    let flags = info.flags_at(now);
     let capa = if flags.contains(ClientFlags::CAPA_REDIRECT) { "r" } else { "" };
     let unsent = number(&info.output_bytes) + number(&info.pinned_bytes);
     let fixed = unsent.min(FIXED_OUTPUT_BYTES);

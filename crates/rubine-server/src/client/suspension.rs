@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use rubine_commands::{Nothing, Shipment, Task};
+use rubine_journal::{Acknowledgements, Offset};
 use rubine_keyspace::Waiter;
 use rubine_resp::writer::Reply;
 
@@ -26,6 +27,8 @@ pub(crate) struct Suspended {
 pub(crate) enum Reason {
     /// For a pause, a log that is far behind, or a key that another client moves: until none of them holds it.
     Paused,
+    /// Until what its quotas allow is enough for it.
+    OverQuota,
     /// Until what it needs is computed.
     Computing,
     /// Until its keys have been sent to another server.
@@ -46,6 +49,11 @@ impl Reason {
     /// Whether INFO and CLIENT LIST count the client as blocked: who computes is not.
     pub(crate) fn counts_as_blocked(&self) -> bool {
         matches!(self, Self::Paused | Self::ScriptThread | Self::BusyShard | Self::Waiting(_))
+    }
+
+    /// Whether only little is read ahead from a client that waits for it.
+    pub(crate) fn reads_little(&self) -> bool {
+        self.counts_as_blocked() || matches!(self, Self::OverQuota)
     }
 
     /// Whether it is about something that others have to do, and may never do.
@@ -71,10 +79,10 @@ pub(crate) enum Brought {
 pub(crate) struct Blocked {
     /// Decides how the wait ends. It stands in the queues of its keys, if it has any.
     pub(crate) waiter: Arc<Waiter>,
-    /// When it gives up, Unix milliseconds.
+    /// When it gives up, in monotonic milliseconds.
     pub(crate) deadline: Option<i64>,
     pub(crate) on_timeout: TimeoutReply,
-    /// When its command runs again though no key was changed, and after how many milliseconds once more.
+    /// When its command runs again though no key was changed, in the same, and after how many milliseconds once more.
     pub(crate) retry: Option<(i64, i64)>,
 }
 
@@ -82,13 +90,19 @@ pub(crate) struct Blocked {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum TimeoutReply {
     Nothing(Nothing),
-    /// A number: WAIT's count of replicas.
-    Integer(i64),
+    /// WAIT's number: how many replicas have what the client wrote.
+    Replicated {
+        acknowledged: &'static Acknowledgements,
+        offset: Offset,
+    },
     /// WAITAOF's two numbers: whether the disk here has what the client wrote, and how many replicas' disks.
     Durable {
         local: i64,
+        wants_local: bool,
+        synced: &'static Acknowledgements,
+        offset: Offset,
         /// How many of them it waits for.
-        replicas: i64,
+        replicas: usize,
     },
 }
 
@@ -96,12 +110,13 @@ impl TimeoutReply {
     pub(crate) fn write(self, reply: &mut Reply<'_>) {
         match self {
             Self::Nothing(nothing) => nothing.write(reply),
-            Self::Integer(number) => reply.integer(number),
-            Self::Durable { local, .. } => {
+            Self::Replicated { acknowledged, offset } => {
+                reply.integer(acknowledged.count(offset) as i64);
+            }
+            Self::Durable { local, synced, offset, .. } => {
                 reply.array(2);
                 reply.integer(local);
-                // There are no replicas.
-                reply.integer(0);
+                reply.integer(synced.count(offset) as i64);
             }
         }
     }

@@ -63,6 +63,18 @@ impl Watches {
         self.each().any(|(db, key)| locked.fell_due(db, key, watch, now))
     }
 
+    /// Watches the same keys, whose shards are locked, from now on: what the client itself has changed of them, and taken back,
+    /// is no change.
+    pub(crate) fn renew(&mut self, locked: &mut Locked<'_>, now: i64) {
+        let Some(old) = self.watch.take() else { return };
+        let new = Watch::new();
+        for (db, key) in self.each() {
+            locked.unwatch(db, key, &old);
+            locked.watch(db, key, &new, now);
+        }
+        self.watch = Some(new);
+    }
+
     /// Forgets all keys, whose shards are locked.
     pub(crate) fn clear(&mut self, locked: &mut Locked<'_>) {
         if let Some(watch) = self.watch.take() {

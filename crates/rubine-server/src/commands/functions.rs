@@ -12,6 +12,7 @@ use rubine_scripting::{Library, Policy, ScriptError};
 
 use super::help;
 use super::scripts::{is_flush, kill, refusal};
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 use crate::server::{LoadingHost, ScriptKind};
 
@@ -95,7 +96,7 @@ const FLUSH: ServerCommand = ServerCommand::declare("FLUSH", flush)
 
 fn flush(session: &mut Session<'_>) -> CommandResult {
     if 3 < session.args.len() {
-        return Err(super::help::wrong_form(session.args, "FUNCTION"));
+        return Err(wrong_form(session.args, "FUNCTION"));
     }
     if !is_flush(session.args) {
         return Err(CommandError::text("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
@@ -145,7 +146,7 @@ const RESTORE: ServerCommand = ServerCommand::declare("RESTORE", restore)
 fn restore(session: &mut Session<'_>) -> CommandResult {
     let args = session.args;
     if 4 < args.len() {
-        return Err(super::help::wrong_form(args, "FUNCTION"));
+        return Err(wrong_form(args, "FUNCTION"));
     }
     let policy = match args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
         None | Some(b"append") => Policy::Append,

@@ -1,6 +1,6 @@
 //! HELP of every container, made of the declarations behind it. Never knows a container by name.
 
-use rubine_commands::{Args, CommandError, CommandResult, Flags};
+use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::core::{ServerCommand, Session};
 
@@ -11,15 +11,6 @@ pub(crate) const HELP: ServerCommand = ServerCommand::declare("HELP", help)
     .complexity("O(1)")
     .arity(2)
     .flag(Flags::LOADING.union(Flags::STALE));
-
-/// The error of a subcommand that cannot be called so.
-pub(crate) fn wrong_form(args: Args<'_>, container: &str) -> CommandError {
-    let form = String::from_utf8_lossy(args.at(1));
-    let text = format!(
-        "ERR unknown subcommand or wrong number of arguments for '{form}'. Try {container} HELP."
-    );
-    CommandError::Other(text.into())
-}
 
 pub(crate) fn help(session: &mut Session<'_>) -> CommandResult {
     let container = session.core.server.commands.find(session.args.at(0));

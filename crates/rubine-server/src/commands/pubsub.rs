@@ -4,7 +4,8 @@
 use rubine_commands::{Acl, Channels, CommandResult, Flags};
 
 use crate::client::subscriptions::ChannelKind;
-use crate::commands::help::{self, wrong_form};
+use crate::command_table::wrong_form;
+use crate::commands::help;
 use crate::core::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[

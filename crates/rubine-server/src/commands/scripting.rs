@@ -3,7 +3,7 @@
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, CommandError, CommandResult, Flags, shards_of};
 use rubine_keyspace::ShardSet;
-use rubine_scripting::{Flags as ScriptFlags, Interpreter, Sha};
+use rubine_scripting::{Interpreter, ScriptFlags, Sha};
 
 use super::help;
 use super::scripts::{is_flush, kill, refusal};
@@ -11,8 +11,10 @@ use crate::client::ClientFlags;
 use crate::client::away::{Ended, Ran, ScriptDebug};
 use crate::client::request::OwnedArgs;
 use crate::client::suspension::Brought;
+use crate::command_table::wrong_form;
+use crate::core::durability::STALE;
 use crate::core::eviction::Need;
-use crate::core::scripts::{Long, Obstacle, ScriptRun, Setting};
+use crate::core::scripts::{Long, Obstacle, ScriptRun, Venue};
 use crate::core::{ServerCommand, Session};
 use crate::server::{Given, Rules, ScriptKind};
 
@@ -167,7 +169,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         let Session { core, client, reply, locked, .. } = session;
         let Some(locked) = locked else { unreachable!("it was looked at") };
         let is_worker = core.is_worker();
-        let setting = if is_worker { Setting::Worker } else { Setting::Thread };
+        let setting = if is_worker { Venue::Worker } else { Venue::Thread };
         let ended = if is_long && is_worker {
             Ended::TooLong
         } else {
@@ -206,7 +208,7 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
             core.run_elsewhere(client, *args, (long, script.command), None, locked, slot);
             return;
         }
-        let setting = Setting::Worker;
+        let setting = Venue::Worker;
         let ended = core.run_script(client, interpreter, script, setting, reply, &mut locked);
         core.note_ended(&script.name, ended, false);
         if ended == Ended::TooLong
@@ -259,7 +261,22 @@ fn rules_of(
         core.settings.maxmemory != 0 && session.locked.is_none() && !core.make_room(Need::Urgent);
     let is_compatible = flags.contains(ScriptFlags::COMPATIBLE);
     let writes = !flags.contains(ScriptFlags::NO_WRITES);
+    let is_stale = !core.may_answer();
+    if is_compatible && is_stale {
+        return Err(CommandError::text(STALE));
+    }
     if !is_compatible {
+        if is_stale && !flags.contains(ScriptFlags::ALLOW_STALE) {
+            return Err(CommandError::text(
+                "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not \
+                 set on the script.",
+            ));
+        }
+        if writes && core.refuses_writes_of_clients() {
+            return Err(CommandError::text(
+                "READONLY Can not run script with write flag on readonly replica",
+            ));
+        }
         if writes && is_read_only {
             let text = "ERR Can not execute a script with write flag using *_ro command.";
             return Err(CommandError::text(text));
@@ -323,7 +340,7 @@ fn debug(session: &mut Session<'_>) -> CommandResult {
         return Err(CommandError::text("ERR SCRIPT DEBUG must be called outside a pipeline"));
     }
     match session.args.get(3) {
-        Some(_) if 4 < session.args.len() => return Err(help::wrong_form(session.args, "SCRIPT")),
+        Some(_) if 4 < session.args.len() => return Err(wrong_form(session.args, "SCRIPT")),
         Some(engine) if !engine.eq_ignore_ascii_case(b"lua") => {
             return Err(CommandError::quoting(&[
                 b"ERR No scripting engine found with name '",

@@ -16,6 +16,7 @@ mod module;
 mod monitor;
 mod persistence;
 mod process;
+mod quota;
 
 pub(crate) use info::crash_report as crash_info;
 use rubine_commands::{CommandResult, Flags};
@@ -39,6 +40,7 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     memory::MEMORY,
     module::MODULE,
     monitor::MONITOR,
+    quota::QUOTA,
     process::ROLE,
     persistence::SAVE,
     process::SHUTDOWN,

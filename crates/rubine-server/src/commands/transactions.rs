@@ -11,7 +11,7 @@ use crate::client::queue::Transaction;
 use crate::client::request::OwnedArgs;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
-use crate::core::after_run::{Caller, Ran as AfterRun};
+use crate::core::after_run::{Caller, RanCommand};
 use crate::core::scripts::Obstacle;
 use crate::core::unit::Role;
 use crate::core::{Core, ServerCommand, Session};
@@ -247,7 +247,7 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
     replies.append(reply);
     if let Some((entry, args)) = progress.transaction.command(progress.at) {
         let (reply, caller, result) = (&mut replies, Caller::Client, Ok(()));
-        core.after_run(AfterRun { entry, client, caller, args, reply, reply_start, result });
+        core.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
     progress.at += 1;
     let is_done = run_with_scripts(session, locked, progress);
@@ -260,6 +260,8 @@ fn take_back(session: &mut Session<'_>, mut locked: Locked<'static>, progress: P
     let Progress { transaction, mark, db, protocol, shown, .. } = progress;
     let Session { core, client, .. } = session;
     core.undo_to(&mark, &mut locked);
+    // No watch was broken when it began, and nobody else has had the locks since.
+    client.watches.renew(&mut locked, core.now);
     core.unshow(shown);
     (client.db, client.protocol) = (db, protocol);
     client.transaction = Some(transaction);

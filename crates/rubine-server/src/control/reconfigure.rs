@@ -1,7 +1,7 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use super::tls;
+use super::{audit, full_sync, tls};
 use crate::process::oom_score;
 use crate::process::process_title;
 use crate::server::Server;
@@ -40,6 +40,12 @@ pub(crate) fn apply(
     if is_changed("dir") {
         enter(new)?;
     }
+    let audit = if is_changed("audit-log") || is_changed("audit-log-events") {
+        let prepared = audit::prepare(server, new);
+        Some(prepared.inspect_err(|_| leave(old, is_changed("dir")))?)
+    } else {
+        None
+    };
     let tls_before = server.tls.current().clone();
     let has_tls = tls.is_some();
     if let Some(contexts) = tls {
@@ -49,26 +55,24 @@ pub(crate) fn apply(
         if has_tls {
             server.tls.set(tls_before);
         }
-        if is_changed("dir") {
-            // It was the working directory a moment ago; if it is gone now, the new one is as good.
-            let _ = std::env::set_current_dir(old.dir.as_path());
-        }
+        leave(old, is_changed("dir"));
         return Err(refusal);
     }
     if let Some(logger) = &server.process.logger {
         logger.apply(new);
     }
+    if let Some(audit) = audit {
+        audit::turn(server, audit);
+    }
     let settings = Settings::of(new);
     server.observing.logs.trim(&settings.command_logs);
     server.publish(settings);
-    if is_changed("requirepass") {
-        server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
-    }
-    if is_changed("acl-pubsub-default") {
-        server.access.set_channel_default(new);
-    }
+    apply_to_users(server, new, &is_changed);
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
+    }
+    if is_changed("repl-backlog-size") && server.journal.status().backlog_bytes_max != 0 {
+        server.journal.set_backlog(full_sync::backlog_bytes(new));
     }
     if is_changed("appendonly") {
         server.aof.set_wanted(new.appendonly);
@@ -80,6 +84,15 @@ pub(crate) fn apply(
         process_title::show(new, server.config.source());
     }
     Ok(())
+}
+
+fn apply_to_users(server: &Server, new: &Config, is_changed: &impl Fn(&str) -> bool) {
+    if is_changed("requirepass") {
+        server.access.change(|users| users.set_default_password(new.requirepass.as_deref()));
+    }
+    if is_changed("acl-pubsub-default") {
+        server.access.set_channel_default(new);
+    }
 }
 
 /// What the system may refuse, and has to be undone if something after it is refused.
@@ -112,6 +125,14 @@ fn apply_to_system(
             let _ = server.process.oom_score.apply(old);
         }
     })
+}
+
+/// Goes back to where the server was, if it has gone elsewhere.
+fn leave(old: &Config, is_changed: bool) {
+    if is_changed {
+        // It was the working directory a moment ago; if it is gone now, the new one is as good.
+        let _ = std::env::set_current_dir(old.dir.as_path());
+    }
 }
 
 fn tune_listeners(server: &Server, new: &Config, directive: &'static str) -> Result<(), Refusal> {

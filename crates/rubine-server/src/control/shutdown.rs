@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::{monotonic_millis, unix_millis};
 
 use crate::mailbox::Message;
+use crate::pause::Hold;
 use crate::persistence::load::wait_for_running_commands;
 
 use crate::server::{Asker, Server};
@@ -50,6 +51,13 @@ pub(crate) fn begin(server: &'static Server, options: ShutdownOptions, asker: Op
 fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &AtomicBool) -> bool {
     let config = server.config.load();
     let is_forced = options.contains(ShutdownOptions::FORCE);
+    if !options.contains(ShutdownOptions::NOW) {
+        wait_for_replicas(server, is_aborted);
+        if is_aborted.load(Ordering::Acquire) {
+            return false;
+        }
+    }
+    tell_of_replicas(server);
     // What is not complete must not take the place of what is.
     let may_save = !server.persistence.is_loading();
     let is_wanted = server.sentinel.is_none()
@@ -67,7 +75,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     }
     if may_save && is_wanted {
         // The file shall have all that anybody was told is written.
-        server.pause.hold_for_shutdown(true);
+        server.pause.hold(Hold::Shutdown, true);
         wait_for_running_commands(server);
         wait_for_scripts(server, is_aborted);
         tracing::info!("Saving the final RDB snapshot before exiting.");
@@ -83,7 +91,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
         }
     }
     if may_save && server.aof.is_enabled() {
-        server.pause.hold_for_shutdown(true);
+        server.pause.hold(Hold::Shutdown, true);
         wait_for_running_commands(server);
         wait_for_scripts(server, is_aborted);
         if let Err(reason) = log_load::write_all(server.storage()) {
@@ -102,6 +110,53 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     server.listening.close_all();
     server.shut_down();
     true
+}
+
+/// Waits until replicas have everything, but not for ever. Nothing is written meanwhile.
+fn wait_for_replicas(server: &'static Server, is_aborted: &AtomicBool) {
+    let timeout_ms = u64::from(server.config.load().shutdown_timeout) * 1000;
+    let lags = || server.replication.replicas.are_behind(&server.journal);
+    if timeout_ms == 0 || server.replication.following.is_replica() || !lags() {
+        return;
+    }
+    tracing::info!("Waiting for replicas before shutting down.");
+    server.pause.hold(Hold::Shutdown, true);
+    wait_for_running_commands(server);
+    let ends_at = monotonic_millis() + timeout_ms;
+    server.shutdown.set_deadline(Some(ends_at));
+    while lags() && monotonic_millis() < ends_at && !is_aborted.load(Ordering::Acquire) {
+        std::thread::sleep(LOOK);
+    }
+    server.shutdown.set_deadline(None);
+}
+
+/// Says in the log what replicas lack.
+fn tell_of_replicas(server: &Server) {
+    if server.replication.following.is_replica() {
+        return;
+    }
+    let end = server.journal.point().offset;
+    let now = monotonic_millis();
+    let (mut in_sync, mut total) = (0, 0);
+    server.replication.replicas.with(|leader| {
+        for (_, replica) in leader.replicas() {
+            total += 1;
+            if replica.acknowledged == end {
+                in_sync += 1;
+                continue;
+            }
+            tracing::info!(
+                "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+                replica.name(),
+                end.0.saturating_sub(replica.acknowledged.0),
+                replica.lag_seconds(now).unwrap_or(0),
+                replica.state.name().unwrap_or_default()
+            );
+        }
+    });
+    if 0 < total {
+        tracing::info!("{in_sync} of {total} replicas are in sync when shutting down.");
+    }
 }
 
 /// Waits until no script runs for long any more. Those for which nobody else would wait are ended, and what they wrote is put
@@ -137,7 +192,7 @@ fn save(server: &'static Server) -> bool {
 /// The server goes on: writes may, too, and whoever asked for the end is told.
 fn give_up(server: &'static Server) {
     tracing::warn!("Errors trying to shut down the server. Check the logs for more information.");
-    server.pause.hold_for_shutdown(false);
+    server.pause.hold(Hold::Shutdown, false);
     for asker in server.shutdown.give_up() {
         asker.answer(&server.workers, |reply| reply.error(FAILED));
     }

@@ -10,7 +10,7 @@ use crate::command_table::Entry;
 use crate::stats::histogram::Histogram;
 
 /// A command that has run to its end, or has begun to wait.
-pub(crate) struct Ran<'a, 'r> {
+pub(crate) struct RanCommand<'a, 'r> {
     pub(crate) entry: &'static Entry,
     pub(crate) client: &'a mut Client,
     pub(crate) caller: Caller,
@@ -33,7 +33,7 @@ impl Core {
     /// Counts a command, with the time that it took since the last one ended, less what it waited for locks, and what was
     /// done for clients that waited.
     #[inline]
-    pub(crate) fn after_run(&mut self, mut ran: Ran<'_, '_>) {
+    pub(crate) fn after_run(&mut self, mut ran: RanCommand<'_, '_>) {
         let now = ticks::now();
         let spent_ticks = now.wrapping_sub(self.ticks).saturating_sub(self.lock_ticks);
         self.ticks = now;
@@ -51,6 +51,27 @@ impl Core {
         ran.client.traffic.commands += u64::from(ran.client.suspended.is_none());
         if let Err(error) = ran.result {
             self.count_failure(ran.entry, error);
+        }
+    }
+
+    /// Looks at a command that has begun to wait for a key. It counts when it has a reply, and not if it is refused then.
+    #[cold]
+    pub(crate) fn after_beginning_to_wait(&mut self, mut ran: RanCommand<'_, '_>) {
+        let now = ticks::now();
+        let spent_ticks = now.wrapping_sub(self.ticks).saturating_sub(self.lock_ticks);
+        self.start_clock();
+        if self.notable.is_met(spent_ticks, ran.args, ran.reply, ran.reply_start) {
+            self.observe(&mut ran, spent_ticks);
+        }
+    }
+
+    /// Counts a command that has waited for a key, and has its reply.
+    pub(super) fn count_waited(&mut self, entry: &'static Entry, spent_ticks: u64) {
+        let stats = &self.stats().commands[entry.number];
+        stats.calls.add(1);
+        stats.ticks.add(spent_ticks);
+        if self.settings.tracks_latency {
+            stats.latency.get_or_init(Histogram::default).record(spent_ticks);
         }
     }
 

@@ -37,29 +37,47 @@ impl Core {
 
     #[cold]
     fn evict_largest_clients(&mut self, bytes_max: u64) {
-        let server = self.server;
         // Whoever holds it does what is needed.
-        let Some(_eviction) = server.client_eviction.try_lock() else { return };
+        let server = self.server;
+        if let Some(_eviction) = server.client_eviction.try_lock() {
+            self.kill_largest_clients(bytes_max);
+        }
+    }
+
+    /// As [`Self::evict_clients`], by what clients have published by now rather than by what their workers have counted: whoever
+    /// is shown clients sees none that were to go. Returns whether any went.
+    pub(crate) fn evict_clients_at_once(&mut self) -> bool {
+        let (server, bytes_max) = (self.server, self.settings.client_bytes_max);
+        if bytes_max == 0 {
+            return false;
+        }
+        let _eviction = server.client_eviction.lock();
+        self.kill_largest_clients(bytes_max)
+    }
+
+    fn kill_largest_clients(&mut self, bytes_max: u64) -> bool {
+        let server = self.server;
         let sized = |info: Arc<ClientInfo>| (evictable_bytes(&info) as u64, info);
         let mut clients: Vec<_> = server.clients.list().into_iter().map(sized).collect();
         let mut bytes: u64 = clients.iter().map(|it| it.0).sum();
         clients.sort_by_key(|it| it.0);
+        let mut has_killed = false;
         while bytes_max < bytes {
-            let Some((client_bytes, info)) = clients.pop() else { return };
-            if client_bytes == 0 {
-                return;
-            }
+            let Some((client_bytes, info)) = clients.pop().filter(|it| it.0 != 0) else { break };
             let line = log_line(&server.commands, &info, self.now, &server.config.load());
             tracing::info!("Evicting client: {line}");
             server.kill(&info);
             self.stats().evicted_clients.add(1);
             bytes -= client_bytes;
+            has_killed = true;
         }
+        has_killed
     }
 }
 
 /// The memory of a client, as far as it counts here.
 fn evictable_bytes(info: &ClientInfo) -> usize {
-    let is_exempt = info.flags().contains(ClientFlags::NO_EVICT);
+    let is_exempt =
+        info.flags().intersects(ClientFlags::NO_EVICT | ClientFlags::REPLICA | ClientFlags::MASTER);
     if is_exempt { 0 } else { info.total_bytes.load(Ordering::Relaxed) }
 }

@@ -1,6 +1,7 @@
 //! Keys and fields that fall due without anybody asking for them: what the log and listeners are told.
 
 use rubine_commands::{Effects, Event, EventClass};
+use rubine_journal::Side;
 use rubine_keyspace::Due;
 
 use super::unit::publish_events;
@@ -50,7 +51,13 @@ pub(crate) fn tell_due(
     }
     let mut end = 0;
     if !effects.journal.is_empty() {
-        end = server.journal.append(&mut effects.journal, (now / 1000) as u64);
+        let second = (now / 1000) as u64;
+        end = if server.replication.following.is_replica() {
+            // One of its own keys, which is no part of the master's history.
+            server.journal.append_for(Side::Disk, &mut effects.journal, second)
+        } else {
+            server.journal.append(&mut effects.journal, second)
+        };
     }
     if !effects.events.is_empty() {
         let waits_for_disk = server.settings.load().waits_for_disk;

@@ -1,17 +1,22 @@
-//! Clients that wait for the disk: those whose replies are held back, and those who sent WAITAOF. Never sends anything.
+//! Clients whose replies are held back for the disk. Never sends anything.
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_commands::CommandError;
-use rubine_journal::{Offset, Park};
-use rubine_resp::writer::{Output, Reply};
+use rubine_journal::Park;
 
 use super::Core;
 use crate::client::Client;
-use crate::client::suspension::TimeoutReply;
 use crate::mailbox::Message;
 use rubine_storage::{Host as _, Trouble, dumps};
 use rubine_system::ticks;
+
+/// The error of a replica that is to be as new as its master, and is not.
+pub(crate) const STALE: &str =
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+/// The error of a replica that takes no writes.
+pub(crate) const READ_ONLY: &str = "READONLY You can't write against a read only replica.";
 
 impl Core {
     /// Whether writes are refused because the last save has failed.
@@ -48,9 +53,39 @@ impl Core {
         self.save_trouble().or_else(|| self.log_trouble()).or_else(|| self.lack_of_replicas())
     }
 
-    /// Why nothing may be written where too few replicas would get it. There are none.
+    /// Whether what is here is as new as it is asked to be: always, unless this is a replica.
+    #[inline]
+    pub(crate) fn may_answer(&self) -> bool {
+        !self.server.replication.following.is_replica() || self.replica_may_answer()
+    }
+
+    /// Whether this server, a replica, answers from what it has.
+    pub(crate) fn replica_may_answer(&self) -> bool {
+        let following = &self.server.replication.following;
+        let serves = self.settings.serves_stale_data || following.is_link_up();
+        let lag_ms_max = self.settings.replica_lag_ms_max;
+        serves && (lag_ms_max == i64::MAX || self.now - following.link.caught_up_at() <= lag_ms_max)
+    }
+
+    /// Whether this is a replica that takes no writes but its master's.
+    #[inline]
+    pub(crate) fn refuses_writes_of_clients(&self) -> bool {
+        self.server.replication.following.is_replica() && self.settings.is_read_only_replica
+    }
+
+    /// Why nothing may be written where too few replicas would get it.
     pub(crate) fn lack_of_replicas(&self) -> Option<CommandError> {
-        let lacks = self.settings.good_replicas_min != 0;
+        let wanted = self.settings.good_replicas_min as usize;
+        let replication = &self.server.replication;
+        if wanted == 0 || replication.following.is_replica() {
+            return None;
+        }
+        if replication.replicas.good_count() < wanted {
+            // It is counted by the clock: what was asked for may have changed since, or they may have come.
+            let lag_seconds_max = u64::from(self.server.config.load().min_replicas_max_lag);
+            replication.replicas.count_good(monotonic_millis(), lag_seconds_max);
+        }
+        let lacks = replication.replicas.good_count() < wanted;
         lacks.then_some(CommandError::text("NOREPLICAS Not enough good replicas to write."))
     }
 
@@ -58,10 +93,12 @@ impl Core {
     /// when that is so.
     #[inline]
     pub(crate) fn holds_back(&mut self, client: &mut Client) -> bool {
-        if client.disk.saves != 0 {
+        if client.disk.saves != 0 || self.lacks_quorum(client) {
             return true;
         }
-        if client.disk.durable_offset <= self.server.aof.synced().reached() {
+        // What is beyond the end is of a log that was given up.
+        let is_given_up = || self.server.journal.end() < client.disk.durable_offset;
+        if client.disk.durable_offset <= self.server.aof.synced().reached() || is_given_up() {
             return false;
         }
         if !client.disk.is_unsynced {
@@ -128,44 +165,4 @@ impl Core {
             aof.wake_writer();
         }
     }
-
-    /// Lets a client wait until the disk has what it wrote.
-    pub(crate) fn wait_for_own_writes(
-        &mut self,
-        client: &mut Client,
-        deadline: Option<i64>,
-        replicas: i64,
-    ) {
-        self.block_without_keys(client, deadline, TimeoutReply::Durable { local: 0, replicas });
-        self.unsynced.insert((client.disk.written_offset, client.id));
-    }
-
-    /// Answers a client that sent WAITAOF, if the disk has what it asked for.
-    pub(crate) fn answer_synced(&mut self, client: &mut Client, reached: Offset) {
-        let (written, id) = (client.disk.written_offset, client.id);
-        let Some(blocked) = client.blocked_mut() else { return };
-        let TimeoutReply::Durable { local, replicas } = &mut blocked.on_timeout else { return };
-        if reached < written {
-            self.unsynced.insert((written, id));
-            return;
-        }
-        let is_closed = !self.server.aof.is_enabled();
-        *local = 1;
-        if 0 < *replicas && !is_closed {
-            return;
-        }
-        let Some(blocked) = self.stop_waiting(client) else { return };
-        let mut output = Output::new();
-        let mut reply = Reply::new(&mut output, client.protocol);
-        if is_closed {
-            reply.error(&CommandError::text(NO_LOG).to_string());
-        } else {
-            blocked.on_timeout.write(&mut reply);
-        }
-        client.deliver(output);
-    }
 }
-
-/// The reply to WAITAOF where there is no log.
-pub(crate) const NO_LOG: &str =
-    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";

@@ -3,7 +3,7 @@
 
 use rubine_commands::{Event, Flags};
 use rubine_keyspace::{
-    Access, COUNTED_DBS, Candidate, EvictionOrder, EvictionRule, Key, Locked, SHARD_COUNT, ShardSet,
+    Access, Candidate, EvictionOrder, EvictionRule, Key, Locked, SHARD_COUNT, ShardSet,
 };
 
 use crate::client::Client;
@@ -61,7 +61,9 @@ impl Core {
     /// Looks before a command whether memory is used up, and evicts if it is.
     #[cold]
     pub(crate) fn look_at_memory(&mut self, client: &Client, entry: &Entry) {
-        if self.has_room() {
+        let is_exempt = self.settings.replica_ignores_maxmemory
+            && self.server.replication.following.is_replica();
+        if is_exempt || self.has_room() {
             self.is_out_of_memory = false;
             self.server.memory.over_limit.note(false, self.now);
             return;
@@ -141,12 +143,10 @@ impl Core {
         let Some(since) = self.eviction_pool.vain_since else { return false };
         let is_over = REST_US * ticks::per_microsecond() <= ticks::now().wrapping_sub(since) as f64;
         let is_other_rule = self.eviction_pool.rule != Some(rule);
-        let databases = self.settings.limits.databases;
-        let has_candidates = |db| {
-            let (keys, volatile) = self.server.keyspace.key_counts(db);
+        let may_go = || {
+            let (keys, volatile) = self.server.keyspace.total_key_counts();
             0 < if rule.only_volatile { volatile } else { keys }
         };
-        let may_go = || COUNTED_DBS < databases || (0..databases).any(has_candidates);
         if is_over || is_other_rule || need == Need::Urgent && may_go() {
             self.eviction_pool.vain_since = None;
         }
@@ -155,7 +155,7 @@ impl Core {
 
     /// Whether the data shall not change: what must not wait may use more memory meanwhile.
     fn is_eviction_paused(&self) -> bool {
-        self.server.pause.stops_writes(self.now)
+        self.server.pause.stops_writes(self.monotonic_ms)
     }
 
     /// Whether memory is below its limit, or will be when all is freed that nobody has any more.
@@ -171,7 +171,8 @@ impl Core {
         }
         let garbage = self.server.keyspace.garbage();
         let on_their_way = self.server.trackers.evicted_bytes(self.now);
-        let uncounted = garbage.pending_bytes() + on_their_way + bytes;
+        let behind = self.server.replication.replicas.behind_bytes();
+        let uncounted = garbage.pending_bytes() + on_their_way + behind + bytes;
         let used = self.memory.used().saturating_sub(uncounted);
         used as u64 <= limit || garbage.has_pending_databases()
     }

@@ -5,14 +5,16 @@
 
 use rubine_commands::{Args, shards_of};
 use rubine_journal::Offset;
-use rubine_keyspace::{Locked, Serve, ShardSet, Ticket, Tracking, Waiter, lock_in_turn};
+use rubine_keyspace::{Key, Locked, Serve, ShardSet, Ticket, Tracking, Waiter, lock_in_turn};
 use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
+use rubine_structures::record::RecordRef;
 use rubine_system::ticks;
 
 use super::due::tell_due;
 use super::unit::Role;
 use super::{Core, Session};
+use crate::client::request::encode;
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Run;
@@ -101,14 +103,14 @@ impl Serve for Core {
         let Some(entry) = self.server.commands.find(&waiter.args[0]) else {
             return ShardSet::default();
         };
-        let (bytes, ranges) = flatten(&waiter.args);
+        let (bytes, ranges) = request_of(waiter);
         shards_of(entry.spec, Args::new(&bytes, &ranges), true)
     }
 
     fn run(&mut self, waiter: &Waiter, locked: &mut Locked<'_>) -> Option<Self::Reply> {
         let entry = self.server.commands.find(&waiter.args[0])?;
         let Run::Data(command) = entry.run else { return None };
-        let (bytes, ranges) = flatten(&waiter.args);
+        let (bytes, ranges) = request_of(waiter);
         let args = Args::new(&bytes, &ranges);
         let protocol = if waiter.protocol == 3 { Protocol::Resp3 } else { Protocol::Resp2 };
         let mut output = Output::new();
@@ -132,8 +134,8 @@ impl Serve for Core {
         // It is no time of the command that has brought this about.
         let ticks = ticks::now().wrapping_sub(start);
         self.lock_ticks += ticks;
-        self.stats().commands[entry.number].ticks.add(ticks);
         if !waits_on {
+            self.count_waited(entry, ticks);
             self.observe_waited(entry, waiter, args, ticks, &mut reply, reply_start);
         }
         let mut told = Told::default();
@@ -165,7 +167,7 @@ impl Core {
     #[expect(clippy::inline_always, reason = "moving the locks costs as much as what is done here")]
     pub(crate) fn end_client_unit(&mut self, client: &mut Client, mut locked: Locked<'static>) {
         if let Some(end) = self.write_journal(&mut locked) {
-            client.disk.written_offset = end;
+            self.note_written(client, end);
         }
         if self.settings.waits_for_disk {
             let aof = &self.server.aof;
@@ -210,13 +212,40 @@ impl Core {
         self.remove_found_due();
     }
 
+    /// On a replica: removes what is due of the keys that its clients have written.
+    pub(crate) fn remove_own_due(&mut self) {
+        /// Looked at together.
+        const KEYS_MAX: usize = 1024;
+        let own = &self.server.replication.following.own_keys;
+        let mut due = Vec::new();
+        for (db, key) in own.some(KEYS_MAX) {
+            let Ok(locked) = self.server.keyspace.try_lock(&ShardSet::of(Key::new(&key))) else {
+                continue;
+            };
+            let found = locked.find(db, Key::new(&key), i64::MIN);
+            match found.and_then(RecordRef::deadline) {
+                Some(deadline) if self.now < deadline => {}
+                Some(_) => due.push((db, key)),
+                None => own.remove(db, &key),
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        self.begin_unit();
+        due.iter().for_each(|(db, key)| own.remove(*db, key));
+        self.runner.changes.found_due = due;
+        self.remove_found_due();
+    }
+
     /// Removes the due keys that a walk has met, which held no locks that would have let it.
     #[cold]
     fn remove_found_due(&mut self) {
         let found = std::mem::take(&mut self.runner.changes.found_due);
         let (server, stats, now) = (self.server, self.stats(), self.now);
         let (effects, outbox) = (&mut self.runner.effects, &mut self.outbox);
-        let is_stopped = || server.pause.stops_writes(now);
+        let monotonic_ms = self.monotonic_ms;
+        let is_stopped = || server.pause.stops_writes(monotonic_ms);
         let pending =
             rubine_keyspace::remove_due(&server.keyspace, &found, now, is_stopped, |due| {
                 tell_due(server, stats, effects, outbox, now, &due);
@@ -227,12 +256,7 @@ impl Core {
     }
 }
 
-/// The arguments of a waiter in one piece.
-pub(super) fn flatten(args: &[Box<[u8]>]) -> (Vec<u8>, Vec<ArgRange>) {
-    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-    for argument in args {
-        ranges.push(ArgRange { start: bytes.len(), len: argument.len() });
-        bytes.extend_from_slice(argument);
-    }
-    (bytes, ranges)
+/// What a waiter's client has asked for, as it asks for it.
+pub(super) fn request_of(waiter: &Waiter) -> (Vec<u8>, Vec<ArgRange>) {
+    encode(waiter.args.iter().map(|it| &**it))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rubine_acl::{ChannelUse, User, Users};
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
+use rubine_commands::CommandError;
 
 use super::Core;
 use crate::client::subscriptions::ChannelKind;
@@ -17,31 +18,45 @@ use crate::mailbox::Message;
 const CUT_MS_MAX: u64 = 50;
 
 impl Core {
-    /// Makes a client the user whose password it has told. Returns whether it is the right one.
-    pub(crate) fn log_in(&self, client: &mut Client, name: &[u8], password: &[u8]) -> bool {
+    /// Makes a client the user whose password it has told. Returns whether it is the right one. It is refused where that
+    /// user has as many clients as it may have.
+    pub(crate) fn log_in(
+        &self,
+        client: &mut Client,
+        name: &[u8],
+        password: &[u8],
+    ) -> Result<bool, CommandError> {
         self.become_user(client, |users| users.authenticate(name, password))
     }
 
-    /// Makes a client the user that is found. Returns whether one is.
+    /// Makes a client the user that is found. Returns whether one is. It may be refused as above.
     pub(super) fn become_user(
         &self,
         client: &mut Client,
         find: impl Fn(&Users) -> Option<&Arc<User>>,
-    ) -> bool {
+    ) -> Result<bool, CommandError> {
         let before = (client.identity.clone(), client.info.names.lock().user.clone());
         loop {
             let users = self.server.access.users();
             let Some(user) = find(&users) else {
                 // It may have been that user for a moment, which has gone in between.
                 (client.identity, client.info.names.lock().user) = before;
-                return false;
+                return Ok(false);
             };
             client.identity.log_in(Arc::clone(user), &users);
             client.info.names.lock().user = user.name().to_vec();
             // Whoever removes a user looks for its clients when it is gone: it has found this one, or shows here.
-            if self.server.access.generation() == users.generation() {
-                return true;
+            if self.server.access.generation() != users.generation() {
+                continue;
             }
+            return match self.bind(client) {
+                Ok(()) => Ok(true),
+                Err(error) => {
+                    (client.identity, client.info.names.lock().user) = before;
+                    self.bind_again(client);
+                    Err(error)
+                }
+            };
         }
     }
 

@@ -8,8 +8,8 @@ use rubine_system::ticks;
 use smallvec::SmallVec;
 
 use super::Core;
-use super::after_run::{Caller, Ran};
-use super::hand_offs::flatten;
+use super::after_run::{Caller, RanCommand};
+use super::hand_offs::request_of;
 use crate::client::ClientInfo;
 use crate::command_table::Entry;
 use crate::observing::command_log::{LogKind, LoggedCommand, shown_args};
@@ -79,17 +79,32 @@ impl Core {
     pub(crate) fn refresh_settings(&mut self) {
         self.refresh_watching();
         self.settings = self.server.settings.load_full();
-        self.notable = Notable::of(&self.settings);
         let hot_keys = self.server.observing.hot_keys.current();
         self.hot_keys = hot_keys.filter(|it| it.is_active(self.now));
-        if self.watch.is_on() || self.hot_keys.is_some() {
+        self.audited = self.server.observing.audit.audited();
+        self.refresh_notable();
+    }
+
+    /// Works out from what on a command is looked at.
+    pub(super) fn refresh_notable(&mut self) {
+        self.notable = Notable::of(&self.settings);
+        let audits_all = self.audited.as_ref().is_some_and(|it| it.has_data_commands);
+        if self.watch.is_on() || self.hot_keys.is_some() || audits_all {
+            self.notable.ticks = 0;
+        }
+    }
+
+    /// Has the command that runs looked at when it has run, if it belongs in the audit log.
+    #[cold]
+    pub(super) fn look_at_next(&mut self, entry: &'static Entry) {
+        if self.audited.as_ref().is_some_and(|it| it.event_of(entry).is_some()) {
             self.notable.ticks = 0;
         }
     }
 
     #[cold]
-    pub(super) fn observe(&mut self, ran: &mut Ran<'_, '_>, ticks: u64) {
-        let Ran { entry, args, caller, .. } = *ran;
+    pub(super) fn observe(&mut self, ran: &mut RanCommand<'_, '_>, ticks: u64) {
+        let RanCommand { entry, args, caller, .. } = *ran;
         self.show(ran.client, caller, entry, args);
         let is_fast = entry.spec.flags.contains(Flags::FAST);
         let event = if is_fast { LatencyEvent::FastCommand } else { LatencyEvent::Command };
@@ -101,6 +116,9 @@ impl Core {
         let client = Observed { info: &ran.client.info, has_waited: false };
         self.measure(entry, args, caller, client, ticks, (ran.reply, ran.reply_start));
         self.log_waited();
+        if self.audited.is_some() {
+            self.refresh_notable();
+        }
     }
 
     /// Looks at the command of a client that has waited, now that it has a reply: what it took to make that.
@@ -133,8 +151,9 @@ impl Core {
     ) {
         let name = waiter.args.first();
         if let Some(entry) = name.and_then(|it| self.server.commands.find(it)) {
-            let (bytes, ranges) = flatten(&waiter.args);
+            let (bytes, ranges) = request_of(waiter);
             let args = Args::new(&bytes, &ranges);
+            self.count_waited(entry, 0);
             self.observe_waited(entry, waiter, args, 0, reply, reply_start);
         }
     }
@@ -154,6 +173,7 @@ impl Core {
         ticks: u64,
         (reply, reply_start): (&mut Reply<'_>, Mark),
     ) {
+        self.audit_command(entry, args, caller, client, ticks, (reply, reply_start));
         let request_bytes = match caller {
             Caller::Client => args.request_bytes() as u64,
             Caller::Script => 0,

@@ -75,6 +75,8 @@ impl Core {
             client.identity.lose_user(&users);
             client.flags |= ClientFlags::CLOSE_NOW;
         }
+        // Whoever had not said who it is may be somebody now.
+        self.bind_again(client);
     }
 
     /// The flags by which a command runs, of which one says whether the keys that it names by a pattern may be read.
@@ -185,6 +187,7 @@ impl Core {
         add_line(&mut line, &self.server.commands, info, self.now);
         let client_info = line.trim_end().as_bytes().to_vec();
         let incident = Incident { reason, context, object, username, client_info };
+        self.audit_incident(info, &incident);
         self.server.access.note(incident, self.now, self.settings.acl_log_len_max);
     }
 

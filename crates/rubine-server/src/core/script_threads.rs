@@ -11,7 +11,7 @@ use rubine_system::process;
 use rubine_system::ticks;
 
 use super::debugging::Debugging;
-use super::scripts::{Long, SHORT_MAX_US, ScriptRun, Setting};
+use super::scripts::{Long, SHORT_MAX_US, ScriptRun, Venue};
 use super::{Core, Session, SessionHandler};
 use crate::client::Client;
 use crate::client::away::{Ended, Progress, Ran, ScriptDebug, Slot};
@@ -146,7 +146,7 @@ impl Core {
                 let ended = if let Some(debugged) = job.debugged.take() {
                     self.debug_script(stand_in, interpreter, &run, debugged, reply, locked)
                 } else {
-                    let setting = Setting::Thread;
+                    let setting = Venue::Thread;
                     self.run_script(stand_in, interpreter, &run, setting, reply, locked)
                 };
                 (ended, run.name)
@@ -175,7 +175,7 @@ impl Core {
         let Debugged { connection, is_kept } = debugged;
         let mut debugging = Debugging::new(self.server, connection);
         let mark = self.mark();
-        let setting = Setting::Debugger(&mut debugging);
+        let setting = Venue::Debugger(&mut debugging);
         let ended = self.run_script(stand_in, interpreter, run, setting, reply, locked);
         if !is_kept {
             self.undo_to(&mark, locked);

@@ -19,7 +19,8 @@ use rubine_scripting::{
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
 
-use super::after_run::{Caller, Ran};
+use super::after_run::{Caller, RanCommand};
+use super::durability::READ_ONLY as READ_ONLY_REPLICA;
 use super::unit::Role;
 use super::{Core, Session};
 use crate::client::Client;
@@ -63,7 +64,7 @@ pub(crate) struct Long {
 }
 
 /// Where a script runs.
-pub(crate) enum Setting<'a> {
+pub(crate) enum Venue<'a> {
     /// On the worker of its client, for as long as that can do without it.
     Worker,
     /// On a thread for scripts.
@@ -97,7 +98,7 @@ pub(crate) fn flags_of(server: &Server, entry: &Entry, args: Args<'_>) -> Flags 
         "FCALL" => libraries.current().function(name).map(|(it, index)| it.functions[index].flags),
         _ => None,
     };
-    let only_reads = flags.is_some_and(|it| it.contains(rubine_scripting::Flags::NO_WRITES));
+    let only_reads = flags.is_some_and(|it| it.contains(rubine_scripting::ScriptFlags::NO_WRITES));
     if only_reads { declared - Flags::MAY_REPLICATE } else { declared }
 }
 
@@ -186,7 +187,7 @@ impl Core {
         client: &mut Client,
         interpreter: &mut Interpreter,
         run: &ScriptRun<'_>,
-        setting: Setting<'_>,
+        setting: Venue<'_>,
         reply: &mut Reply<'_>,
         locked: &mut Locked<'static>,
     ) -> Ended {
@@ -201,7 +202,7 @@ impl Core {
             rules: run.rules,
             command: run.command,
             name: &run.name,
-            may_leave: matches!(setting, Setting::Worker),
+            may_leave: matches!(setting, Venue::Worker),
             short_until: ticks::now() + (ticks::per_microsecond() * SHORT_MAX_US) as u64,
             started_ms: monotonic_millis(),
             running: None,
@@ -216,8 +217,8 @@ impl Core {
             reply,
         };
         let outcome = match setting {
-            Setting::Worker | Setting::Thread => interpreter.run(run.prepared, call),
-            Setting::Debugger(console) => interpreter.debug(run.prepared, call, console),
+            Venue::Worker | Venue::Thread => interpreter.run(run.prepared, call),
+            Venue::Debugger(console) => interpreter.debug(run.prepared, call, console),
         };
         let (ended, wish) = (host.ended, host.wish);
         if let Some(running) = host.running.take() {
@@ -443,6 +444,16 @@ impl ScriptHost<'_> {
         if flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) && self.rules.is_read_only {
             return Err(CommandError::text(text::READ_ONLY));
         }
+        // What a master has run is run.
+        if self.client.identity.is_trusted() {
+            return Ok(());
+        }
+        if flags.contains(Flags::WRITE) && self.core.refuses_writes_of_clients() {
+            return Err(CommandError::text(READ_ONLY_REPLICA));
+        }
+        if !flags.contains(Flags::STALE) && !self.core.may_answer() {
+            return Err(CommandError::text("ERR Can not execute the command on a stale replica"));
+        }
         if flags.contains(Flags::WRITE)
             && let Some(error) = self.core.trouble_of_writes()
         {
@@ -476,7 +487,7 @@ impl Core {
             return false;
         }
         let caller = Caller::Script;
-        self.after_run(Ran { entry, client, caller, args, reply, reply_start, result });
+        self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         true
     }
 

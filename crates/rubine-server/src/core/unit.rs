@@ -2,10 +2,10 @@
 //! and gives back no lock.
 
 use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, CommandResult, Effects, Event, EventClass, Occasion,
-    Runner,
+    Args, ClientFacts, Command, CommandError, CommandResult, Effects, Event, EventClass, Flags,
+    Occasion, Runner,
 };
-use rubine_journal::Offset;
+use rubine_journal::{Offset, Side};
 use rubine_keyspace::{DueKeys, Locked, ViewOptions};
 use rubine_resp::writer::{Protocol, Reply};
 
@@ -30,6 +30,8 @@ pub(crate) enum Role {
     Script,
     /// For a script that is begun anew elsewhere if it takes long.
     ShortScript,
+    /// For a master, whose word it is.
+    Master,
 }
 
 impl Role {
@@ -38,12 +40,13 @@ impl Role {
         let may_end_early = matches!(self, Self::Alone | Self::ShortScript);
         let steps_at_once_max = if may_end_early { STEPS_AT_ONCE_MAX } else { u64::MAX };
         let is_script = matches!(self, Self::Script | Self::ShortScript);
+        let is_trusted = self == Self::Master;
         let reads_every_key = !flags.contains(ClientFlags::SEES_SOME_KEYS);
         ClientFacts {
             protocol,
             may_wait,
             is_script,
-            is_trusted: false,
+            is_trusted,
             reads_every_key,
             steps_at_once_max,
         }
@@ -68,11 +71,19 @@ impl Core {
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
-        let due_keys = if self.settings.import_mode {
+        let mut is_own_write = false;
+        let due_keys = if role == Role::Master {
+            DueKeys::Shown
+        } else if self.server.replication.following.is_replica() {
+            // A master says when its keys go; where clients may write, what is due makes room for what they write.
+            let is_write = command.spec.flags.contains(Flags::WRITE);
+            is_own_write = is_write && !self.settings.is_read_only_replica;
+            if is_own_write { DueKeys::Removed } else { DueKeys::Hidden }
+        } else if self.settings.import_mode {
             // Whoever brings the data says when a key goes.
             let is_source = flags.contains(ClientFlags::IMPORT_SOURCE);
             if is_source { DueKeys::Shown } else { DueKeys::Hidden }
-        } else if self.server.pause.stops_writes(self.now) {
+        } else if self.server.pause.stops_writes(self.monotonic_ms) {
             DueKeys::Hidden
         } else {
             DueKeys::Removed
@@ -90,6 +101,9 @@ impl Core {
         if let Err(error) = &result {
             log_damage(error);
         }
+        if is_own_write {
+            self.note_own_keys(command, db, args, locked);
+        }
         // What a script does is told at its end: it may be put back.
         let may_be_put_back = matches!(role, Role::Script | Role::ShortScript);
         if !self.runner.effects.events.is_empty() && !may_be_put_back {
@@ -100,6 +114,25 @@ impl Core {
             }
         }
         result
+    }
+
+    /// Remembers which keys with a deadline a client of this replica has written.
+    #[cold]
+    fn note_own_keys(&self, command: &Command, db: usize, args: Args<'_>, locked: &Locked<'_>) {
+        let own = &self.server.replication.following.own_keys;
+        command.spec.for_each_key(args, |index| {
+            let key = args.key(index);
+            if !locked.covers(key) {
+                return;
+            }
+            let has_deadline =
+                locked.find(db, key, i64::MIN).is_some_and(|it| it.deadline().is_some());
+            if has_deadline {
+                own.add(db, key.bytes());
+            } else if own.are_any() {
+                own.remove(db, key.bytes());
+            }
+        });
     }
 
     /// Starts a unit of work: what follows reaches the journal in one piece.
@@ -182,11 +215,28 @@ impl Core {
         if self.is_undoable || (waits_for_disk && is_within) {
             let (channel_name, payload) = (channel.into(), payload.into());
             let seen_before = durable_offset;
-            self.deferred.push(Deferred { kind, channel: channel_name, payload, seen_before });
+            let is_for_replicas = true;
+            let deferred =
+                Deferred { kind, channel: channel_name, payload, seen_before, is_for_replicas };
+            self.deferred.push(deferred);
             return server.pubsub.receiver_count(kind, channel);
         }
+        self.tell_replicas(kind, channel, payload);
         let notice = Notice { kind, channel, payload, durable_offset };
         server.pubsub.publish(&server.workers, notice)
+    }
+
+    /// Sends a message to replicas, whose clients listen as well. One load without them.
+    fn tell_replicas(&self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
+        let server = self.server;
+        if !server.journal.is_followed() || server.replication.following.is_replica() {
+            return;
+        }
+        let name: &[u8] = match kind {
+            ChannelKind::ShardChannel => b"SPUBLISH",
+            ChannelKind::Channel | ChannelKind::Pattern => b"PUBLISH",
+        };
+        server.journal.tell_replicas(&[name, channel, payload], (self.now / 1000) as u64);
     }
 
     /// Appends the effects of the unit to the journal, and returns where they end.
@@ -218,8 +268,12 @@ impl Core {
         defer_events(&mut self.deferred, &mut self.runner.effects);
         let server = self.server;
         let seen = if self.settings.waits_for_disk { server.aof.seen_by(locked) } else { 0 };
-        for Deferred { kind, channel, payload, seen_before } in self.deferred.drain(..) {
+        for deferred in std::mem::take(&mut self.deferred) {
+            let Deferred { kind, channel, payload, seen_before, is_for_replicas } = deferred;
             let (channel, payload) = (&*channel, &*payload);
+            if is_for_replicas {
+                self.tell_replicas(kind, channel, payload);
+            }
             let durable_offset = seen.max(seen_before);
             let notice = Notice { kind, channel, payload, durable_offset };
             server.pubsub.publish(&server.workers, notice);
@@ -230,7 +284,14 @@ impl Core {
     fn append_to_journal(&mut self, locked: &Locked<'_>) -> Offset {
         self.runner.effects.journal.wrap_in_transaction();
         let second = (self.now / 1000) as u64;
-        let end = self.server.journal.append(&mut self.runner.effects.journal, second);
+        let server = self.server;
+        let effects = &mut self.runner.effects.journal;
+        let end = if server.replication.following.is_replica() {
+            // What clients change of a replica is no part of the master's history.
+            server.journal.append_for(Side::Disk, effects, second)
+        } else {
+            server.journal.append(effects, second)
+        };
         if self.settings.waits_for_disk {
             self.server.aof.note_change(locked, end);
         }
@@ -261,7 +322,9 @@ pub(super) fn publish_events(server: &Server, effects: &mut Effects, durable_off
 fn defer_events(deferred: &mut Vec<Deferred>, effects: &mut Effects) {
     take_events(effects, |channel, payload| {
         let (channel, payload) = (channel.into(), payload.into());
-        deferred.push(Deferred { kind: ChannelKind::Channel, channel, payload, seen_before: 0 });
+        let kind = ChannelKind::Channel;
+        let (seen_before, is_for_replicas) = (0, false);
+        deferred.push(Deferred { kind, channel, payload, seen_before, is_for_replicas });
     });
 }
 

@@ -7,8 +7,9 @@ use rubine_keyspace::{Awaited, Locked, Waiter, WaiterState};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use super::Core;
-use crate::client::Client;
 use crate::client::suspension::{Blocked, Reason, TimeoutReply};
+use crate::client::{Client, ClientFlags};
+use crate::replication::following::shown;
 
 impl Core {
     /// Lets a client wait as its command asked for, while the locks under which it found nothing are still held.
@@ -68,6 +69,7 @@ impl Core {
         deadline: Option<i64>,
         on_timeout: TimeoutReply,
     ) {
+        let deadline = deadline.map(|it| self.monotonic_at(it));
         *client.info.waiter.lock() = Some(Arc::clone(&waiter));
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, client.id));
@@ -112,10 +114,10 @@ impl Core {
     /// Something is due for a client that waits: the end of its wait, or another run of its command.
     pub(crate) fn end_or_retry(&mut self, client: &mut Client) {
         let Some(blocked) = client.blocked() else { return };
-        let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.now);
+        let is_over = blocked.deadline.is_some_and(|deadline| deadline <= self.monotonic_ms);
         match blocked.retry {
-            Some((at, interval)) if !is_over && at <= self.now => {
-                let is_paused = self.server.pause.stops_writes(self.now);
+            Some((at, interval)) if !is_over && at <= self.monotonic_ms => {
+                let is_paused = self.server.pause.stops_writes(self.monotonic_ms);
                 // A shard that is busy is looked at the next time.
                 if !is_paused
                     && let Ok(mut locked) = self.server.keyspace.try_lock(&blocked.waiter.shards())
@@ -132,7 +134,7 @@ impl Core {
     }
 
     fn schedule_retry(&mut self, client: &mut Client, interval: i64) {
-        let at = self.now.saturating_add(interval);
+        let at = self.monotonic_ms.saturating_add(interval);
         if let Some(blocked) = client.blocked_mut() {
             blocked.retry = Some((at, interval));
             self.deadlines.insert((at, client.id));
@@ -164,6 +166,38 @@ impl Core {
         }
     }
 
+    /// Ends a client's wait, and its connection, because the server is a replica from now on. Returns whether it waited.
+    pub(crate) fn answer_changed_role(&mut self, client: &mut Client) -> bool {
+        // Reading goes on for those who said that they only read.
+        let reads_on = client.flags.contains(ClientFlags::READONLY)
+            && self
+                .server
+                .commands
+                .all()
+                .get(client.traffic.last_command)
+                .is_some_and(|entry| !entry.spec.flags.contains(rubine_commands::Flags::WRITE));
+        if reads_on {
+            return false;
+        }
+        let waits_for_keys = client.blocked().is_some_and(|it| !it.waiter.keys.is_empty());
+        let Some(blocked) = self.stop_waiting(client) else { return false };
+        if waits_for_keys && client.flags.contains(ClientFlags::CAPA_REDIRECT) {
+            let config = self.server.config.load();
+            let (host, port) = shown(config.replicaof.as_ref());
+            let text = format!("REDIRECT {host}:{port}");
+            self.answer_given_up(client, &blocked, |reply| reply.error(&text));
+            return true;
+        }
+        let text = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
+        let error = CommandError::text(text);
+        if let Some(entry) = self.server.commands.all().get(client.traffic.last_command) {
+            self.count_rejection(entry, &error);
+        }
+        self.answer_given_up(client, &blocked, |reply| reply.error(text));
+        client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+        true
+    }
+
     /// Gives a client the reply to the command that has waited.
     fn answer_given_up(
         &mut self,
@@ -189,6 +223,11 @@ impl Core {
         }
         if let Some((at, _)) = blocked.retry {
             self.deadlines.remove(&(at, client.id));
+        }
+        match blocked.on_timeout {
+            TimeoutReply::Replicated { acknowledged: replicas, .. }
+            | TimeoutReply::Durable { synced: replicas, .. } => drop(replicas.cancel(client.id)),
+            TimeoutReply::Nothing(_) => {}
         }
         *client.info.waiter.lock() = None;
         Some(blocked)

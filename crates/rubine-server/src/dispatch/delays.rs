@@ -1,8 +1,10 @@
 //! The reasons to put a request off before it runs. Never refuses one, and never changes anything.
 
 use rubine_commands::{Args, Flags};
+use rubine_replication::failover::Phase;
 
 use super::{Request, is_queued};
+use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
 use crate::core::scripts::flags_of;
@@ -10,13 +12,14 @@ use crate::core::scripts::flags_of;
 type Delay = fn(Request<'_>) -> bool;
 
 /// Every reason, in order.
-const DELAYS: &[Delay] = &[log_is_behind, is_paused, keys_move];
+const DELAYS: &[Delay] = &[log_is_behind, is_paused, keys_move, master_changes];
 
 /// Whether there is anything that any reason looks for, which is rare: one look in place of one for each of them.
 #[inline]
-pub(super) fn may_hold(core: &Core) -> bool {
+pub(super) fn may_hold(core: &Core, client: &Client) -> bool {
     core.is_throttled
-        || core.server.pause.in_force(core.now).is_some()
+        || client.flags.contains(ClientFlags::CAPA_REDIRECT)
+        || core.server.pause.in_force(core.monotonic_ms).is_some()
         || core.server.aside.moving.has_contested()
 }
 
@@ -43,8 +46,28 @@ fn log_is_behind(request: Request<'_>) -> bool {
 /// Clients are paused, or those that write.
 fn is_paused(request: Request<'_>) -> bool {
     let core = request.core;
-    let in_force = core.server.pause.in_force(core.now);
+    let in_force = core.server.pause.in_force(core.monotonic_ms);
     in_force.is_some_and(|(is_total, _)| is_total || may_change_data(request))
+}
+
+/// Whether a client that can be told where a request belongs has it at a replica, and it belongs to the master.
+pub(super) fn is_elsewhere(request: Request<'_>) -> bool {
+    let Request { core, client, entry, .. } = request;
+    client.flags.contains(ClientFlags::CAPA_REDIRECT)
+        && core.server.replication.following.is_replica()
+        && (client.runs_any(entry, Flags::WRITE)
+            || (client.runs_any(entry, Flags::READONLY)
+                && !client.flags.contains(ClientFlags::READONLY)))
+}
+
+/// Whether another server is about to become the master in this one's place: until it is, it would send clients back.
+pub(super) fn is_handing_over(core: &Core) -> bool {
+    core.server.replication.failover.lock().phase() == Phase::InProgress
+}
+
+/// It belongs to a master that is not one yet.
+fn master_changes(request: Request<'_>) -> bool {
+    is_elsewhere(request) && is_handing_over(request.core)
 }
 
 /// It would change a key that nobody may change now but the client that moves it.

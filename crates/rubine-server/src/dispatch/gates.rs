@@ -3,12 +3,15 @@
 
 use rubine_acl::Context;
 use rubine_commands::{Args, CommandError, Flags, check_lengths};
+use rubine_replication::follower::Phase;
 use rubine_resp::writer::Protocol;
 
-use super::{Request, busy};
+use super::{Request, busy, delays};
 use crate::client::{Client, ClientFlags};
-use crate::command_table::Entry;
+use crate::command_table::{Entry, wrong_form};
 use crate::core::Core;
+use crate::core::durability::{READ_ONLY, STALE};
+use crate::replication::following::shown;
 
 type Gate = fn(Request<'_>) -> Result<(), CommandError>;
 
@@ -20,11 +23,14 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     permitted,
+    not_redirected,
     has_memory,
     can_be_saved,
     log_is_writable,
     has_replicas,
+    not_read_only,
     not_in_subscribe_mode,
+    not_stale,
     not_loading,
     busy::not_busy,
 ];
@@ -35,13 +41,15 @@ pub(super) fn check(request: Request<'_>) -> Result<(), CommandError> {
     GATES.iter().try_for_each(|gate| gate(request))
 }
 
-/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them.
+/// Whether nothing is there that any gate looks for, as is the rule: one look in place of one for each of them. `closing`
+/// are flags of a client that keep them from being open.
 #[inline]
 pub(super) fn are_open(
     core: &Core,
     client: &Client,
     entry: &'static Entry,
     args: Args<'_>,
+    closing: ClientFlags,
 ) -> bool {
     entry.spec.takes(args.len())
         && args.are_short()
@@ -51,9 +59,20 @@ pub(super) fn are_open(
         && !core.is_script_busy
         && core.settings.good_replicas_min == 0
         && !core.server.aof.has_error()
-        && !client.flags.contains(ClientFlags::PUBSUB)
+        && !client.flags.intersects(closing)
         && core.server.persistence.troubles().is_empty()
+        && is_taken_by_replica(core, client, entry)
         && core.may(client, entry, args)
+}
+
+/// Whether this server is no replica, or one that takes such a command as a rule.
+#[inline]
+fn is_taken_by_replica(core: &Core, client: &Client, entry: &'static Entry) -> bool {
+    let following = &core.server.replication.following;
+    !following.is_replica()
+        || (!entry.spec.flags.intersects(Flags::WRITE | Flags::RUNS_QUEUE)
+            && !client.flags.contains(ClientFlags::CAPA_REDIRECT)
+            && core.replica_may_answer())
 }
 
 /// No argument is too long for what it becomes.
@@ -67,7 +86,13 @@ fn arity(request: Request<'_>) -> Result<(), CommandError> {
     if request.entry.spec.takes(request.args.len()) {
         return Ok(());
     }
-    Err(CommandError::Arity(request.entry.full_name.clone()))
+    let Request { core, entry, args, .. } = request;
+    // What counts as one has one number.
+    let counted = core.server.commands.all()[entry.number];
+    if counted.spec.counts_as_one {
+        return Err(wrong_form(args, counted.spec.name));
+    }
+    Err(CommandError::Arity(entry.full_name.clone()))
 }
 
 /// The client has told the password, or none is asked for.
@@ -132,6 +157,35 @@ fn has_memory(request: Request<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// The client is where its command belongs, or cannot be told where that is.
+fn not_redirected(request: Request<'_>) -> Result<(), CommandError> {
+    let core = request.core;
+    if !delays::is_elsewhere(request) || delays::is_handing_over(core) {
+        return Ok(());
+    }
+    let config = core.server.config.load();
+    let (host, port) = shown(config.replicaof.as_ref());
+    Err(CommandError::Other(format!("REDIRECT {host}:{port}").into()))
+}
+
+/// A replica takes no writes but its master's.
+fn not_read_only(request: Request<'_>) -> Result<(), CommandError> {
+    let refuses = request.core.refuses_writes_of_clients();
+    let waits = || delays::is_elsewhere(request) && delays::is_handing_over(request.core);
+    if refuses && request.client.runs_any(request.entry, Flags::WRITE) && !waits() {
+        return Err(CommandError::text(READ_ONLY));
+    }
+    Ok(())
+}
+
+/// What a replica has is as new as it is asked to be, or the command does not care.
+fn not_stale(request: Request<'_>) -> Result<(), CommandError> {
+    if request.core.may_answer() || request.client.runs_only(request.entry, Flags::STALE) {
+        return Ok(());
+    }
+    Err(CommandError::text(STALE))
+}
+
 /// The client can tell replies from messages: in RESP2, whoever listens may not ask.
 fn not_in_subscribe_mode(request: Request<'_>) -> Result<(), CommandError> {
     let Request { client, entry, .. } = request;
@@ -172,6 +226,13 @@ fn not_loading(request: Request<'_>) -> Result<(), CommandError> {
         return Ok(());
     }
     if request.client.runs_only(request.entry, Flags::LOADING) {
+        return Ok(());
+    }
+    // Whoever leaves a master does not wait for what it sends.
+    let following = &request.core.server.replication.following;
+    if following.link.phase() == Phase::Sync
+        && request.client.runs_only(request.entry, Flags::WHILE_SYNCING)
+    {
         return Ok(());
     }
     Err(CommandError::text("LOADING Rubine is loading the dataset in memory"))

@@ -129,7 +129,8 @@ pub(crate) fn shown_args(spec: &Spec, args: Args<'_>, shows: Shows) -> Vec<Vec<u
     shown
 }
 
-fn cut(argument: &[u8], bytes_max: usize) -> Vec<u8> {
+/// An argument, or the beginning of it and how much more there is.
+pub(crate) fn cut(argument: &[u8], bytes_max: usize) -> Vec<u8> {
     match argument.split_at_checked(bytes_max) {
         Some((shown, rest)) if !rest.is_empty() => {
             [shown, format!("... ({} more bytes)", rest.len()).as_bytes()].concat()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rubine_resp::writer::{Mark, Progress, Reply, Stream};
+use rubine_resp::writer::{Mark, Progress, Reply, ReplyStream};
 
 /// What happens with a reply's size when it is known.
 pub(crate) type Told = Box<dyn FnOnce(u64) + Send + Sync>;
@@ -32,11 +32,11 @@ pub(crate) fn tell_size(reply: &mut Reply<'_>, mark: Mark, told: Vec<Told>) {
 }
 
 struct CountedStream {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ReplyStream>,
     growing: Arc<GrowingReply>,
 }
 
-impl Stream for CountedStream {
+impl ReplyStream for CountedStream {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let mark = reply.mark();
         let progress = self.stream.fill(reply, budget_bytes);
@@ -54,14 +54,14 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use rubine_resp::writer::{Output, Progress, Protocol, Reply, Stream};
+    use rubine_resp::writer::{Output, Progress, Protocol, Reply, ReplyStream};
 
     use super::{Told, tell_size};
 
     /// Writes one integer at a time.
     struct Integers(u64);
 
-    impl Stream for Integers {
+    impl ReplyStream for Integers {
         fn fill(&mut self, reply: &mut Reply<'_>, _: usize) -> Progress {
             reply.integer(7);
             self.0 -= 1;

@@ -84,7 +84,7 @@ impl Host for Server {
         Settings::of(config).access
     }
 
-    fn value_limits(&self, config: &Config) -> rubine_rdb::Limits {
+    fn value_limits(&self, config: &Config) -> rubine_rdb::ValueLimits {
         Settings::of(config).limits.rdb()
     }
 

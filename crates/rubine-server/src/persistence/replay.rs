@@ -15,9 +15,10 @@ use rubine_resp::parser::ArgRange;
 use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_storage::Apply;
 use rubine_storage::lanes::Lanes;
-use rubine_storage::lanes::run::{Incoming, Run as RunUnits};
+use rubine_storage::lanes::run::{Incoming, RunUnits};
 
-use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
+use super::known::Finder;
+use crate::command_table::Run;
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -34,8 +35,7 @@ pub(crate) struct Replayer {
     /// The selected database.
     db: usize,
     databases: usize,
-    /// The command before, which the next is often as well.
-    last: Option<(Vec<u8>, &'static Entry)>,
+    finder: Finder,
     lanes: Lanes<Replay>,
     /// Commands that have failed.
     failures: Arc<AtomicU64>,
@@ -83,7 +83,8 @@ impl Replayer {
         let lanes = lanes.map_err(|error| format!("Can't start a thread: {error}"))?;
         let databases = settings.limits.databases;
         let has_met_script = false;
-        Ok(Self { server, db: 0, databases, last: None, lanes, failures, has_met_script })
+        let finder = Finder::new(server);
+        Ok(Self { server, db: 0, databases, finder, lanes, failures, has_met_script })
     }
 
     /// Hands a unit in. Fails if it has something that is no command.
@@ -125,7 +126,7 @@ impl Replayer {
         let mut commands = Vec::new();
         for (bytes, args) in unit.commands() {
             let args = Args::new(bytes, args);
-            commands.push((self.find(args)?, args));
+            commands.push((self.finder.find(args)?, args));
         }
         let run = self.server.scripting.logged.get();
         let run = run.ok_or(CommandError::text("ERR scripts of a log can't be run"))?;
@@ -140,7 +141,7 @@ impl Replayer {
             let applied = self.server.persistence.saves.functions.apply(&words);
             return applied.map(|()| None).map_err(CommandError::text);
         }
-        let entry = self.find(args)?;
+        let entry = self.finder.find(args)?;
         let Run::Data(command) = entry.run else {
             if entry.spec.name == "SELECT" {
                 self.select(args.at(1))?;
@@ -159,38 +160,6 @@ impl Replayer {
         }
         let known = Known { command, db: self.db, key: (0, Place::default()) };
         Ok(Some((known, shards_of(&command.spec, args, true))))
-    }
-
-    fn find(&mut self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
-        let name = args.at(0);
-        let entry = match &self.last {
-            Some((last, entry)) if last == name => *entry,
-            _ => self.look_up(args)?,
-        };
-        let mut found = entry;
-        if entry.is_container() && 1 < args.len() {
-            let subcommand = entry.subcommand(args.at(1));
-            found = subcommand.ok_or_else(|| unknown_subcommand(entry, args))?;
-        }
-        let takes = found.spec.takes(args.len()) && (!found.is_container() || 1 < args.len());
-        if takes { Ok(found) } else { Err(CommandError::Arity(found.full_name.clone())) }
-    }
-
-    fn look_up(&mut self, args: Args<'_>) -> Result<&'static Entry, CommandError> {
-        let commands = &self.server.commands;
-        // A command that was renamed since the log was written goes by its first name as well.
-        let original = |name: &[u8]| {
-            let mut all = commands.all().iter().filter(|it| !it.is_subcommand);
-            all.find(|it| it.spec.name.as_bytes().eq_ignore_ascii_case(name)).copied()
-        };
-        let name = args.at(0);
-        let found = commands.find(name).or_else(|| original(name));
-        let entry = found.ok_or_else(|| unknown_command(args))?;
-        let (last, _) = self.last.get_or_insert_with(|| (Vec::new(), entry));
-        last.clear();
-        last.extend_from_slice(name);
-        self.last.iter_mut().for_each(|it| it.1 = entry);
-        Ok(entry)
     }
 
     fn select(&mut self, index: &[u8]) -> Result<(), CommandError> {

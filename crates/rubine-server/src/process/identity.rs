@@ -1,5 +1,8 @@
 //! Who this server says it is: the versions that it tells, and the names of its runs.
 
+use rubine_base::random::{Random, seed_from_os};
+use rubine_journal::HistoryId;
+
 /// The version of Redis that clients take this server for: they choose by it what they may use.
 pub(crate) const REDIS_VERSION: &str = "8.0.6";
 
@@ -16,10 +19,13 @@ pub(crate) fn version_line() -> String {
 
 /// 40 hexadecimal digits.
 pub(crate) fn new_run_id() -> String {
-    use rubine_base::random::{Random, seed_from_os};
+    new_history_id().to_string()
+}
+
+/// A name that no other history has.
+pub(crate) fn new_history_id() -> HistoryId {
     let mut random = Random::with_seed(seed_from_os());
     let mut bytes = [0; 20];
     random.fill(&mut bytes);
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.map(|digit| char::from_digit(u32::from(digit), 16).unwrap_or('0')).collect()
+    HistoryId::from_random(bytes)
 }

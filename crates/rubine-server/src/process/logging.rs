@@ -330,13 +330,19 @@ fn timestamp(time: Millis, format: LogTimestampFormat, time_zone: &TimeZone) -> 
     }
 }
 
+/// A moment as in RFC 3339, in universal time.
+pub(crate) fn utc(time: Millis) -> String {
+    timestamp(time, LogTimestampFormat::Iso8601, &TimeZone::UTC).replace("+00:00", "Z")
+}
+
 fn strftime(time: Millis, format: &str, time_zone: &TimeZone) -> String {
     // A clock outside the years that a calendar knows is shown as the epoch.
     let time = jiff::Timestamp::from_millisecond(time).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.to_zoned(time_zone.clone()).strftime(format).to_string()
 }
 
-fn json_string(text: &str) -> String {
+/// A text as JSON has it.
+pub(crate) fn json_string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {

@@ -22,8 +22,9 @@ impl OomScore {
     /// it was.
     pub(crate) fn apply(&self, config: &Config) -> Result<(), Unchanged> {
         let mut before = self.before.lock();
-        // There are no replicas yet, and no child process for which the third value is.
-        let [as_primary, ..] = config.oom_score_adj_values;
+        // There is no child process, for which the third value is.
+        let [as_primary, as_replica, _] = config.oom_score_adj_values;
+        let wanted = if config.replicaof.is_some() { as_replica } else { as_primary };
         let base = match (*before, config.oom_score_adj) {
             (None, OomScoreAdj::No) => return Ok(()),
             (Some(base), _) => base,
@@ -31,8 +32,8 @@ impl OomScore {
         };
         let score = match config.oom_score_adj {
             OomScoreAdj::No => base,
-            OomScoreAdj::Absolute => as_primary,
-            OomScoreAdj::Relative => as_primary + base,
+            OomScoreAdj::Absolute => wanted,
+            OomScoreAdj::Relative => wanted + base,
         };
         write(score.clamp(-SCORE_MAX, SCORE_MAX))?;
         *before = (config.oom_score_adj != OomScoreAdj::No).then_some(base);

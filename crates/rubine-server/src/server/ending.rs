@@ -1,7 +1,7 @@
 //! Who has asked for the end of the server, and how far it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rubine_config::ShutdownOptions;
@@ -56,6 +56,8 @@ pub(crate) struct Ending {
     /// Looked at by the clock without the lock.
     is_asked: AtomicBool,
     state: Mutex<State>,
+    /// Until when it waits for replicas, milliseconds of the monotonic clock; 0 if it does not.
+    deadline: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -77,6 +79,17 @@ impl Ending {
             self.is_asked.store(true, Ordering::Release);
         }
         is_repeated
+    }
+
+    /// It waits for replicas until then, or not any more.
+    pub(crate) fn set_deadline(&self, deadline: Option<u64>) {
+        self.deadline.store(deadline.unwrap_or(0), Ordering::Release);
+    }
+
+    /// Milliseconds for which it will wait for replicas still, if it does.
+    pub(crate) fn waits_for(&self, now: u64) -> Option<u64> {
+        let deadline = self.deadline.load(Ordering::Acquire);
+        (deadline != 0).then(|| deadline.saturating_sub(now))
     }
 
     /// Whether a signal asks for the end.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use rubine_scripting::Flags;
+use rubine_scripting::ScriptFlags;
 
 use crate::client::away::{Away, Likeness, Slot};
 use crate::client::request::OwnedArgs;
@@ -95,7 +95,7 @@ impl ScriptKind {
 pub(crate) struct Rules {
     pub(crate) kind: ScriptKind,
     /// Those that it declares.
-    pub(crate) flags: Flags,
+    pub(crate) flags: ScriptFlags,
     pub(crate) is_read_only: bool,
     /// Commands that add data are refused until it has changed something.
     pub(crate) is_out_of_memory: bool,

@@ -10,8 +10,7 @@ use rubine_config::Config;
 use rubine_keyspace::ShardSet;
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
-    Called, Host, LibraryRegistry, LogLevel, Permission, Replication, Request, Scripts, Settings,
-    Verdict, text,
+    Called, Host, LibraryRegistry, LogLevel, Permission, Request, Scripts, Settings, Verdict, text,
 };
 
 use super::script_threads::{ScriptKind, ScriptThreads};
@@ -227,14 +226,6 @@ impl Host for LoadingHost {
     fn check_permission(&mut self, _: Request<'_>) -> Permission {
         Permission::Invalid
     }
-
-    fn set_replication(&mut self, _: Replication) {}
-
-    fn cpu_seconds(&mut self) -> f64 {
-        0.0
-    }
-
-    fn count_error(&mut self, _: &[u8]) {}
 }
 
 /// `redis.log`

@@ -8,8 +8,9 @@ use rubine_structures::table::free_what_waits;
 
 use super::period::Period;
 use super::schedule::schedule;
+use super::weighing::Weighing;
 use crate::client::{Client, ClientFlags};
-use crate::control::{defrag, tls};
+use crate::control::{defrag, failover, full_sync, tls};
 use crate::core::Core;
 use crate::core::due::tell_due;
 use crate::core::eviction::Need;
@@ -31,6 +32,7 @@ pub(crate) struct Cron {
     /// When clients are looked after.
     care: Period,
     expiry: ExpiryCycle,
+    weighing: Weighing,
     /// Time that expiry may still take in this period, in microseconds.
     expiry_budget_us: f64,
     /// Keys removed and steps made since the budget was last worked out.
@@ -80,6 +82,7 @@ struct Walk {
 /// Totals at a moment, from which rates are made.
 #[derive(Clone, Copy, Debug, Default)]
 struct Sample {
+    /// In monotonic milliseconds.
     at: i64,
     commands: u64,
     input_bytes: u64,
@@ -94,6 +97,7 @@ impl Cron {
             period: Period::new(PERIOD_MS),
             care: Period::new(PERIOD_MS),
             expiry: ExpiryCycle::new(core.index, core.server.workers.len()),
+            weighing: Weighing::new(core.index, core.server.workers.len()),
             expiry_budget_us: 0.0,
             removed: 0,
             examined: 0,
@@ -140,6 +144,9 @@ impl Cron {
         if self.is_behind {
             stats.expiry_cap_reached.add(1);
         }
+        if core.quotas.table().measures_memory() {
+            self.weighing.go_on(core);
+        }
         core.look_after_tracked();
         core.drop_flushed_scripts();
         // Little of it would go by itself where tables change little.
@@ -151,15 +158,22 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
+            if core.server.replication.following.own_keys.are_any() {
+                core.remove_own_due();
+            }
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);
+            full_sync::look(core.server);
+            failover::look(core.server, core.handlers);
         }
     }
 
     /// Removes what fell due before the keys were loaded, while no client is served yet: a round of the walk, unless
     /// that takes too long.
     pub(crate) fn remove_loaded_due(&mut self, core: &mut Core) {
-        if !core.settings.import_mode {
+        // What a master has told to keep goes when it says so.
+        let is_replica = core.server.replication.following.is_replica();
+        if !core.settings.import_mode && !is_replica {
             self.walk(core, EXPIRY_LOADED_US);
         }
     }
@@ -169,7 +183,8 @@ impl Cron {
         let server = core.server;
         let is_stopped = !server.switches.expires_actively.load(Ordering::Relaxed)
             || core.settings.import_mode
-            || server.pause.stops_writes(core.now)
+            || server.replication.following.is_replica()
+            || server.pause.stops_writes(core.monotonic_ms)
             || server.persistence.is_loading();
         if is_stopped {
             self.expiry_budget_us = 0.0;
@@ -190,10 +205,10 @@ impl Cron {
         core.begin_unit();
         let mut was_round = false;
         loop {
-            let now = core.now;
+            let (now, monotonic_ms) = (core.now, core.monotonic_ms);
             let stats = core.stats();
             let (effects, outbox) = (&mut core.runner.effects, &mut core.outbox);
-            let is_stopped = || server.pause.stops_writes(now);
+            let is_stopped = || server.pause.stops_writes(monotonic_ms);
             let step = self.expiry.step(&server.keyspace, now, is_stopped, |due| {
                 tell_due(server, stats, effects, outbox, now, &due);
             });
@@ -220,21 +235,22 @@ impl Cron {
     fn sample(&mut self, core: &Core) {
         const SPAN_MS: i64 = 1000;
         let server = core.server;
-        if core.now < self.sampled.at {
-            // The clock was set back.
-            self.sampled.at = core.now;
+        let reset_at = server.gauges.reset_at.load(Ordering::Relaxed);
+        if self.sampled.at <= reset_at {
+            // All that is counted began anew.
+            self.sampled = Sample { at: reset_at, ..Sample::default() };
         }
         let used = allocator::used_memory();
         if server.memory.peak.fetch_max(used, Ordering::Relaxed) < used {
             server.memory.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
         }
-        if core.now - self.sampled.at < SPAN_MS {
+        if core.monotonic_ms - self.sampled.at < SPAN_MS {
             return;
         }
         server.aside.migrations.close_idle();
         tls::look(server, core.now);
         let sample = Sample {
-            at: core.now,
+            at: core.monotonic_ms,
             commands: server.commands_processed(),
             input_bytes: server.total(|it| it.input_bytes.get()),
             output_bytes: server.total(|it| it.output_bytes.get()),

@@ -14,6 +14,10 @@ use crate::core::tracking::hear_now;
 use crate::observing::monitor::Lines;
 use crate::publication::Publication;
 
+/// A client that has so much unread is told nothing more of copies of keys until it has read: what comes then waits in its
+/// inbox, which is bounded.
+const UNHEARD_BYTES_MAX: usize = 16 << 20;
+
 /// Gives a message to all clients of this worker that listen to its channel.
 pub(super) fn deliver(
     core: &mut Core,
@@ -54,7 +58,8 @@ pub(super) fn deliver(
 /// Tells a client of copies of keys what waits for it, unless it has left too much unread.
 pub(super) fn tell(core: &mut Core, client: &mut Client) {
     let is_over = client.flags.contains(ClientFlags::CLOSE_NOW);
-    let may_hear = client.info.inbox.has_notices() && !client.is_stalled() && !is_over;
+    let reads = client.output.buffered_bytes() < UNHEARD_BYTES_MAX;
+    let may_hear = client.info.inbox.has_notices() && reads && !is_over;
     if may_hear && hear_now(client) {
         enforce_after_push(core, client);
     }

@@ -56,6 +56,7 @@ impl Handshakes {
                 Ok(true) if !admission::admit_later(core, client) => self.failed.push(slot),
                 Ok(true) => {
                     core.welcome_certificate(client);
+                    core.welcome(client);
                     // What came behind the handshake may be here already.
                     client.input.is_readable = true;
                     schedule(scheduled, client, slot);

@@ -3,13 +3,18 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::monotonic_millis;
+
 use super::handshakes;
 use crate::client::line::{FIXED_OUTPUT_BYTES, log_line};
+use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::Reason;
 use crate::client::{Client, ClientFlags};
+use crate::control::full_sync;
 use crate::core::Core;
 use crate::process::logging::user_data;
 use rubine_config::OutputBufferLimit;
+use rubine_journal::Hold;
 
 /// Replies that a client which has never authenticated may leave unread.
 const STRANGER_OUTPUT_BYTES_MAX: usize = 1024;
@@ -122,17 +127,25 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
     let idle_seconds = core.now / 1000 - client.traffic.last_interaction / 1000;
     let idle_max = i64::from(core.settings.idle_seconds_max);
     let waits = client.blocked().is_some() || client.is_computing();
-    let listens = ClientFlags::PUBSUB | ClientFlags::MONITOR;
+    let listens = ClientFlags::PUBSUB | ClientFlags::MONITOR | ClientFlags::REPLICA;
     let may_be_idle = waits || client.flags.intersects(listens);
     if idle_max != 0 && !may_be_idle && idle_max < idle_seconds {
         tracing::info!(target: "verbose", "Closing idle client");
         client.flags |= ClientFlags::CLOSE_NOW;
     }
+    if let Some(replica) = &mut client.replica
+        && is_too_slow(core, replica)
+    {
+        close_for_output(core, client);
+    }
     handshakes::end_if_late(core, client);
     enforce(core, client);
     let is_idle = IDLE_SECONDS < idle_seconds;
-    let before = (client.input.query.capacity(), client.output.allocated_bytes());
+    let before = (client.input.allocated_bytes(), client.output.allocated_bytes());
     shrink_query(client, is_idle);
+    if is_idle {
+        client.input.apart.rest();
+    }
     let resting = &core.server.resting;
     if resting.peak_ms.load(Ordering::Relaxed) < core.now - client.traffic.last_interaction {
         client.sending.reply_peak = client.output.buffered_bytes();
@@ -140,11 +153,31 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
     if is_idle && client.output.is_empty() && resting.shrinks_output.load(Ordering::Relaxed) {
         client.output.shrink();
     }
-    if before != (client.input.query.capacity(), client.output.allocated_bytes()) {
+    if before != (client.input.allocated_bytes(), client.output.allocated_bytes()) {
         client.publish();
         client.publish_output();
         core.count_client(client);
     }
+}
+
+/// Whether a replica is further behind than it may be for long, or has taken nothing for too long.
+fn is_too_slow(core: &Core, replica: &mut ReplicaFeed) -> bool {
+    let config = core.server.config.load();
+    let now = monotonic_millis();
+    let limit = config.client_output_buffer_limit.replica;
+    let behind = replica.behind_bytes();
+    if matches!(full_sync::hold(&config), Hold::UpTo(most) if most < behind) {
+        return true;
+    }
+    if limit.soft_bytes == 0 || behind < limit.soft_bytes {
+        replica.soft_limit_since = None;
+    } else {
+        let since = *replica.soft_limit_since.get_or_insert(now);
+        if limit.soft_seconds * 1000 < now - since {
+            return true;
+        }
+    }
+    replica.has_pending() && u64::from(config.repl_timeout) * 1000 < now - replica.moved_at
 }
 
 fn shrink_query(client: &mut Client, is_idle: bool) {
@@ -162,7 +195,7 @@ fn shrink_query(client: &mut Client, is_idle: bool) {
 }
 
 /// The client as the log shows it.
-fn line(core: &Core, client: &Client) -> String {
+pub(super) fn line(core: &Core, client: &Client) -> String {
     client.publish();
     client.publish_output();
     log_line(&core.server.commands, &client.info, core.now, &core.server.config.load())

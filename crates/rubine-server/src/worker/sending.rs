@@ -20,6 +20,8 @@ pub(super) fn send_held(
     clients: &mut [Option<Box<Client>>],
     answered: &mut Vec<usize>,
 ) {
+    // Whoever writes the log begins before the clients know: a client that wakes up may take this thread's processor.
+    core.server.journal.notify();
     for slot in answered.drain(..) {
         let Some(client) = &mut clients[slot] else { continue };
         if !send(core, client) {

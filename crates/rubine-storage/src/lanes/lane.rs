@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use rubine_keyspace::{Hint, Keyspace, Reading, SHARD_COUNT};
 
 use super::batch::{Batch, Unit};
-use super::run::Run;
+use super::run::RunUnits;
 
 /// Units whose keys are fetched ahead of each other.
 const UNITS_AHEAD: usize = 16;
@@ -104,7 +104,7 @@ impl Shared {
 }
 
 /// Runs what is sent, until nobody sends any more.
-pub(super) fn run_lane<R: Run>(
+pub(super) fn run_lane<R: RunUnits>(
     keyspace: &Keyspace,
     shared: &Shared,
     lane: usize,
@@ -123,7 +123,7 @@ pub(super) fn run_lane<R: Run>(
     }
 }
 
-fn run_unit<R: Run>(
+fn run_unit<R: RunUnits>(
     keyspace: &Keyspace,
     shared: &Shared,
     runner: &mut R,
@@ -145,7 +145,7 @@ fn run_unit<R: Run>(
 }
 
 /// Asks for the keys of some units: memory is what they would wait for most.
-fn prefetch<R: Run>(keyspace: &Keyspace, batch: &Batch<R::Command>, units: &[Unit]) {
+fn prefetch<R: RunUnits>(keyspace: &Keyspace, batch: &Batch<R::Command>, units: &[Unit]) {
     let reading = Reading::new();
     let mut hints: [Option<Hint<'_>>; UNITS_AHEAD] = [const { None }; UNITS_AHEAD];
     let known = units.iter().filter_map(|unit| batch.known(unit).find_map(R::place_of));

@@ -4,7 +4,7 @@ use rubine_keyspace::{Locked, Place, ShardSet};
 use rubine_resp::parser::ArgRange;
 
 /// What runs units; each lane has one.
-pub trait Run: Send + 'static {
+pub trait RunUnits: Send + 'static {
     /// What is known of a command when it is handed in.
     type Command: Copy + Send + 'static;
 

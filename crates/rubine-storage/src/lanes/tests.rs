@@ -9,7 +9,7 @@ use rubine_keyspace::{Keyspace, Locked, Place, SHARD_COUNT, ShardSet};
 use rubine_resp::parser::ArgRange;
 
 use super::Lanes;
-use super::run::{Incoming, Run};
+use super::run::{Incoming, RunUnits};
 
 /// Each shard has a number, and a command makes new ones of those of its shards, so that they tell of every order.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Mixer {
 }
 
 /// What is known of a command: how long it takes.
-impl Run for Mixer {
+impl RunUnits for Mixer {
     type Command = Duration;
 
     fn place_of(_: &Duration) -> Option<(usize, Place)> {

@@ -11,7 +11,7 @@ use rubine_persistence::check::{Finding, Tally, scan};
 use rubine_persistence::encryption::{Ending, Input, KeyRing};
 use rubine_persistence::log::is_rdb;
 use rubine_persistence::manifest::{LogFile, MANIFEST_BYTES_MAX, Manifest};
-use rubine_rdb::Limits;
+use rubine_rdb::ValueLimits;
 use rubine_rdb::read::{Item, Reader};
 use rubine_rdb::version::VersionCheck;
 
@@ -312,7 +312,7 @@ fn plain_size(size: u64, input: Input<File>, finding: &Finding, role: Role) -> (
 pub(crate) fn check_rdb(input: Input<File>) -> Result<(Input<File>, Vec<u8>, u64), String> {
     let mut reader =
         Reader::new(input, VersionCheck::Relaxed).map_err(|error| error.to_string())?;
-    let limits = Limits::default();
+    let limits = ValueLimits::default();
     while let Some(item) = reader.next_item().map_err(|error| error.to_string())? {
         if let Item::Entries(batch) = item {
             for entry in batch.entries() {

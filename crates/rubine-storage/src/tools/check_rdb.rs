@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use rubine_base::clock::unix_millis;
 use rubine_persistence::encryption::{Input, KeyRing};
-use rubine_rdb::Limits;
+use rubine_rdb::ValueLimits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
 use rubine_rdb::read::{Batch, Entry, Item, Reader};
 use rubine_rdb::version::VersionCheck;
@@ -87,7 +87,7 @@ impl Tally {
         let is_large = self.largest.len() < LARGEST_SHOWN
             || self.largest.last().is_some_and(|smallest| smallest.bytes < bytes);
         let checked = entry.key().and_then(|key| {
-            let value = entry.decode(&Limits::default());
+            let value = entry.decode(&ValueLimits::default());
             if let Some(stats) = &mut self.stats {
                 let deadline = entry.attributes.deadline;
                 let counted = Counted {

@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::{Encoding, Form, Hash, HashWalk, Limits};
+use super::{Form, Hash, HashEncoding, HashLimits, HashWalk};
 use crate::trie::{Deadline, Element};
 
 /// Fields in the order of insertion.
 type Model = Vec<(Vec<u8>, Vec<u8>, Option<i64>)>;
 
-const LIMITS: Limits = Limits { entries: 24, value_bytes: 64 };
+const LIMITS: HashLimits = HashLimits { entries: 24, value_bytes: 64 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -167,8 +167,8 @@ fn encoding_follows_the_limits() {
         }
         hash
     };
-    assert_eq!(fill(24).encoding(), Encoding::Listpack);
-    assert_eq!(fill(25).encoding(), Encoding::Hashtable);
+    assert_eq!(fill(24).encoding(), HashEncoding::Listpack);
+    assert_eq!(fill(25).encoding(), HashEncoding::Hashtable);
     let with = |change: fn(&mut Hash)| {
         let mut hash = fill(3);
         change(&mut hash);
@@ -216,7 +216,7 @@ fn encoding_follows_the_limits() {
     // It stays what it became.
     let mut hash = fill(25);
     (1..25).for_each(|n| assert!(hash.remove(&field(n))));
-    assert_eq!(hash.encoding(), Encoding::Hashtable);
+    assert_eq!(hash.encoding(), HashEncoding::Hashtable);
 }
 
 #[test]

@@ -8,9 +8,7 @@ use std::arch::x86_64::__m256i;
 use pulp::x86::V3;
 use pulp::{NullaryFnOnce, cast};
 
-use super::REGISTER_COUNT;
-use super::dense::Packed;
-use super::estimate::VALUE_COUNT;
+use super::{Packed, REGISTER_COUNT, VALUE_COUNT};
 
 /// What the processor works on at once: as many registers, or the bytes that they are packed in and more.
 type Word = [u8; 32];

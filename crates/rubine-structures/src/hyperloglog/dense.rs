@@ -5,20 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(target_arch = "x86_64")]
 use pulp::{Arch, x86::V3};
 
-use super::REGISTER_COUNT;
 #[cfg(target_arch = "x86_64")]
 use super::avx2;
-
-/// Bits of a register.
-const BITS: usize = 6;
+use super::{Packed, REGISTER_BITS as BITS, REGISTER_COUNT};
 
 const VALUE_MAX: u8 = (1 << BITS) - 1;
-
-/// Bytes of all registers.
-pub(super) const LEN: usize = REGISTER_COUNT * BITS / 8;
-
-/// All registers, as they are stored.
-pub(super) type Packed = [u8; LEN];
 
 /// The registers in what follows the header.
 pub(super) fn registers_mut(bytes: &mut [u8]) -> &mut Packed {

@@ -1,12 +1,9 @@
 //! From registers to an estimate, after Otmar Ertl, "New cardinality estimation algorithms for HyperLogLog sketches",
 //! arXiv:1702.01284. Every operation is in Redis's order, so that the digits are the same.
 
-use super::{REGISTER_COUNT, RUN_BITS};
+use super::{REGISTER_COUNT, RUN_BITS, VALUE_COUNT};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, dense};
-
-/// How many different values six bits can have.
-pub(super) const VALUE_COUNT: usize = 64;
 
 /// How often each value occurs among the registers.
 #[derive(Debug, PartialEq)]

@@ -138,7 +138,7 @@ proptest! {
             to_dense(&mut bytes).unwrap();
             let packed = dense::registers_mut(&mut bytes[HEADER_LEN..]);
             values.iter().enumerate().for_each(|(at, &value)| dense::set(packed, at, value));
-            let mut again = [0; dense::LEN];
+            let mut again = [0; super::DENSE_LEN];
             dense::pack(&values, &mut again);
             prop_assert!(again == *packed);
             union.merge(&bytes).unwrap();
@@ -159,7 +159,7 @@ proptest! {
         values.iter().enumerate().for_each(|(register, &value)| dense::set(packed, register, value));
         let packed = *packed;
         prop_assert_eq!(registers_of(&bytes), &values[..]);
-        let mut again = [0; dense::LEN];
+        let mut again = [0; super::DENSE_LEN];
         dense::pack(values[..].try_into().unwrap(), &mut again);
         prop_assert!(again == packed);
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::{Encoding, Limits, Member, Set, SetWalk};
+use super::{Member, Set, SetEncoding, SetLimits, SetWalk};
 
-const LIMITS: Limits = Limits { intset_entries: 40, listpack_entries: 20, value_bytes: 16 };
+const LIMITS: SetLimits = SetLimits { intset_entries: 40, listpack_entries: 20, value_bytes: 16 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -68,18 +68,18 @@ fn check(set: &Set, model: &BTreeSet<Vec<u8>>) {
     while walk.visit_some(|member| walked.push(member.to_vec())) {}
     assert_eq!((walked, walk.remaining()), (order.clone(), 0));
     match set.encoding() {
-        Encoding::Intset => {
+        SetEncoding::Intset => {
             assert!(set.len() as usize <= LIMITS.intset_entries);
             assert!(
                 order
                     .is_sorted_by_key(|text| str::from_utf8(text).unwrap().parse::<i64>().unwrap())
             );
         }
-        Encoding::Listpack => {
+        SetEncoding::Listpack => {
             assert!(set.len() as usize <= LIMITS.listpack_entries);
             assert!(order.iter().all(|member| member.len() <= LIMITS.value_bytes));
         }
-        Encoding::Hashtable => {}
+        SetEncoding::Hashtable => {}
     }
 }
 
@@ -137,7 +137,7 @@ fn a_hint_decides_the_first_form() {
     assert_eq!(form(b"1", 41), "hashtable");
     assert_eq!(form(b"x", 20), "listpack");
     assert_eq!(form(b"x", 21), "hashtable");
-    let few_integers = Limits { intset_entries: 5, ..LIMITS };
+    let few_integers = SetLimits { intset_entries: 5, ..LIMITS };
     assert_eq!(Set::for_members(b"1", 6, few_integers).encoding().name(), "listpack");
     let mut set = Set::new();
     set.expect(40, LIMITS);
@@ -150,7 +150,7 @@ fn a_hint_decides_the_first_form() {
 fn integers_are_narrow() {
     let mut set = Set::new();
     for n in 0..500_u32 {
-        set.add(n.to_string().as_bytes(), Limits { intset_entries: 512, ..LIMITS });
+        set.add(n.to_string().as_bytes(), SetLimits { intset_entries: 512, ..LIMITS });
     }
     assert!(set.heap_bytes() <= 1280, "{}", set.heap_bytes());
     for n in 5..500_u32 {

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{Direction, Encoding, Form, Limits, Position, SortedSet, SortedSetCursor};
+use super::{
+    Direction, Form, Position, SortedSet, SortedSetCursor, SortedSetEncoding, SortedSetLimits,
+};
 
 type Model = BTreeMap<Vec<u8>, f64>;
 
-const LIMITS: Limits = Limits { entries: 24, value_bytes: 64 };
+const LIMITS: SortedSetLimits = SortedSetLimits { entries: 24, value_bytes: 64 };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -188,13 +190,13 @@ fn limits_decide_the_form() {
     for number in 0..24 {
         set.insert(format!("{number}").as_bytes(), f64::from(number), LIMITS);
     }
-    assert_eq!(set.encoding(), Encoding::Listpack);
+    assert_eq!(set.encoding(), SortedSetEncoding::Listpack);
     let mut other = set.clone();
     set.insert(b"x", 0.5, LIMITS);
-    assert_eq!(set.encoding(), Encoding::Skiplist);
+    assert_eq!(set.encoding(), SortedSetEncoding::Skiplist);
     other.remove(b"3");
     other.insert(&[b'm'; 65], 1.0, LIMITS);
-    assert_eq!(other.encoding(), Encoding::Skiplist);
+    assert_eq!(other.encoding(), SortedSetEncoding::Skiplist);
     assert_eq!((set.len(), other.len()), (25, 24));
 }
 

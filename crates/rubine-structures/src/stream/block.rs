@@ -25,7 +25,7 @@ const SAME_NAMES: u8 = 1 << 1;
 
 /// How much one block holds: `stream-node-max-bytes` and `stream-node-max-entries`, of which 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct BlockLimits {
     pub block_bytes: usize,
     pub block_entries: usize,
 }
@@ -130,7 +130,7 @@ impl Block {
     }
 
     /// Whether there is no room for an entry of these many bytes.
-    pub(super) fn is_full_for(&self, entry_bytes: usize, limits: Limits) -> bool {
+    pub(super) fn is_full_for(&self, entry_bytes: usize, limits: BlockLimits) -> bool {
         let bytes = if limits.block_bytes == 0 { usize::MAX } else { limits.block_bytes };
         let is_long = bytes.min(BLOCK_BYTES_MAX) <= self.total_listpack_bytes() + entry_bytes;
         let count = self.live() + self.deleted();

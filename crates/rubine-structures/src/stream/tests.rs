@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::{
-    Block, Direction, Exactness, Group, Limits, Parts, Stream, StreamCursor, StreamId, Trim,
+    Block, BlockLimits, Direction, Exactness, Group, Parts, Stream, StreamCursor, StreamId, Trim,
 };
 
 type Fields = Vec<Vec<u8>>;
@@ -31,7 +31,7 @@ enum Step {
     Clone,
 }
 
-const LIMITS: Limits = Limits { block_bytes: 300, block_entries: 10 };
+const LIMITS: BlockLimits = BlockLimits { block_bytes: 300, block_entries: 10 };
 
 fn fields() -> impl Strategy<Value = Fields> {
     let item = prop_oneof![
@@ -362,7 +362,7 @@ fn parts_that_contradict_each_other_are_refused() {
 #[test]
 fn small_entries_are_compact() {
     let mut stream = Stream::new();
-    let limits = Limits { block_bytes: 4096, block_entries: 100 };
+    let limits = BlockLimits { block_bytes: 4096, block_entries: 100 };
     let count = 100_000;
     for number in 0..count {
         let id = StreamId::new(1_800_000_000_000 + number / 100, number % 100);
@@ -376,7 +376,7 @@ fn small_entries_are_compact() {
 /// XSETID may set the last identifier to one below that of a deleted entry, whose mark is still in its block.
 #[test]
 fn entries_may_come_below_deleted_ones() {
-    let limits = Limits { block_bytes: 4096, block_entries: 100 };
+    let limits = BlockLimits { block_bytes: 4096, block_entries: 100 };
     let fields = || [b"f".as_slice(), b"v"].into_iter();
     let id = |ms| StreamId::new(ms, 0);
     let mut stream = Stream::new();

@@ -13,11 +13,13 @@ use crate::{hash, list, set, sorted_set, stream};
 
 const KEYS: [&[u8]; 6] = [b"hash", b"integers", b"list", b"set", b"stream", b"zset"];
 
-const HASH_LIMITS: hash::Limits = hash::Limits { entries: 8, value_bytes: 64 };
-const SET_LIMITS: set::Limits =
-    set::Limits { intset_entries: 1000, listpack_entries: 8, value_bytes: 64 };
-const SORTED_SET_LIMITS: sorted_set::Limits = sorted_set::Limits { entries: 8, value_bytes: 64 };
-const STREAM_LIMITS: stream::Limits = stream::Limits { block_bytes: 256, block_entries: 8 };
+const HASH_LIMITS: hash::HashLimits = hash::HashLimits { entries: 8, value_bytes: 64 };
+const SET_LIMITS: set::SetLimits =
+    set::SetLimits { intset_entries: 1000, listpack_entries: 8, value_bytes: 64 };
+const SORTED_SET_LIMITS: sorted_set::SortedSetLimits =
+    sorted_set::SortedSetLimits { entries: 8, value_bytes: 64 };
+const STREAM_LIMITS: stream::BlockLimits =
+    stream::BlockLimits { block_bytes: 256, block_entries: 8 };
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -464,6 +464,25 @@ fn what_fell_due_is_gone_before_anybody_looks() {
     }
 }
 
+/// Tests that look at a server while it loads ask it to take its time, with a log as with a dump, until they have looked.
+#[test]
+fn loading_takes_as_long_as_is_asked_for() {
+    let server = durable().with("enable-debug-command", "yes").start().expect("it starts");
+    let (mut main, mut loader) = (server.client(), server.client());
+    for number in 0..100 {
+        call(&mut main, &format!("SET key:{number} v"));
+    }
+    call(&mut main, "CONFIG SET key-load-delay 1000000");
+    send(&mut loader, "DEBUG LOADAOF");
+    wait_until("loading", || info(&mut main, "persistence", "loading") == "1");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(info(&mut main, "persistence", "loading"), "1");
+    call(&mut main, "CONFIG SET key-load-delay 0");
+    let end = loader.receive(Duration::from_secs(20)).expect("it lives");
+    assert_eq!(end, Received::Value(Value::Status("OK".into())));
+    assert_eq!(call(&mut main, "DBSIZE"), Value::Integer(100));
+}
+
 #[test]
 fn damage_stops_the_start_and_is_named() {
     let mut server = durable().start().expect("it starts");
@@ -477,6 +496,14 @@ fn damage_stops_the_start_and_is_named() {
     assert!(server.restart().is_err(), "damage is no torn end");
     let place = format!("no command begins with byte 0x21 at offset {}", whole.len());
     assert!(server.log().contains(&place), "{}", server.log());
+    server.set_directive("aof-load-corrupt-tail-max-size", "2");
+    assert!(server.restart().is_err(), "more is no command than may be cut off");
+    server.set_directive("aof-load-corrupt-tail-max-size", "3");
+    server.restart().expect("it starts without what is no command");
+    assert_eq!(call(&mut server.client(), "GET a"), Value::Bulk(b"1".to_vec()));
+    call(&mut server.client(), "SET b 2");
+    server.kill();
+    let whole = fs::read(&path).expect("the increment");
 
     fs::write(&path, &whole[..whole.len() - 1]).expect("written");
     server.set_directive("aof-load-truncated", "no");

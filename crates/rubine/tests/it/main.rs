@@ -3,10 +3,12 @@
 #![forbid(unsafe_code)]
 
 mod append_only;
+mod audit;
 mod bad_disk;
 mod blocking;
 mod busy_shards;
 mod computing;
+mod following;
 mod histories;
 mod isolation;
 mod life;
@@ -18,6 +20,8 @@ mod migrate;
 mod observing;
 mod old_files;
 mod process;
+mod quotas;
+mod replicas;
 mod saving;
 mod scripts;
 mod sentinel;

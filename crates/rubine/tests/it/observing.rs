@@ -1,10 +1,12 @@
 //! What can be seen of commands, over several workers: MONITOR, the command log, HOTKEYS.
 
 use std::thread;
+use std::time::Duration;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_testing::client::Client;
 
-use crate::support::{call, elements, integer, options, parallel_server, send, wait_until};
+use crate::support::{call, elements, info, integer, options, parallel_server, send, wait_until};
 
 /// The next line for a client that watches.
 fn line(watcher: &mut Client) -> String {
@@ -174,4 +176,88 @@ fn hot_keys_are_those_of_all_workers() {
     assert_eq!(by_bytes.len(), 4);
     assert_eq!(elements(field("by-cpu-time-us"))[0].as_text().as_deref(), Some("hot"));
     assert_eq!(integer(field("tracking-active")), 0);
+}
+
+/// What had to wait has the bytes that its client sent.
+#[test]
+fn a_request_that_waits_counts_as_any_other() {
+    let server = options().with("commandlog-request-larger-than", "1").start().expect("it starts");
+    let (mut main, mut other) = (server.client(), server.client());
+    call(&mut main, "HOTKEYS START METRICS 1 NET");
+    let bytes_of = |main: &mut Client, wanted: &str| {
+        let reply = call(main, "HOTKEYS GET");
+        let fields = elements(&elements(&reply)[0]).to_vec();
+        let at = fields.iter().position(|it| it.as_text().as_deref() == Some("by-net-bytes"));
+        let ranking = elements(&fields[at.expect("keys are ranked") + 1]).to_vec();
+        let at = ranking.iter().position(|it| it.as_text().as_deref() == Some(wanted));
+        integer(&ranking[at.expect("the key is known") + 1])
+    };
+    call(&mut main, "CLIENT PAUSE 60000 WRITE");
+    send(&mut other, "SET paused 12345");
+    wait_until("it waits", || info(&mut main, "clients", "paused_actions") == "write");
+    thread::sleep(Duration::from_millis(50));
+    call(&mut main, "CLIENT UNPAUSE");
+    other.reply().expect("a reply");
+    let set = "*3\r\n$3\r\nSET\r\n$6\r\npaused\r\n$5\r\n12345\r\n";
+    assert_eq!(bytes_of(&mut main, "paused"), (set.len() + "+OK\r\n".len()) as i64);
+
+    send(&mut other, "BLPOP list 0");
+    wait_until("it waits", || info(&mut main, "clients", "blocked_clients") == "1");
+    call(&mut main, "LPUSH list element");
+    other.reply().expect("a reply");
+    let push = "*3\r\n$5\r\nLPUSH\r\n$4\r\nlist\r\n$7\r\nelement\r\n:1\r\n";
+    let pop = "*3\r\n$5\r\nBLPOP\r\n$4\r\nlist\r\n$1\r\n0\r\n";
+    let popped = "*2\r\n$4\r\nlist\r\n$7\r\nelement\r\n";
+    let sum = push.len() + pop.len() + popped.len();
+    assert_eq!(bytes_of(&mut main, "list"), sum as i64);
+
+    let log = call(&mut main, "COMMANDLOG GET -1 large-request");
+    for (name, bytes) in [("BLPOP", pop.len()), ("SET", set.len())] {
+        let entry = elements(&log)
+            .iter()
+            .find(|it| elements(&elements(it)[3])[0].as_text().as_deref() == Some(name));
+        assert_eq!(integer(&elements(entry.expect("it is logged"))[2]), bytes as i64, "{name}");
+    }
+}
+
+/// What is freed in the background is counted by keys, not by tables.
+#[test]
+fn keys_that_are_freed_are_counted() {
+    let server = options().with("enable-debug-command", "yes").start().expect("it starts");
+    let mut client = server.client();
+    call(&mut client, "DEBUG POPULATE 20000");
+    call(&mut client, "FLUSHALL");
+    let freed = |client: &mut Client| info(client, "memory", "lazyfreed_objects");
+    wait_until("all are freed", || freed(&mut client) == "20000");
+    assert_eq!(info(&mut client, "memory", "lazyfree_pending_objects"), "0");
+    call(&mut client, "CONFIG RESETSTAT");
+    assert_eq!(freed(&mut client), "0");
+}
+
+/// Rates are of the last second, though the counters that they are made from have begun anew in it.
+#[test]
+fn rates_outlive_a_reset() {
+    let server = options().start().expect("it starts");
+    let (mut client, mut other) = (server.client(), server.client());
+    let until = monotonic_millis() + 6000;
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while monotonic_millis() < until {
+                call(&mut other, "PING");
+            }
+        });
+        let mut rate = || -> u64 {
+            info(&mut client, "stats", "instantaneous_ops_per_sec").parse().expect("a number")
+        };
+        wait_until("a rate", || 100 < rate());
+        let mut control = server.client();
+        for round in 0..16 {
+            if round % 6 == 0 {
+                call(&mut control, "CONFIG RESETSTAT");
+            }
+            let found = rate();
+            assert!(100 < found, "{found} in round {round}");
+            thread::sleep(Duration::from_millis(250));
+        }
+    });
 }

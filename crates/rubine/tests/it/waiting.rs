@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_testing::client::{Client, Received};
 use rubine_testing::server::Server;
 use rubine_testing::value::Value;
@@ -135,6 +136,73 @@ fn deadlines_count_from_the_command() {
     assert_eq!(integer(&call(&mut client, "EXISTS k")), 1);
 }
 
+/// Somebody sets the wall clock: no wait and no pause ends sooner or later for that.
+#[test]
+fn a_clock_that_is_set_ends_no_wait() {
+    const SHIM: &str = r#"
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <sys/syscall.h>
+        #include <time.h>
+        #include <unistd.h>
+        int clock_gettime(clockid_t id, struct timespec *out) {
+            int result = syscall(SYS_clock_gettime, id, out);
+            FILE *file = id == CLOCK_REALTIME ? fopen(getenv("CLOCK_STEP"), "r") : NULL;
+            long step = 0;
+            if (file) {
+                if (fscanf(file, "%ld", &step) == 1) out->tv_sec += step;
+                fclose(file);
+            }
+            return result;
+        }
+    "#;
+    let folder = std::env::temp_dir().join(format!("rubine-clock-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (source, shim) = (folder.join("clock.c"), folder.join("clock.so"));
+    let step = folder.join("step");
+    let set = |seconds: i64| std::fs::write(&step, seconds.to_string()).expect("written");
+    std::fs::write(&source, SHIM).expect("written");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&shim, &source]).status();
+    assert!(built.expect("a linker is there, or nothing could be built").success());
+    let preload = format!("LD_PRELOAD={}", shim.display());
+    let server = options().behind(&["env", &preload, &format!("CLOCK_STEP={}", step.display())]);
+    let server = server.start().expect("it starts");
+    let (mut main, mut other) = (server.client(), server.client());
+    let seconds = |client: &mut Client| -> i64 {
+        elements(&call(client, "TIME"))[0].as_text().expect("a number").parse().expect("a number")
+    };
+    let before = seconds(&mut main);
+    set(3600);
+    assert!(before + 3600 <= seconds(&mut main), "the clock cannot be set");
+    for (now, later) in [(0, 3600), (3600, 0)] {
+        set(now);
+        call(&mut main, "PING");
+        let start = monotonic_millis();
+        send(&mut other, "BLPOP nothing 0.7");
+        wait_for_blocked(&mut main, 1);
+        set(later);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(has_nothing(&mut other), "its time is not over, from {now} to {later}");
+        assert_eq!(other.reply().expect("a reply"), Value::NilArray);
+        let waited = monotonic_millis() - start;
+        assert!((700..3000).contains(&waited), "{waited} ms, from {now} to {later}");
+
+        set(now);
+        call(&mut main, "CLIENT PAUSE 700 WRITE");
+        let start = monotonic_millis();
+        send(&mut other, "SET k v");
+        set(later);
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(has_nothing(&mut other), "the pause is not over, from {now} to {later}");
+        let left = info(&mut main, "clients", "paused_timeout_milliseconds");
+        assert!((1..=700).contains(&left.parse::<i64>().expect("a number")), "{left}");
+        assert_eq!(other.reply().expect("a reply"), status("OK"));
+        let waited = monotonic_millis() - start;
+        assert!((600..3000).contains(&waited), "{waited} ms, from {now} to {later}");
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
 /// FLUSHALL is answered when the file is empty. Until then its worker serves others, even if a save goes on meanwhile.
 #[test]
 fn a_flush_holds_up_its_client_alone() {
@@ -219,7 +287,7 @@ fn a_flood_of_messages_to_a_stuck_worker() {
 /// Nothing may go, until a key gets a deadline; then it goes at once.
 #[test]
 fn eviction_without_candidates() {
-    let server = server();
+    let server = options().with("workers", "2").with("databases", "40").start().expect("it starts");
     let mut client = server.client();
     let mut writer = server.client();
     for key in 0..50 {
@@ -237,9 +305,16 @@ fn eviction_without_candidates() {
             assert!(matches!(&refused, Value::Error(text) if text.starts_with("OOM")));
             assert_eq!(integer(&call(&mut client, "STRLEN key:49")), 200_000);
         }
+        // What may go is found at once, also in a database that is not counted by itself.
+        let db = if round % 2 == 0 { 0 } else { 39 };
+        call(&mut client, &format!("MOVE key:{round} {db}"));
+        call(&mut client, &format!("SELECT {db}"));
         call(&mut client, &format!("EXPIRE key:{round} 1000"));
+        call(&mut client, "SELECT 0");
         assert_eq!(call(&mut client, "SET small v"), status("OK"));
+        call(&mut client, &format!("SELECT {db}"));
         assert_eq!(integer(&call(&mut client, &format!("EXISTS key:{round}"))), 0);
+        call(&mut client, "SELECT 0");
         let used: u64 = info(&mut client, "memory", "used_memory").parse().expect("a number");
         call(&mut client, &format!("CONFIG SET maxmemory {}", used - 100_000));
     }

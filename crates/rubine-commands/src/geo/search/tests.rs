@@ -2,12 +2,12 @@
 
 use proptest::prelude::*;
 use rubine_structures::geohash::{Outline, Point, Shape};
-use rubine_structures::sorted_set::{Direction, Limits, SortedSet};
+use rubine_structures::sorted_set::{Direction, SortedSet, SortedSetLimits};
 
 use super::super::query::{Count, Layout, Query, StoredScore};
 use super::{Search, member_of};
 
-const LIMITS: Limits = Limits { entries: 128, value_bytes: 64 };
+const LIMITS: SortedSetLimits = SortedSetLimits { entries: 128, value_bytes: 64 };
 
 fn point() -> impl Strategy<Value = Point> {
     // Few enough places that some are equally far.

@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 
 use rubine_base::number::parse_i64;
-use rubine_structures::set::{Encoding, Limits as FormLimits, Member, Set, SetWalk};
+use rubine_structures::set::{Member, Set, SetEncoding, SetLimits, SetWalk};
 
 use crate::computation::Computation;
 
@@ -165,8 +165,8 @@ impl Sequence {
 }
 
 /// Of a set that is in the large form from the start.
-const NO_SMALL_FORM: FormLimits =
-    FormLimits { intset_entries: 0, listpack_entries: 0, value_bytes: 0 };
+const NO_SMALL_FORM: SetLimits =
+    SetLimits { intset_entries: 0, listpack_entries: 0, value_bytes: 0 };
 
 /// An empty set that members are collected in.
 fn collection() -> Set {
@@ -177,7 +177,7 @@ fn collection() -> Set {
 pub(super) struct Combination {
     pub(super) operation: Operation,
     pub(super) sets: Vec<Option<Set>>,
-    pub(super) limits: FormLimits,
+    pub(super) limits: SetLimits,
 }
 
 impl Computation for Combination {
@@ -215,11 +215,11 @@ impl Computation for Combination {
     }
 }
 
-fn stored(operation: Operation, sets: Vec<Option<Set>>, limits: FormLimits) -> Set {
+fn stored(operation: Operation, sets: Vec<Option<Set>>, limits: SetLimits) -> Set {
     let merge = Merge::new(operation, sets);
     // An intersection starts in the form of the smallest set; everything else as if all were integers.
     let starts_as_text = operation == Operation::Intersection
-        && merge.members.sets.first().is_some_and(|set| set.encoding() != Encoding::Intset);
+        && merge.members.sets.first().is_some_and(|set| set.encoding() != SetEncoding::Intset);
     let mut result = if starts_as_text { Set::for_members(b"text", 1, limits) } else { Set::new() };
     add_members(&mut result, merge, limits);
     if !starts_as_text || limits.intset_entries < result.len() as usize {
@@ -230,7 +230,7 @@ fn stored(operation: Operation, sets: Vec<Option<Set>>, limits: FormLimits) -> S
     if is_integers { rebuilt(&result, limits) } else { result }
 }
 
-fn add_members(result: &mut Set, mut merge: Merge, limits: FormLimits) {
+fn add_members(result: &mut Set, mut merge: Merge, limits: SetLimits) {
     let mut text = Vec::new();
     let mut has_more = true;
     while has_more {
@@ -243,7 +243,7 @@ fn add_members(result: &mut Set, mut merge: Merge, limits: FormLimits) {
 }
 
 /// The same members in the smallest form that they may have.
-fn rebuilt(set: &Set, limits: FormLimits) -> Set {
+fn rebuilt(set: &Set, limits: SetLimits) -> Set {
     let mut text = Vec::new();
     let mut rebuilt = Set::new();
     for member in set.iter() {
@@ -269,7 +269,7 @@ impl Combination {
         let sum: u64 = sets.iter().map(|set| len_of(set.as_ref())).sum();
         let others_len = sum - largest_set.len();
         let is_large =
-            largest_set.encoding() == Encoding::Hashtable && small_max < largest_set.len();
+            largest_set.encoding() == SetEncoding::Hashtable && small_max < largest_set.len();
         let removes_few = others_len <= largest_set.len() / 2;
         (is_large && (*operation == Operation::Union || removes_few)).then_some(largest)
     }

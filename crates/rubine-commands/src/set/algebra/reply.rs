@@ -1,7 +1,7 @@
 //! How the result of set algebra goes to the client: at once if the sets are small, else by a stream that computes while
 //! it writes. Never holds more of the result than a bit a member.
 
-use rubine_resp::writer::{Progress, Reply, Stream};
+use rubine_resp::writer::{Progress, Reply, ReplyStream};
 
 use super::merge::{Merge, Sequence};
 use crate::set::read::{MEMBERS_AT_ONCE_MAX, cost_of};
@@ -78,7 +78,7 @@ impl Chosen {
     }
 }
 
-impl Stream for Members {
+impl ReplyStream for Members {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let mut spent = 0;
         while spent < budget_bytes {
@@ -133,7 +133,7 @@ struct Count {
     limit: u64,
 }
 
-impl Stream for Count {
+impl ReplyStream for Count {
     fn fill(&mut self, reply: &mut Reply<'_>, budget_bytes: usize) -> Progress {
         let Self { merge, found, limit } = self;
         let mut spent: usize = 0;

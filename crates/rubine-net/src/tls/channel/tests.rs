@@ -6,42 +6,11 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rubine_base::random::Random;
 use rubine_config::Config;
 use rubine_testing::papers::Papers;
-use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
-use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ConnectionTrafficSecrets};
 
-use super::{Channel, Taken, Written};
+use super::Channel;
 use crate::tls::Contexts;
-
-/// One end, with what it has not taken yet and what it has been told.
-struct End {
-    channel: Channel,
-    incomplete: Vec<u8>,
-    outgoing: Vec<u8>,
-    told: Vec<u8>,
-}
-
-impl End {
-    fn new(channel: Channel) -> Self {
-        Self { channel, incomplete: Vec::new(), outgoing: Vec::new(), told: Vec::new() }
-    }
-
-    /// Takes in a piece; returns whether it was good.
-    fn take(&mut self, piece: &[u8]) -> bool {
-        self.incomplete.extend_from_slice(piece);
-        let Self { channel, incomplete, outgoing, told } = self;
-        let Taken { consumed, result, .. } =
-            channel.take(incomplete, outgoing, &mut |text| told.extend_from_slice(text));
-        incomplete.drain(..consumed);
-        result.is_ok()
-    }
-
-    fn write(&mut self, text: &[u8]) -> bool {
-        let written = Written::Data(text);
-        self.channel.write(written, &mut self.incomplete, &mut self.outgoing).is_ok()
-    }
-}
+use crate::tls::fuzz::{End, fuzz_records};
 
 fn contexts(papers: &Papers, protocols: &str) -> Contexts {
     let config = Config {
@@ -53,14 +22,6 @@ fn contexts(papers: &Papers, protocols: &str) -> Contexts {
         ..Config::default()
     };
     Contexts::of(&config).unwrap().unwrap()
-}
-
-/// A client and a server that have not met.
-fn ends(contexts: &Contexts, client: Arc<ClientConfig>) -> (End, End) {
-    let name = ServerName::try_from("localhost").unwrap();
-    let client = UnbufferedClientConnection::new(client, name).unwrap();
-    let server = UnbufferedServerConnection::new(Arc::clone(&contexts.server)).unwrap();
-    (End::new(Channel::Client(client)), End::new(Channel::Server(server)))
 }
 
 /// Carries what one has to say to the other, in pieces; spoils a byte of it if told to. Returns whether it was good.
@@ -92,7 +53,7 @@ fn what_is_said_arrives_however_it_is_cut() {
         let contexts = contexts(&papers, protocols);
         for seed in 1..40 {
             let mut random = Random::with_seed(seed);
-            let (mut client, mut server) = ends(&contexts, Arc::clone(&contexts.client));
+            let (mut client, mut server) = End::pair(&contexts, Arc::clone(&contexts.client));
             let (mut asked, mut answered) = (Vec::new(), Vec::new());
             assert!(client.take(&[]));
             for _ in 0..20 {
@@ -120,7 +81,7 @@ fn what_is_spoilt_is_refused_and_never_heard() {
         let contexts = contexts(&papers, protocols);
         for seed in 1..300 {
             let mut random = Random::with_seed(seed);
-            let (mut client, mut server) = ends(&contexts, Arc::clone(&contexts.client));
+            let (mut client, mut server) = End::pair(&contexts, Arc::clone(&contexts.client));
             let mut asked = Vec::new();
             assert!(client.take(&[]));
             for turn in 0..6 {
@@ -140,6 +101,22 @@ fn what_is_spoilt_is_refused_and_never_heard() {
     }
 }
 
+#[test]
+fn random_choices_of_the_fuzzer() {
+    let papers = Papers::new();
+    for protocols in ["TLSv1.2", "TLSv1.3"] {
+        let contexts = contexts(&papers, protocols);
+        for seed in 1..200 {
+            let mut random = Random::with_seed(seed);
+            let len = 20 + random.below(400) as usize;
+            // Some of them spoil nothing.
+            let mask = if seed % 3 == 0 { 0b1010_0101 } else { 0xff };
+            let data: Vec<u8> = (0..len).map(|_| random.below(256) as u8 & mask).collect();
+            fuzz_records(&contexts, &data);
+        }
+    }
+}
+
 /// The library keeps positions in what was received and not taken; it fell over when it was asked to write without that.
 #[test]
 fn half_of_a_message_does_not_keep_the_other_side_from_speaking() {
@@ -147,7 +124,7 @@ fn half_of_a_message_does_not_keep_the_other_side_from_speaking() {
     let contexts = contexts(&papers, "TLSv1.3");
     let mut config = ClientConfig::clone(&contexts.client);
     config.enable_secret_extraction = true;
-    let (mut client, mut server) = ends(&contexts, Arc::new(config));
+    let (mut client, mut server) = End::pair(&contexts, Arc::new(config));
     let mut random = Random::with_seed(1);
     assert!(client.take(&[]));
     for _ in 0..3 {

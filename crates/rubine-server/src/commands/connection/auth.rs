@@ -53,7 +53,8 @@ fn authenticate(
     user: &[u8],
     password: &[u8],
 ) -> CommandResult {
-    if core.log_in(client, user, password) {
+    if core.log_in(client, user, password)? {
+        core.audit_login(&client.info, "password");
         return Ok(());
     }
     core.note_failed_login(client, args, user);
@@ -169,6 +170,10 @@ fn reset(session: &mut Session<'_>) -> CommandResult {
     client.protocol = Protocol::Resp2;
     client.sending.reply_mode = ReplyMode::On;
     client.identity.log_out(&core.server.access.users());
+    if core.bind(client).is_err() {
+        // As for one that has just come.
+        client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
+    }
     client.flags -= ClientFlags::NO_TOUCH
         | ClientFlags::NO_EVICT
         | ClientFlags::READONLY

@@ -11,7 +11,7 @@ use crate::client::line::{flag_letters, has_flag};
 use crate::client::{ClientFlags, ClientInfo};
 
 /// The letters that CLIENT LIST may show as flags.
-const FLAG_LETTERS: &[u8] = b"OSMPxbtRBdcuAUreTIiEN";
+const FLAG_LETTERS: &[u8] = b"OSMPxbtRBdcuAUreTIiqEN";
 /// The letters of capabilities.
 const CAPA_LETTERS: &[u8] = b"r";
 
@@ -68,8 +68,13 @@ enum Kind {
 
 impl Kind {
     fn of(info: &ClientInfo) -> Self {
-        // There are no replicas yet.
-        if info.flags().contains(ClientFlags::PUBSUB) { Self::PubSub } else { Self::Normal }
+        match info.flags() {
+            // One that watches is a replica to nobody.
+            flags if flags.contains(ClientFlags::MASTER) => Self::Primary,
+            flags if flags.contains(ClientFlags::REPLICA) => Self::Replica,
+            flags if flags.contains(ClientFlags::PUBSUB) => Self::PubSub,
+            _ => Self::Normal,
+        }
     }
 
     fn parse(name: &[u8]) -> Result<Self, CommandError> {
@@ -173,8 +178,8 @@ impl<'a> ClientFilter<'a> {
         !(self.skips_asker && info.id == asker.id)
             && is_old(self.age_seconds_min, info.connected_at)
             && is_old(self.idle_seconds_min, last_interaction)
-            && self.wanted.answers(info).all(|is_met| is_met)
-            && !self.unwanted.answers(info).any(|is_met| is_met)
+            && self.wanted.answers(info, asker.now).all(|is_met| is_met)
+            && !self.unwanted.answers(info, asker.now).any(|is_met| is_met)
     }
 }
 
@@ -236,12 +241,12 @@ impl<'a> Criteria<'a> {
     }
 
     /// For each criterion that was given, whether `info` meets it.
-    fn answers(&self, info: &ClientInfo) -> impl Iterator<Item = bool> {
+    fn answers(&self, info: &ClientInfo, now: i64) -> impl Iterator<Item = bool> {
         let names = info.names.lock();
         // What a client has not told is equal to nothing.
         let is_same =
             |wanted: Option<&[u8]>, value: &[u8]| wanted.map(|it| !value.is_empty() && value == it);
-        let flags = info.flags();
+        let flags = info.flags_at(now);
         [
             self.ids.as_ref().map(|it| it.contains(&(info.id as i64))),
             self.kind.map(|it| it == Kind::of(info)),

@@ -59,10 +59,17 @@ fn list(session: &mut Session<'_>) -> CommandResult {
     publish_self(session);
     let server = session.core.server;
     let mut text = String::new();
-    for info in server.clients.list() {
-        if filter.lets_through(&info, asker) {
-            add_line(&mut text, &server.commands, &info, asker.now);
+    loop {
+        for info in server.clients.list() {
+            if filter.lets_through(&info, asker) {
+                add_line(&mut text, &server.commands, &info, asker.now);
+            }
         }
+        // Another worker may have made a client's output longer than all may be together, and not looked at that yet.
+        if !session.core.evict_clients_at_once() {
+            break;
+        }
+        text.clear();
     }
     session.reply.verbatim(*b"txt", text.as_bytes());
     Ok(())

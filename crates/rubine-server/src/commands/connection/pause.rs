@@ -37,7 +37,8 @@ fn pause(session: &mut Session<'_>) -> CommandResult {
     };
     let now = session.core.now;
     let until = timeout_ms(session.args.at(2), now)?.unwrap_or(0);
-    session.core.server.pause.start(now, until, kind);
+    let until = session.core.monotonic_at(until);
+    session.core.server.pause.start(session.core.monotonic_ms, until, kind);
     answer_when_seen(session);
     Ok(())
 }

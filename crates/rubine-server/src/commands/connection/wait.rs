@@ -1,12 +1,10 @@
-//! WAIT and WAITAOF: a client waits until others, or the disk, have what it wrote. There is no replica, so whoever asks
-//! for one waits until its time is over.
+//! WAIT and WAITAOF: a client waits until replicas, or disks, have what it wrote.
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
 use super::pause::timeout_ms;
-use crate::client::suspension::TimeoutReply;
-use crate::core::durability::NO_LOG;
+use crate::core::replicated::{NO_LOG, WantedDisks};
 use crate::core::{ServerCommand, Session};
 
 pub(crate) const COMMANDS: &[ServerCommand] = &[WAIT, WAITAOF];
@@ -23,15 +21,22 @@ const WAIT: ServerCommand = ServerCommand::declare("WAIT", wait)
     .except(Acl::KEYSPACE);
 
 fn wait(session: &mut Session<'_>) -> CommandResult {
-    let replicas = session.args.integer(1)?;
+    if session.core.server.replication.following.is_replica() {
+        return Err(CommandError::text(
+            "ERR WAIT cannot be used with replica instances. Please also note that if a replica is configured to be \
+             writable (which is not the default) writes to replicas are just local and are not propagated.",
+        ));
+    }
+    let wanted = session.args.integer(1)?;
     let timeout = timeout_ms(session.args.at(2), session.core.now)?;
     let may_wait = session.locked.is_none();
-    if replicas <= 0 || !may_wait {
-        session.reply.integer(0);
+    let count = session.core.replicas_with_writes_of(session.client);
+    if wanted <= count as i64 || !may_wait {
+        session.reply.integer(count as i64);
         return Ok(());
     }
     let Session { core, client, .. } = session;
-    core.block_without_keys(client, timeout, TimeoutReply::Integer(0));
+    core.wait_for_replicas(client, wanted as usize, timeout);
     Ok(())
 }
 
@@ -51,29 +56,29 @@ fn waitaof(session: &mut Session<'_>) -> CommandResult {
     if !(0..=1).contains(&local) {
         return Err(CommandError::text("ERR value is out of range, value must between 0 and 1"));
     }
-    let replicas = parse_i64(session.args.at(2)).filter(|it| 0 <= *it);
+    let replicas = parse_i64(session.args.at(2)).and_then(|it| usize::try_from(it).ok());
     let replicas = replicas.ok_or(CommandError::NotPositive)?;
     let timeout = timeout_ms(session.args.at(3), session.core.now)?;
-    let aof = &session.core.server.aof;
-    if local != 0 && !aof.is_enabled() {
+    let Session { core, client, .. } = session;
+    if core.server.replication.following.is_replica() {
+        return Err(CommandError::text(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+             and are not propagated.",
+        ));
+    }
+    if local != 0 && !core.server.aof.is_enabled() {
         return Err(CommandError::text(NO_LOG));
     }
-    let is_synced =
-        aof.is_enabled() && session.client.disk.written_offset <= aof.synced().reached();
-    let has_all = replicas == 0 && (local == 0 || is_synced);
+    let is_synced = core.is_on_disk(client.disk.written_offset);
+    let count = core.replica_disks_with_writes_of(client);
+    let has_all = replicas <= count && (local == 0 || is_synced);
     let may_wait = session.locked.is_none();
     if has_all || !may_wait {
         session.reply.array(2);
         session.reply.integer(i64::from(is_synced));
-        session.reply.integer(0);
+        session.reply.integer(count as i64);
         return Ok(());
     }
-    let Session { core, client, .. } = session;
-    if core.server.aof.is_enabled() {
-        core.wait_for_own_writes(client, timeout, replicas);
-    } else {
-        // Replicas alone are waited for.
-        core.block_without_keys(client, timeout, TimeoutReply::Durable { local: 0, replicas });
-    }
+    core.wait_for_disks(client, WantedDisks { wants_local: local != 0, replicas }, timeout);
     Ok(())
 }

@@ -11,7 +11,7 @@ use rubine_commands::{Args, CommandError, CommandResult, Flags, shown};
 use crate::access::files;
 use crate::access::request::Wish;
 use crate::command_table::Entry;
-use crate::commands::help::wrong_form;
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 
 pub(super) const ACL: ServerCommand = ServerCommand::container(

@@ -4,7 +4,7 @@
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use crate::commands::help::wrong_form;
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 use crate::observing::command_log::LogKind;
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_base::number::{parse_f64, parse_i64};
 use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_keyspace::{Key, ShardSet};
@@ -10,6 +11,7 @@ use rubine_resp::writer::Protocol;
 
 use super::form;
 use crate::client::resting::Resting;
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 use crate::mailbox::Message;
 use crate::persistence::load::start_reload;
@@ -38,6 +40,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         QUICKLIST_PACKED_THRESHOLD,
         REPLYBUFFER,
         RELOAD,
+        REPLICATE,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
         SET_DISABLE_DENY_SCRIPTS,
@@ -63,7 +66,7 @@ const CHANGE_REPL_ID: ServerCommand = form("CHANGE-REPL-ID", change_repl_id)
     .summary("Gives the history of the data another name, so that no replica can go on with it.");
 
 fn change_repl_id(session: &mut Session<'_>) -> CommandResult {
-    session.core.server.replication_id.store(crate::process::identity::new_run_id().into());
+    session.core.server.journal.rename_history(crate::process::identity::new_history_id());
     session.reply.ok();
     Ok(())
 }
@@ -192,7 +195,7 @@ fn reply_buffer(session: &mut Session<'_>) -> CommandResult {
         let resizes = parse_i64(value).unwrap_or(0) != 0;
         resting.shrinks_output.store(resizes, Ordering::Relaxed);
     } else {
-        return Err(crate::commands::help::wrong_form(session.args, "DEBUG"));
+        return Err(wrong_form(session.args, "DEBUG"));
     }
     session.reply.ok();
     Ok(())
@@ -211,6 +214,9 @@ const SLEEP: ServerCommand = form("SLEEP", sleep)
 fn sleep(session: &mut Session<'_>) -> CommandResult {
     let seconds = parse_f64(session.args.at(2)).unwrap_or(0.0);
     if let Ok(span) = Duration::try_from_secs_f64(seconds) {
+        let following = &session.core.server.replication.following;
+        let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        following.sleep_until(monotonic_millis().saturating_add(millis));
         let others = session.core.server.workers.iter().enumerate();
         for (_, worker) in others.filter(|(index, _)| *index != session.core.index) {
             worker.send(Message::Sleep { span });
@@ -289,6 +295,19 @@ fn reload(session: &mut Session<'_>) -> CommandResult {
         tracing::warn!("DEBUG RELOAD: no thread can be started: {error}");
         asker.answer(&server.workers, |reply| reply.error("ERR"));
     }
+    Ok(())
+}
+
+const REPLICATE: ServerCommand = form("REPLICATE", replicate)
+    .summary("Sends a command to replicas that this server does not run.")
+    .syntax("command [arg [arg ...]]")
+    .arity(-3);
+
+fn replicate(session: &mut Session<'_>) -> CommandResult {
+    let words: Vec<&[u8]> = session.args.from(2).collect();
+    let second = (session.core.now / 1000) as u64;
+    session.core.server.journal.tell_replicas(&words, second);
+    session.reply.ok();
     Ok(())
 }
 

@@ -1,10 +1,14 @@
 //! INFO: what the server knows of itself, in sections of `name:value` lines that tools parse. Field names and their
 //! order are those of Redis and Valkey. Never locks a shard inside a transaction, which holds them all.
 
+mod audit;
 mod clients;
 mod counters;
+mod keysizes;
 mod memory;
 mod persistence;
+mod quotas;
+mod replication;
 mod server;
 mod text;
 mod tls;
@@ -137,9 +141,11 @@ const SECTIONS: &[Section] = &[
     Section::usual("clients", "Clients", clients::clients),
     Section::usual("memory", "Memory", memory::memory),
     Section::usual("persistence", "Persistence", persistence::persistence),
+    Section::further("audit", "Audit", audit::audit),
+    Section::further("quotas", "Quotas", quotas::quotas),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
-    Section::usual("replication", "Replication", server::replication),
+    Section::usual("replication", "Replication", replication::replication),
     Section::usual("cpu", "CPU", server::cpu),
     Section::usual("modules", "Modules", |_, _| {}),
     Section::further("commandstats", "Commandstats", counters::commands),
@@ -147,6 +153,7 @@ const SECTIONS: &[Section] = &[
     Section::further("latencystats", "Latencystats", counters::latencies),
     Section::usual("cluster", "Cluster", server::cluster),
     Section::usual("keyspace", "Keyspace", server::keyspace),
+    Section::further("keysizes", "Keysizes", keysizes::keysizes),
 ];
 
 /// The sections that were asked for.

@@ -40,17 +40,17 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
     let databases: Vec<_> = databases.map(|(db, facts)| (db, *facts)).collect();
     let tables: u64 = databases.iter().map(|(_, it)| it.table_bytes).sum();
     let data = facts.used.saturating_sub(facts.startup);
-    let per_key = data / facts.keys().max(1);
-    let per_key = if facts.keys() == 0 { 0 } else { per_key };
+    let per_key = data.checked_div(facts.keys()).unwrap_or(0);
     let more = |whole: u64, part: u64| whole as i64 - part as i64;
     let (scripts, libraries) = script_bytes(session);
+    let server = session.core.server;
     let before = [
         ("peak.allocated", facts.peak as i64),
         ("total.allocated", facts.used as i64),
         ("startup.allocated", facts.startup as i64),
-        ("replication.backlog", 0),
-        ("replicas.repl.buffer", 0),
-        ("clients.slaves", 0),
+        ("replication.backlog", server.journal.status().backlog_bytes() as i64),
+        ("replicas.repl.buffer", server.replication.replicas.behind_bytes() as i64),
+        ("clients.slaves", facts.replicas as i64),
         ("clients.normal", facts.clients as i64),
         ("cluster.links", 0),
         ("cluster.slot_import", 0),

@@ -2,9 +2,11 @@
 
 use rubine_commands::{Acl, CommandError, CommandResult, Flags};
 
+use crate::commands::replication::replicaof::role_of_replica;
 use crate::core::{ServerCommand, Session};
 use crate::server::Asker;
 use rubine_config::ShutdownOptions;
+use rubine_replication::leader::Replica;
 
 pub(super) const TIME: ServerCommand = ServerCommand::declare("TIME", time)
     .summary("Returns the server's clock: seconds and microseconds.")
@@ -38,10 +40,25 @@ pub(super) const ROLE: ServerCommand = ServerCommand::declare("ROLE", role)
     .also(Acl::ADMIN.union(Acl::DANGEROUS));
 
 fn role(session: &mut Session<'_>) -> CommandResult {
+    let server = session.core.server;
+    if server.replication.following.is_replica() {
+        role_of_replica(session);
+        return Ok(());
+    }
+    let replicas: Vec<Replica> = server.replication.replicas.with(|leader| {
+        let online = leader.replicas().filter(|(_, it)| it.state.name() == Some("online"));
+        online.map(|(_, replica)| replica.clone()).collect()
+    });
     session.reply.array(3);
     session.reply.bulk(b"master");
-    session.reply.integer(0);
-    session.reply.array(0);
+    session.reply.integer(server.journal.point().offset.0 as i64);
+    session.reply.array(replicas.len());
+    for replica in replicas {
+        session.reply.array(3);
+        session.reply.bulk(replica.host().as_bytes());
+        session.reply.bulk_integer(i64::from(replica.introduction.port));
+        session.reply.bulk_integer(replica.acknowledged.0 as i64);
+    }
     Ok(())
 }
 

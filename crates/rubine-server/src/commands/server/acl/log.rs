@@ -6,7 +6,7 @@ use rubine_commands::{CommandError, CommandResult};
 use rubine_resp::writer::Reply;
 
 use super::ADMIN_FLAGS;
-use crate::commands::help::wrong_form;
+use crate::command_table::wrong_form;
 use crate::core::{ServerCommand, Session};
 
 /// Entries that are shown unless it is said how many.

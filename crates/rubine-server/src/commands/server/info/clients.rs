@@ -2,8 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::monotonic_millis;
+
 use super::{Source, Text};
 use crate::client::ClientFlags;
+use crate::pause::Hold;
 
 pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -23,7 +26,8 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
         needed_keys += shard.needed_key_count();
     });
 
-    text.field("connected_clients", clients.len());
+    let replicas = clients.iter().filter(|it| it.flags().contains(ClientFlags::REPLICA)).count();
+    text.field("connected_clients", clients.len() - replicas);
     text.field("cluster_connections", 0);
     text.field("maxclients", server.config.load().maxclients);
     text.field("client_recent_max_input_buffer", input);
@@ -36,12 +40,18 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     text.field("total_watched_keys", watched_keys);
     text.field("total_blocking_keys", waited_keys);
     text.field("total_blocking_keys_on_nokey", needed_keys);
-    let (reason, actions, until) = match server.pause.in_force(source.now) {
-        None => ("none", "none", source.now),
-        Some((true, until)) => ("client_pause", "all", until),
-        Some((false, until)) => ("client_pause", "write", until),
+    let now = monotonic_millis() as i64;
+    let why = match server.pause.held_for() {
+        Some(Hold::Shutdown) => "shutdown_in_progress",
+        Some(Hold::Failover) => "failover_in_progress",
+        None => "client_pause",
+    };
+    let (reason, actions, until) = match server.pause.in_force(now) {
+        None => ("none", "none", now),
+        Some((true, until)) => (why, "all", until),
+        Some((false, until)) => (why, "write", until),
     };
     text.field("paused_reason", reason);
     text.field("paused_actions", actions);
-    text.field("paused_timeout_milliseconds", until - source.now);
+    text.field("paused_timeout_milliseconds", until - now);
 }

@@ -33,7 +33,10 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("instantaneous_input_repl_kbps", "0.00");
     text.field("instantaneous_output_repl_kbps", "0.00");
     text.field("rejected_connections", total(|it| it.rejected_connections.get()));
-    text.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    let replicas = &server.replication.replicas;
+    text.field("sync_full", replicas.full_syncs.load(Ordering::Relaxed));
+    text.field("sync_partial_ok", replicas.partial_syncs.load(Ordering::Relaxed));
+    text.field("sync_partial_err", replicas.refused_partial_syncs.load(Ordering::Relaxed));
     keys(source, text);
     let pubsub = &source.server.pubsub;
     text.field("pubsub_channels", pubsub.len(ChannelKind::Channel));
@@ -41,7 +44,7 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("pubsubshard_channels", pubsub.len(ChannelKind::ShardChannel));
     text.zeros(&["latest_fork_usec", "total_forks"]);
     text.field("migrate_cached_sockets", server.aside.migrations.kept_connections());
-    text.field("slave_expires_tracked_keys", 0);
+    text.field("slave_expires_tracked_keys", server.replication.following.own_keys.len());
     let defrag = &server.aside.defrag;
     for (name, counter) in [
         ("active_defrag_hits", &defrag.hits),

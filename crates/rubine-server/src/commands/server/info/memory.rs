@@ -1,8 +1,10 @@
 //! The section of INFO about memory, and the figures that it shares with MEMORY STATS.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
+use crate::client::{ClientFlags, ClientInfo};
 use crate::mailbox::Mailbox;
 use rubine_system::{allocator, process};
 
@@ -16,6 +18,8 @@ pub(in crate::commands::server) struct MemoryFacts {
     pub(in crate::commands::server) allocator: allocator::Stats,
     /// Query and output buffers.
     pub(in crate::commands::server) clients: u64,
+    /// Those of replicas.
+    pub(in crate::commands::server) replicas: u64,
     /// Directories and buckets of each database that was ever written, and its keys.
     pub(in crate::commands::server) databases: Vec<DatabaseFacts>,
 }
@@ -33,11 +37,16 @@ impl MemoryFacts {
         let used = allocator::used_memory();
         let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);
         let clients = server.clients.list();
-        let buffers = clients.iter().map(|it| {
-            it.query_len.load(Ordering::Relaxed)
-                + it.query_free.load(Ordering::Relaxed)
-                + it.output_bytes.load(Ordering::Relaxed)
-        });
+        let buffers_of = |of_replicas: bool| {
+            let is_meant =
+                |it: &&Arc<ClientInfo>| it.flags().contains(ClientFlags::REPLICA) == of_replicas;
+            let buffers = clients.iter().filter(is_meant).map(|it| {
+                it.query_len.load(Ordering::Relaxed)
+                    + it.query_free.load(Ordering::Relaxed)
+                    + it.output_bytes.load(Ordering::Relaxed)
+            });
+            buffers.sum::<usize>() as u64
+        };
         let mut databases: Vec<DatabaseFacts> = Vec::new();
         source.for_each_shard(|shard| {
             if databases.len() < shard.db_count() {
@@ -56,7 +65,8 @@ impl MemoryFacts {
             startup: server.memory.startup.load(Ordering::Relaxed) as u64,
             resident_set: process::resident_bytes(),
             allocator: allocator::stats(),
-            clients: buffers.sum::<usize>() as u64,
+            clients: buffers_of(false),
+            replicas: buffers_of(true),
             databases,
         }
     }
@@ -115,13 +125,14 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.bytes("maxmemory", config.maxmemory);
     text.field("maxmemory_policy", config.maxmemory_policy.name());
     ratios(&facts, text);
-    text.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_replicas_repl_buffer",
-        "mem_clients_slaves",
-    ]);
+    let server = source.server;
+    let status = server.journal.status();
+    let behind = server.replication.replicas.behind_bytes();
+    text.field("mem_not_counted_for_evict", behind);
+    text.field("mem_replication_backlog", status.backlog_bytes());
+    text.field("mem_total_replication_buffers", status.buffered_bytes());
+    text.field("mem_replicas_repl_buffer", behind);
+    text.field("mem_clients_slaves", facts.replicas);
     text.field("mem_clients_normal", facts.clients);
     text.zeros(&[
         "mem_cluster_links",
@@ -135,7 +146,6 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("mem_allocator", "jemalloc-5.3.0");
     text.field("mem_overhead_db_hashtable_rehashing", 0);
     text.field("active_defrag_running", source.server.aside.defrag.running());
-    let server = source.server;
     let garbage = server.keyspace.garbage();
     let freed_before = server.memory.freed_before.load(Ordering::Relaxed);
     text.field("lazyfree_pending_objects", garbage.pending());

@@ -9,8 +9,9 @@ pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
     let persistence = &server.persistence;
     let is_loading = persistence.is_loading();
+    let is_swapping = server.replication.following.syncs.is_swapping.load(Ordering::Acquire);
     text.field("loading", u8::from(is_loading));
-    text.field("async_loading", 0);
+    text.field("async_loading", u8::from(is_swapping));
     saving(source, text);
     text.field("rdb_last_load_keys_expired", persistence.loading.expired_keys());
     text.field("rdb_last_load_keys_loaded", persistence.loading.keys());
@@ -83,8 +84,11 @@ fn saving(source: &Source<'_>, text: &mut Text) {
     text.field("current_save_keys_total", report.keys_total);
     text.field("current_save_keys_per_sec", report.keys_per_second);
     text.field("current_save_bytes_per_sec", report.bytes_per_second);
+    // A dump for replicas is one of them elsewhere, and tools wait for its end by this.
+    let is_saving =
+        report.is_saving_in_background || source.server.replication.replicas.makes_dump();
     text.field("rdb_changes_since_last_save", source.server.storage().unsaved_changes());
-    text.field("rdb_bgsave_in_progress", u8::from(report.is_saving_in_background));
+    text.field("rdb_bgsave_in_progress", u8::from(is_saving));
     text.field("rdb_last_save_time", saves.last_saved_at());
     text.field("rdb_last_bgsave_status", if report.last_failed { "err" } else { "ok" });
     text.field("rdb_last_bgsave_time_sec", seconds(report.last_seconds));

@@ -1,5 +1,6 @@
 //! The sections of INFO about the process, its place among others, and its keys.
 
+use rubine_base::clock::monotonic_millis;
 use rubine_keyspace::{COUNTED_DBS, SHARD_COUNT, Survey};
 
 use super::{Shards, Source, Text};
@@ -60,25 +61,12 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     text.field("config_file", file.map(|it| it.display().to_string()).unwrap_or_default());
     text.field("io_threads_active", u8::from(1 < server.workers.len()));
     text.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
+    if let Some(left) = server.shutdown.waits_for(monotonic_millis()) {
+        text.field("shutdown_in_milliseconds", left);
+    }
     for (index, place) in server.listening.describe().iter().enumerate() {
         text.field(&format!("listener{index}"), place);
     }
-}
-
-pub(super) fn replication(source: &Source<'_>, text: &mut Text) {
-    let server = source.server;
-    text.field("role", "master");
-    text.field("connected_slaves", 0);
-    text.field("replicas_waiting_psync", 0);
-    text.field("master_failover_state", "no-failover");
-    text.field("master_replid", server.replication_id.load());
-    text.field("master_replid2", "0".repeat(40));
-    text.field("master_repl_offset", 0);
-    text.field("second_repl_offset", -1);
-    text.field("repl_backlog_active", 0);
-    text.field("repl_backlog_size", server.config.load().repl_backlog_size);
-    text.field("repl_backlog_first_byte_offset", 0);
-    text.field("repl_backlog_histlen", 0);
 }
 
 pub(super) fn cpu(source: &Source<'_>, text: &mut Text) {

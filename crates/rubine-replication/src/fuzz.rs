@@ -1,0 +1,102 @@
+//! What must hold of whatever a master says, for the fuzzer and for property tests.
+
+use rubine_journal::ReplicationOffset;
+
+use crate::follower::{Action, Event, Follower, Terms};
+use crate::stream::StreamReader;
+
+/// Cuts bytes into units, at once and byte by byte: both find the same, and no byte is left out but between units.
+///
+/// # Panics
+/// If that does not hold.
+pub fn stream(bytes: &[u8]) {
+    let whole = units_of(bytes, bytes.len().max(1));
+    assert_eq!(whole, units_of(bytes, 1), "pieces make no difference");
+    assert!(
+        whole.0.windows(2).all(|it| it[0].1 == it[1].0),
+        "a unit begins where the last one ended"
+    );
+}
+
+/// Where units begin and end and how many commands they have, and whether the stream breaks.
+fn units_of(bytes: &[u8], step: usize) -> (Vec<(u64, u64, usize)>, bool) {
+    let mut reader = StreamReader::new(ReplicationOffset(7));
+    let mut units = Vec::new();
+    for piece in bytes.chunks(step) {
+        reader.receive(piece);
+        loop {
+            match reader.next_unit() {
+                Ok(Some(unit)) => {
+                    assert_eq!(unit.bytes.len() as u64, unit.end.0 - unit.start.0);
+                    assert!(unit.commands().all(|args| !args.is_empty()));
+                    units.push((unit.start.0, unit.end.0, unit.commands().len()));
+                }
+                Ok(None) => break,
+                Err(_) => return (units, true),
+            }
+        }
+    }
+    (units, false)
+}
+
+/// Lets a master answer with these bytes. Whatever they are, the link asks for a connection again, loads or streams; it
+/// never keeps more of them than a line.
+///
+/// # Panics
+/// If that does not hold.
+pub fn handshake(bytes: &[u8]) {
+    let (step, bytes) =
+        bytes.split_first().map_or((1, bytes), |(it, rest)| (usize::from(*it).max(1), rest));
+    let mut link = Follower::new(0);
+    link.set_timeout(5000);
+    assert_eq!(link.handle(Event::Tick, 0), [Action::Connect]);
+    let terms = Terms {
+        user: None,
+        password: Some(b"secret".to_vec()),
+        port: 6379,
+        ip: None,
+        version: "9.1.2",
+        place: Err("it is new"),
+        hands_over: false,
+    };
+    link.handle(Event::Connected(Box::new(terms)), 0);
+    for piece in bytes.chunks(step) {
+        let actions = link.handle(Event::Received(piece), 1);
+        let is_over = |it: &Action| {
+            matches!(it, Action::Close | Action::Load { .. } | Action::Continue { .. })
+        };
+        if actions.iter().any(is_over) {
+            break;
+        }
+    }
+    // Silence ends whatever goes on.
+    let ticks = (1..=2).flat_map(|it| link.handle(Event::Tick, it * 1_000_000));
+    let actions: Vec<Action> = ticks.collect();
+    assert!(actions.contains(&Action::Connect), "it begins anew: {actions:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_a_master_sends(words in prop::collection::vec(
+            prop::sample::select(vec![
+                &b"*1\r\n$4\r\nPING\r\n"[..], b"*1\r\n$5\r\nMULTI\r\n", b"*1\r\n$4\r\nEXEC\r\n", b"\n", b"*2\r\n$1\r\nx\r\n$0\r\n\r\n",
+                b"*", b"$", b"\r\n", b"9", b"-",
+            ]), 0..20)) {
+            super::stream(&words.concat());
+        }
+
+        #[test]
+        fn whatever_a_master_answers(words in prop::collection::vec(
+            prop::sample::select(vec![
+                &b"+PONG\r\n"[..], b"+OK\r\n", b"-ERR x\r\n", b"\n", b"+CONTINUE\r\n", b"$5\r\n", b"-NOAUTH x\r\n",
+                b"+FULLRESYNC 0123456789012345678901234567890123456789 7\r\n",
+                b"$EOF:0123456789012345678901234567890123456789\r\n", b"x", b"-LOADING\r\n",
+            ]), 0..20), step in 0_u8..9) {
+            super::handshake(&[&[step][..], &words.concat()].concat());
+        }
+    }
+}

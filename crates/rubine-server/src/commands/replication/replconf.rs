@@ -1,0 +1,164 @@
+//! REPLCONF: a replica says who it is, and how far it has got.
+
+use rubine_base::clock::monotonic_millis;
+use rubine_base::number::parse_i64;
+use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_journal::ReplicationOffset;
+use rubine_replication::leader::{Content, Introduction, Replica};
+
+use super::host;
+use crate::client::ClientFlags;
+use crate::control::full_sync;
+use crate::core::{ServerCommand, Session};
+use crate::mailbox::Message;
+use crate::process::logging::log;
+
+/// The longest host name.
+const HOST_BYTES_MAX: usize = 255;
+
+pub(super) const REPLCONF: ServerCommand = ServerCommand::declare("REPLCONF", replconf)
+    .summary("Tells a master about its replica: who it is, and how far it has got.")
+    .since("3.0.0")
+    .complexity("O(1)")
+    .arity(-1)
+    .flag(
+        Flags::ADMIN
+            .union(Flags::NOSCRIPT)
+            .union(Flags::LOADING)
+            .union(Flags::STALE)
+            .union(Flags::ALLOW_BUSY),
+    );
+
+fn replconf(session: &mut Session<'_>) -> CommandResult {
+    let args = session.args;
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    for at in (1..args.len()).step_by(2) {
+        let (option, value) = (args.at(at).to_ascii_lowercase(), args.at(at + 1));
+        match option.as_slice() {
+            b"ack" => {
+                let synced = args.get(at + 2).filter(|it| it.eq_ignore_ascii_case(b"fack"));
+                let synced = synced.and_then(|_| args.get(at + 3));
+                acknowledge(session, value, synced);
+                return Ok(());
+            }
+            // It is for replicas, and comes to them on their link.
+            b"getack" => return Ok(()),
+            _ => introduce(session, &option, value)?,
+        }
+    }
+    session.reply.ok();
+    Ok(())
+}
+
+/// A replica says up to where it has everything, and up to where on disk. There is no reply.
+fn acknowledge(session: &mut Session<'_>, has: &[u8], synced: Option<&[u8]>) {
+    let Session { core, client, .. } = session;
+    let offset = |text: &[u8]| Some(ReplicationOffset(u64::try_from(parse_i64(text)?).ok()?));
+    let Some(has) = offset(has).filter(|_| client.flags.contains(ClientFlags::REPLICA)) else {
+        return;
+    };
+    let replicas = &core.server.replication.replicas;
+    let (synced, now) = (synced.and_then(offset), monotonic_millis());
+    let mut released = Vec::new();
+    let journal = &core.server.journal;
+    if replicas.acknowledge(journal, client.id, has, synced, now, &mut released) {
+        let name = replicas.with(|it| it.get(client.id).map(Replica::name)).unwrap_or_default();
+        log::notice!("Synchronization with replica {name} succeeded");
+        if let Some(replica) = &mut client.replica {
+            replica.begin_stream();
+        }
+        full_sync::count_good(core.server);
+    }
+    core.tell_replicated(&released);
+    let quorum = &core.settings.write_quorum;
+    if quorum.replicas != 0 {
+        for worker in replicas.note_quorum(quorum.replicas, quorum.is_on_disk) {
+            core.server.workers[worker as usize].send(Message::Wake);
+        }
+    }
+}
+
+/// A replica says something of itself.
+fn introduce(session: &mut Session<'_>, option: &[u8], value: &[u8]) -> CommandResult {
+    let info = &session.client.info;
+    let replicas = &session.core.server.replication.replicas;
+    replicas.with(|leader| {
+        let said = leader.introduce(info.id, host(info), monotonic_millis());
+        note(said, option, value)
+    })
+}
+
+fn note(said: &mut Introduction, option: &[u8], value: &[u8]) -> CommandResult {
+    match option {
+        b"listening-port" => {
+            let port = parse_i64(value).ok_or(CommandError::NotInteger)?;
+            said.port = u16::try_from(port).unwrap_or_default();
+        }
+        b"ip-address" => {
+            if HOST_BYTES_MAX <= value.len() {
+                let text = format!(
+                    "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
+                    value.len()
+                );
+                return Err(CommandError::Other(text.into()));
+            }
+            let address = String::from_utf8_lossy(value).into_owned();
+            said.address = Some(address).filter(|it| !it.is_empty());
+        }
+        // What is not understood is something that need not be.
+        b"capa" => {
+            said.takes_mark |= value.eq_ignore_ascii_case(b"eof");
+            said.takes_new_history |= value.eq_ignore_ascii_case(b"psync2");
+            said.reads_everything |= value.eq_ignore_ascii_case(b"rubine");
+        }
+        b"rdb-only" => said.wants_dump_only = flag(value)?,
+        b"rdb-filter-only" => said.content = content(value)?,
+        b"version" => said.version = Some(version(value)?),
+        _ => {
+            let shown = String::from_utf8_lossy(option);
+            let text = format!("ERR Unrecognized REPLCONF option: {shown}");
+            return Err(CommandError::Other(text.into()));
+        }
+    }
+    Ok(())
+}
+
+fn flag(value: &[u8]) -> Result<bool, CommandError> {
+    match parse_i64(value) {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        Some(_) => Err(CommandError::text("ERR value is out of range, value must between 0 and 1")),
+        None => Err(CommandError::NotInteger),
+    }
+}
+
+/// What is wanted of a dump; nothing but what is named.
+fn content(value: &[u8]) -> Result<Content, CommandError> {
+    let Ok(names) = rubine_base::quote::split_args(value) else {
+        return Err(CommandError::text("ERR Missing rdb-filter-only values"));
+    };
+    let mut content = Content { has_data: false, has_functions: false };
+    for name in names {
+        if !name.eq_ignore_ascii_case(b"functions") {
+            let shown = String::from_utf8_lossy(&name);
+            let text = format!("ERR Unsupported rdb-filter-only option: {shown}");
+            return Err(CommandError::Other(text.into()));
+        }
+        content.has_functions = true;
+    }
+    Ok(content)
+}
+
+/// `9.1.2` as 0x090102.
+fn version(value: &[u8]) -> Result<u32, CommandError> {
+    let text = String::from_utf8_lossy(value);
+    let mut parts = text.split('.');
+    let mut next = || parts.next()?.parse::<u8>().ok();
+    let numbers = (next(), next(), next());
+    if let ((Some(major), Some(minor), Some(patch)), None) = (numbers, parts.next()) {
+        return Ok(u32::from_be_bytes([0, major, minor, patch]));
+    }
+    Err(CommandError::Other(format!("ERR Unrecognized version format: {text}").into()))
+}

@@ -1,0 +1,278 @@
+//! What a master does for its replicas by the clock: it pings, cuts who is silent, gives the backlog up, and begins dumps.
+//! A dump is made by threads of its own, and taken by the workers whose clients the replicas are.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use rubine_base::clock::{monotonic_millis, monotonic_nanos};
+use rubine_base::random::{Random, seed_from_os};
+use rubine_journal::{HistoryId, Hold, Point, Reader, ReplicaStart};
+use rubine_keyspace::ShardSet;
+use rubine_rdb::version::Version;
+use rubine_replication::failover;
+use rubine_replication::leader::{Action, Form, Leader, Replica, ReplicaId, Terms, Transfer};
+use rubine_storage::replica_dump::{ReplicaDump, Wanted};
+use rubine_storage::{Host as _, Stall};
+
+use crate::client::replica::{ReplicaFeed, Stage};
+use crate::client::spool::{Spool, SpoolReader, SpoolWriter};
+use crate::mailbox::Message;
+use crate::process::identity::new_history_id;
+use crate::process::logging::log;
+use crate::server::Server;
+use rubine_config::Config;
+
+/// The first version of Valkey with a format of its own.
+const VALKEY_WITH_FORMAT: u32 = 0x09_00_00;
+
+/// What the configuration says about replicas.
+fn terms(server: &Server, config: &Config) -> Terms {
+    let seconds = |count: u32| u64::from(count) * 1000;
+    Terms {
+        is_diskless: config.repl_diskless_sync,
+        delay_ms: seconds(config.repl_diskless_sync_delay),
+        waiting_max: config.repl_diskless_sync_max_replicas as usize,
+        timeout_ms: seconds(config.repl_timeout),
+        ping_ms: seconds(config.repl_ping_replica_period),
+        backlog_ttl_ms: config.repl_backlog_ttl * 1000,
+        is_replica: server.replication.following.is_replica(),
+        is_quiet: server.replication.failover.lock().phase() != failover::Phase::None,
+    }
+}
+
+/// Does what is due. To be called some times a second, and when a replica has asked for everything.
+pub(crate) fn look(server: &'static Server) {
+    let replicas = &server.replication.replicas;
+    let config = server.config.load();
+    let now = monotonic_millis();
+    let actions = replicas.with(|leader| leader.tick(now, &terms(server, &config)));
+    count_good(server);
+    replicas.measure(&server.journal);
+    for action in actions {
+        carry_out(server, action);
+    }
+}
+
+/// Counts the replicas that have been heard of not long ago.
+pub(crate) fn count_good(server: &Server) {
+    let lag_max = match server.config.load().min_replicas_max_lag {
+        0 => u64::MAX,
+        seconds => u64::from(seconds),
+    };
+    server.replication.replicas.count_good(monotonic_millis(), lag_max);
+}
+
+fn carry_out(server: &'static Server, action: Action) {
+    let tell = |id: ReplicaId, message: Message| {
+        if let Some(info) = server.clients.get(id) {
+            server.workers[info.worker].send(message);
+        }
+    };
+    match action {
+        Action::Ping => {
+            let second = (rubine_base::clock::unix_millis() / 1000) as u64;
+            server.journal.tell_replicas(&[b"PING"], second);
+            server.journal.notify();
+        }
+        Action::KeepAlive(ids) => {
+            ids.into_iter().for_each(|id| tell(id, Message::KeepReplicaAlive { client: id }));
+        }
+        Action::Cut(id) => {
+            let name = server.replication.replicas.with(|it| it.get(id).map(Replica::name));
+            log::warning!(
+                "Disconnecting timedout replica (streaming sync): {}",
+                name.unwrap_or_default()
+            );
+            if let Some(info) = server.clients.get(id) {
+                server.kill(&info);
+            }
+        }
+        Action::Begin(transfer) => begin(server, transfer),
+        Action::ForgetBacklog => forget_backlog(server),
+    }
+}
+
+/// Nobody has come back for the backlog: it goes, and with it the name of the history, of which nothing is kept.
+fn forget_backlog(server: &Server) {
+    if server.journal.status().backlog_bytes_max == 0 {
+        return;
+    }
+    server.journal.rename_history(new_history_id());
+    server.journal.set_backlog(0);
+    let seconds = server.config.load().repl_backlog_ttl;
+    log::notice!("Replication backlog freed after {seconds} seconds without connected replicas.");
+}
+
+/// Sees to it that what changes from now on is kept for replicas.
+pub(crate) fn keep_backlog(server: &Server) {
+    if server.journal.status().backlog_bytes_max != 0 {
+        return;
+    }
+    if !server.replication.following.is_replica() {
+        // What came before is not known: nobody may take this history for one that goes on.
+        server.journal.rename_history(new_history_id());
+    }
+    server.journal.set_backlog(backlog_bytes(&server.config.load()));
+    let history = server.journal.point().history;
+    let previous = history.previous.map_or(HistoryId::NONE, |it| it.id);
+    log::notice!(
+        "Replication backlog created, my new replication IDs are '{}' and '{previous}'",
+        history.id
+    );
+}
+
+/// How much is kept for replicas.
+pub(crate) fn backlog_bytes(config: &Config) -> u64 {
+    config.repl_backlog_size.max(1)
+}
+
+/// How far a replica may be behind before it is cut.
+pub(crate) fn hold(config: &Config) -> Hold {
+    match config.client_output_buffer_limit.replica.hard_bytes {
+        0 => Hold::Everything,
+        bytes => Hold::UpTo(bytes.max(backlog_bytes(config))),
+    }
+}
+
+/// Makes a dump for these replicas, on a thread of its own.
+fn begin(server: &'static Server, transfer: Transfer) {
+    let target = match transfer.form {
+        Form::Marked => "replicas sockets",
+        Form::Counted => "disk",
+    };
+    log::notice!("Starting BGSAVE for SYNC with target: {target}");
+    let ids = transfer.replicas.clone();
+    let run = move || {
+        server.pin(server.config.load().bgsave_cpulist.as_deref());
+        if let Err(error) = make_dump(server, &transfer) {
+            log::warning!("Dump for replicas failed: {error}");
+        }
+        server.replication.replicas.with(Leader::end_transfer);
+        // Others may wait for theirs.
+        look(server);
+    };
+    if let Err(error) = std::thread::Builder::new().name("replica dump".to_owned()).spawn(run) {
+        log::warning!("Can't make a dump for replicas: no thread can be started: {error}");
+        server.replication.replicas.with(Leader::end_transfer);
+        ids.into_iter().for_each(|id| cut(server, id));
+    }
+}
+
+fn cut(server: &Server, id: ReplicaId) {
+    if let Some(info) = server.clients.get(id) {
+        server.kill(&info);
+    }
+}
+
+/// One replica that gets a dump.
+struct Receiver {
+    id: ReplicaId,
+    worker: usize,
+    spool: SpoolReader,
+    log: Option<Reader>,
+    /// It speaks the protocol of before PSYNC, which knows no word in front of the dump.
+    is_silent: bool,
+}
+
+fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()> {
+    let config = server.config.load();
+    let wake = move |worker: usize| server.workers[worker].send(Message::Wake);
+    let spool = Spool::new(Box::new(wake), server.aof.keys().is_none());
+    let mut receivers: Vec<Receiver> = Vec::new();
+    for &id in &transfer.replicas {
+        let is_silent = server.replication.replicas.with(|it| it.get(id).map(|it| it.is_silent));
+        let (Some(info), Some(is_silent)) = (server.clients.get(id), is_silent) else { continue };
+        let (worker, log) = (info.worker, None);
+        receivers.push(Receiver { id, worker, spool: spool.reader(worker), log, is_silent });
+    }
+    if receivers.is_empty() {
+        return Ok(());
+    }
+    let (dump, point) = take_image(server, transfer, &mut receivers, hold(&config));
+    let dump = Arc::new(dump);
+    let abandoned = Arc::clone(&dump);
+    spool.when_abandoned(move || abandoned.cancel());
+    let mut random = Random::with_seed(seed_from_os());
+    let mut bytes = [0; 20];
+    random.fill(&mut bytes);
+    let mark = HistoryId::from_random(bytes);
+    let mut out = SpoolWriter(Arc::clone(&spool));
+    if transfer.form == Form::Counted {
+        // They are told when the length is known.
+        let made = dump.write_aside(server.storage());
+        let (len, mut input) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                receivers.into_iter().for_each(|it| cut(server, it.id));
+                return Err(error);
+            }
+        };
+        hand_out(server, receivers, point);
+        write!(out, "${len}\r\n")?;
+        let copied = std::io::copy(&mut input, &mut out);
+        spool.end(copied.is_ok());
+        return copied.map(drop);
+    }
+    hand_out(server, receivers, point);
+    write!(out, "$EOF:{mark}\r\n")?;
+    let written = dump.write(out).and_then(|mut out| write!(out, "{mark}"));
+    spool.end(written.is_ok());
+    written
+}
+
+/// The image of a moment, with the logs that go on from it.
+fn take_image(
+    server: &'static Server,
+    transfer: &Transfer,
+    receivers: &mut [Receiver],
+    hold: Hold,
+) -> (ReplicaDump, Point) {
+    let mut locked = server.keyspace.lock(&ShardSet::All);
+    let start = monotonic_nanos();
+    let mut database = None;
+    if !transfer.is_dump_only {
+        for receiver in receivers {
+            let opened = server.journal.open_replica_reader(ReplicaStart::End, hold);
+            let log = opened.expect("the end is always there");
+            database = database.or(log.database_at_start());
+            receiver.log = Some(log);
+        }
+    }
+    let point = server.journal.point();
+    let wanted = Wanted {
+        version: version_for(transfer.version),
+        has_data: transfer.content.has_data,
+        has_functions: transfer.content.has_functions,
+        remarks: vec![
+            ("repl-stream-db", database.unwrap_or(0).to_string()),
+            ("repl-id", point.history.id.to_string()),
+            ("repl-offset", point.offset.0.to_string()),
+        ],
+    };
+    let image = locked.snapshot();
+    let dump = ReplicaDump::new(server.storage(), image, wanted);
+    drop(locked);
+    server.note_stall(Stall::Snapshot, monotonic_nanos() - start);
+    (dump, point)
+}
+
+/// The version of dumps that a replica of that version reads and that says the most.
+fn version_for(version: Option<u32>) -> Option<Version> {
+    let version = version?;
+    let is_new = VALKEY_WITH_FORMAT <= version;
+    Some(if is_new { Version::VALKEY_FIELD_DEADLINES } else { Version::COMMON })
+}
+
+/// Gives each worker what its replicas are sent.
+fn hand_out(server: &Server, receivers: Vec<Receiver>, point: Point) {
+    let now = monotonic_millis();
+    for Receiver { id, worker, spool, log, is_silent } in receivers {
+        server.replication.replicas.with(|it| it.note_sending(id));
+        // What is not data, such as a ping, may have come between two of them.
+        let Point { history, offset, .. } = log.as_ref().map_or(point, |it| *it.began());
+        let header = format!("+FULLRESYNC {} {}\r\n", history.id, offset.0);
+        let header = if is_silent { Vec::new() } else { header.into_bytes() };
+        let feed = Box::new(ReplicaFeed::new(Stage::Dump { spool, log }, now));
+        server.workers[worker].send(Message::FullSync { client: id, header, feed });
+    }
+}
