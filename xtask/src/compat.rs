@@ -3,6 +3,7 @@
 
 mod expression;
 mod family;
+mod sentinel;
 mod skip;
 mod source;
 mod unit;
@@ -74,6 +75,9 @@ pub(crate) struct Options {
     /// Only fetches and builds the family's programs
     #[arg(long)]
     prepare: bool,
+    /// Runs Valkey's suite of Sentinel instead, with our program as Sentinel; units are parts of its files' names
+    #[arg(long)]
+    sentinel: bool,
 }
 
 impl Options {
@@ -94,7 +98,13 @@ impl Options {
             base_port: None,
             quiet: true,
             prepare: false,
+            sentinel: false,
         }
+    }
+
+    /// What CI runs of Sentinel.
+    pub(crate) fn for_sentinel(units: &[&str]) -> Self {
+        Self { sentinel: true, ..Self::for_units(Family::Valkey, units, 0) }
     }
 }
 
@@ -114,6 +124,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Some(server) => server.canonicalize()?,
         None => build::server("fast")?,
     };
+    if options.sentinel {
+        return sentinel::run(options, &source, &tclsh, &server);
+    }
     let list = family.skip_list();
     let list = SkipList::parse(list, &fs::read_to_string(root().join(list))?)?;
     let suite = Suite {

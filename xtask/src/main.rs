@@ -17,6 +17,8 @@ mod fuzz;
 mod oracle;
 mod peer;
 mod process;
+mod sentinels;
+mod simulate;
 mod test;
 mod tidy;
 
@@ -50,6 +52,10 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Lets servers of all families follow each other, while links are cut and replicas killed
     Chains(chains::Options),
+    /// Lives through worlds of Sentinels, made from seeds
+    Simulate(simulate::Options),
+    /// Lets groups of our Sentinels and real ones fail real servers over
+    Sentinels(sentinels::Options),
     /// All that must hold before a change is taken
     Ci,
 }
@@ -70,6 +76,8 @@ fn main() -> ExitCode {
         Command::Exchange(options) => exchange::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Chains(options) => chains::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
+        Command::Sentinels(options) => sentinels::run(&options),
         Command::Ci => ci::run(),
     };
     match result {

@@ -109,5 +109,7 @@ impl InstanceLink {
         self.pinged_at = 0;
         self.available_at = now;
         self.ponged_at = now;
+        // It is connected to at once, before it could be taken for down.
+        self.connected_at = 0;
     }
 }

@@ -103,7 +103,18 @@ impl Sentinel {
         scripts.step(now, timings.script_max_runtime, &mut effects.actions);
         self.core.save_again();
         let turns = TURNS_PER_SECOND_MIN + self.core.random.below(TURNS_PER_SECOND_MIN);
-        1000 / turns as Millis
+        (1000 / turns as Millis).min(self.until_down())
+    }
+
+    /// After how many milliseconds a master will have been silent for too long, if it says nothing.
+    fn until_down(&self) -> Millis {
+        let core = &self.core;
+        let nodes = self.masters.values().map(|it| &it.node);
+        let silent = nodes.filter(|it| !it.flags.contains(Flags::S_DOWN)).filter_map(|node| {
+            let since = core.links.get(&node.link)?.unanswered_since?;
+            Some(since.saturating_add(node.down_after).saturating_add(1) - core.now)
+        });
+        silent.filter(|it| 0 < *it).min().unwrap_or(Millis::MAX)
     }
 
     /// Takes in what has happened.

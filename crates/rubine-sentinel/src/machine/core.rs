@@ -256,8 +256,13 @@ impl Core {
     }
 
     pub(super) fn lost(&mut self, id: LinkId) {
-        if let Some((key, channel)) = self.connection(id) {
-            self.forget(key, channel);
+        let Some((key, channel)) = self.connection(id) else { return };
+        self.forget(key, channel);
+        if channel == Channel::Commands
+            && let Some(link) = self.links.get_mut(&key)
+        {
+            // From now on it does not answer, whenever it is asked next.
+            link.unanswered_since.get_or_insert(self.now);
         }
     }
 

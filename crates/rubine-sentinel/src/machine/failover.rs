@@ -8,11 +8,14 @@ use super::down::Asking;
 use crate::address::Address;
 use crate::effect::{Action, Level};
 use crate::flags::Flags;
-use crate::instance::{Access, FailoverState, Master, Node, OwnFailover, Replica, described};
+use crate::instance::{Access, FailoverState, Master, Node, OwnFailover, Peer, Replica, described};
 use crate::link::Want;
 
 /// So long is waited for news of replicas before one of them is chosen.
 const NEWS_MS_MAX: i64 = 500;
+/// Sentinels that find a master down at the same moment begin so long after one another, so that not all of them vote for
+/// themselves: time enough for a vote to be asked for and to be on disk.
+const STAGGER_MS: i64 = 75;
 /// FAILOVER needs so much time at least.
 const COORDINATED_MS_MIN: i64 = 1000;
 
@@ -41,6 +44,12 @@ impl Core {
     fn may_start(&mut self, master: &mut Master) -> bool {
         let flags = master.node.flags;
         if !flags.contains(Flags::O_DOWN) || flags.contains(Flags::FAILOVER_IN_PROGRESS) {
+            return false;
+        }
+        // Those of smaller ids go first, if they can.
+        let goes_first = |it: &&Peer| !it.node.is_down() && it.node.name() < self.my_id.as_str();
+        let rank = master.peers.values().filter(goes_first).count() as i64;
+        if self.now - master.node.o_down_since < rank * STAGGER_MS {
             return false;
         }
         let failover = &mut master.failover;

@@ -24,6 +24,7 @@ mod quotas;
 mod replicas;
 mod saving;
 mod scripts;
+mod sentinel;
 mod starting;
 mod support;
 mod tls;
