@@ -39,6 +39,14 @@ pub(crate) struct Options {
     only: Option<String>,
 }
 
+impl Options {
+    /// So many seconds of each chain, with other mishaps each time.
+    pub(crate) fn for_every_change(seconds: u64) -> Self {
+        let seed = rubine_base::random::seed_from_os() % 1_000_000;
+        Self { seconds, seed, server: None, only: None }
+    }
+}
+
 /// Whose server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Family {
