@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod chains;
 mod ci;
 mod clock;
 mod compat;
@@ -47,6 +48,8 @@ enum Command {
     Exchange(exchange::Options),
     /// Sends random commands to a server
     Fuzz(fuzz::Options),
+    /// Lets servers of all families follow each other, while links are cut and replicas killed
+    Chains(chains::Options),
     /// All that must hold before a change is taken
     Ci,
 }
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options),
         Command::Exchange(options) => exchange::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Chains(options) => chains::run(&options),
         Command::Ci => ci::run(),
     };
     match result {

@@ -18,8 +18,8 @@ mod template;
 mod tests;
 mod values;
 
-pub use line::{ConfigLine, UserLine};
-pub use load::{ConfigError, ConfigSource};
+pub use line::{ConfigLine, SentinelLine, UserLine};
+pub use load::{ConfigError, ConfigSource, Mode};
 pub use quota::{Per, QuotaMode, QuotaRule, QuotaSubject, Rate};
 pub use rewrite::{Listed, RewriteError, RewriteScope, replace_file};
 pub use setting::{Rule, parse_memory};

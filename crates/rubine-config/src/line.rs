@@ -18,3 +18,12 @@ pub struct UserLine {
     /// Where it stands.
     pub line: Option<ConfigLine>,
 }
+
+/// A `sentinel` line, for Sentinel mode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentinelLine {
+    /// What stands behind `sentinel`.
+    pub words: Vec<Vec<u8>>,
+    /// Where it stands.
+    pub line: Option<ConfigLine>,
+}

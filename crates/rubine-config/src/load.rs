@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rubine_base::quote::{split_args, write_repr};
 
-use super::line::{ConfigLine, UserLine};
+use super::line::{ConfigLine, SentinelLine, UserLine};
 use super::quota::{QuotaRule, QuotaSubject};
 use super::setting::utf8;
 use super::table::Config;
@@ -44,6 +44,17 @@ const FOREIGN: [(&str, &str); 14] = [
 const DROPPED: &str = "other servers dropped it long ago";
 const LATER_REDIS: &str = "it came with a later version of Redis";
 
+/// What a configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Server,
+    /// It may have `sentinel` lines, and other defaults hold.
+    Sentinel,
+}
+
+/// Where a Sentinel listens if nothing else is said.
+const SENTINEL_PORT: u16 = 26_379;
+
 /// Where the configuration came from, and what the log should say about it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConfigSource {
@@ -79,16 +90,17 @@ impl std::fmt::Display for ConfigError {
 impl Config {
     /// The configuration that a command line (without the program's name) asks for:
     /// `[file] [-] [--directive value ..] ..`, where `-` is standard input.
-    pub fn from_args(args: &[Vec<u8>]) -> Result<(Self, ConfigSource), ConfigError> {
-        Self::from_args_and_input(args, &mut std::io::stdin().lock())
+    pub fn from_args(args: &[Vec<u8>], mode: Mode) -> Result<(Self, ConfigSource), ConfigError> {
+        Self::from_args_and_input(args, mode, &mut std::io::stdin().lock())
     }
 
     pub(super) fn from_args_and_input(
         args: &[Vec<u8>],
+        mode: Mode,
         input: &mut dyn Read,
     ) -> Result<(Self, ConfigSource), ConfigError> {
         let command_line = CommandLine::parse(args);
-        let mut loader = Loader::new();
+        let mut loader = Loader::new(mode);
         loader.assign_line(&[b"dir".to_vec(), b".".to_vec()]).map_err(ConfigError::without_line)?;
         loader.mentioned.clear();
 
@@ -192,6 +204,7 @@ impl<'a> CommandLine<'a> {
 }
 
 struct Loader {
+    mode: Mode,
     config: Config,
     /// Names and aliases of directives that some line sets.
     mentioned: Vec<&'static str>,
@@ -200,8 +213,14 @@ struct Loader {
 }
 
 impl Loader {
-    fn new() -> Self {
-        Self { config: Config::default(), mentioned: Vec::new(), foreign: Vec::new() }
+    fn new(mode: Mode) -> Self {
+        let mut config = Config::default();
+        if mode == Mode::Sentinel {
+            config.port = SENTINEL_PORT;
+            // The others have to reach it.
+            config.protected_mode = false;
+        }
+        Self { mode, config, mentioned: Vec::new(), foreign: Vec::new() }
     }
 
     fn load_file(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
@@ -249,6 +268,15 @@ impl Loader {
                 }
                 [name, quota @ ..] if name.eq_ignore_ascii_case(b"quota") && !quota.is_empty() => {
                     self.set_quota(quota).map_err(at_this_line)?;
+                }
+                [name, words @ ..]
+                    if name.eq_ignore_ascii_case(b"sentinel") && self.mode == Mode::Sentinel =>
+                {
+                    // The option that asks for the mode has nothing behind it.
+                    if !words.is_empty() {
+                        let line = at_this_line(String::new()).line;
+                        self.config.sentinel.push(SentinelLine { words: words.to_vec(), line });
+                    }
                 }
                 words => self.assign_line(words).map_err(at_this_line)?,
             }

@@ -5,7 +5,7 @@ pub(crate) mod directive;
 
 use self::directive::{Directive, Traits};
 use super::checks;
-use super::line::UserLine;
+use super::line::{SentinelLine, UserLine};
 use super::quota::QuotaRule;
 use super::values::{
     AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
@@ -71,6 +71,8 @@ macro_rules! directives {
             pub users: Vec<UserLine>,
             /// The `quota` lines, one of each subject.
             pub quotas: Vec<QuotaRule>,
+            /// The `sentinel` lines.
+            pub sentinel: Vec<SentinelLine>,
         }
 
         impl Default for Config {
@@ -80,6 +82,7 @@ macro_rules! directives {
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
                     quotas: Vec::new(),
+                    sentinel: Vec::new(),
                 }
             }
         }

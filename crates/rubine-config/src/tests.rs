@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Config, ConfigError, ConfigSource, ConfigStore, DIRECTIVES, Directive, Listed, MaxmemoryPolicy,
-    MemoryOrPercent, OutputBufferLimit, Refusal, RewriteScope, SavePoint, SetError, Setter,
+    MemoryOrPercent, Mode, OutputBufferLimit, Refusal, RewriteScope, SavePoint, SetError, Setter,
     ShutdownOptions, Support, Traits, closest, find, names,
 };
 
@@ -49,7 +49,7 @@ fn from_args(args: &[&str]) -> Result<(Config, ConfigSource), ConfigError> {
 
 fn from_args_and_input(args: &[&str], input: &str) -> Result<(Config, ConfigSource), ConfigError> {
     let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
-    Config::from_args_and_input(&args, &mut input.as_bytes())
+    Config::from_args_and_input(&args, Mode::Server, &mut input.as_bytes())
 }
 
 fn from_text(text: &str) -> Result<Config, ConfigError> {
@@ -512,7 +512,7 @@ fn rewriting_keeps_what_people_wrote() {
         let store = default_store();
         set(&store, set_to).unwrap();
         let users = [user("default on"), user("b on")];
-        let listed = Listed { users: &users, quotas: &[] };
+        let listed = Listed { users: &users, ..Listed::default() };
         let text = store.load().rewritten(old.as_bytes(), RewriteScope::Changed, listed);
         let text = String::from_utf8(text).unwrap();
         // These are always written.
@@ -624,4 +624,36 @@ fn explanation(directive: &Directive) -> String {
     let words: Vec<&str> =
         comment.flat_map(|line| line.trim_start_matches('#').split_whitespace()).collect();
     words.join(" ")
+}
+
+#[test]
+fn lines_of_sentinel_are_for_its_mode_and_written_anew() {
+    let text = "port 5000\nsentinel known-slave m 10.0.0.2 6380\n# mine\nSENTINEL monitor m 10.0.0.1 6379 2\n\
+                sentinel monitor gone 10.0.0.1 1 2\n";
+    let args = [b"-".to_vec(), b"--sentinel".to_vec()];
+    let (config, _) =
+        Config::from_args_and_input(&args, Mode::Sentinel, &mut text.as_bytes()).unwrap();
+    assert_eq!((config.port, config.protected_mode), (5000, false));
+    let words: Vec<_> = config.sentinel.iter().map(|it| it.words.len()).collect();
+    assert_eq!(words, [4, 5, 5]);
+    let error = Config::from_args_and_input(&args[..1], Mode::Server, &mut text.as_bytes());
+    assert_eq!(error.unwrap_err().reason, "sentinel directive while not in sentinel mode");
+    let lines = [
+        "sentinel myid abc",
+        "sentinel monitor m 10.0.0.2 6380 2",
+        "sentinel known-replica m 10.0.0.1 6379",
+    ];
+    let lines = lines.map(str::to_owned);
+    let new = config.rewritten(text.as_bytes(), RewriteScope::Changed, &[], Some(&lines));
+    let new = String::from_utf8(new).unwrap();
+    assert!(
+        new.starts_with(
+            "port 5000\nsentinel known-replica m 10.0.0.1 6379\n# mine\n\
+             sentinel monitor m 10.0.0.2 6380 2\n\n"
+        ),
+        "{new}"
+    );
+    assert!(new.ends_with("protected-mode no\nsentinel myid abc\n"), "{new}");
+    let (nothing, _) = Config::from_args_and_input(&[], Mode::Sentinel, &mut &b""[..]).unwrap();
+    assert_eq!(nothing.port, 26_379);
 }

@@ -216,6 +216,11 @@ impl Link {
         self.send(&command).map(|()| 1)
     }
 
+    /// Our own address there, once there is a connection.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        socket2::SockRef::from(&self.socket).local_addr().ok()?.as_socket()
+    }
+
     /// Bytes that wait to be sent.
     pub fn unsent(&self) -> usize {
         self.output.len() - self.output_start

@@ -4,7 +4,7 @@
 use rubine_acl::Access;
 use rubine_base::hash::HashMap;
 use rubine_commands::{
-    Acl, Args, Command, CommandError, FAMILIES, Group, KeyAccess, KeySpec, Spec, shown,
+    Acl, Args, Command, CommandError, FAMILIES, Flags, Group, KeyAccess, KeySpec, Spec, shown,
 };
 
 /// Longer names are no commands.
@@ -159,12 +159,38 @@ impl CommandTable {
         help: &'static Command<H>,
         renamed: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<(Self, Vec<H>), String> {
-        let mut builder = Builder::default();
+        let mut builder = Builder { drafts: Vec::new(), needed: Flags::empty() };
         for family in FAMILIES {
             for command in family.commands {
                 builder.add(family.group, command, &mut |it| Run::Data(it));
             }
         }
+        let mut handlers = Vec::new();
+        let mut number = |it: &'static Command<H>| {
+            handlers.push(it.run);
+            Run::Server(handlers.len() - 1)
+        };
+        for (group, commands) in families {
+            for command in commands {
+                builder.add(group, command, &mut number);
+            }
+        }
+        let help = (&help.spec, number(help));
+        let mut table = builder.finish(help);
+        for (old, new) in renamed {
+            table.rename(old, new)?;
+        }
+        Ok((table, handlers))
+    }
+
+    /// The table of a Sentinel: of `families`, the commands that one has. Those that come first stand for later ones of the
+    /// same name. `help` and `renamed` as above.
+    pub(crate) fn of_sentinel<H: Copy>(
+        families: impl IntoIterator<Item = (Group, &'static [Command<H>])>,
+        help: &'static Command<H>,
+        renamed: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(Self, Vec<H>), String> {
+        let mut builder = Builder { drafts: Vec::new(), needed: Flags::SENTINEL };
         let mut handlers = Vec::new();
         let mut number = |it: &'static Command<H>| {
             handlers.push(it.run);
@@ -248,9 +274,10 @@ struct Draft {
     subcommands: Vec<(&'static Spec, Run)>,
 }
 
-#[derive(Default)]
 struct Builder {
     drafts: Vec<Draft>,
+    /// Commands and subcommands without these flags are left out.
+    needed: Flags,
 }
 
 impl Builder {
@@ -260,8 +287,12 @@ impl Builder {
         command: &'static Command<H>,
         run: &mut impl FnMut(&'static Command<H>) -> Run,
     ) {
+        let is_there = |it: &&'static Command<H>| it.spec.flags.contains(self.needed);
+        if !is_there(&command) {
+            return;
+        }
         let subcommands: Vec<_> =
-            command.subcommands.iter().map(|it| (&it.spec, run(it))).collect();
+            command.subcommands.iter().filter(is_there).map(|it| (&it.spec, run(it))).collect();
         let present = self.drafts.iter_mut().find(|it| it.spec.name == command.spec.name);
         if let Some(draft) = present {
             return draft.subcommands.extend(subcommands);

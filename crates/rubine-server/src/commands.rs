@@ -7,6 +7,7 @@ pub(crate) mod pubsub;
 mod replication;
 pub(crate) mod scripting;
 mod scripts;
+mod sentinel;
 pub(crate) mod server;
 pub(crate) mod transactions;
 
@@ -32,4 +33,12 @@ pub(crate) fn command_table(
     renamed: &[(Vec<u8>, Vec<u8>)],
 ) -> Result<(CommandTable, Vec<SessionHandler>), String> {
     CommandTable::new(FAMILIES.iter().map(|it| (it.group, it.commands)), &help::HELP, renamed)
+}
+
+/// The commands of a Sentinel: some are its own, the others those of a server. As [`command_table`].
+pub(crate) fn sentinel_table(
+    renamed: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(CommandTable, Vec<SessionHandler>), String> {
+    let families = sentinel::FAMILIES.iter().chain(FAMILIES).map(|it| (it.group, it.commands));
+    CommandTable::of_sentinel(families, &help::HELP, renamed)
 }

@@ -25,6 +25,7 @@ mod publication;
 mod aside;
 mod pubsub;
 mod replication;
+mod sentinel;
 mod tracking;
 
 mod server;

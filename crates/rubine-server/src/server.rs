@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
-use rubine_config::ConfigStore;
+use rubine_config::{ConfigStore, Listed, RewriteError, RewriteScope};
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
@@ -42,6 +42,7 @@ use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
 use crate::quotas::Quotas;
 use crate::replication::Replication;
+use crate::sentinel::Sentinel;
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
@@ -94,6 +95,8 @@ pub(crate) struct Server {
     pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
+    /// What it monitors, if it is a Sentinel and no server of data.
+    pub(crate) sentinel: Option<Sentinel>,
 }
 
 /// Where the counters of the thread that follows a master are, behind those of the workers.
@@ -149,6 +152,17 @@ impl Server {
         self.settings.store(Arc::new(settings));
         self.settings_version.fetch_add(1, Ordering::Release);
         self.wake_all();
+    }
+
+    /// What kind of server it is, as HELLO and INFO call it.
+    pub(crate) fn mode_name(&self) -> &'static str {
+        if self.sentinel.is_some() {
+            "sentinel"
+        } else if self.config.load().cluster_enabled {
+            "cluster"
+        } else {
+            "standalone"
+        }
     }
 
     /// Closes another client's connection. Nobody finds it any more from now on, and none of its commands runs.
@@ -209,6 +223,25 @@ impl Server {
     pub(crate) fn end_failover(&self) {
         self.pause.hold(Hold::Failover, false);
         self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
+    }
+
+    /// Writes what is in force into the file that the server was started with; see [`ConfigStore::rewrite`].
+    pub(crate) fn rewrite_config(
+        &self,
+        scope: RewriteScope,
+        sentinel: Option<&[String]>,
+    ) -> Result<(), RewriteError> {
+        // Where users have a file of their own, they stay there.
+        let has_file = !self.config.load().aclfile.is_empty();
+        let users = self.access.users();
+        let users: Vec<_> = users.iter().filter(|_| !has_file).map(|it| it.words()).collect();
+        let line = |quota: &Arc<crate::quotas::Quota>| {
+            let mut words = quota.rule.words();
+            words.insert(0, b"quota".to_vec());
+            words
+        };
+        let quotas: Vec<_> = self.quotas.table().quotas().iter().map(line).collect();
+        self.config.rewrite(scope, Listed { users: &users, quotas: &quotas, sentinel })
     }
 
     /// Lets every worker make a turn.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
@@ -18,7 +19,7 @@ use rubine_keyspace::{Discarded, Keyspace, Tell};
 use crate::access::{self, AccessControl};
 use crate::aside::Aside;
 use crate::commands;
-use crate::control::{audit, shutdown};
+use crate::control::{audit, sentinel, shutdown};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::follow;
@@ -32,13 +33,14 @@ use crate::process::oom_score::OomScore;
 use crate::process::process_title;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
+use crate::sentinel::Sentinel;
 use crate::server::{FOLLOWER, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
 use crate::tools::{check_system, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
-use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel};
+use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel, Mode};
 use rubine_net::listener;
 use rubine_net::tls::{Contexts, Tls};
 use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
@@ -47,6 +49,7 @@ use rubine_system::{allocator, process, ticks, title};
 
 const HELP: &str = "\
 Usage: rubine-server [/path/to/rubine.conf] [options] [-]
+       rubine-sentinel /path/to/sentinel.conf [options]
        rubine-server - (read the configuration from standard input)
        rubine-server -v or --version
        rubine-server -h or --help
@@ -58,12 +61,14 @@ Every directive of the configuration file is an option too, after those of the f
        rubine-server /etc/redis/redis.conf
        rubine-server --port 7000 --maxmemory 1gb
        rubine-server rubine.conf --loglevel verbose -
+       rubine-server sentinel.conf --sentinel
        rubine-server rubine.conf --restore-to 2026-11-21T10:00:00Z [--restore-dir /new/folder]
                      (start with what the append-only file held then, in a new folder)
 ";
 
-/// Runs the server that `args` (without the program's name) ask for, until it is shut down.
-pub fn main(args: &[Vec<u8>]) -> ExitCode {
+/// Runs the server that `args` (without the program's name) ask for, until it is shut down. `program`, the name, or an option
+/// may say that it is a Sentinel.
+pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
     match args.first().map(Vec::as_slice) {
         Some(b"-v" | b"--version") => return print(&format!("{}\n", version_line())),
         Some(b"-h" | b"--help") => return print(HELP),
@@ -80,7 +85,8 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         Ok(request) => request,
         Err(reason) => return fail(&reason),
     };
-    let (mut config, source) = match Config::from_args(&args) {
+    let mode = mode_of(program, &args);
+    let (mut config, source) = match Config::from_args(&args, mode) {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
@@ -97,10 +103,12 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
         }
     }
     let logs_to_output = config.logfile.is_empty() && config.loglevel != LogLevel::Nothing;
-    match serve(config, source) {
+    let is_sentinel = mode == Mode::Sentinel;
+    match serve(config, source, mode) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) if logs_to_output && tracing::dispatcher::has_been_set() => {
-            // Whoever sees the one sees the other, so once is enough.
+        Err(reason) if (logs_to_output || is_sentinel) && tracing::dispatcher::has_been_set() => {
+            // Whoever sees the one sees the other, so once is enough. What a Sentinel says elsewhere than in its log, as
+            // no other one does, the suites take for a crash.
             tracing::warn!("{reason}");
             ExitCode::FAILURE
         }
@@ -109,6 +117,14 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             fail(&reason)
         }
     }
+}
+
+/// Whether a program of that name, with these options, is a Sentinel.
+fn mode_of(program: &[u8], args: &[Vec<u8>]) -> Mode {
+    let name = program.rsplit(|it| *it == b'/').next().unwrap_or_default();
+    let is_named = [&b"rubine-sentinel"[..], b"redis-sentinel", b"valkey-sentinel"].contains(&name);
+    let is_asked_for = args.iter().any(|it| it.eq_ignore_ascii_case(b"--sentinel"));
+    if is_named || is_asked_for { Mode::Sentinel } else { Mode::Server }
 }
 
 fn print(text: &str) -> ExitCode {
@@ -125,7 +141,7 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 /// Starts everything and waits for the end.
-fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
+fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), String> {
     let directory = config.dir.as_path();
     std::env::set_current_dir(directory)
         .map_err(|error| format!("Can't chdir to '{}': {error}", directory.display()))?;
@@ -140,15 +156,19 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     let logger = logging::install(&config)
         .map_err(|error| format!("Can't open the log file '{}': {error}", config.logfile))?;
+    if mode == Mode::Sentinel {
+        logger.set_role(logging::Role::Sentinel);
+    }
     announce(&source);
     if let Err(reason) = supervision {
         tracing::warn!("{reason}");
     }
     tune(&config)?;
     fit_maxclients(&mut config);
+    let sentinel = sentinel_of(&config, &source, mode)?;
     let contexts = Contexts::of(&config)?;
     let listeners = listener::open_all(&config)?;
-    let (server, handlers, polls) = build(config, source, Some(logger), listeners)?;
+    let (server, handlers, polls) = build(config, source, Some(logger), listeners, sentinel)?;
     server.tls.set(contexts.map(Arc::new));
     crash::install(server);
     audit::begin(server)?;
@@ -159,9 +179,82 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     tracing::info!("Server initialized");
     let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
     crate::aside::compute::start(&server.aside.computations, &server.workers, pin)?;
+    let (workers, aof_writer) = if server.sentinel.is_some() {
+        (monitor(server, handlers, polls)?, None)
+    } else {
+        let (workers, writer) = load(server, handlers, polls)?;
+        (workers, Some(writer))
+    };
+    // A score that the kernel refuses is told in the log, and no reason not to start.
+    let _ = server.process.oom_score.apply(&config);
+    server.process.watchdog.set(server.worker_stats(), &server.commands, config.watchdog_period);
+    tracing::info!("Ready to accept connections {}", where_it_listens(&config));
+    supervision::say_ready(config.supervised);
+    for worker in workers {
+        if worker.join().is_err() {
+            return Err("a worker thread ended unexpectedly".to_owned());
+        }
+    }
+    server.aof.finish();
+    server.observing.audit.finish();
+    if aof_writer.is_some_and(|it| it.join().is_err()) {
+        return Err("the thread of the append-only file ended unexpectedly".to_owned());
+    }
+    if let Some(path) = pid_file {
+        let _ = std::fs::remove_file(path);
+    }
+    if let Some(path) = &config.unixsocket {
+        let _ = std::fs::remove_file(path);
+    }
+    tracing::warn!("Rubine is now ready to exit, bye bye...");
+    Ok(())
+}
+
+/// What a Sentinel begins with, if this is to be one. It needs a file in which it can keep what it finds out.
+fn sentinel_of(
+    config: &Config,
+    source: &ConfigSource,
+    mode: Mode,
+) -> Result<Option<Sentinel>, String> {
+    if mode != Mode::Sentinel {
+        return Ok(None);
+    }
+    let Some(file) = &source.file else {
+        return Err("Sentinel needs config file on disk to save state. Exiting...".to_owned());
+    };
+    if let Err(error) = rustix::fs::access(file, rustix::fs::Access::WRITE_OK) {
+        let file = file.display();
+        return Err(format!("Sentinel config file {file} is not writable: {error}. Exiting..."));
+    }
+    let machine = sentinel::machine(config)?;
+    let sentinel = Sentinel::new(machine);
+    sentinel.map(Some).map_err(|error| format!("Can't make an event queue: {error}"))
+}
+
+/// Begins to serve and to monitor, as a Sentinel.
+fn monitor(
+    server: &'static Server,
+    handlers: &'static [SessionHandler],
+    polls: Vec<Poll>,
+) -> Result<Vec<JoinHandle<()>>, String> {
+    let config = server.config.load();
+    let port = if config.port == 0 { config.tls_port } else { config.port };
+    tracing::info!("Running mode=sentinel, port={port}.");
+    server.persistence.set_trouble(Trouble::LOADING, false);
+    sentinel::start(server)?;
+    start_workers(server, handlers, polls)
+}
+
+/// Begins to serve, and loads what is on disk. Returns the threads of the workers, and that of the append-only file.
+fn load(
+    server: &'static Server,
+    handlers: &'static [SessionHandler],
+    polls: Vec<Poll>,
+) -> Result<(Vec<JoinHandle<()>>, JoinHandle<()>), String> {
     let _ = server.scripting.logged.set(runner_of_scripts(server, handlers));
     log_load::load_keys(server.storage())?;
     // Clients can connect while data is loaded, and are told so.
+    let config = server.config.load();
     let is_log = config.appendonly;
     load::announce(
         server.storage(),
@@ -176,25 +269,7 @@ fn serve(mut config: Config, source: ConfigSource) -> Result<(), String> {
     }
     open_to_clients(server, handlers)?;
     let aof_writer = log_writer::start(server.storage())?;
-    // A score that the kernel refuses is told in the log, and no reason not to start.
-    let _ = server.process.oom_score.apply(&config);
-    server.process.watchdog.set(server.worker_stats(), &server.commands, config.watchdog_period);
-    tracing::info!("Ready to accept connections {}", where_it_listens(&config));
-    supervision::say_ready(config.supervised);
-    for worker in workers {
-        if worker.join().is_err() {
-            return Err("a worker thread ended unexpectedly".to_owned());
-        }
-    }
-    server.aof.finish();
-    server.observing.audit.finish();
-    if aof_writer.join().is_err() {
-        return Err("the thread of the append-only file ended unexpectedly".to_owned());
-    }
-    let files = pid_file.iter().chain(&config.unixsocket);
-    files.for_each(|path| _ = std::fs::remove_file(path));
-    tracing::warn!("Rubine is now ready to exit, bye bye...");
-    Ok(())
+    Ok((workers, aof_writer))
 }
 
 /// All data is there: serves it, and follows the master that is configured.
@@ -295,11 +370,11 @@ fn build(
     source: ConfigSource,
     logger: Option<Arc<logging::Logger>>,
     listeners: Vec<listener::Listener>,
+    sentinel: Option<Sentinel>,
 ) -> Result<(&'static Server, &'static [SessionHandler], Vec<Poll>), String> {
-    let cores = affinity::processor_count(config.server_cpulist.as_deref());
-    let worker_count = if config.workers == 0 { cores } else { usize::from(config.workers) };
-    config.workers = worker_count as u16;
-    let (commands, handlers) = commands::command_table(&config.renamed_commands)?;
+    let table = if sentinel.is_some() { commands::sentinel_table } else { commands::command_table };
+    let (commands, handlers) = table(&config.renamed_commands)?;
+    let worker_count = worker_count(&mut config, sentinel.is_some());
     let access = AccessControl::new(&commands, &config);
     access::files::load_at_start(&access, &config)?;
     let mut polls = Vec::new();
@@ -359,11 +434,24 @@ fn build(
             watchdog: Watchdog::default(),
         },
         config: ConfigStore::new(config, source),
+        sentinel,
     };
     server.journal.rename_history(new_history_id());
     server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
+}
+
+/// How many workers there are, as the configuration says from now on. A Sentinel needs no more than one; its configuration
+/// stays as it is, since the file that it is written to is for real Sentinels, too.
+fn worker_count(config: &mut Config, is_sentinel: bool) -> usize {
+    if is_sentinel {
+        return 1;
+    }
+    if config.workers == 0 {
+        config.workers = affinity::processor_count(config.server_cpulist.as_deref()) as u16;
+    }
+    usize::from(config.workers)
 }
 
 /// Starts the thread that frees what is large.
@@ -395,7 +483,7 @@ fn start_workers(
     server: &'static Server,
     handlers: &'static [SessionHandler],
     polls: Vec<Poll>,
-) -> Result<Vec<std::thread::JoinHandle<()>>, String> {
+) -> Result<Vec<JoinHandle<()>>, String> {
     ticks::per_microsecond();
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {

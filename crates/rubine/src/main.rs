@@ -15,5 +15,5 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().map(OsStringExt::into_vec);
     let program = args.next().unwrap_or_default();
     let args: Vec<Vec<u8>> = args.collect();
-    tools::find(&program).map_or_else(|| startup::main(&args), |tool| tool(&args))
+    tools::find(&program).map_or_else(|| startup::main(&program, &args), |tool| tool(&args))
 }

@@ -60,8 +60,9 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     tell_of_replicas(server);
     // What is not complete must not take the place of what is.
     let may_save = !server.persistence.is_loading();
-    let is_wanted = options.contains(ShutdownOptions::SAVE)
-        || (!config.save.is_empty() && !options.contains(ShutdownOptions::NOSAVE));
+    let is_wanted = server.sentinel.is_none()
+        && (options.contains(ShutdownOptions::SAVE)
+            || (!config.save.is_empty() && !options.contains(ShutdownOptions::NOSAVE)));
     if server.persistence.saves.cancel_background() {
         tracing::warn!("There is a background save going on. It ends without a file.");
     }

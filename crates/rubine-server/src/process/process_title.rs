@@ -48,7 +48,8 @@ mod tests {
 
     fn title(arguments: &[&str]) -> String {
         let arguments: Vec<_> = arguments.iter().map(|it| it.as_bytes().to_vec()).collect();
-        let (config, _) = Config::from_args(&arguments).expect("the arguments are right");
+        let (config, _) = Config::from_args(&arguments, rubine_config::Mode::Server)
+            .expect("the arguments are right");
         let file = Some("/etc/rubine.conf".into());
         of(&config, &ConfigSource { file, notes: Vec::new() }, "./rubine-server")
     }

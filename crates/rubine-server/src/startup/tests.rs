@@ -26,8 +26,7 @@ use rubine_testing::words;
 use super::{Server, build, listener, start_workers};
 use crate::command_table::Run;
 use crate::persistence::{Finder, Replayer};
-
-use rubine_config::Config;
+use rubine_config::{Config, Mode};
 
 /// A server of three workers, which lives until the test process ends.
 fn start() -> (&'static Server, SocketAddr) {
@@ -44,11 +43,11 @@ fn start() -> (&'static Server, SocketAddr) {
         "yes",
     ];
     let args: Vec<_> = args.iter().map(|it| it.as_bytes().to_vec()).collect();
-    let (config, source) = Config::from_args(&args).expect("the arguments are right");
+    let (config, source) = Config::from_args(&args, Mode::Server).expect("the arguments are right");
 
     let listeners = listener::open_all(&config).expect("the port is free");
     let (server, handlers, polls) =
-        build(config, source, None, listeners).expect("it can be built");
+        build(config, source, None, listeners, None).expect("it can be built");
     start_workers(server, handlers, polls).expect("threads can be started");
     (server, SocketAddr::from(([127, 0, 0, 1], port)))
 }

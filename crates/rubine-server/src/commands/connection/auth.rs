@@ -127,7 +127,9 @@ fn introduce(session: &mut Session<'_>) {
     let config = core.server.config.load();
     let zone = Some(&config.availability_zone).filter(|it| !it.is_empty());
     reply.set_protocol(client.protocol);
-    reply.map(7 + usize::from(zone.is_some()));
+    let is_sentinel = core.server.sentinel.is_some();
+    // A Sentinel has no part in replication.
+    reply.map(6 + usize::from(!is_sentinel) + usize::from(zone.is_some()));
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
@@ -137,9 +139,11 @@ fn introduce(session: &mut Session<'_>) {
     reply.bulk(b"id");
     reply.integer(client.id as i64);
     reply.bulk(b"mode");
-    reply.bulk(if config.cluster_enabled { b"cluster" } else { b"standalone" });
-    reply.bulk(b"role");
-    reply.bulk(b"master");
+    reply.bulk(core.server.mode_name().as_bytes());
+    if !is_sentinel {
+        reply.bulk(b"role");
+        reply.bulk(b"master");
+    }
     reply.bulk(b"modules");
     reply.array(0);
     if let Some(zone) = zone {

@@ -4,7 +4,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::control::reconfigure;
 use crate::core::{ServerCommand, Session};
-use rubine_config::{Directive, Listed, RewriteScope, SetError, Setter, find};
+use rubine_config::{Directive, RewriteScope, SetError, Setter, find};
 
 pub(super) const CONFIG: ServerCommand =
     ServerCommand::container("CONFIG", super::never_runs, &[GET, RESETSTAT, REWRITE, SET])
@@ -103,17 +103,7 @@ fn rewrite(session: &mut Session<'_>) -> CommandResult {
 /// Rewrites the configuration file and replies.
 pub(super) fn rewrite_file(session: &mut Session<'_>, scope: RewriteScope) -> CommandResult {
     let server = session.core.server;
-    // Where users have a file of their own, they stay there.
-    let has_file = !server.config.load().aclfile.is_empty();
-    let users = server.access.users();
-    let users: Vec<_> = users.iter().filter(|_| !has_file).map(|it| it.words()).collect();
-    let line = |quota: &std::sync::Arc<crate::quotas::Quota>| {
-        let mut words = quota.rule.words();
-        words.insert(0, b"quota".to_vec());
-        words
-    };
-    let quotas: Vec<_> = server.quotas.table().quotas().iter().map(line).collect();
-    let outcome = server.config.rewrite(scope, Listed { users: &users, quotas: &quotas });
+    let outcome = server.rewrite_config(scope, None);
     if let Err(error) = outcome {
         tracing::warn!("CONFIG REWRITE failed: {error}");
         return Err(CommandError::Other(format!("ERR {error}").into()));

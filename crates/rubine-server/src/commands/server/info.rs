@@ -50,7 +50,9 @@ pub(crate) fn crash_report(server: &'static Server, now: i64) -> String {
 
 fn report(source: &Source<'_>, wanted: &Wanted) -> String {
     let mut text = Text::default();
-    for section in SECTIONS.iter().filter(|it| wanted.includes(it)) {
+    let is_sentinel = source.server.sentinel.is_some();
+    let is_there = |it: &&Section| !is_sentinel || it.is_of_sentinel();
+    for section in SECTIONS.iter().filter(is_there).filter(|it| wanted.includes(it)) {
         text.title(section.title);
         (section.write)(source, &mut text);
     }
@@ -58,6 +60,12 @@ fn report(source: &Source<'_>, wanted: &Wanted) -> String {
     if wanted.names.iter().any(|it| it == b"debug") {
         text.title("Debug");
         counters::debug(source, &mut text);
+    }
+    if let Some(sentinel) = &source.server.sentinel
+        && wanted.includes(&Section::usual("sentinel", "Sentinel", |_, _| {}))
+    {
+        text.title("Sentinel");
+        text.lines(&sentinel.driver().machine.info_section(source.now));
     }
     text.finish()
 }
@@ -111,6 +119,11 @@ impl Section {
         write: fn(&Source<'_>, &mut Text),
     ) -> Self {
         Self { name, title, is_usual: true, write }
+    }
+
+    /// Whether a Sentinel, which has no data, has it too.
+    fn is_of_sentinel(&self) -> bool {
+        ["server", "clients", "stats", "cpu"].contains(&self.name)
     }
 
     const fn further(

@@ -24,8 +24,8 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     text.field("redis_git_sha1", "00000000");
     text.field("redis_git_dirty", 0);
     text.field("redis_build_id", "0");
-    text.field("redis_mode", "standalone");
-    text.field("server_mode", "standalone");
+    text.field("redis_mode", server.mode_name());
+    text.field("server_mode", server.mode_name());
     text.field(
         "os",
         format_args!(

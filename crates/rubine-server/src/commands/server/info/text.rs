@@ -22,6 +22,11 @@ impl Text {
         write!(self.0, "{name}:{value}\r\n").expect("writing to a string cannot fail");
     }
 
+    /// Lines that are whole already.
+    pub(super) fn lines(&mut self, lines: &str) {
+        self.0.push_str(lines);
+    }
+
     /// A number of bytes, and the same for people.
     pub(super) fn bytes(&mut self, name: &str, bytes: u64) {
         self.field(name, bytes);
