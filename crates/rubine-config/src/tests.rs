@@ -644,7 +644,8 @@ fn lines_of_sentinel_are_for_its_mode_and_written_anew() {
         "sentinel known-replica m 10.0.0.1 6379",
     ];
     let lines = lines.map(str::to_owned);
-    let new = config.rewritten(text.as_bytes(), RewriteScope::Changed, &[], Some(&lines));
+    let listed = Listed { sentinel: Some(&lines), ..Listed::default() };
+    let new = config.rewritten(text.as_bytes(), RewriteScope::Changed, listed);
     let new = String::from_utf8(new).unwrap();
     assert!(
         new.starts_with(
