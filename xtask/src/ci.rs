@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::clock::Stopwatch;
 use crate::compat::{self, Family};
 use crate::process::{cargo, find_program, output};
-use crate::{Failure, diff, e2e, fuzz, oracle, peer, test};
+use crate::{Failure, chains, diff, e2e, fuzz, oracle, peer, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -51,6 +51,16 @@ const COMPAT_UNITS: &[&str] = &[
     "integration/dismiss-mem",
     "integration/logging",
     "integration/valkey-check-rdb",
+    "integration/block-repl",
+    "integration/failover",
+    "integration/psync2-reg",
+    "integration/psync2-pingoff",
+    "integration/psync2-master-restart",
+    "integration/replica-redirect",
+    "integration/replication-2",
+    "integration/replication-3",
+    "integration/replication-4",
+    "integration/shutdown",
     "unit/auth",
     "unit/bitfield",
     "unit/bitops",
@@ -138,6 +148,9 @@ const DIFF_SECONDS: u64 = 45;
 /// Random users and their rights.
 const DIFF_USERS_SECONDS: u64 = 5;
 
+/// Seconds for which each chain of replicas is written to.
+const CHAIN_SECONDS: u64 = 4;
+
 /// Set to `1` for a machine that can have neither real servers nor valgrind: CI then goes without what needs them.
 const WITHOUT_PEERS: &str = "RUBINE_CI_WITHOUT_PEERS";
 
@@ -184,6 +197,7 @@ fn hold_against_peers(steps: &mut Steps) {
         let options = compat::Options::for_sentinel(SENTINEL_UNITS);
         steps.step("compat of Sentinel", || compat::run(&options));
     }
+    steps.step("chains", || chains::run(&chains::Options::for_every_change(CHAIN_SECONDS)));
     if has_redis {
         let options = compat::Options::for_units(Family::Redis, REDIS_UNITS, REDIS_BUDGET_SECONDS);
         steps.step("compat with Redis", || compat::run(&options));

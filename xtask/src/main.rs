@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod chains;
 mod ci;
 mod clock;
 mod compat;
@@ -49,6 +50,8 @@ enum Command {
     Exchange(exchange::Options),
     /// Sends random commands to a server
     Fuzz(fuzz::Options),
+    /// Lets servers of all families follow each other, while links are cut and replicas killed
+    Chains(chains::Options),
     /// Lives through worlds of Sentinels, made from seeds
     Simulate(simulate::Options),
     /// Lets groups of our Sentinels and real ones fail real servers over
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         Command::Diff(options) => diff::run(&options),
         Command::Exchange(options) => exchange::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Chains(options) => chains::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Sentinels(options) => sentinels::run(&options),
         Command::Ci => ci::run(),

@@ -374,7 +374,7 @@ directives! {
     repl_ping_replica_period: u32 = 10,
         "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT);
     repl_timeout: u32 = 60, "repl-timeout".number(1, INT);
-    repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay".not_yet(REPLICATION);
+    repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay";
     repl_backlog_size: u64 = 10 << 20,
         "repl-backlog-size".memory(1, LONG);
     repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);

@@ -22,8 +22,8 @@ const OWNED_BYTES_MIN: usize = 64 * 1024;
 
 /// The effects of one unit: what reaches the log in one piece, with nothing of others in between.
 pub struct Effects {
-    /// Invariant: begins with `MULTI`, which the log takes only if `is_transaction`. So the wrapping
-    /// can be decided at the end, when the number of effects is known, without moving a byte.
+    /// Invariant: begins with `MULTI`, which the log takes only if `is_transaction`, and then in front of a SELECT that may
+    /// be needed. So the wrapping can be decided at the end, when the number of effects is known.
     bytes: Vec<u8>,
     /// Large values that belong between the bytes, in ascending order of place.
     shared: Vec<SharedPart>,
@@ -154,7 +154,7 @@ impl Effects {
 
     /// Appends the unit for both sides: `large` if the buffer was taken, else its own.
     pub(crate) fn append_to(&mut self, large: Option<&Bytes>, log: &mut Log, second: u64) {
-        log.begin_unit(self.first_database, second);
+        log.begin_unit(self.opening(), self.first_database, second);
         self.push_to(large, log);
         log.end_unit(self.last_database);
     }
@@ -167,14 +167,19 @@ impl Effects {
         log: &mut Log,
         second: u64,
     ) {
-        let start = log.begin_part(side, self.first_database, second);
+        let start = log.begin_part(side, self.opening(), self.first_database, second);
         self.push_to(large, log);
         log.end_part(side, self.last_database, start);
     }
 
-    /// Pushes the unit's bytes: `large` if the buffer was taken, else its own.
+    /// What stands in front of everything, a SELECT too.
+    fn opening(&self) -> &'static [u8] {
+        if self.is_transaction { MULTI } else { b"" }
+    }
+
+    /// Pushes the unit's bytes behind its opening: `large` if the buffer was taken, else its own.
     fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
-        let mut start = if self.is_transaction { 0 } else { MULTI.len() };
+        let mut start = MULTI.len();
         for part in self.shared.drain(..) {
             push_range(&self.bytes, large, start..part.place, log);
             log.push_owned(Bytes::from_owner(SharedOwner(part.value)));
@@ -257,6 +262,7 @@ mod tests {
     fn text(effects: &mut Effects) -> String {
         let mut log = Log::new(0, u64::MAX);
         let large = effects.take_large();
+        log.push(effects.opening());
         effects.push_to(large.as_ref(), &mut log);
         effects.clear();
         let bytes = log.contents();

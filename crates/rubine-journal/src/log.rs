@@ -273,8 +273,11 @@ impl Log {
     }
 
     /// Precedes the bytes of a unit for both sides.
-    pub(crate) fn begin_unit(&mut self, first_database: u32, second: u64) {
+    pub(crate) fn begin_unit(&mut self, opening: &[u8], first_database: u32, second: u64) {
         self.mark(second);
+        if !opening.is_empty() {
+            self.push(opening);
+        }
         if self.kept.must_select || self.kept.selected_database != Some(first_database) {
             self.push_select(first_database);
             self.kept.must_select = false;
@@ -292,9 +295,18 @@ impl Log {
     }
 
     /// Precedes the bytes of a unit for one side; returns where it begins.
-    pub(crate) fn begin_part(&mut self, side: Side, first_database: u32, second: u64) -> Offset {
+    pub(crate) fn begin_part(
+        &mut self,
+        side: Side,
+        opening: &[u8],
+        first_database: u32,
+        second: u64,
+    ) -> Offset {
         self.mark(second);
         let start = self.end();
+        if !opening.is_empty() {
+            self.push(opening);
+        }
         if self.kept.must_select || self.selected_database(side) != Some(first_database) {
             self.push_select(first_database);
         }

@@ -104,6 +104,12 @@ impl Socket {
         }
     }
 
+    /// Whether what is written leaves at once, or may wait a little for more.
+    pub fn set_nodelay(&self, nodelay: bool) {
+        // A socket of another kind has no such choice, and one that is closed needs none.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(self.as_fd(), nodelay);
+    }
+
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         // Edge-triggered for both directions once and for all: no system call when a socket is full for a while.
         let interests = Interest::READABLE | Interest::WRITABLE;

@@ -8,5 +8,6 @@ pub mod encryption;
 pub mod fuzz;
 pub mod log;
 pub mod manifest;
+pub mod place;
 pub mod rewrite;
 pub mod timestamp;

@@ -7,6 +7,7 @@ use std::ops::Range;
 use rubine_resp::parser::{ArgRange, Limits, Parsed, Parser, ProtocolError, Sender};
 use thiserror::Error;
 
+use crate::place::StreamPlace;
 use crate::timestamp;
 
 /// What is read at once.
@@ -28,6 +29,8 @@ pub struct LogReader<R> {
     parser: Parser,
     /// The last time mark.
     second: Option<u64>,
+    /// Where in a history this is, if the last line says so.
+    place: Option<StreamPlace>,
     /// Lines read so far.
     lines: u64,
     args: Vec<ArgRange>,
@@ -108,6 +111,7 @@ impl<R: Read> LogReader<R> {
             is_ended: false,
             parser: Parser::new(),
             second: None,
+            place: None,
             lines: 0,
             args: Vec::new(),
             commands: Vec::new(),
@@ -127,6 +131,11 @@ impl<R: Read> LogReader<R> {
     /// The last time mark, Unix seconds.
     pub fn second(&self) -> Option<u64> {
         self.second
+    }
+
+    /// Where in a history what was read up to here belongs, if the last line read says so.
+    pub fn place(&self) -> Option<&StreamPlace> {
+        self.place.as_ref()
     }
 
     /// The next unit, or `None` at the end. After an error nothing more can be read.
@@ -220,9 +229,11 @@ impl<R: Read> LogReader<R> {
                 Ok(None)
             };
         };
-        if let Some(second) = timestamp::parse(head[..end].trim_ascii_end()) {
+        let line = head[..end].trim_ascii_end();
+        if let Some(second) = timestamp::parse(line) {
             self.second = Some(second);
         }
+        self.place = StreamPlace::parse(line);
         self.lines += 1;
         Ok(Some(end + 1))
     }
@@ -234,6 +245,7 @@ impl<R: Read> LogReader<R> {
         let parsed = self.parser.parse_command(bytes, &mut self.args, &LIMITS);
         let parsed = parsed.map_err(|error| self.malformed(at, What::Protocol(error)))?;
         if let Parsed::Request { arg_count, .. } = parsed {
+            self.place = None;
             self.args[first_arg..].iter_mut().for_each(|it| it.start += at);
             self.lines += 1 + 2 * arg_count as u64;
         }

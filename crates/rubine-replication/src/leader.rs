@@ -47,12 +47,20 @@ pub struct Introduction {
     pub content: Content,
 }
 
-impl Introduction {
-    /// The version whose dumps it reads; `None` where nothing is known, or nothing need be.
-    fn read_version(&self) -> Option<u32> {
-        self.version.filter(|_| !self.reads_everything)
-    }
+/// Which dumps a replica reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// All that there are, or nobody knows better.
+    #[default]
+    Newest,
+    /// Those of a version of Valkey.
+    Valkey(u32),
+    /// It has not said what it is, and left over so many dumps, each older than the one before.
+    Older(u8),
 }
+
+/// Older dumps that are tried before the newest is again.
+const OLDER_MAX: u8 = 2;
 
 /// What is in a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +122,7 @@ pub struct Replica {
     pub host: String,
     /// It acknowledges nothing: it speaks the protocol of before PSYNC.
     pub is_silent: bool,
+    pub reads: Reads,
     /// Up to where it has everything.
     pub acknowledged: ReplicationOffset,
     /// Up to where that is on its disk.
@@ -226,7 +235,7 @@ pub struct Transfer {
     pub replicas: Vec<ReplicaId>,
     pub form: Form,
     pub content: Content,
-    pub version: Option<u32>,
+    pub reads: Reads,
     /// No replica wants what follows the dump.
     pub is_dump_only: bool,
 }
@@ -251,6 +260,8 @@ pub enum Action {
 struct Recurrence {
     count: u32,
     last_at: u64,
+    /// Dumps over which it has left.
+    left_over: u8,
 }
 
 /// All that a master knows of its replicas.
@@ -296,6 +307,7 @@ impl Leader {
             state: State::Introduced,
             host: host.to_owned(),
             is_silent: false,
+            reads: Reads::default(),
             acknowledged: ReplicationOffset(0),
             synced: ReplicationOffset(0),
             heard_at: now,
@@ -320,21 +332,32 @@ impl Leader {
         replica.is_silent = request == Request::Sync;
         let name = replica.name();
         let is_tool = replica.introduction.wants_dump_only || replica.is_silent;
-        let hold_off = if is_tool { 0 } else { self.hold_off(name, now) };
+        let (version, reads_everything) =
+            (replica.introduction.version, replica.introduction.reads_everything);
+        let hold_off = if is_tool { 0 } else { self.hold_off(&name, now) };
+        let left_over = self.recurrences.get(&name).map_or(0, |it| it.left_over);
+        let reads = match version {
+            _ if reads_everything => Reads::Newest,
+            Some(version) => Reads::Valkey(version),
+            None if left_over % (OLDER_MAX + 1) == 0 => Reads::Newest,
+            None => Reads::Older(left_over % (OLDER_MAX + 1)),
+        };
         let not_before = now + hold_off;
-        self.entry(id, host, now).state = State::Waiting { since: now, not_before };
+        let replica = self.entry(id, host, now);
+        replica.reads = reads;
+        replica.state = State::Waiting { since: now, not_before };
         self.alone_since = None;
         hold_off
     }
 
     /// How long a replica is put off that has begun anew so often.
-    fn hold_off(&mut self, name: String, now: u64) -> u64 {
+    fn hold_off(&mut self, name: &str, now: u64) -> u64 {
         self.recurrences.retain(|_, it| now < it.last_at + RECURRENCE_MS);
         if RECURRENCES_MAX <= self.recurrences.len() {
             return 0;
         }
-        let recurrence =
-            self.recurrences.entry(name).or_insert(Recurrence { count: 0, last_at: now });
+        let recurrence = self.recurrences.entry(name.to_owned());
+        let recurrence = recurrence.or_insert(Recurrence { count: 0, last_at: now, left_over: 0 });
         recurrence.count += 1;
         recurrence.last_at = now;
         let beyond = recurrence.count.saturating_sub(SYNCS_AT_ONCE_MAX);
@@ -343,7 +366,12 @@ impl Leader {
 
     /// A connection is gone.
     pub fn leave(&mut self, id: ReplicaId) {
-        self.replicas.remove(&id);
+        let Some(replica) = self.replicas.remove(&id) else { return };
+        let has_left_over = matches!(replica.state, State::Receiving { .. } | State::Loading);
+        if has_left_over && let Some(recurrence) = self.recurrences.get_mut(&replica.name()) {
+            // It may not know this version of dumps.
+            recurrence.left_over = recurrence.left_over.wrapping_add(1);
+        }
     }
 
     /// What is due now. To be called some times a second.
@@ -414,12 +442,11 @@ impl Leader {
         };
         let of = |id: ReplicaId| &self.replicas[&id];
         let form = form_of(of(first));
-        let (content, version) =
-            (of(first).introduction.content, of(first).introduction.read_version());
+        let (content, reads) = (of(first).introduction.content, of(first).reads);
         let fits = |id: ReplicaId| {
             let replica = of(id);
             let said = &replica.introduction;
-            form_of(replica) == form && said.content == content && said.read_version() == version
+            form_of(replica) == form && said.content == content && replica.reads == reads
         };
         waiting.retain(|(id, ..)| fits(*id));
         let longest = waiting.iter().map(|(_, since, _)| now.saturating_sub(*since)).max()?;
@@ -435,7 +462,7 @@ impl Leader {
             }
         }
         self.is_transferring = true;
-        Some(Transfer { replicas, form, content, version, is_dump_only })
+        Some(Transfer { replicas, form, content, reads, is_dump_only })
     }
 
     /// Whether a dump is being made.
@@ -513,9 +540,14 @@ mod tests {
     };
 
     fn waiting(leader: &mut Leader, id: ReplicaId, now: u64) {
+        waiting_with(leader, id, None, now);
+    }
+
+    fn waiting_with(leader: &mut Leader, id: ReplicaId, version: Option<u32>, now: u64) {
         let said = leader.introduce(id, "10.0.0.1", now);
         said.port = 7000 + id as u16;
         said.takes_mark = true;
+        said.version = version;
         leader.begin_anew(id, "10.0.0.1", Request::Anew, now);
     }
 
@@ -561,8 +593,7 @@ mod tests {
     fn who_needs_another_dump_waits_for_the_next() {
         let mut leader = Leader::default();
         waiting(&mut leader, 1, 0);
-        waiting(&mut leader, 2, 0);
-        leader.introduce(2, "", 0).version = Some(0x09_01_02);
+        waiting_with(&mut leader, 2, Some(0x09_01_02), 0);
         waiting(&mut leader, 3, 0);
         leader.introduce(3, "", 0).takes_mark = false;
         assert_eq!(begun(&leader.tick(5000, &TERMS)), [1]);
@@ -591,6 +622,23 @@ mod tests {
         let later = 5000 + RECURRENCE_MS;
         assert_eq!(leader.begin_anew(7, "10.0.0.1", Request::Anew, later), 0);
         assert_eq!(leader.begin_anew(8, "10.0.0.1", Request::Sync, later), 0);
+    }
+
+    #[test]
+    fn who_leaves_over_a_dump_gets_an_older_one() {
+        let mut leader = Leader::default();
+        let terms = Terms { delay_ms: 0, ..TERMS };
+        let mut reads = Vec::new();
+        for round in 0..4 {
+            leader.introduce(round, "10.0.0.1", 0).port = 7000;
+            let now = round * 100_000;
+            leader.begin_anew(round, "10.0.0.1", Request::Anew, now);
+            let transfer = leader.next_transfer(now + HOLD_OFF_MS_MAX, &terms).unwrap();
+            reads.push(transfer.reads);
+            leader.end_transfer();
+            leader.leave(round);
+        }
+        assert_eq!(reads, [Reads::Newest, Reads::Older(1), Reads::Older(2), Reads::Newest]);
     }
 
     #[test]

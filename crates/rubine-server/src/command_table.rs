@@ -38,6 +38,7 @@ pub(crate) struct Entry {
     key_access: Vec<Option<Access>>,
     /// That of the one key argument, if it is one, unless it depends on the arguments.
     single_key_access: Option<(usize, Access)>,
+    acl: Acl,
     /// In order of declaration; empty unless it is a container.
     pub(crate) subcommands: Vec<&'static Entry>,
 }
@@ -50,6 +51,10 @@ impl Entry {
         subcommands: Vec<&'static Entry>,
     ) -> Self {
         let is_subcommand = full_name.contains('|');
+        let acl = match run {
+            Run::Container if !spec.counts_as_one => Acl::SLOW,
+            Run::Container | Run::Data(_) | Run::Server(_) => spec.acl(group),
+        };
         let key_access: Vec<_> = spec.keys().map(|it| needed_access(it.access())).collect();
         let single_key = spec.single_key();
         let single_key_access = single_key.zip(key_access.first().copied().flatten());
@@ -63,6 +68,7 @@ impl Entry {
             single_key,
             key_access,
             single_key_access,
+            acl,
             subcommands,
         }
     }
@@ -115,10 +121,7 @@ impl Entry {
 
     /// Its ACL categories. A name that only stands in front of other commands is in none but that of slow commands.
     pub(crate) fn acl(&self) -> Acl {
-        match self.run {
-            Run::Container if !self.spec.counts_as_one => Acl::SLOW,
-            Run::Container | Run::Data(_) | Run::Server(_) => self.spec.acl(self.group),
-        }
+        self.acl
     }
 
     /// Whether it is a subcommand of that container, in lower case.

@@ -42,6 +42,8 @@ struct Request<'a> {
 
 impl Core {
     /// Does with a request what is due: runs it, queues it, refuses it or puts it off.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it is called for each request, from one place")]
     pub(crate) fn execute(
         &mut self,
         client: &mut Client,
@@ -56,6 +58,18 @@ impl Core {
             self.dismiss_trackers(client, reply, entry);
         }
         flow
+    }
+
+    /// As [`Self::execute`], which is made once for the many that run at once.
+    #[inline(never)]
+    fn execute_again(
+        &mut self,
+        client: &mut Client,
+        reply: &mut Reply<'_>,
+        entry: Option<&'static Entry>,
+        args: Args<'_>,
+    ) {
+        self.execute(client, reply, entry, args);
     }
 
     /// Runs a request again that was put off, now that it may go on.
@@ -75,7 +89,7 @@ impl Core {
                 self.call(client, &mut reply, entry, args);
                 settle_reply(client, &mut reply, mark);
             }
-            _ => _ = self.execute(client, &mut reply, entry, args),
+            _ => self.execute_again(client, &mut reply, entry, args),
         }
         client.output = output;
         if let Some(bound) = &mut client.bound {

@@ -45,7 +45,6 @@ pub(crate) fn promote(server: &'static Server, locked: &Locked<'_>) -> Option<Po
     if !following.is_replica() {
         return None;
     }
-    following.own_keys.clear();
     let parted = server.journal.begin_history(new_history_id(), Origin::Here);
     server.cut_replicas();
     // What was confirmed of the master's is nothing that a client of this server waits for.

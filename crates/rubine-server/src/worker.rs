@@ -419,6 +419,9 @@ impl Worker {
         let Some(slot) = self.slot_of.get(&id).copied() else { return };
         let Some(client) = &mut self.clients[slot] else { return };
         Reply::new(&mut client.output, client.protocol).raw(header);
+        if self.core.server.config.load().repl_disable_tcp_nodelay {
+            client.socket.set_nodelay(false);
+        }
         client.replica = Some(feed);
         self.replicas.add(slot);
     }

@@ -21,6 +21,7 @@ mod pace;
 mod rdb_load;
 mod rdb_save;
 pub mod replica_dump;
+mod resuming;
 pub mod save_points;
 pub mod saves;
 mod storage;

@@ -11,11 +11,12 @@ use std::sync::mpsc;
 use parking_lot::Mutex;
 use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_config::Config;
-use rubine_journal::{Hold, Start};
+use rubine_journal::{HistoryId, Hold, ReplicationOffset, Start};
 use rubine_keyspace::ShardSet;
 use rubine_persistence::encryption::{Decrypting, EncryptionError, Ending, Input, KeyRing, Place};
 use rubine_persistence::log::{LogError, LogReader, is_rdb};
 use rubine_persistence::manifest::{BaseFormat, LogFile, Manifest};
+use rubine_persistence::place::StreamPlace;
 
 use crate::aof::Phase;
 use crate::aof::directory::Directory;
@@ -28,6 +29,7 @@ use crate::log_end::{Tail, truncate};
 use crate::log_rewrite::write_base;
 use crate::pace::Share;
 use crate::rdb_load::{self, LoadOptions, log_failure};
+use crate::resuming::resume_history;
 use crate::storage::{Apply, Storage};
 
 /// As many bytes as say that a file begins as an RDB file.
@@ -50,7 +52,12 @@ pub fn load_at_start(storage: Storage) -> Result<(), String> {
     }
     let mut directory = Directory::open(&config, &storage.persistence.disk)?;
     directory.upgrade(&config)?;
-    let tail = load_files(storage, &directory, &config)?;
+    let (tail, place) = load_files(storage, &directory, &config)?;
+    if let Some(StreamPlace { history, offset, database }) = place
+        && let Some(id) = HistoryId::parse(&history)
+    {
+        resume_history(storage, id, ReplicationOffset(offset), Some(database));
+    }
     let increment = open_for_appending(storage, &mut directory, tail, &config)?;
     let aof = storage.aof;
     let bytes = |file: &LogFile| directory.size_of(file).unwrap_or(0);
@@ -85,7 +92,7 @@ pub fn reload(storage: Storage) -> Result<(), String> {
     }
     storage.persistence.saves.functions.clear();
     storage.keyspace.clear();
-    load_files(storage, &directory, &config).map(drop::<Tail>)
+    load_files(storage, &directory, &config).map(drop)
 }
 
 /// Has all that happened written to the log, if there is one, and forced to disk.
@@ -100,9 +107,13 @@ pub fn write_all(storage: Storage) -> Result<(), String> {
 }
 
 /// Reads all files of a log into the keyspace.
-fn load_files(storage: Storage, directory: &Directory, config: &Config) -> Result<Tail, String> {
+fn load_files(
+    storage: Storage,
+    directory: &Directory,
+    config: &Config,
+) -> Result<(Tail, Option<StreamPlace>), String> {
     let applier = storage.host.applier()?;
-    let mut loader = Loader { storage, applier, bytes_before: 0, failures: 0 };
+    let mut loader = Loader { storage, applier, bytes_before: 0, failures: 0, place: None };
     let mut tail = Tail::Empty;
     let loading = &storage.persistence.loading;
     let size = |file: &LogFile| directory.size_of(file).unwrap_or(0);
@@ -129,7 +140,7 @@ fn load_files(storage: Storage, directory: &Directory, config: &Config) -> Resul
     if 0 < loader.failures {
         tracing::warn!("{} commands of the append-only file failed", loader.failures);
     }
-    Ok(tail)
+    Ok((tail, loader.place))
 }
 
 /// What place a file has in the log, and so how it may end.
@@ -219,6 +230,8 @@ struct Loader {
     bytes_before: u64,
     /// Commands that have failed.
     failures: u64,
+    /// Where in a history the data is, if the last line of the log says so.
+    place: Option<StreamPlace>,
 }
 
 impl Loader {
@@ -243,6 +256,7 @@ impl Loader {
             if is_dump { self.load_dump(source, size, name)? } else { (source, 0) };
         let mut reader = LogReader::new(source, start);
         let problem = self.run_all(&mut reader, name)?;
+        self.place = reader.place().filter(|_| problem.is_none()).cloned();
         self.bytes_before += size;
         let corrupt_bytes_max = self.storage.config.load().aof_load_corrupt_tail_max_size;
         let position = reader.position();

@@ -13,6 +13,7 @@ use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_journal::{Lost, Offset, Reader, Slice};
 use rubine_persistence::encryption::{KeyRing, Place};
 use rubine_persistence::manifest::LogFile;
+use rubine_persistence::place::StreamPlace;
 
 use crate::aof::Phase;
 use crate::aof::directory::Directory;
@@ -46,6 +47,8 @@ const SYNC_EVERY_NANOS: u64 = 1_000_000_000;
 const SLOW_SYNC_NANOS: u64 = 2_000_000_000;
 /// While rewrites rest, the log may grow by so many times `auto-aof-rewrite-percentage`.
 const RESTING_GROWTH_FACTOR: u128 = 4;
+/// How often the log says where in its history it is.
+const NOTE_EVERY_NANOS: u64 = 1_000_000_000;
 /// The same error is logged once in this time.
 const LOG_ERROR_EVERY_NANOS: u64 = 30_000_000_000;
 /// Attempts to write what is left when the log is closed.
@@ -82,6 +85,10 @@ struct Writer {
     /// When something was last forced to disk, or that was tried.
     synced_at: u64,
     retry_at: u64,
+    /// The position at which the log says last where in its history it is.
+    noted_at: Option<Offset>,
+    /// When that was last looked at.
+    noted_place_at: u64,
     /// How long it waits if the next attempt fails, too.
     retry_nanos: u64,
     logged_error_at: Option<u64>,
@@ -101,6 +108,8 @@ impl Writer {
             writing_at: 0,
             synced_at: 0,
             retry_at: 0,
+            noted_at: None,
+            noted_place_at: 0,
             retry_nanos: RETRY_NANOS_MIN,
             logged_error_at: None,
             suspect_until: None,
@@ -122,6 +131,7 @@ impl Writer {
             if has_more {
                 self.let_gather(&config);
             } else {
+                self.note_place_if_due();
                 self.sleep();
             }
         }
@@ -153,6 +163,40 @@ impl Writer {
             std::thread::park_timeout(Duration::from_nanos(left));
         }
         self.storage.aof.gathers.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes in the log where in its history it is, if others follow that history or this server follows it: then the data of the
+    /// log is gone on with from there. To be called where all is written.
+    fn note_place(&mut self) -> std::io::Result<()> {
+        let Some(increment) = &mut self.increment else { return Ok(()) };
+        let journal = &self.storage.journal;
+        if !self.pending.is_empty() || !journal.is_followed() {
+            return Ok(());
+        }
+        let point = journal.point();
+        let is_there = point.position == self.written && point.is_complete;
+        if !is_there || self.noted_at == Some(point.position) {
+            return Ok(());
+        }
+        let place = StreamPlace {
+            history: point.history.id.as_bytes().to_vec(),
+            offset: point.offset.0,
+            database: point.database.unwrap_or(0),
+        };
+        increment.annotate(&place.line())?;
+        self.noted_at = Some(point.position);
+        self.storage.aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The same by the clock, now and then.
+    fn note_place_if_due(&mut self) {
+        let now = monotonic_nanos();
+        if self.noted_place_at + NOTE_EVERY_NANOS <= now {
+            self.noted_place_at = now;
+            // What cannot be written now is found out, and told of, by whoever has more to write.
+            let _ = self.note_place();
+        }
     }
 
     fn sleep(&self) {
@@ -187,6 +231,7 @@ impl Writer {
     fn open(&mut self, reader: Reader, increment: Increment) {
         let aof = self.storage.aof;
         self.written = reader.position();
+        self.noted_at = None;
         aof.read.store(self.written, Ordering::Relaxed);
         self.storage.restart(self.written);
         aof.facts.current_bytes.store(increment.len(), Ordering::Relaxed);
@@ -216,6 +261,7 @@ impl Writer {
             self.open(reader, increment);
         } else {
             aof.facts.closed_bytes.fetch_add(closed, Ordering::Relaxed);
+            self.noted_at = None;
             self.reader = Some(reader);
             self.increment = Some(increment);
         }
@@ -531,7 +577,14 @@ impl Writer {
         for attempt in 1..=LAST_ATTEMPTS_MAX {
             let written = self.write_until(until, config);
             match written.and_then(|()| self.sync().map_err(|error| error.to_string())) {
-                Ok(()) => return,
+                Ok(()) => {
+                    if let Err(error) = self.note_place() {
+                        tracing::warn!(
+                            "The end of the append-only file could not be written: {error}"
+                        );
+                    }
+                    return;
+                }
                 Err(reason) if attempt == LAST_ATTEMPTS_MAX => {
                     tracing::warn!(
                         "The end of the append-only file could not be written: {reason}"

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use parking_lot::Mutex;
-use rubine_journal::{Effects, History, HistoryId, Origin, Previous, ReplicationOffset};
+use rubine_journal::{Effects, HistoryId, ReplicationOffset};
 use rubine_keyspace::{Access, Key, Place};
 use rubine_persistence::encryption;
 use rubine_rdb::ValueLimits;
@@ -18,6 +18,7 @@ use rubine_rdb::version::Version;
 use rubine_structures::record::Record;
 
 use crate::load_delay::delay;
+use crate::resuming::{self, Resumed};
 use crate::storage::Storage;
 use rubine_config::Config;
 
@@ -295,18 +296,8 @@ fn cut(
 fn resume_history(shared: &Shared) {
     let ReplicationRemarks { database, id, offset } = shared.loaded.lock().remarks;
     let (Some(id), Some(offset)) = (id, offset) else { return };
-    let (journal, config) = (shared.storage.journal, shared.storage.config.load());
-    if config.replicaof.is_some() {
-        journal.resume_history(History::new(id), offset, Origin::Master);
-        journal.note_database(database);
-        return;
-    }
-    // Another may have gone on with the old one meanwhile, so what follows has a name of its own.
-    let own = journal.point().history.id;
-    let history = History { id: own, previous: Some(Previous { id, until: offset }) };
-    journal.set_backlog(config.repl_backlog_size);
-    journal.resume_history(history, offset, Origin::Here);
-    shared.tells_due.store(true, Ordering::Release);
+    let resumed = resuming::resume_history(shared.storage, id, offset, database);
+    shared.tells_due.store(resumed == Resumed::Own, Ordering::Release);
 }
 
 fn tell_due(shared: &Shared, db: u32, key: &[u8]) {

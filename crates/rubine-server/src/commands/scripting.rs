@@ -12,7 +12,7 @@ use crate::client::away::{Ended, Ran, ScriptDebug};
 use crate::client::request::OwnedArgs;
 use crate::client::suspension::Brought;
 use crate::command_table::wrong_form;
-use crate::core::durability::STALE;
+use crate::core::durability::{READ_ONLY, STALE};
 use crate::core::eviction::Need;
 use crate::core::scripts::{Long, Obstacle, ScriptRun, Venue};
 use crate::core::{ServerCommand, Session};
@@ -261,22 +261,7 @@ fn rules_of(
         core.settings.maxmemory != 0 && session.locked.is_none() && !core.make_room(Need::Urgent);
     let is_compatible = flags.contains(ScriptFlags::COMPATIBLE);
     let writes = !flags.contains(ScriptFlags::NO_WRITES);
-    let is_stale = !core.may_answer();
-    if is_compatible && is_stale {
-        return Err(CommandError::text(STALE));
-    }
     if !is_compatible {
-        if is_stale && !flags.contains(ScriptFlags::ALLOW_STALE) {
-            return Err(CommandError::text(
-                "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not \
-                 set on the script.",
-            ));
-        }
-        if writes && core.refuses_writes_of_clients() {
-            return Err(CommandError::text(
-                "READONLY Can not run script with write flag on readonly replica",
-            ));
-        }
         if writes && is_read_only {
             let text = "ERR Can not execute a script with write flag using *_ro command.";
             return Err(CommandError::text(text));
@@ -284,11 +269,18 @@ fn rules_of(
         if writes && let Some(error) = disk_trouble(session).or(session.core.lack_of_replicas()) {
             return Err(error);
         }
+        if writes && session.core.refuses_writes_of_clients() {
+            return Err(CommandError::text(READ_ONLY));
+        }
         if is_over && writes && !flags.contains(ScriptFlags::ALLOW_OOM) {
             return Err(CommandError::text(
                 "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
             ));
         }
+    }
+    let may_be_stale = !is_compatible && flags.contains(ScriptFlags::ALLOW_STALE);
+    if !may_be_stale && !session.core.may_answer() {
+        return Err(CommandError::text(STALE));
     }
     Ok(Rules {
         kind,

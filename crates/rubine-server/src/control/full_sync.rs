@@ -10,7 +10,9 @@ use rubine_journal::{HistoryId, Hold, Point, Reader, ReplicaStart};
 use rubine_keyspace::ShardSet;
 use rubine_rdb::version::Version;
 use rubine_replication::failover;
-use rubine_replication::leader::{Action, Form, Leader, Replica, ReplicaId, Terms, Transfer};
+use rubine_replication::leader::{
+    Action, Form, Leader, Reads, Replica, ReplicaId, Terms, Transfer,
+};
 use rubine_storage::replica_dump::{ReplicaDump, Wanted};
 use rubine_storage::{Host as _, Stall};
 
@@ -240,7 +242,7 @@ fn take_image(
     }
     let point = server.journal.point();
     let wanted = Wanted {
-        version: version_for(transfer.version),
+        version: version_for(transfer.reads),
         has_data: transfer.content.has_data,
         has_functions: transfer.content.has_functions,
         remarks: vec![
@@ -256,11 +258,16 @@ fn take_image(
     (dump, point)
 }
 
-/// The version of dumps that a replica of that version reads and that says the most.
-fn version_for(version: Option<u32>) -> Option<Version> {
-    let version = version?;
-    let is_new = VALKEY_WITH_FORMAT <= version;
-    Some(if is_new { Version::VALKEY_FIELD_DEADLINES } else { Version::COMMON })
+/// The version of dumps that a replica reads and that says the most; `None`: the newest that the most servers read.
+fn version_for(reads: Reads) -> Option<Version> {
+    match reads {
+        Reads::Newest => None,
+        Reads::Valkey(VALKEY_WITH_FORMAT..) => Some(Version::VALKEY_FIELD_DEADLINES),
+        Reads::Valkey(_) => Some(Version::COMMON),
+        // Redis 7.0, and 5 and 6.
+        Reads::Older(1) => Some(Version::Redis(10)),
+        Reads::Older(_) => Some(Version::Redis(9)),
+    }
 }
 
 /// Gives each worker what its replicas are sent.

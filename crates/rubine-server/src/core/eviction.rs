@@ -250,7 +250,7 @@ impl Core {
             return false;
         }
         if self.runner.effects.is_journalled {
-            self.runner.effects.journal.command(candidate.db as u32, &[b"DEL", &candidate.key]);
+            self.runner.effects.journal.command(candidate.db as u32, &[b"UNLINK", &candidate.key]);
         }
         if self.runner.effects.listened.is_some_and(|it| it.contains(Event::EVICTED.class)) {
             self.runner.effects.events.push((Event::EVICTED, candidate.db, candidate.key.clone()));

@@ -51,6 +51,10 @@ struct Load {
     counts: [f64; Kind::ALL.len()],
     /// It may add to what is stored.
     adds: bool,
+    /// The last of its commands that has been added: each counts once, however many of its keys the quota is about.
+    last_command: usize,
+    /// It asks for more than there is.
+    exceeds: bool,
 }
 
 type Loads = SmallVec<[Load; 4]>;
@@ -96,24 +100,24 @@ impl LocalQuotas {
     }
 
     /// What becomes of a request that asks this of quotas, by their rates. Charges it, unless it is refused.
-    fn decide(&mut self, loads: &Loads, now: i64, now_us: u64) -> Verdict {
+    fn decide(&mut self, loads: &mut Loads, now: i64, now_us: u64) -> Verdict {
         let mut wait: f64 = 0.0;
-        let mut is_over: SmallVec<[bool; 4]> = SmallVec::new();
-        for Load { quota: number, counts, .. } in loads {
+        for Load { quota: number, counts, exceeds, .. } in &mut *loads {
             let quota = self.table.quota(*number);
-            let slowest = Kind::ALL
-                .into_iter()
-                .map(|kind| {
-                    // What it will be sent is charged later: it is enough that nothing is owed.
-                    let count = if kind == Kind::Output { 1.0 } else { counts[kind as usize] };
-                    (kind, self.shares[*number].wait(quota, kind, count, now_us))
-                })
-                .max_by(|a, b| a.1.total_cmp(&b.1));
-            let (kind, seconds) = slowest.unwrap_or((Kind::Ops, 0.0));
-            is_over.push(0.0 < seconds);
+            let shares = &mut self.shares[*number];
+            let (mut kind, mut seconds) = (Kind::Ops, 0.0);
+            for each in Kind::ALL {
+                // What it will be sent is charged later: it is enough that nothing is owed.
+                let count = if each == Kind::Output { 1.0 } else { counts[each as usize] };
+                let wait = shares.wait(quota, each, count, now_us);
+                if seconds < wait {
+                    (kind, seconds) = (each, wait);
+                }
+            }
             if seconds <= 0.0 {
                 continue;
             }
+            *exceeds = true;
             let is_patient = seconds * 1000.0 <= f64::from(quota.rule.delay_ms_max());
             match quota.rule.mode {
                 QuotaMode::Observe | QuotaMode::Exempt => {
@@ -128,18 +132,20 @@ impl LocalQuotas {
         }
         let waits = WAIT_MIN_SECONDS <= wait;
         let wait_ms = if waits { (wait * 1000.0).ceil() as i64 } else { 0 };
-        for (Load { quota: number, counts, .. }, is_over) in loads.iter().zip(is_over) {
+        for Load { quota: number, counts, exceeds, .. } in &*loads {
             let quota = self.table.quota(*number);
-            for kind in Kind::ALL {
+            let shares = &mut self.shares[*number];
+            // What would have been refused would have cost nothing.
+            let is_free = *exceeds && quota.only_observes();
+            for kind in [Kind::Ops, Kind::Input] {
                 let count = counts[kind as usize];
-                if quota.only_observes() && is_over {
-                    // What would have been refused would have cost nothing.
+                if is_free {
                     quota.counts.taken[kind as usize].fetch_add(count as u64, Ordering::Relaxed);
-                } else if 0.0 < count {
-                    self.shares[*number].charge(quota, kind, count, now_us);
+                } else {
+                    shares.charge(quota, kind, count, now_us);
                 }
             }
-            if is_over && waits && !quota.only_observes() {
+            if *exceeds && waits && !is_free {
                 quota.counts.delayed.fetch_add(1, Ordering::Relaxed);
                 quota.counts.delayed_ms.fetch_add(wait_ms as u64, Ordering::Relaxed);
             }
@@ -293,12 +299,12 @@ impl Core {
         let general = [bound.user, table.of_db(db)];
         let ops = match queue.filter(|_| !is_queued) {
             None => {
-                add_loads(self.server, table, general, &mut loads, entry, args);
+                add_loads(self.server, table, general, &mut loads, 1, (entry, args));
                 1
             }
             Some(queue) => {
-                for (entry, args) in queue.commands() {
-                    add_loads(self.server, table, general, &mut loads, entry, args);
+                for (command, number) in queue.commands().zip(1..) {
+                    add_loads(self.server, table, general, &mut loads, number, command);
                 }
                 queue.len() as u64
             }
@@ -322,7 +328,7 @@ impl Core {
             }
             return Verdict::Runs;
         }
-        let verdict = self.quotas.decide(&loads, self.now, now_us);
+        let verdict = self.quotas.decide(&mut loads, self.now, now_us);
         if !matches!(verdict, Verdict::Refused(_)) {
             bound.open = loads.iter().map(|it| it.quota).collect();
             bound.bytes_before = bytes;
@@ -355,41 +361,40 @@ pub(super) fn turn_away(client: &mut Client, error: &CommandError) {
     client.flags |= ClientFlags::CLOSE_AFTER_REPLY;
 }
 
-/// Adds what one command asks of the quotas of its user and database, and of those of its keys.
+/// Adds what one command, the `number`th of its request, asks of the quotas of its user and database, and of those of its keys.
 fn add_loads(
     server: &Server,
     table: &QuotaTable,
     general: [Option<usize>; 2],
     loads: &mut Loads,
-    entry: &'static Entry,
-    args: Args<'_>,
+    number: usize,
+    (entry, args): (&'static Entry, Args<'_>),
 ) {
     let bytes = args.byte_count() as f64;
     let flags = entry.spec.flags;
     let is_script = entry.group == Group::Scripting && flags.contains(Flags::MAY_REPLICATE);
     let adds = flags.contains(Flags::DENYOOM)
         || is_script && flags_of(server, entry, args).contains(Flags::MAY_REPLICATE);
-    let mut concerned: SmallVec<[usize; 4]> = general.into_iter().flatten().collect();
-    if table.has_prefixes() {
-        for (spec, _) in entry.keys(args) {
-            spec.for_each(args, &mut |index| {
-                table.for_each_of_key(args.at(index), |quota| {
-                    if !concerned.contains(&quota) {
-                        concerned.push(quota);
-                    }
-                });
-            });
-        }
-    }
-    for quota in concerned {
+    let mut add = |quota: usize| {
         let index = loads.iter().position(|it| it.quota == quota).unwrap_or_else(|| {
-            loads.push(Load { quota, counts: Default::default(), adds: false });
+            let counts = Default::default();
+            loads.push(Load { quota, counts, adds: false, last_command: 0, exceeds: false });
             loads.len() - 1
         });
         let load = &mut loads[index];
+        if load.last_command == number {
+            return;
+        }
+        load.last_command = number;
         load.counts[Kind::Ops as usize] += 1.0;
         load.counts[Kind::Input as usize] += bytes;
         load.adds |= adds;
+    };
+    general.into_iter().flatten().for_each(&mut add);
+    if table.has_prefixes() {
+        for (spec, _) in entry.keys(args) {
+            spec.for_each(args, &mut |index| table.for_each_of_key(args.at(index), &mut add));
+        }
     }
 }
 

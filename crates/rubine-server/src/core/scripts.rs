@@ -9,12 +9,12 @@ use std::sync::atomic::Ordering;
 use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
-use rubine_commands::{Args, CommandError, Flags, Group, shards_of};
+use rubine_commands::{Args, CommandError, Flags, Group, check_lengths, shards_of};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
     Call, Called, Console, Host, Interpreter, LogLevel, Outcome, Permission, Prepared, Replication,
-    Request, ScriptError, Sha, Source, Verdict, script_flags, text,
+    Request, ScriptError, ScriptFlags, Sha, Source, Verdict, script_flags, text,
 };
 use rubine_system::process::{self, Whose};
 use rubine_system::ticks;
@@ -84,7 +84,7 @@ pub(crate) struct ScriptRun<'a> {
     pub(crate) key_count: usize,
 }
 
-/// What a command may do: as it is declared, but for scripts that say of themselves that they change nothing.
+/// What a command may do: as it is declared, but for scripts that say of themselves whether they change anything.
 pub(crate) fn flags_of(server: &Server, entry: &Entry, args: Args<'_>) -> Flags {
     let declared = entry.spec.flags;
     if entry.group != Group::Scripting || !declared.contains(Flags::MAY_REPLICATE) {
@@ -98,8 +98,11 @@ pub(crate) fn flags_of(server: &Server, entry: &Entry, args: Args<'_>) -> Flags 
         "FCALL" => libraries.current().function(name).map(|(it, index)| it.functions[index].flags),
         _ => None,
     };
-    let only_reads = flags.is_some_and(|it| it.contains(rubine_scripting::ScriptFlags::NO_WRITES));
-    if only_reads { declared - Flags::MAY_REPLICATE } else { declared }
+    match flags {
+        Some(flags) if flags.contains(ScriptFlags::NO_WRITES) => declared - Flags::MAY_REPLICATE,
+        Some(flags) if !flags.contains(ScriptFlags::COMPATIBLE) => declared | Flags::WRITE,
+        _ => declared,
+    }
 }
 
 impl Core {
@@ -437,6 +440,9 @@ impl ScriptHost<'_> {
     /// Whether a command may run now.
     fn check(&mut self, entry: &'static Entry, args: Args<'_>) -> Result<(), CommandError> {
         let flags = entry.spec.flags;
+        if !args.are_short() {
+            check_lengths(entry.spec, entry.group, args)?;
+        }
         if let Err(denial) = self.core.permit(self.client, entry, args, Context::Lua) {
             let start = text::NO_PERMISSION;
             return Err(self.core.no_permission(start, denial, self.client, entry));

@@ -1,6 +1,6 @@
 //! What the commands of a log or of a master are, by name. Runs none.
 
-use rubine_commands::{Args, CommandError};
+use rubine_commands::{Args, CommandError, check_lengths};
 
 use crate::command_table::{Entry, unknown_command, unknown_subcommand};
 use crate::server::Server;
@@ -29,7 +29,14 @@ impl Finder {
             found = subcommand.ok_or_else(|| unknown_subcommand(entry, args))?;
         }
         let takes = found.spec.takes(args.len()) && (!found.is_container() || 1 < args.len());
-        if takes { Ok(found) } else { Err(CommandError::Arity(found.full_name.clone())) }
+        if !takes {
+            return Err(CommandError::Arity(found.full_name.clone()));
+        }
+        if !args.are_short() {
+            // Other servers have such keys.
+            check_lengths(found.spec, found.group, args)?;
+        }
+        Ok(found)
     }
 
     fn look_up(&mut self, args: Args<'_>) -> Result<&'static Entry, CommandError> {

@@ -25,7 +25,7 @@ use rubine_testing::words;
 
 use super::{Server, build, listener, start_workers};
 use crate::command_table::Run;
-use crate::persistence::Replayer;
+use crate::persistence::{Finder, Replayer};
 use rubine_config::{Config, Mode};
 
 /// A server of three workers, which lives until the test process ends.
@@ -244,6 +244,24 @@ fn content(snapshot: &Snapshot) -> Vec<(Vec<u8>, String)> {
 }
 
 /// Keys that are always changed together are never seen apart in a snapshot, and a snapshot stays as it was.
+/// A log, or a master, may have keys of a length that none can have here: that ended the server.
+#[test]
+fn commands_of_others_have_no_key_of_4_gib() {
+    let (server, _) = start();
+    // Nobody looks at most of these bytes, so they take no memory.
+    let mut bytes = vec![0; u32::MAX as usize];
+    bytes[..3].copy_from_slice(b"SET");
+    let (name, long) =
+        (ArgRange { start: 0, len: 3 }, ArgRange { start: 0, len: u32::MAX as usize });
+    let find = |ranges: &[ArgRange]| {
+        let found = Finder::new(server).find(Args::new(&bytes, ranges));
+        found.map(|it| it.spec.name).map_err(|error| error.to_string())
+    };
+    assert_eq!(find(&[name, name, long]), Ok("SET"));
+    let refused = find(&[name, long, name]).expect_err("no key is so long");
+    assert_eq!(refused, "ERR a key or an element must be shorter than 4 GiB");
+}
+
 #[test]
 fn a_snapshot_is_of_one_instant() {
     const PAIRS: u64 = 200;

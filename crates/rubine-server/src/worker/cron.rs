@@ -158,8 +158,15 @@ impl Cron {
             let share = (stale * 10_000.0) as u64;
             core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
-            if core.server.replication.following.own_keys.are_any() {
-                core.remove_own_due();
+            let following = &core.server.replication.following;
+            let expires = core.server.switches.expires_actively.load(Ordering::Relaxed);
+            if following.own_keys.are_any() && expires {
+                if following.is_replica() {
+                    core.remove_own_due();
+                } else {
+                    // They are keys like others now.
+                    following.own_keys.clear();
+                }
             }
             dumps::look(core.server.storage(), core.now);
             defrag::look(core.server, PERIOD_MS as u64);

@@ -113,6 +113,12 @@ impl Increment {
         result
     }
 
+    /// Appends a line that is no command, or leaves the file as it was.
+    pub(crate) fn annotate(&mut self, line: &[u8]) -> io::Result<()> {
+        self.drop_rest()?;
+        self.write_pieces(&[line], Durability::System)
+    }
+
     /// Writes the mark of a complete file, if there is one, and forces all to disk. Nothing may be appended any more,
     /// unless this fails.
     pub(crate) fn finish(&mut self) -> io::Result<()> {

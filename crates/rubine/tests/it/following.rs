@@ -522,5 +522,23 @@ fn the_log_of_a_replica_is_its_masters() {
     let digest = call(&mut b, "DEBUG DIGEST");
     drop(b);
     replica.restart().expect("it starts again");
-    assert_eq!(call(&mut replica.client(), "DEBUG DIGEST"), digest);
+    b = replica.client();
+    assert_eq!(call(&mut b, "DEBUG DIGEST"), digest);
+    // Ended in order, a log says where in the master's history it is.
+    call(&mut b, &format!("REPLICAOF {of}"));
+    wait_until("the link", || is_up(&mut b));
+    replica.set_directive("replicaof", &of);
+    // Without a base, it would not end.
+    wait_until("the base", || {
+        let is_idle = info(&mut b, "persistence", "aof_rewrite_in_progress") == "0";
+        is_idle && info(&mut b, "persistence", "aof_base_size") != "0"
+    });
+    thread::sleep(Duration::from_millis(300));
+    replica.terminate().expect("it ends");
+    call(&mut a, "SET meanwhile 1");
+    replica.restart().expect("it starts again");
+    b = replica.client();
+    wait_until("the link", || is_up(&mut b));
+    assert_eq!(info(&mut b, "replication", "replica_full_syncs"), "0");
+    wait_for_equal(&mut a, &mut b);
 }
