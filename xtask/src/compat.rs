@@ -78,6 +78,9 @@ pub(crate) struct Options {
     /// Runs Valkey's suite of Sentinel instead, with our program as Sentinel; units are parts of its files' names
     #[arg(long)]
     sentinel: bool,
+    /// With `--sentinel`, has our program be the servers, too
+    #[arg(long, requires = "sentinel")]
+    servers: bool,
 }
 
 impl Options {
@@ -99,6 +102,7 @@ impl Options {
             quiet: true,
             prepare: false,
             sentinel: false,
+            servers: false,
         }
     }
 

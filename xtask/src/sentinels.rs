@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Only the group of this number, from 0
     #[arg(long)]
     group: Option<usize>,
+    /// Watches our servers, and not Valkey's
+    #[arg(long)]
+    ours: bool,
     /// The cargo profile of our program
     #[arg(long, default_value = "fast")]
     profile: String,
@@ -59,11 +62,12 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             "redis-sentinel is needed: `cargo xtask compat --family redis --prepare`".into()
         );
     }
+    let program = build::server(&options.profile)?;
     let programs = Programs {
-        ours: named_sentinel(&build::server(&options.profile)?)?,
+        ours: named_sentinel(&program)?,
         valkey: needed("valkey-sentinel")?,
         redis,
-        server: needed("valkey-server")?,
+        server: if options.ours { program } else { needed("valkey-server")? },
     };
     let is_wanted = |number: usize| options.group.is_none_or(|it| it == number);
     for (_, kinds) in GROUPS.into_iter().enumerate().filter(|it| is_wanted(it.0)) {

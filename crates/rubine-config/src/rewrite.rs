@@ -71,7 +71,9 @@ impl Config {
     pub(super) fn rewritten(&self, old: &[u8], scope: RewriteScope, listed: Listed<'_>) -> Vec<u8> {
         let mut file = OldFile::parse(old, listed.sentinel.is_some());
         let default = Self::default();
-        for directive in DIRECTIVES {
+        // A Sentinel saves nothing: it keeps what its file says of that, and says no more.
+        let is_of_data = |it: &&Directive| listed.sentinel.is_some() && it.name == "save";
+        for directive in DIRECTIVES.iter().filter(|it| !is_of_data(it)) {
             let lines = (directive.read)(self).lines(directive.rule);
             let default_lines = (directive.read)(&default).lines(directive.rule);
             let always =

@@ -42,8 +42,11 @@ fn check(mut sentinel: Sentinel) {
 pub fn hello(bytes: &[u8]) {
     let (mut sentinel, _) = sentinel();
     sentinel.take_hello(bytes);
-    let spoken = [&b"127.0.0.1,1,abc,3,mymaster,"[..], bytes].concat();
-    sentinel.take_hello(&spoken);
+    for known in
+        [&b"127.0.0.1,1,abc,3,mymaster,127.0.0.1,6380,"[..], b"127.0.0.1,1,abc,3,mymaster,"]
+    {
+        sentinel.take_hello(&[known, bytes].concat());
+    }
     check(sentinel);
 }
 

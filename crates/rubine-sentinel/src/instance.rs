@@ -166,6 +166,8 @@ pub(crate) struct Master {
     pub(crate) failover: Failover,
     pub(crate) reboot_down_after: Millis,
     pub(crate) reboot_since: Millis,
+    /// Whom it says it follows, if it says that it is a replica.
+    pub(crate) follows: Option<(String, u16)>,
 }
 
 /// How a master and its replicas are spoken to.

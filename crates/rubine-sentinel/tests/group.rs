@@ -268,6 +268,27 @@ fn other_sentinels_are_met_move_and_bring_news() {
 }
 
 #[test]
+fn another_group_that_watches_a_master_of_the_same_name_stays_another() {
+    let mut lab = Lab::usual();
+    let hello = |lab: &mut Lab, text: &str| {
+        lab.run(Protocol::Resp2, Sentinel::publish, &["__sentinel__:hello", text]);
+    };
+    let news = "10.9.9.9,26379,fff,9,mymaster,10.9.9.1,6379,9";
+    hello(&mut lab, news);
+    assert_eq!(lab.told, ["+monitor master mymaster 10.0.0.1 6379 quorum 1"]);
+    // But if our master says that it follows that one, it is news of ours.
+    lab.tick(100);
+    let follows =
+        format!("run_id:{MASTER_ID}\r\nrole:slave\r\nmaster_host:10.9.9.1\r\nmaster_port:6379\r\n");
+    for _ in 0..3 {
+        lab.answer(6379, &follows);
+        lab.tick(100);
+    }
+    hello(&mut lab, news);
+    assert!(lab.has_told("+switch-master mymaster 10.0.0.1 6379 10.9.9.1 6379"), "{:#?}", lab.told);
+}
+
+#[test]
 fn replies_have_the_shapes_of_both_protocols() {
     let mut lab = Lab::usual();
     let (Value::Array(two), _) = lab.run(Protocol::Resp2, Sentinel::show_master, &["mymaster"])

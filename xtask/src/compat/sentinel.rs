@@ -24,7 +24,8 @@ pub(super) fn run(
         return Err("only Valkey's suite of Sentinel is known".into());
     }
     let ports = Ports::take(options)?;
-    let tree = prepare(source, program, ports.first)?;
+    let servers = options.servers.then_some(program);
+    let tree = prepare(source, (program, servers), ports.first)?;
     let log = tree.join("log");
     let mut command = Command::new(tclsh);
     command.arg("tests/sentinel/run.tcl").current_dir(&tree);
@@ -62,8 +63,12 @@ pub(super) fn run(
     }
 }
 
-/// A copy of the suite beside the programs that it runs.
-fn prepare(source: &Path, program: &Path, port: u16) -> Result<PathBuf, Failure> {
+/// A copy of the suite beside the programs that it runs: a Sentinel, and servers, if not those of the suite.
+fn prepare(
+    source: &Path,
+    (program, servers): (&Path, Option<&Path>),
+    port: u16,
+) -> Result<PathBuf, Failure> {
     let tree = Family::Valkey.run_folder("sentinel");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -71,7 +76,12 @@ fn prepare(source: &Path, program: &Path, port: u16) -> Result<PathBuf, Failure>
     let programs = tree.join("bin");
     fs::create_dir_all(&programs)?;
     for tool in TOOLS {
-        symlink(source.join("src").join(tool), programs.join(tool))?;
+        match servers {
+            Some(program) if tool == "valkey-server" => {
+                fs::copy(program, programs.join(tool))?;
+            }
+            _ => symlink(source.join("src").join(tool), programs.join(tool))?,
+        }
     }
     // It is a Sentinel by this name.
     fs::copy(program, programs.join("valkey-sentinel"))?;

@@ -10,7 +10,7 @@ impl Sentinel {
     /// Takes in a message, wherever it came from. One about a master that is not monitored is nothing to us.
     pub(crate) fn take_hello(&mut self, text: &[u8]) {
         let Some(hello) = Hello::parse(text) else { return };
-        if !self.masters.contains_key(&*hello.master) || hello.id == self.core.my_id {
+        if hello.id == self.core.my_id || !self.is_of_group(&hello) {
             return;
         }
         let is_known = self.meet(&hello);
@@ -23,6 +23,24 @@ impl Sentinel {
         if let Some(peer) = master.and_then(|it| it.peers.get_mut(&*hello.id)) {
             peer.hello_at = core.now;
         }
+    }
+
+    /// Whether a message is about a master of ours, and not about another one of the same name: its sender is known, or what it
+    /// takes for the master is a place that we know as one of the group. Where addresses are given to others, Sentinels of
+    /// two groups may meet at a server that was of one of them; they must not become one.
+    fn is_of_group(&mut self, hello: &Hello) -> bool {
+        let Self { core, masters } = self;
+        let Some(master) = masters.get(&*hello.master) else { return false };
+        if master.peers.contains_key(&*hello.id) {
+            return true;
+        }
+        let (host, port) = (hello.master_host.as_str(), hello.master_port);
+        let is_followed = master.follows.as_ref().is_some_and(|(followed_host, followed_port)| {
+            followed_host.eq_ignore_ascii_case(host) && *followed_port == port
+        });
+        let replicas = master.replicas.values().map(|it| &it.node.address);
+        let mut places = std::iter::once(&master.node.address).chain(replicas);
+        is_followed || places.any(|it| it.port == port && core.names.means(it, host, core.now))
     }
 
     /// Finds the sender among the Sentinels of its master, or adds it. Returns whether it is one of them now.

@@ -76,6 +76,7 @@ impl Sentinel {
             },
             reboot_down_after: 0,
             reboot_since: 0,
+            follows: None,
             node,
         };
         Ok(self.masters.entry(Arc::clone(&master.node.place.name)).or_insert(master))
@@ -224,6 +225,7 @@ impl Core {
         self.close_all(&master.node);
         master.node.flags = Flags::empty();
         master.leader = None;
+        master.follows = None;
         master.failover.state = FailoverState::None;
         master.failover.state_since = 0;
         master.failover.started_at = 0;

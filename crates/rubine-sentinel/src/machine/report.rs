@@ -23,6 +23,7 @@ impl Core {
                     master.reboot_since = self.now;
                 }
                 self.take_replicas(master, &report);
+                master.follows = report.master_host.clone().zip(report.master_port);
                 self.take_role(&mut master.node, &report, &label);
             }
             Kind::Replica => {

@@ -52,9 +52,11 @@ const SENTINEL: ServerCommand = ServerCommand::container(
     super::server::never_runs,
     &[
         form("CKQUORUM", 3, |session| run(session, 2, Sentinel::check_quorum))
+            .complexity("O(N) with N the number of Sentinels.")
             .summary("Checks whether enough Sentinels can be reached to fail a master over.")
             .syntax("master-name"),
         form("CONFIG", -4, |session| run(session, 2, Sentinel::config))
+            .complexity("O(N) with N the number of parameters.")
             .summary("Shows or sets what concerns this Sentinel as a whole.")
             .syntax("<SET parameter value [parameter value ...] | GET parameter [parameter ...]>")
             .since("6.2.0")
@@ -63,13 +65,16 @@ const SENTINEL: ServerCommand = ServerCommand::container(
                 (3..args.len() - 1).filter(is_secret).for_each(|it| visit(it + 1));
             }),
         form("DEBUG", -2, |session| run(session, 2, Sentinel::debug))
+            .complexity("O(N) with N the number of parameters.")
             .summary("Shows or sets the times that it works by.")
             .syntax("[parameter value [parameter value ...]]")
             .since("7.0.0"),
         form("FAILOVER", -3, failover)
+            .complexity("O(N) with N the number of replicas.")
             .summary("Fails a master over, without asking the others, or together with the master.")
             .syntax("master-name [COORDINATED]"),
         form("FLUSHCONFIG", 2, |session| run(session, 2, Sentinel::flush_config))
+            .complexity("O(N) with N the number of instances.")
             .summary("Writes the configuration with the state."),
         form("GET-MASTER-ADDR-BY-NAME", 3, |session| run(session, 2, Sentinel::master_address))
             .summary("Returns where a master is.")
@@ -79,6 +84,7 @@ const SENTINEL: ServerCommand = ServerCommand::container(
             .syntax("primary-name")
             .since("8.0.0"),
         form("INFO-CACHE", -3, |session| run(session, 2, Sentinel::info_cache))
+            .complexity("O(N) with N the number of instances.")
             .summary("Returns what masters and their replicas last answered to INFO.")
             .syntax("master-name [master-name ...]")
             .since("3.2.0"),
@@ -93,6 +99,7 @@ const SENTINEL: ServerCommand = ServerCommand::container(
             .summary("Returns what is known of a master.")
             .syntax("master-name"),
         form("MASTERS", 2, |session| run(session, 2, Sentinel::masters))
+            .complexity("O(N) with N the number of masters.")
             .summary("Returns what is known of all masters."),
         form("MONITOR", 6, monitor)
             .summary("Begins to monitor a master.")
@@ -101,8 +108,10 @@ const SENTINEL: ServerCommand = ServerCommand::container(
             .summary("Returns the id of this Sentinel.")
             .since("6.2.0"),
         form("PENDING-SCRIPTS", 2, |session| run(session, 2, Sentinel::pending_scripts))
+            .complexity("O(N) with N the number of programs.")
             .summary("Returns the programs that run or wait to be run."),
         form("PRIMARIES", 2, |session| run(session, 2, Sentinel::masters))
+            .complexity("O(N) with N the number of masters.")
             .summary("Returns what is known of all masters.")
             .since("8.0.0"),
         form("PRIMARY", 3, |session| run(session, 2, Sentinel::show_master))
@@ -113,16 +122,20 @@ const SENTINEL: ServerCommand = ServerCommand::container(
             .summary("Monitors a master no more.")
             .syntax("master-name"),
         form("REPLICAS", 3, |session| run(session, 2, Sentinel::replicas))
+            .complexity("O(N) with N the number of replicas.")
             .summary("Returns what is known of the replicas of a master.")
             .syntax("master-name")
             .since("5.0.0"),
         form("RESET", 3, |session| run(session, 2, Sentinel::reset))
+            .complexity("O(N) with N the number of instances.")
             .summary("Forgets what is known of masters whose names match, and finds it out anew.")
             .syntax("pattern"),
         form("SENTINELS", 3, |session| run(session, 2, Sentinel::sentinels))
+            .complexity("O(N) with N the number of Sentinels.")
             .summary("Returns what is known of the other Sentinels of a master.")
             .syntax("master-name"),
         form("SET", -5, |session| run(session, 2, Sentinel::set))
+            .complexity("O(N) with N the number of options.")
             .summary("Changes settings of a master.")
             .syntax("master-name option value [option value ...]")
             .hides(|args, visit| {
@@ -134,6 +147,7 @@ const SENTINEL: ServerCommand = ServerCommand::container(
             .syntax("[CRASH-AFTER-ELECTION] [CRASH-AFTER-PROMOTION] [HELP]")
             .since("3.2.0"),
         form("SLAVES", 3, |session| run(session, 2, Sentinel::replicas))
+            .complexity("O(N) with N the number of replicas.")
             .summary("Returns what is known of the replicas of a master.")
             .syntax("master-name")
             .since("2.8.0"),
@@ -146,7 +160,7 @@ const SENTINEL: ServerCommand = ServerCommand::container(
 
 /// One of them.
 const fn form(name: &'static str, arity: i32, run: crate::core::SessionHandler) -> ServerCommand {
-    ServerCommand::declare(name, run).since("2.8.4").complexity("O(N)").arity(arity).flag(FLAGS)
+    ServerCommand::declare(name, run).since("2.8.4").complexity("O(1)").arity(arity).flag(FLAGS)
 }
 
 fn failover(session: &mut Session<'_>) -> CommandResult {

@@ -6,6 +6,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
+use rubine_commands::Group;
+
 use super::describe::CATEGORIES;
 use crate::command_table::Entry;
 use crate::commands;
@@ -46,8 +48,10 @@ fn the_reference_is_fresh() {
 /// The pages by file name: one for each group, and a list of them all.
 fn pages() -> BTreeMap<String, String> {
     let (table, _) = commands::command_table(&[]).expect("nothing is renamed");
+    let (of_sentinel, _) = commands::sentinel_table(&[]).expect("nothing is renamed");
+    let of_sentinel = of_sentinel.top_level().into_iter().filter(|it| it.group == Group::Sentinel);
     let mut groups: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
-    for entry in table.top_level() {
+    for entry in table.top_level().into_iter().chain(of_sentinel) {
         groups.entry(entry.group.name()).or_default().push(entry);
     }
     let mut list = format!(
