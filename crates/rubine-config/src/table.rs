@@ -30,7 +30,7 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const CLUSTER: &str = "there is no cluster mode yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
-const REPLICATION: &str = "there is no replication yet";
+const ONE_CONNECTION: &str = "one connection serves for both";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
 // Why a directive cannot mean anything here.
@@ -349,7 +349,7 @@ directives! {
     replica_ignore_maxmemory: bool = true,
         "replica-ignore-maxmemory".alias("slave-ignore-maxmemory");
     replica_ignore_disk_write_errors: bool = false,
-        "replica-ignore-disk-write-errors".not_yet(REPLICATION);
+        "replica-ignore-disk-write-errors".not_yet("its log goes on by itself when the disk does");
     replica_refuse_empty_master: bool = true, "replica-refuse-empty-master";
     replica_max_lag: u32 = 0, "replica-max-lag".number(0, INT);
     replica_priority: u32 = 100,
@@ -367,10 +367,10 @@ directives! {
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled,
         "repl-diskless-load".is(Traits::NOT_WHILE_LOADING);
     dual_channel_replication_enabled: bool = false,
-        "dual-channel-replication-enabled".not_yet(REPLICATION);
-    repl_rdb_channel: bool = false, "repl-rdb-channel".not_yet(REPLICATION);
+        "dual-channel-replication-enabled".not_yet(ONE_CONNECTION);
+    repl_rdb_channel: bool = false, "repl-rdb-channel".not_yet(ONE_CONNECTION);
     replica_full_sync_buffer_limit: u64 = 0,
-        "replica-full-sync-buffer-limit".memory(0, LONG).not_yet(REPLICATION);
+        "replica-full-sync-buffer-limit".memory(0, LONG).not_yet(ONE_CONNECTION);
     repl_ping_replica_period: u32 = 10,
         "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT);
     repl_timeout: u32 = 60, "repl-timeout".number(1, INT);

@@ -30,6 +30,12 @@ const OWN: &[&str] = &[
     "busy-reply-scope",
     "audit-log",
     "audit-log-events",
+    "replica-refuse-empty-master",
+    "replica-max-lag",
+    "write-quorum",
+    "write-quorum-timeout",
+    "write-quorum-on-disk",
+    "write-quorum-users",
 ];
 const REDIS_ONLY: &[&str] = &[
     "aof-load-corrupt-tail-max-size",
