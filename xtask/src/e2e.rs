@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// The server, instead of one built for it
     #[arg(long)]
     server: Option<PathBuf>,
+    /// Only clients whose names contain this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -29,10 +32,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let folder = target_directory().join("e2e");
     std::fs::create_dir_all(&folder)?;
     let mut failures = Vec::new();
-    if let Err(failure) = dumps::run(&program) {
+    let is_wanted = |name: &str| options.only.as_ref().is_none_or(|it| name.contains(it.as_str()));
+    if is_wanted("dump files")
+        && let Err(failure) = dumps::run(&program)
+    {
         failures.push(format!("e2e: dump files: {failure}"));
     }
-    for (name, prepare) in CLIENTS {
+    for (name, prepare) in CLIENTS.into_iter().filter(|it| is_wanted(it.0)) {
         let script = match prepare(&folder) {
             Ok(script) => script,
             Err(reason) => {
@@ -55,7 +61,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             Err(failure) => failures.push(format!("e2e: {name}: {failure}\n{}", server.log())),
         }
     }
-    for (name, prepare) in CLIENTS_OF_SENTINEL {
+    for (name, prepare) in CLIENTS_OF_SENTINEL.into_iter().filter(|it| is_wanted(it.0)) {
         let played = match prepare(&folder) {
             Ok(script) => failover::Group::start(&program).and_then(|it| it.play(script)),
             Err(reason) => {
