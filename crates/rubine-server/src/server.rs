@@ -279,6 +279,7 @@ impl Server {
     /// Lets every counter start anew. What workers count at the same moment may be lost.
     pub(crate) fn reset_stats(&self) {
         self.stats.iter().for_each(WorkerStats::reset);
+        self.replication.following.link.input_bytes.store(0, Ordering::Relaxed);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
         self.replication.replicas.reset_stats();

@@ -122,8 +122,10 @@ pub fn receive_file(
     ))?;
     // A save of what was there before must not take its place.
     storage.persistence.saves.cancel_background();
-    file.publish(&config.dbfilename)
-        .map_err(fail("Failed trying to rename the temp DB in PRIMARY <-> REPLICA synchronization"))
+    let name = &config.dbfilename;
+    file.publish(name).map_err(|error| {
+        format!("Failed trying to rename the temp DB into {name} in PRIMARY <-> REPLICA synchronization: {error}")
+    })
 }
 
 fn copy<W: Write>(input: &mut dyn Read, mut out: W, mark: Option<&[u8]>) -> Result<W, String> {

@@ -140,6 +140,7 @@ impl Wire {
         }
         let facts = &self.server.replication.following.link;
         facts.heard_at.store(unix_millis(), Ordering::Relaxed);
+        facts.input_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         Ok(true)
     }
 

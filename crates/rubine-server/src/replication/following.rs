@@ -38,6 +38,8 @@ pub(crate) struct LinkFacts {
     pub(crate) heard_at: AtomicI64,
     /// Since when there is no link that is in order, Unix milliseconds; 0 if there never was one.
     pub(crate) down_since: AtomicI64,
+    /// Bytes that have come from masters since the counters were reset.
+    pub(crate) input_bytes: AtomicU64,
     /// The offset up to which the stream was received.
     pub(crate) received: AtomicU64,
     /// When something had last come and all that had come was applied, Unix milliseconds.
@@ -67,8 +69,8 @@ const PHASES: [Phase; 5] =
 
 impl Default for LinkFacts {
     fn default() -> Self {
-        let (phase, heard_at, down_since, received, caught_up_at) = Default::default();
-        Self { phase, heard_at, down_since, received, caught_up_at }
+        let (phase, heard_at, down_since, input_bytes, received, caught_up_at) = Default::default();
+        Self { phase, heard_at, down_since, input_bytes, received, caught_up_at }
     }
 }
 

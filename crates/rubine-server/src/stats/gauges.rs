@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 pub(crate) struct Gauges {
     pub(crate) operations_per_second: AtomicU64,
     pub(crate) input_bytes_per_second: AtomicU64,
+    /// From a master.
+    pub(crate) master_bytes_per_second: AtomicU64,
     pub(crate) output_bytes_per_second: AtomicU64,
     pub(crate) turns_per_second: AtomicU64,
     /// Time of a turn, in microseconds.

@@ -87,6 +87,7 @@ struct Sample {
     commands: u64,
     input_bytes: u64,
     output_bytes: u64,
+    master_bytes: u64,
     turns: u64,
     busy_ticks: u64,
 }
@@ -259,6 +260,7 @@ impl Cron {
         let sample = Sample {
             at: core.monotonic_ms,
             commands: server.commands_processed(),
+            master_bytes: server.replication.following.link.input_bytes.load(Ordering::Relaxed),
             input_bytes: server.total(|it| it.input_bytes.get()),
             output_bytes: server.total(|it| it.output_bytes.get()),
             turns: server.total(|it| it.loop_turns.get()),
@@ -271,6 +273,8 @@ impl Cron {
         gauges.operations_per_second.store(commands, Ordering::Relaxed);
         let input = rate(sample.input_bytes, self.sampled.input_bytes);
         gauges.input_bytes_per_second.store(input, Ordering::Relaxed);
+        let master = rate(sample.master_bytes, self.sampled.master_bytes);
+        gauges.master_bytes_per_second.store(master, Ordering::Relaxed);
         let output = rate(sample.output_bytes, self.sampled.output_bytes);
         gauges.output_bytes_per_second.store(output, Ordering::Relaxed);
         gauges.turns_per_second.store(rate(sample.turns, self.sampled.turns), Ordering::Relaxed);

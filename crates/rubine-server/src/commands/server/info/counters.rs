@@ -21,7 +21,9 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("instantaneous_ops_per_sec", gauges.operations_per_second.load(Ordering::Relaxed));
     text.field("total_net_input_bytes", total(|it| it.input_bytes.get()));
     text.field("total_net_output_bytes", total(|it| it.output_bytes.get()));
-    text.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    let link = &server.replication.following.link;
+    text.field("total_net_repl_input_bytes", link.input_bytes.load(Ordering::Relaxed));
+    text.zeros(&["total_net_repl_output_bytes"]);
     text.ratio(
         "instantaneous_input_kbps",
         kilobytes(gauges.input_bytes_per_second.load(Ordering::Relaxed)),
@@ -30,7 +32,10 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
         "instantaneous_output_kbps",
         kilobytes(gauges.output_bytes_per_second.load(Ordering::Relaxed)),
     );
-    text.field("instantaneous_input_repl_kbps", "0.00");
+    text.ratio(
+        "instantaneous_input_repl_kbps",
+        kilobytes(gauges.master_bytes_per_second.load(Ordering::Relaxed)),
+    );
     text.field("instantaneous_output_repl_kbps", "0.00");
     text.field("rejected_connections", total(|it| it.rejected_connections.get()));
     let replicas = &server.replication.replicas;
