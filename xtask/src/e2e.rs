@@ -2,6 +2,7 @@
 //! and dump files between real servers and ours. Installs libraries beside the build; where Python, Node or a server are not at hand it says so and goes on.
 
 mod dumps;
+mod failover;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,6 +19,9 @@ pub(crate) struct Options {
     /// The server, instead of one built for it
     #[arg(long)]
     server: Option<PathBuf>,
+    /// Only clients whose names contain this
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
@@ -28,10 +32,13 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     let folder = target_directory().join("e2e");
     std::fs::create_dir_all(&folder)?;
     let mut failures = Vec::new();
-    if let Err(failure) = dumps::run(&program) {
+    let is_wanted = |name: &str| options.only.as_ref().is_none_or(|it| name.contains(it.as_str()));
+    if is_wanted("dump files")
+        && let Err(failure) = dumps::run(&program)
+    {
         failures.push(format!("e2e: dump files: {failure}"));
     }
-    for (name, prepare) in CLIENTS {
+    for (name, prepare) in CLIENTS.into_iter().filter(|it| is_wanted(it.0)) {
         let script = match prepare(&folder) {
             Ok(script) => script,
             Err(reason) => {
@@ -54,8 +61,27 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             Err(failure) => failures.push(format!("e2e: {name}: {failure}\n{}", server.log())),
         }
     }
+    for (name, prepare) in CLIENTS_OF_SENTINEL.into_iter().filter(|it| is_wanted(it.0)) {
+        let played = match prepare(&folder) {
+            Ok(script) => failover::Group::start(&program).and_then(|it| it.play(script)),
+            Err(reason) => {
+                println!("e2e: without {name}: {reason}");
+                continue;
+            }
+        };
+        match played {
+            Ok(printed) => println!("e2e: {name}: {}", printed.trim()),
+            Err(failure) => failures.push(format!("e2e: {name}: {failure}")),
+        }
+    }
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
+
+/// Clients that ask Sentinels where the master is.
+const CLIENTS_OF_SENTINEL: [(&str, Prepare); 2] = [
+    ("redis-py with Sentinels", |folder| prepare_python(folder, "sentinel.py")),
+    ("ioredis with Sentinels", |folder| prepare_node(folder, "sentinel.mjs")),
+];
 
 /// Installs a client library; gives the command that runs its script, or why there is none.
 type Prepare = fn(&Path) -> Result<Command, String>;
