@@ -410,7 +410,7 @@ impl Follower {
             send(actions, &[b"REPLCONF", b"ip-address", ip.as_bytes()]);
             due.push_back(Introduction::Ip);
         }
-        send(actions, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"]);
+        send(actions, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rubine"]);
         due.push_back(Introduction::Capabilities);
         send(actions, &[b"REPLCONF", b"version", terms.version.as_bytes()]);
         due.push_back(Introduction::Version);

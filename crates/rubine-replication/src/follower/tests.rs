@@ -62,7 +62,7 @@ fn asked(from: Option<Place>) -> (Follower, Vec<String>) {
         "> AUTH joe secret",
         "> REPLCONF listening-port 6380",
         "> REPLCONF ip-address 10.0.0.1",
-        "> REPLCONF capa eof capa psync2",
+        "> REPLCONF capa eof capa psync2 capa rubine",
         "> REPLCONF version 9.1.2",
     ];
     assert_eq!(shown(&introduced), expected);
