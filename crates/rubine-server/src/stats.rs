@@ -65,6 +65,8 @@ pub(crate) struct WorkerStats {
     pub(crate) rejected_connections: Counter,
     pub(crate) input_bytes: Counter,
     pub(crate) output_bytes: Counter,
+    /// Those to replicas, which are among the others too.
+    pub(crate) replica_output_bytes: Counter,
     pub(crate) keyspace_hits: Counter,
     pub(crate) keyspace_misses: Counter,
     pub(crate) expired_keys: Counter,
@@ -124,6 +126,7 @@ impl WorkerStats {
             &self.rejected_connections,
             &self.input_bytes,
             &self.output_bytes,
+            &self.replica_output_bytes,
             &self.keyspace_hits,
             &self.keyspace_misses,
             &self.expired_keys,

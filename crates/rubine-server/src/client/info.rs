@@ -40,7 +40,7 @@ bitflags! {
         /// It follows this server.
         const REPLICA = 1 << 13;
         /// It is no client, but the link to the master that this server follows.
-        const MASTER = 1 << 14;
+        const MASTER = 1 << 16;
         /// Quotas are about it.
         const LIMITED = 1 << 14;
         /// Never published, but found out by whoever looks: quotas have slowed it down just now.
@@ -204,5 +204,24 @@ impl ClientInfo {
     /// Ends the client's wait; returns whether it was waiting. Its worker has to be told.
     pub(crate) fn cancel_wait(&self) -> bool {
         self.waiter.lock().as_ref().is_some_and(|it| it.cancel())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitflags::Flags;
+
+    use super::ClientFlags;
+
+    #[test]
+    fn no_two_flags_are_one() {
+        let mut seen = 0;
+        for flag in ClientFlags::FLAGS {
+            let bits = flag.value().bits();
+            if bits.count_ones() == 1 {
+                assert_eq!(seen & bits, 0, "{}", flag.name());
+                seen |= bits;
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
+use rubine_base::clock::monotonic_millis;
 use rubine_journal::{Acknowledgements, Journal, Progress, ReplicationOffset};
 use rubine_replication::leader::{Leader, Replica, ReplicaId, State, WhyFull};
 
@@ -14,8 +15,9 @@ pub(crate) struct Replicas {
     leader: Mutex<Leader>,
     /// Connections that are replicas', or have said that they will be.
     known: AtomicUsize,
-    /// Replicas that have been heard of not long ago.
+    /// Replicas that have been heard of not long ago, and how long ago that may be.
     good: AtomicUsize,
+    lag_seconds_max: AtomicU64,
     /// What replicas have, in memory and on disk.
     pub(crate) acknowledged: Acknowledgements,
     pub(crate) synced: Acknowledgements,
@@ -39,6 +41,7 @@ impl Default for Replicas {
             leader: Mutex::default(),
             known: AtomicUsize::new(0),
             good: AtomicUsize::new(0),
+            lag_seconds_max: AtomicU64::new(0),
             acknowledged: Acknowledgements::new(WAITING_MAX),
             synced: Acknowledgements::new(WAITING_MAX),
             quorum: Progress::new(0, WAITING_MAX),
@@ -68,6 +71,7 @@ impl Replicas {
     }
 
     pub(crate) fn count_good(&self, now: u64, lag_seconds_max: u64) {
+        self.lag_seconds_max.store(lag_seconds_max, Ordering::Relaxed);
         let good = self.leader.lock().good_count(now, lag_seconds_max);
         self.good.store(good, Ordering::Relaxed);
     }
@@ -134,6 +138,7 @@ impl Replicas {
             return;
         }
         self.with(|leader| leader.leave(id));
+        self.count_good(monotonic_millis(), self.lag_seconds_max.load(Ordering::Relaxed));
         self.acknowledged.forget(id);
         self.synced.forget(id);
     }

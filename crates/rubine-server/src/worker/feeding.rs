@@ -126,6 +126,7 @@ fn feed(core: &mut Core, client: &mut Client) -> bool {
             Ok(count) => {
                 sent += count;
                 core.stats().output_bytes.add(count as u64);
+                core.stats().replica_output_bytes.add(count as u64);
                 core.stats().writes_processed.add(1);
                 client.traffic.net_output += count as u64;
                 if let Some(replica) = &mut client.replica {

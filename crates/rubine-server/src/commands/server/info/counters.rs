@@ -23,7 +23,7 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("total_net_output_bytes", total(|it| it.output_bytes.get()));
     let link = &server.replication.following.link;
     text.field("total_net_repl_input_bytes", link.input_bytes.load(Ordering::Relaxed));
-    text.zeros(&["total_net_repl_output_bytes"]);
+    text.field("total_net_repl_output_bytes", total(|it| it.replica_output_bytes.get()));
     text.ratio(
         "instantaneous_input_kbps",
         kilobytes(gauges.input_bytes_per_second.load(Ordering::Relaxed)),
