@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         match play(options, chain, &programs) {
             Ok(told) => println!("chains: {name}: {told}"),
             Err(failure) => {
-                failures.push(format!("chains: {name}, --seed {}: {failure}", options.seed))
+                failures.push(format!("chains: {name}, --seed {}: {failure}", options.seed));
             }
         }
     }

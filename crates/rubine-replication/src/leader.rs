@@ -339,7 +339,7 @@ impl Leader {
         let reads = match version {
             _ if reads_everything => Reads::Newest,
             Some(version) => Reads::Valkey(version),
-            None if left_over % (OLDER_MAX + 1) == 0 => Reads::Newest,
+            None if left_over.is_multiple_of(OLDER_MAX + 1) => Reads::Newest,
             None => Reads::Older(left_over % (OLDER_MAX + 1)),
         };
         let not_before = now + hold_off;
