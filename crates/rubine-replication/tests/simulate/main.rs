@@ -18,7 +18,7 @@ mod world;
 
 use crate::world::World;
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 
 #[test]
 fn replicas_agree_whatever_happens() {

@@ -10,7 +10,7 @@ use crate::server::Port;
 #[derive(Default)]
 pub(crate) struct Oracle {
     histories: BTreeMap<[u8; 40], Known>,
-    /// Who has ever had a write that somebody waits for.
+    /// Who has ever had a write.
     holders: BTreeMap<u64, BTreeSet<Port>>,
     pub(crate) counts: Counts,
 }
@@ -33,6 +33,8 @@ struct Known {
     previous: Option<Previous>,
     /// The hash of the data from an offset on.
     hashes: BTreeMap<u64, u64>,
+    /// Where changes were made that have no offset: what follows is other data.
+    gaps: BTreeSet<u64>,
 }
 
 impl Counts {
@@ -67,17 +69,18 @@ impl Oracle {
         if is_new {
             known.previous = point.history.previous;
         }
-        // What is of no history has no offset.
         if !point.is_complete {
+            known.gaps.insert(point.offset.0);
             return Ok(());
         }
         if is_new {
             known.hashes.insert(point.offset.0, data.hash);
         }
         let id = self.origin(id, point.offset);
-        let hashes = &mut self.histories.entry(id).or_default().hashes;
+        let Known { hashes, gaps, .. } = self.histories.entry(id).or_default();
         if let Some((offset, hash)) = hashes.range(..=point.offset.0).next_back()
             && *hash != data.hash
+            && gaps.range(offset..&point.offset.0).next().is_none()
         {
             return Err(format!(
                 "{} at {} is not what there was at {offset}: {} writes, the last {:?}",
@@ -119,16 +122,9 @@ impl Oracle {
         id
     }
 
-    /// Somebody will wait for this write.
-    pub(crate) fn watch(&mut self, number: u64) {
-        self.holders.insert(number, BTreeSet::new());
-    }
-
     pub(crate) fn hold(&mut self, who: Port, writes: &[Write]) {
         for write in writes {
-            if let Some(holders) = self.holders.get_mut(&write.number) {
-                holders.insert(who);
-            }
+            self.holders.entry(write.number).or_default().insert(who);
         }
     }
 
@@ -152,11 +148,9 @@ impl Oracle {
 
     /// A replica that is asked to take over has had everything.
     pub(crate) fn check_holder(&self, who: Port, number: u64) -> Result<(), String> {
-        match self.holders.get(&number) {
-            Some(holders) if !holders.contains(&who) => {
-                Err(format!("{who} is to take over, and has never had write {number}"))
-            }
-            _ => Ok(()),
+        if self.holders.get(&number).is_some_and(|it| it.contains(&who)) {
+            return Ok(());
         }
+        Err(format!("{who} is to take over, and has never had write {number}"))
     }
 }

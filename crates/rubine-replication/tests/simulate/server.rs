@@ -246,6 +246,14 @@ impl Server {
         self.saved = None;
     }
 
+    /// The log on disk is begun anew, from the data as it is; or there is to be none any more.
+    pub(crate) fn begin_log(&mut self, is_wanted: bool) {
+        self.disk = None;
+        if is_wanted && !self.link.is_loading() {
+            self.disk = Some(Disk::begin(&self.journal));
+        }
+    }
+
     // What clients do.
 
     pub(crate) fn takes_writes(&self) -> bool {

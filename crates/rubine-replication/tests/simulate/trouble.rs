@@ -60,6 +60,12 @@ impl World {
                 self.server(port).abort_failover();
                 self.settle(port)
             }
+            41 | 42 if is_alive => {
+                let is_wanted = self.random.below(3) != 0;
+                self.tell(&format!("{port} begins its log on disk anew: {is_wanted}"));
+                self.server(port).begin_log(is_wanted);
+                self.settle(port)
+            }
             40 if is_alive => self.cut_connections(|_, it| Self::is_of_replica(it, port)),
             _ => Ok(()),
         }

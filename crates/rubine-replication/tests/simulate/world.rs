@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rubine_base::random::Random;
+use rubine_replication::failover::Wish;
 use rubine_replication::follower::Phase;
 
 use crate::network::{Connection, REPLICA};
@@ -16,6 +17,8 @@ const PEACE_MS: u64 = 300_000;
 /// For so long of that, clients write.
 const WRITING_MS: u64 = 3000;
 const STEP_MS: u64 = 500;
+/// So long it may take that a replica takes over.
+const HANDING_OVER_MS: u64 = 5000;
 const STORY_LINES_MAX: usize = 400;
 pub(crate) const FIRST: Port = 7000;
 
@@ -123,6 +126,12 @@ impl World {
         let root = self.heal()?;
         self.live_until(self.now + WRITING_MS)?;
         self.is_written = false;
+        self.come_to_agree(root)?;
+        self.hand_over_in_peace(root)
+    }
+
+    /// Lives on until all agree.
+    fn come_to_agree(&mut self, root: Port) -> Result<(), String> {
         let end = self.now + PEACE_MS;
         while self.now < end {
             self.live_until(self.now + STEP_MS)?;
@@ -131,6 +140,30 @@ impl World {
             }
         }
         self.disagreement(root).map_or(Ok(()), Err)
+    }
+
+    /// Where all is well, a replica takes over without anybody needing everything anew.
+    fn hand_over_in_peace(&mut self, root: Port) -> Result<(), String> {
+        let before = self.oracle.counts.full_syncs;
+        self.tell(&format!("{root} hands over in peace"));
+        self.server(root).begin_failover(Wish::default());
+        self.settle(root)?;
+        self.live_until(self.now + HANDING_OVER_MS)?;
+        let masters = self.servers.values().filter(|it| it.master.is_none()).map(|it| it.port);
+        let [master] = masters.collect::<Vec<_>>()[..] else {
+            return Err("not one is a master after handing over".to_owned());
+        };
+        if master == root || self.servers[&root].is_paused {
+            return Err(format!("{root} has not handed over"));
+        }
+        self.come_to_agree(master)?;
+        if self.oracle.counts.full_syncs != before {
+            return Err("a full sync was needed for nothing".to_owned());
+        }
+        self.is_written = true;
+        self.live_until(self.now + WRITING_MS)?;
+        self.is_written = false;
+        self.come_to_agree(master)
     }
 
     /// What is not as it should be where all is well.
@@ -223,10 +256,6 @@ impl World {
             }
             return self.settle(port);
         }
-        if waits {
-            self.oracle.watch(number);
-        }
-        let server = self.server(port);
         server.write(number);
         let point = server.journal.point();
         if waits {
