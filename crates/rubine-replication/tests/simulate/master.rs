@@ -21,6 +21,8 @@ pub(crate) struct Feed {
     stage: Stage,
     /// Bytes that have left and not arrived.
     pub(crate) in_flight: usize,
+    /// Whoever feeds it has something else to do until then.
+    rests_until: u64,
 }
 
 enum Stage {
@@ -48,7 +50,8 @@ pub(crate) struct DumpInMaking {
 impl Server {
     pub(crate) fn accept(&mut self, connection: ConnectionId) {
         let words = StreamReader::new(ReplicationOffset(0));
-        let feed = Feed { words, is_replica: false, stage: Stage::Waiting, in_flight: 0 };
+        let feed =
+            Feed { words, is_replica: false, stage: Stage::Waiting, in_flight: 0, rests_until: 0 };
         self.feeds.insert(connection, feed);
     }
 
@@ -347,8 +350,13 @@ impl Server {
 
     pub(crate) fn feed_all(&mut self) {
         for id in self.feeds.keys().copied().collect::<Vec<_>>() {
-            while let Some(feed) = self.feeds.get_mut(&id).filter(|it| it.in_flight < WINDOW_BYTES)
-            {
+            if self.random.below(40) == 0 {
+                let rests_until = self.now + self.random.below(2000);
+                self.feeds.entry(id).and_modify(|it| it.rests_until = rests_until);
+            }
+            let now = self.now;
+            let may_take = |it: &&mut Feed| it.in_flight < WINDOW_BYTES && it.rests_until <= now;
+            while let Some(feed) = self.feeds.get_mut(&id).filter(may_take) {
                 let Some((bytes, is_end)) = feed.take() else {
                     self.tell("a replica was too far behind".to_owned());
                     self.cut(id);

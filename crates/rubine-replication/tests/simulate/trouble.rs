@@ -60,8 +60,8 @@ impl World {
                 self.server(port).abort_failover();
                 self.settle(port)
             }
-            41 | 42 if is_alive => {
-                let is_wanted = self.random.below(3) != 0;
+            41..=43 if is_alive => {
+                let is_wanted = self.servers[&port].disk.is_none() || self.random.below(2) == 0;
                 self.tell(&format!("{port} begins its log on disk anew: {is_wanted}"));
                 self.server(port).begin_log(is_wanted);
                 self.settle(port)

@@ -18,7 +18,7 @@ const PEACE_MS: u64 = 300_000;
 const WRITING_MS: u64 = 3000;
 const STEP_MS: u64 = 500;
 /// So long it may take that a replica takes over.
-const HANDING_OVER_MS: u64 = 5000;
+const HANDING_OVER_MS: u64 = 30_000;
 const STORY_LINES_MAX: usize = 400;
 pub(crate) const FIRST: Port = 7000;
 
