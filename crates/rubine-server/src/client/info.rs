@@ -218,7 +218,7 @@ mod tests {
         let mut seen = 0;
         for flag in ClientFlags::FLAGS {
             let bits = flag.value().bits();
-            if bits.count_ones() == 1 {
+            if bits.is_power_of_two() {
                 assert_eq!(seen & bits, 0, "{}", flag.name());
                 seen |= bits;
             }
