@@ -222,7 +222,11 @@ impl Server {
     /// Handing over to a replica has ended, one way or the other: writes wait no longer.
     pub(crate) fn end_failover(&self) {
         self.pause.hold(Hold::Failover, false);
-        self.workers.iter().for_each(|it| it.send(Message::PauseChanged));
+        // Whoever waits for a client's pause as well goes on waiting: here its write would be refused now.
+        let is_paused = self.pause.in_force(monotonic_millis() as i64).is_some();
+        for worker in self.workers.iter() {
+            worker.send(if is_paused { Message::Wake } else { Message::PauseChanged });
+        }
     }
 
     /// Writes what is in force into the file that the server was started with; see [`ConfigStore::rewrite`].
