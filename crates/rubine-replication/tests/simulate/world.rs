@@ -123,10 +123,16 @@ impl World {
         self.is_troubled = true;
         self.live_until(self.now + TROUBLE_MS)?;
         self.is_troubled = false;
+        let before = self.oracle.counts.full_syncs;
         let root = self.heal()?;
         self.live_until(self.now + WRITING_MS)?;
         self.is_written = false;
         self.come_to_agree(root)?;
+        // Each needs one at most, and perhaps another because it was too slow.
+        let count = self.oracle.counts.full_syncs - before;
+        if 2 * self.servers.len() as u64 <= count {
+            return Err(format!("{count} full syncs were needed until all was well"));
+        }
         self.hand_over_in_peace(root)
     }
 
