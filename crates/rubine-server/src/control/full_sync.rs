@@ -107,11 +107,12 @@ fn forget_backlog(server: &Server) {
 
 /// Sees to it that what changes from now on is kept for replicas.
 pub(crate) fn keep_backlog(server: &Server) {
-    if server.journal.status().backlog_bytes_max != 0 {
+    let status = server.journal.status();
+    if status.backlog_bytes_max != 0 {
         return;
     }
-    if !server.replication.following.is_replica() {
-        // What came before is not known: nobody may take this history for one that goes on.
+    // What came before is not known, unless there was a reason to keep it: nobody may take this history for one that goes on.
+    if !server.replication.following.is_replica() && !status.is_active {
         server.journal.rename_history(new_history_id());
     }
     server.journal.set_backlog(backlog_bytes(&server.config.load()));

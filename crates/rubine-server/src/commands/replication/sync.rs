@@ -158,6 +158,7 @@ fn go_on(session: &mut Session<'_>, has: ReplicationOffset, stage: Stage) {
         leader.go_on(client.id, host(&client.info), has, now);
         leader.get(client.id).is_some_and(|it| it.introduction.takes_new_history)
     });
+    full_sync::keep_backlog(server);
     replicas.partial_syncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     full_sync::count_good(server);
     let header = match server.journal.point().history.id {
