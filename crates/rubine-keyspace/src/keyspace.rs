@@ -15,7 +15,7 @@ use rubine_structures::table::{Hint, Hints, Reading, Table, prefetch_whole};
 use rubine_structures::value::Value;
 use smallvec::SmallVec;
 
-use crate::busy::{NEWCOMER, ShardLock, Tell};
+use crate::busy::{NEWCOMER, OLDEST, ShardLock, Tell};
 use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::key::{Key, Place, SHARD_COUNT};
 use crate::shard::{HINTED_DBS, Shard, hint_number};
@@ -140,7 +140,8 @@ impl Keyspace {
         (Self { shards, teller, last_age, hints, published, garbage, counts, tracked }, receiver)
     }
 
-    /// Takes the locks of `set`, ascending, and waits for each as long as it takes. The caller holds no other.
+    /// Takes the locks of `set`, ascending, and waits for each as long as it takes: for one that is held for long without
+    /// holding the others, which clients need. The caller holds no other.
     ///
     /// For threads that may wait. A worker has [`Self::try_lock`].
     #[inline]
@@ -163,8 +164,13 @@ impl Keyspace {
 
     #[inline(never)]
     fn lock_several(&self, set: &ShardSet) -> Locked<'_> {
-        let guards = set.each().map(|shard| self.guard(shard)).collect();
-        self.several_locked(guards)
+        loop {
+            // Past all that stand: whoever waits here is no request.
+            match self.lock_several_as(set, OLDEST) {
+                Ok(locked) => return locked,
+                Err(busy) => drop(self.one_locked(self.guard(busy as u16))),
+            }
+        }
     }
 
     #[inline]

@@ -124,3 +124,25 @@ fn a_busy_shard_stops_nobody_else() {
     keyspace.withdraw(behind);
     assert!(keyspace.try_lock(&set).is_ok());
 }
+
+/// Whoever wants all and has to wait for one holds none of the others meanwhile.
+#[test]
+fn who_waits_for_a_busy_shard_keeps_nobody_from_the_others() {
+    let (keyspace, _hears) = keyspace();
+    let held = keyspace.lock(&ShardSet::of_shard(SHARD_COUNT - 1));
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| drop(keyspace.lock(&ShardSet::All)));
+        // It may just be looking; but it does not keep what it has got.
+        let (mut in_a_row, mut looks) = (0, 0);
+        while in_a_row < 1000 {
+            let is_free = keyspace.try_lock(&ShardSet::of_shard(looks % (SHARD_COUNT - 1))).is_ok();
+            in_a_row = if is_free { in_a_row + 1 } else { 0 };
+            looks += 1;
+            assert!(looks < 1_000_000, "shards are held all the time");
+            thread::yield_now();
+        }
+        assert!(!waiter.is_finished());
+        drop(held);
+        waiter.join().expect("it has had them all");
+    });
+}
