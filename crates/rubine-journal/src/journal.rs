@@ -53,6 +53,8 @@ pub struct JournalStatus {
     pub is_active: bool,
     pub oldest: Offset,
     pub end: Offset,
+    /// Room that is allocated for what comes next.
+    pub spare_bytes: u64,
     pub backlog_bytes_max: u64,
     pub reader_count: usize,
     /// The most that any reader is behind.
@@ -299,6 +301,7 @@ impl Journal {
             is_active: log.is_wanted(),
             oldest: log.oldest(),
             end,
+            spare_bytes: log.spare_bytes(),
             backlog_bytes_max: log.backlog_bytes_max(),
             reader_count: log.kept.readers.len(),
             lag_bytes_max: lags.max().unwrap_or(0),

@@ -227,6 +227,11 @@ impl Log {
         self.kept.must_select = true;
     }
 
+    /// Room in the chunk that is being filled.
+    pub(crate) fn spare_bytes(&self) -> u64 {
+        (self.open.capacity() - self.open.len()) as u64
+    }
+
     pub(crate) fn rename_history(&mut self, id: HistoryId) {
         self.kept.history = History::new(id);
     }

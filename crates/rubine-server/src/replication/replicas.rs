@@ -114,7 +114,8 @@ impl Replicas {
     /// Looks how much of the log is kept because somebody is behind.
     pub(crate) fn measure(&self, journal: &Journal) {
         let status = journal.status();
-        let behind = status.buffered_bytes().saturating_sub(status.backlog_bytes_max);
+        let kept = status.buffered_bytes() + status.spare_bytes;
+        let behind = kept.saturating_sub(status.backlog_bytes_max);
         self.behind_bytes.store(behind as usize, Ordering::Relaxed);
     }
 
