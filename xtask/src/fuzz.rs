@@ -37,6 +37,12 @@ const LEFT_OUT: &[&str] = &[
     "DEBUG SLEEP",
     "DEBUG PAUSE-CRON",
     "DEBUG POPULATE",
+    // What follows on that connection is no reply.
+    "PSYNC",
+    "SYNC",
+    // Whoever follows another server has its data, and takes no writes.
+    "REPLICAOF",
+    "SLAVEOF",
     // For as long as it asks, even CLIENT UNPAUSE has to wait.
     "CLIENT PAUSE",
     "CONFIG SET",
