@@ -83,6 +83,11 @@ impl Changes {
         }
     }
 
+    /// Gives back the memory of a log that is not used now.
+    pub fn forget_spare(&mut self) {
+        self.spare_undo = None;
+    }
+
     /// This moment. Marks are for one unit, and those after the one that was gone back to are void.
     ///
     /// # Panics

@@ -98,15 +98,15 @@ impl Core {
         self.stats().errors.count(error);
     }
 
-    /// Adds up what the commands of a turn did.
+    /// Adds up what the commands of a turn did. A unit may be under way: nothing else of it is touched.
     pub(crate) fn flush_counts(&mut self) {
-        let changes = std::mem::take(&mut self.runner.changes);
         let stats = self.stats();
         stats.timed_waits.set(self.deadlines.len() as u64);
-        stats.keyspace_hits.add(changes.hits);
-        stats.keyspace_misses.add(changes.misses);
-        stats.expired_keys.add(changes.expired_count);
-        stats.expired_fields.add(changes.expired_fields);
-        self.runner.changes.expired = changes.expired;
+        let changes = &mut self.runner.changes;
+        stats.keyspace_hits.add(std::mem::take(&mut changes.hits));
+        stats.keyspace_misses.add(std::mem::take(&mut changes.misses));
+        stats.expired_keys.add(std::mem::take(&mut changes.expired_count));
+        stats.expired_fields.add(std::mem::take(&mut changes.expired_fields));
+        changes.forget_spare();
     }
 }

@@ -7,7 +7,9 @@ use rubine_testing::client::{Client, Received};
 use rubine_testing::server::Server;
 use rubine_testing::value::Value;
 
-use crate::support::{call, elements, info, integer, options, pick, random, wait_until};
+use crate::support::{
+    call, elements, info, integer, options, parallel_server, pick, random, wait_until,
+};
 
 /// Keys are in the same shards in every run.
 fn server(workers: &str) -> Server {
@@ -285,4 +287,18 @@ fn nothing_is_lost_between_scripts_that_are_killed() {
         });
     });
     assert_eq!(control.call(&["EVAL", SUM, "0"]).expect("a reply"), Value::Integer(600));
+}
+
+#[test]
+fn counts_may_be_reset_in_the_middle_of_a_unit() {
+    let server = parallel_server();
+    let mut client = server.client();
+    for line in
+        ["MULTI", "SET k 1", "CONFIG RESETSTAT", "EVAL \"return redis.call('INCR', 'k')\" 0"]
+    {
+        call(&mut client, line);
+    }
+    assert_eq!(elements(&call(&mut client, "EXEC")).len(), 3);
+    assert_eq!(call(&mut client, "GET k").as_text().as_deref(), Some("2"));
+    assert_eq!(info(&mut client, "persistence", "rdb_changes_since_last_save"), "2");
 }
