@@ -168,22 +168,7 @@ impl CommandTable {
                 builder.add(family.group, command, &mut |it| Run::Data(it));
             }
         }
-        let mut handlers = Vec::new();
-        let mut number = |it: &'static Command<H>| {
-            handlers.push(it.run);
-            Run::Server(handlers.len() - 1)
-        };
-        for (group, commands) in families {
-            for command in commands {
-                builder.add(group, command, &mut number);
-            }
-        }
-        let help = (&help.spec, number(help));
-        let mut table = builder.finish(help);
-        for (old, new) in renamed {
-            table.rename(old, new)?;
-        }
-        Ok((table, handlers))
+        Self::with_handlers(builder, families, help, renamed)
     }
 
     /// The table of a Sentinel: of `families`, the commands that one has. Those that come first stand for later ones of the
@@ -193,7 +178,17 @@ impl CommandTable {
         help: &'static Command<H>,
         renamed: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<(Self, Vec<H>), String> {
-        let mut builder = Builder { drafts: Vec::new(), needed: Flags::SENTINEL };
+        let builder = Builder { drafts: Vec::new(), needed: Flags::SENTINEL };
+        Self::with_handlers(builder, families, help, renamed)
+    }
+
+    /// Ends a table with the commands that the server runs itself, and gives their handlers in the order of their numbers.
+    fn with_handlers<H: Copy>(
+        mut builder: Builder,
+        families: impl IntoIterator<Item = (Group, &'static [Command<H>])>,
+        help: &'static Command<H>,
+        renamed: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<(Self, Vec<H>), String> {
         let mut handlers = Vec::new();
         let mut number = |it: &'static Command<H>| {
             handlers.push(it.run);
