@@ -2,6 +2,7 @@
 //! same command on the same keys at the same instant does the same everywhere.
 
 use rubine_base::random::Random;
+use rubine_journal::Audience;
 use rubine_keyspace::{Key, View};
 use rubine_resp::writer::{Protocol, Reply};
 
@@ -54,6 +55,8 @@ pub struct Effects {
     pub journal: rubine_journal::Effects,
     /// Whether anybody reads the journal; nothing is written to it otherwise.
     pub is_journalled: bool,
+    /// Somebody does, but a script has asked that nobody hear of what it writes. What is found due goes all the same.
+    pub is_silenced: bool,
     /// The handler took care of the journal: the command is not written verbatim.
     pub replaces_command: bool,
     /// Classes of events that somebody listens to.
@@ -190,8 +193,12 @@ impl<'a> Context<'a, '_> {
     #[cold]
     fn tell_expired(&mut self) {
         for (db, key) in self.keys.take_expired() {
-            if self.effects.is_journalled {
-                self.effects.journal.command(db as u32, &[b"UNLINK", &key]);
+            if self.effects.is_journalled || self.effects.is_silenced {
+                let journal = &mut self.effects.journal;
+                let audience = journal.audience();
+                journal.set_audience(Audience::Both);
+                journal.command(db as u32, &[b"UNLINK", &key]);
+                journal.set_audience(audience);
             }
             self.notify_in(db, Key::new(&key), Event::EXPIRED);
         }

@@ -28,6 +28,12 @@ pub enum Audience {
     Only(Side),
 }
 
+impl Audience {
+    pub(crate) fn includes(self, side: Side) -> bool {
+        self == Self::Both || self == Self::Only(side)
+    }
+}
+
 /// The parts of the log that are for one side only.
 #[derive(Default)]
 pub(crate) struct Parts {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rubine_base::SharedBytes;
 use rubine_resp::command::{self, FRAME_BYTES_MAX, INTO_MEMORY, write_header};
 
-use crate::audience::Side;
+use crate::audience::{Audience, Side};
 use crate::log::{COPIED_BYTES_MAX, Log, write_select};
 
 const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
@@ -27,6 +27,10 @@ pub struct Effects {
     bytes: Vec<u8>,
     /// Large values that belong between the bytes, in ascending order of place.
     shared: Vec<SharedPart>,
+    /// Where others are meant than before, in ascending order of place. Up to the first one, all is for both sides.
+    turns: Vec<Turn>,
+    /// For whom the next command is.
+    audience: Audience,
     first_database: u32,
     last_database: u32,
     command_count: usize,
@@ -39,11 +43,19 @@ struct SharedPart {
     value: SharedBytes,
 }
 
+/// From here on the commands are for `audience`.
+struct Turn {
+    /// Before `bytes[place]`, between two commands.
+    place: usize,
+    audience: Audience,
+}
+
 /// A place between two commands of a unit, for [`Effects::truncate_to`].
 #[derive(Clone, Copy, Debug)]
 pub struct EffectsMark {
     bytes_len: usize,
     shared_len: usize,
+    turns_len: usize,
     last_database: u32,
     command_count: usize,
 }
@@ -68,6 +80,8 @@ impl Effects {
         Self {
             bytes: MULTI.to_vec(),
             shared: Vec::new(),
+            turns: Vec::new(),
+            audience: Audience::Both,
             first_database: 0,
             last_database: 0,
             command_count: 0,
@@ -82,6 +96,15 @@ impl Effects {
     /// How many commands were written, those that wrap or select not counted.
     pub fn command_count(&self) -> usize {
         self.command_count
+    }
+
+    /// For whom the commands from here on are. It stays so until it is said anew, in later units too.
+    pub fn set_audience(&mut self, audience: Audience) {
+        self.audience = audience;
+    }
+
+    pub fn audience(&self) -> Audience {
+        self.audience
     }
 
     /// Writes one command whose arguments are at hand.
@@ -110,6 +133,10 @@ impl Effects {
     /// Makes the unit one transaction for those who replay it. A single command is one by itself.
     pub fn wrap_in_transaction(&mut self) {
         if 1 < self.command_count && !self.is_transaction {
+            let is_for_one_side = self.only_side().is_some();
+            if !is_for_one_side && self.last_audience() != Audience::Both {
+                self.turns.push(Turn { place: self.bytes.len(), audience: Audience::Both });
+            }
             self.bytes.extend_from_slice(EXEC);
             self.is_transaction = true;
         }
@@ -120,6 +147,7 @@ impl Effects {
         EffectsMark {
             bytes_len: self.bytes.len(),
             shared_len: self.shared.len(),
+            turns_len: self.turns.len(),
             last_database: self.last_database,
             command_count: self.command_count,
         }
@@ -131,6 +159,7 @@ impl Effects {
         assert!(mark.bytes_len <= self.bytes.len(), "a mark is one of the same unit");
         self.bytes.truncate(mark.bytes_len);
         self.shared.truncate(mark.shared_len);
+        self.turns.truncate(mark.turns_len);
         self.last_database = mark.last_database;
         self.command_count = mark.command_count;
     }
@@ -141,6 +170,7 @@ impl Effects {
         }
         self.bytes.truncate(MULTI.len());
         self.shared.clear();
+        self.turns.clear();
         self.command_count = 0;
         self.is_transaction = false;
     }
@@ -152,14 +182,38 @@ impl Effects {
         is_large.then(|| Bytes::from(std::mem::take(&mut self.bytes)))
     }
 
-    /// Appends the unit for both sides: `large` if the buffer was taken, else its own.
-    pub(crate) fn append_to(&mut self, large: Option<&Bytes>, log: &mut Log, second: u64) {
-        log.begin_unit(self.opening(), self.first_database, second);
-        self.push_to(large, log);
-        log.end_unit(self.last_database);
+    /// The side that all commands are for, if they are for one only.
+    pub(crate) fn only_side(&self) -> Option<Side> {
+        match self.turns.as_slice() {
+            [Turn { place, audience: Audience::Only(side) }] if *place == MULTI.len() => {
+                Some(*side)
+            }
+            _ => None,
+        }
     }
 
-    /// As [`Self::append_to`], for one side.
+    /// Appends the unit: `large` if the buffer was taken, else its own.
+    pub(crate) fn append_to(&mut self, large: Option<&Bytes>, log: &mut Log, second: u64) {
+        if let Some(side) = self.only_side() {
+            return self.append_part_to(side, large, log, second);
+        }
+        log.begin_unit(self.opening(), self.first_database, second);
+        let mut start = MULTI.len();
+        let mut audience = Audience::Both;
+        for turn in std::mem::take(&mut self.turns) {
+            self.push_part_to(audience, start..turn.place, large, log);
+            (start, audience) = (turn.place, turn.audience);
+        }
+        let is_for_both = start == MULTI.len();
+        self.push_part_to(audience, start..self.end(large), large, log);
+        log.end_unit(self.last_database);
+        if !is_for_both {
+            // The two sides have seen different commands last, and maybe of different databases.
+            log.select_before_next();
+        }
+    }
+
+    /// Appends what of the unit is for one side, for that side only.
     pub(crate) fn append_part_to(
         &mut self,
         side: Side,
@@ -167,9 +221,23 @@ impl Effects {
         log: &mut Log,
         second: u64,
     ) {
-        let start = log.begin_part(side, self.opening(), self.first_database, second);
-        self.push_to(large, log);
-        log.end_part(side, self.last_database, start);
+        if self.only_side().is_some_and(|it| it != side) {
+            return;
+        }
+        let part_start = log.begin_part(side, self.opening(), self.first_database, second);
+        let mut start = MULTI.len();
+        let mut audience = Audience::Both;
+        for turn in std::mem::take(&mut self.turns) {
+            self.push_to(audience.includes(side), start..turn.place, large, log);
+            (start, audience) = (turn.place, turn.audience);
+        }
+        let is_for_one_side = start == MULTI.len();
+        self.push_to(audience.includes(side), start..self.end(large), large, log);
+        log.end_part(side, self.last_database, part_start);
+        if !is_for_one_side {
+            // The last database may be one that only the other side was to hear of.
+            log.select_before_next();
+        }
     }
 
     /// What stands in front of everything, a SELECT too.
@@ -177,23 +245,60 @@ impl Effects {
         if self.is_transaction { MULTI } else { b"" }
     }
 
-    /// Pushes the unit's bytes behind its opening: `large` if the buffer was taken, else its own.
-    fn push_to(&mut self, large: Option<&Bytes>, log: &mut Log) {
-        let mut start = MULTI.len();
-        for part in self.shared.drain(..) {
+    fn end(&self, large: Option<&Bytes>) -> usize {
+        large.map_or(self.bytes.len(), Bytes::len)
+    }
+
+    /// Pushes a range of the unit of both sides, for `audience`.
+    fn push_part_to(
+        &mut self,
+        audience: Audience,
+        range: Range<usize>,
+        large: Option<&Bytes>,
+        log: &mut Log,
+    ) {
+        let start = log.end();
+        self.push_to(true, range, large, log);
+        if let Audience::Only(side) = audience {
+            log.add_part(side, start);
+        }
+    }
+
+    /// Pushes a range of the bytes, with the shared values that belong into it, if it `is_wanted`.
+    fn push_to(
+        &mut self,
+        is_wanted: bool,
+        range: Range<usize>,
+        large: Option<&Bytes>,
+        log: &mut Log,
+    ) {
+        let mut start = range.start;
+        let shared_count = self.shared.partition_point(|part| part.place < range.end);
+        for part in self.shared.drain(..shared_count).filter(|_| is_wanted) {
             push_range(&self.bytes, large, start..part.place, log);
             log.push_owned(Bytes::from_owner(SharedOwner(part.value)));
             start = part.place;
         }
-        let end = large.map_or(self.bytes.len(), Bytes::len);
-        push_range(&self.bytes, large, start..end, log);
+        if is_wanted {
+            push_range(&self.bytes, large, start..range.end, log);
+        }
+    }
+
+    fn last_audience(&self) -> Audience {
+        self.turns.last().map_or(Audience::Both, |turn| turn.audience)
     }
 
     fn count_command(&mut self, database: u32) {
         assert!(!self.is_transaction, "nothing follows EXEC");
-        if self.command_count == 0 {
+        let is_first = self.command_count == 0;
+        let is_turn = self.audience != self.last_audience();
+        if is_turn {
+            self.turns.push(Turn { place: self.bytes.len(), audience: self.audience });
+        }
+        if is_first {
             self.first_database = database;
-        } else if self.last_database != database {
+        } else if is_turn || self.last_database != database {
+            // Whoever is meant now need not have been meant by the SELECT before.
             write_select(&mut self.bytes, database);
         }
         self.last_database = database;
@@ -263,7 +368,7 @@ mod tests {
         let mut log = Log::new(0, u64::MAX);
         let large = effects.take_large();
         log.push(effects.opening());
-        effects.push_to(large.as_ref(), &mut log);
+        effects.push_to(true, MULTI.len()..effects.end(large.as_ref()), large.as_ref(), &mut log);
         effects.clear();
         let bytes = log.contents();
         String::from_utf8(bytes).expect("the tests write text").replace("\r\n", " ")

@@ -108,7 +108,9 @@ impl Journal {
         let large = effects.take_large();
         let end = {
             let mut log = self.log.lock();
-            if log.is_wanted() {
+            let is_wanted =
+                effects.only_side().map_or(log.is_wanted(), |side| log.is_wanted_by(side));
+            if is_wanted {
                 effects.append_to(large.as_ref(), &mut log, second);
             }
             self.publish_end(&log)
@@ -117,7 +119,8 @@ impl Journal {
         end
     }
 
-    /// Appends one unit that only one side gets, as [`Journal::append`] does. If that side reads nothing, it is dropped.
+    /// Appends what of one unit is for `side`, for that side only, as [`Journal::append`] does. If that side reads nothing,
+    /// it is dropped.
     pub fn append_for(&self, side: Side, effects: &mut Effects, second: u64) -> Offset {
         if effects.is_empty() {
             return self.end();

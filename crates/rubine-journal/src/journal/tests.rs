@@ -205,6 +205,8 @@ fn what_only_replicas_get_costs_nothing_without_them() {
 #[derive(Clone, Debug)]
 enum Step {
     Append(Audience, u32),
+    /// Several commands of one unit, as a script chooses who hears of each.
+    Transaction(Vec<(Audience, u32)>),
     Tell,
     OpenReaders,
     Read(usize),
@@ -216,8 +218,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Audience::Only(Side::Disk)),
         1 => Just(Audience::Only(Side::Replicas)),
     ];
+    let command = (audience, 0..3_u32);
+    let several = proptest::collection::vec(command.clone(), 1..6);
     prop_oneof![
-        8 => (audience, 0..3_u32).prop_map(|(audience, database)| Step::Append(audience, database)),
+        8 => command.prop_map(|(audience, database)| Step::Append(audience, database)),
+        4 => several.prop_map(Step::Transaction),
         1 => Just(Step::Tell),
         1 => Just(Step::OpenReaders),
         2 => (1..100_usize).prop_map(Step::Read),
@@ -254,12 +259,19 @@ impl Follower {
         while self.read(usize::MAX) != 0 {}
         assert_eq!(self.reader.position(), journal.end());
         let mut database = self.reader.database_at_start().unwrap_or(u32::MAX);
-        let mut seen = Vec::new();
+        let (mut seen, mut is_within) = (Vec::new(), false);
         for command in Replay::new(&self.bytes, 0, database) {
             let command = command.expect("units are whole");
             database = command.database;
+            let is_wrapping = [b"MULTI".as_slice(), b"EXEC"].contains(&command.arguments[0]);
+            if is_wrapping {
+                assert_eq!(is_within, command.arguments[0] == b"EXEC", "a unit is whole");
+                is_within = !is_within;
+                continue;
+            }
             seen.push((database, command.arguments[0].to_vec()));
         }
+        assert!(!is_within, "a unit ends");
         let is_told = |it: &(u32, Vec<u8>)| it.1 == b"PING";
         assert_eq!(seen.len(), self.expected.len());
         for (seen, expected) in seen.iter().zip(&self.expected) {
@@ -270,6 +282,33 @@ impl Follower {
             assert_eq!(byte_count, self.bytes.len() as u64, "offsets count what replicas get");
         }
     }
+}
+
+/// Appends several commands of one unit, each for whom it is. On a replica only the disk gets what clients change. Returns
+/// the commands with those who get them.
+fn append_several(
+    journal: &Journal,
+    follows: bool,
+    name: &str,
+    commands: Vec<(Audience, u32)>,
+) -> Vec<(Audience, u32, Vec<u8>)> {
+    let mut effects = Effects::new();
+    let mut told = Vec::new();
+    for (index, (audience, database)) in commands.into_iter().enumerate() {
+        let name = format!("{name}.{index}").into_bytes();
+        effects.set_audience(audience);
+        effects.command(database, &[&name]);
+        told.push((audience, database, name));
+    }
+    effects.wrap_in_transaction();
+    if follows {
+        journal.append_for(Side::Disk, &mut effects, 1);
+        told.retain(|it| it.0 != Audience::Only(Side::Replicas));
+        told.iter_mut().for_each(|it| it.0 = Audience::Only(Side::Disk));
+    } else {
+        journal.append(&mut effects, 1);
+    }
+    told
 }
 
 /// Appends a unit as a client of this server or, where the log follows a master, as the master sends it.
@@ -326,12 +365,17 @@ proptest! {
                         audience
                     };
                     append_step(&journal, audience, database, &name, follows.then_some(&mut master));
-                    let is_for = |it: &&mut Follower| match audience {
-                        Audience::Both => true,
-                        Audience::Only(side) => side == it.side,
-                    };
+                    let is_for = |it: &&mut Follower| audience.includes(it.side);
                     let expected = (database, name);
                     followers.iter_mut().filter(is_for).for_each(|it| it.expected.push(expected.clone()));
+                }
+                Step::Transaction(commands) => {
+                    let name = String::from_utf8_lossy(&name).into_owned();
+                    for (audience, database, name) in append_several(&journal, follows, &name, commands) {
+                        let is_for = |it: &&mut Follower| audience.includes(it.side);
+                        let expected = (database, name);
+                        followers.iter_mut().filter(is_for).for_each(|it| it.expected.push(expected.clone()));
+                    }
                 }
                 Step::Tell => {
                     journal.tell_replicas(&[b"PING"], 1);

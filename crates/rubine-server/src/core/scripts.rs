@@ -10,6 +10,7 @@ use rubine_acl::Context;
 use rubine_base::clock::monotonic_millis;
 use rubine_base::hash::HashSet;
 use rubine_commands::{Args, CommandError, Flags, Group, check_lengths, shards_of};
+use rubine_journal::{Audience, Side};
 use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::Reply;
 use rubine_scripting::{
@@ -198,6 +199,7 @@ impl Core {
         let (db, start) = (client.db, self.ticks());
         let (mark, shown) = (self.mark(), self.shown());
         let own_args = run.command.skip(3);
+        let is_journalled = self.runner.effects.is_journalled;
         let mut host = ScriptHost {
             core: self,
             client,
@@ -210,6 +212,7 @@ impl Core {
             started_ms: monotonic_millis(),
             running: None,
             has_written: false,
+            is_journalled,
             ended: Ended::Replied,
             wish: Wish::GoesOn,
         };
@@ -237,6 +240,8 @@ impl Core {
             self.undo_to(&mark, locked);
         }
         client.db = db;
+        // What it has said of who hears of it ends with it.
+        self.set_replication(Replication::ALL, is_journalled);
         // The time of its commands is its own, too.
         self.resume_clock(start);
         if ended != Ended::Replied {
@@ -280,6 +285,8 @@ struct ScriptHost<'a> {
     /// What others know of it, once it has run for a while.
     running: Option<Arc<Running>>,
     has_written: bool,
+    /// Somebody wants to hear of what it writes.
+    is_journalled: bool,
     ended: Ended,
     wish: Wish,
 }
@@ -363,8 +370,7 @@ impl Host for ScriptHost<'_> {
     }
 
     fn set_replication(&mut self, replication: Replication) {
-        self.core.runner.effects.is_journalled =
-            replication.to_log && self.core.server.journal.is_active();
+        self.core.set_replication(replication, self.is_journalled);
     }
 
     fn cpu_seconds(&mut self) -> f64 {
@@ -460,7 +466,9 @@ impl ScriptHost<'_> {
         if !flags.contains(Flags::STALE) && !self.core.may_answer() {
             return Err(CommandError::text("ERR Can not execute the command on a stale replica"));
         }
+        // A script that has written goes on: it is not to end in the middle.
         if flags.contains(Flags::WRITE)
+            && !self.has_written
             && let Some(error) = self.core.trouble_of_writes()
         {
             return Err(error);
@@ -495,6 +503,19 @@ impl Core {
         let caller = Caller::Script;
         self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         true
+    }
+
+    /// Who hears of what comes next in the unit, if anybody wants to.
+    fn set_replication(&mut self, replication: Replication, is_active: bool) {
+        let effects = &mut self.runner.effects;
+        let Replication { to_log, to_replicas } = replication;
+        effects.is_journalled = is_active && (to_log || to_replicas);
+        effects.is_silenced = is_active && !effects.is_journalled;
+        effects.journal.set_audience(match (to_log, to_replicas) {
+            (true, false) => Audience::Only(Side::Disk),
+            (false, true) => Audience::Only(Side::Replicas),
+            _ => Audience::Both,
+        });
     }
 
     /// What has passed since `ticks` counts for the command that ends next.

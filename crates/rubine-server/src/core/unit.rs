@@ -5,7 +5,7 @@ use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Effects, Event, EventClass, Flags,
     Occasion, Runner,
 };
-use rubine_journal::{Offset, Side};
+use rubine_journal::{Audience, Offset, Side};
 use rubine_keyspace::{DueKeys, Locked, ViewOptions};
 use rubine_resp::writer::{Protocol, Reply};
 
@@ -215,15 +215,23 @@ impl Core {
         if self.is_undoable || (waits_for_disk && is_within) {
             let (channel_name, payload) = (channel.into(), payload.into());
             let seen_before = durable_offset;
-            let is_for_replicas = true;
+            let is_for_replicas = self.tells_replicas();
             let deferred =
                 Deferred { kind, channel: channel_name, payload, seen_before, is_for_replicas };
             self.deferred.push(deferred);
             return server.pubsub.receiver_count(kind, channel);
         }
-        self.tell_replicas(kind, channel, payload);
+        if self.tells_replicas() {
+            self.tell_replicas(kind, channel, payload);
+        }
         let notice = Notice { kind, channel, payload, durable_offset };
         server.pubsub.publish(&server.workers, notice)
+    }
+
+    /// Whether replicas are to hear of what comes next in the unit, as far as its script has said.
+    fn tells_replicas(&self) -> bool {
+        let effects = &self.runner.effects;
+        !effects.is_silenced && effects.journal.audience() != Audience::Only(Side::Disk)
     }
 
     /// Sends a message to replicas, whose clients listen as well. One load without them.

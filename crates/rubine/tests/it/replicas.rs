@@ -440,3 +440,65 @@ fn a_quorum_confirms_what_is_written_in_a_row() {
         assert_eq!(value.as_text().as_deref(), Some("99"));
     }
 }
+
+#[test]
+fn a_script_says_who_hears_of_what_it_writes() {
+    let server =
+        master().with("appendonly", "yes").with("enable-debug-command", "yes").start().unwrap();
+    let mut client = server.client();
+    let mut replica = Replica::connect(&server);
+    replica.synchronize(7000);
+    replica.take_dump();
+    let script = "local function set(key) redis.call('SET', key, 1) end \
+        set('all') redis.set_repl(redis.REPL_NONE) set('none') redis.call('PUBLISH', 'c', 'none') \
+        redis.set_repl(redis.REPL_AOF) set('log') redis.set_repl(redis.REPL_REPLICA) set('replicas')";
+    call(&mut client, "MULTI");
+    client.call(&["EVAL", script, "0"]).unwrap();
+    call(&mut client, "SET after 1");
+    call(&mut client, "EXEC");
+    for expected in ["MULTI", "SET all 1", "SET replicas 1", "SET after 1", "EXEC"] {
+        assert_eq!(replica.command(), words(expected));
+    }
+    // It ends with the script, whatever ends that.
+    client.call(&["EVAL", "redis.set_repl(redis.REPL_NONE) error('it ends')", "0"]).unwrap();
+    client
+        .call(&["EVAL", "redis.set_repl(redis.REPL_AOF) redis.call('SET', 'log', 2)", "0"])
+        .unwrap();
+    call(&mut client, "SET last 1");
+    assert_eq!(replica.command(), words("SET last 1"));
+    let offset = info(&mut client, "replication", "master_repl_offset");
+    assert_eq!(offset, replica.offset.to_string());
+    assert_eq!(call(&mut client, "DEBUG LOADAOF"), Value::Status("OK".into()));
+    let found = call(&mut client, "MGET all none log replicas after last");
+    let found = found.as_elements().unwrap().iter().map(Value::as_text);
+    let found: Vec<_> = found.map(|it| it.unwrap_or_default()).collect();
+    assert_eq!(found, ["1", "", "2", "", "1", "1"]);
+}
+
+#[test]
+fn a_script_that_has_written_goes_on_without_its_replica() {
+    let server = master().start().unwrap();
+    let mut client = server.client();
+    let mut replica = Replica::connect(&server);
+    replica.synchronize(7000);
+    replica.take_dump();
+    call(&mut client, "SET known 1");
+    replica.command();
+    replica.acknowledge();
+    wait_until("the replica is online", || online(&mut client) == 1);
+    call(&mut client, "CONFIG SET min-replicas-to-write 1");
+    let script = "redis.call('SET', KEYS[1], 1) \
+        while not redis.call('INFO', 'replication'):find('connected_slaves:0') do end \
+        redis.call('SET', KEYS[1], 2) return 1";
+    client.send(&["EVAL", script, "1", "key"]).unwrap();
+    let mut other = server.client();
+    wait_until(
+        "the script runs",
+        || matches!(call(&mut other, "FUNCTION KILL"), Value::Error(text) if text.starts_with("BUSY")),
+    );
+    drop(replica);
+    assert_eq!(client.reply().unwrap(), Value::Integer(1));
+    assert!(
+        matches!(call(&mut client, "SET key 3"), Value::Error(text) if text.starts_with("NOREPLICAS"))
+    );
+}
