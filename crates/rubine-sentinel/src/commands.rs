@@ -5,6 +5,7 @@ mod change;
 mod set;
 mod show;
 
+pub use self::show::{Facts, MasterFacts};
 use rubine_base::clock::Millis;
 use rubine_base::number::parse_i64;
 use rubine_resp::writer::Reply;

@@ -20,7 +20,7 @@ mod machine;
 mod scripts;
 mod timings;
 
-pub use commands::{Handler, Outcome, Request, Unsaved};
+pub use commands::{Facts, Handler, MasterFacts, Outcome, Request, Unsaved};
 pub use config::ConfigError;
 pub use effect::{Action, Effects, JobId, Level, Notice};
 pub use link::LinkId;

@@ -30,6 +30,8 @@ mod tracking;
 
 mod server;
 
+mod figures;
+
 mod persistence;
 
 mod core;

@@ -90,6 +90,9 @@ pub(crate) struct WorkerStats {
     /// Clients that wait for the disk, and how many different ones have done so in about a millisecond.
     pub(crate) waiting_for_disk: Counter,
     pub(crate) waited_for_disk: Counter,
+    /// Requests that stood at a busy shard, and for how long altogether.
+    pub(crate) shard_waits: Counter,
+    pub(crate) shard_wait_ticks: Counter,
     /// Memory of the interpreter, for scripts and for functions.
     pub(crate) script_bytes: Counter,
     pub(crate) function_bytes: Counter,
@@ -138,6 +141,8 @@ impl WorkerStats {
             &self.output_buffer_limit_disconnections,
             &self.reads_processed,
             &self.writes_processed,
+            &self.shard_waits,
+            &self.shard_wait_ticks,
             &self.loop_turns,
             &self.busy_ticks,
             &self.expiry_ticks,

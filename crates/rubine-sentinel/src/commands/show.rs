@@ -11,6 +11,30 @@ use crate::instance::{Master, Node, Peer, Replica};
 use crate::machine::{Core, Sentinel};
 use crate::scripts::State;
 
+/// What a Sentinel is like at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub masters: Vec<MasterFacts>,
+    pub is_in_tilt: bool,
+    /// How often it has been.
+    pub tilts: u64,
+    pub running_scripts: usize,
+    pub queued_scripts: usize,
+}
+
+/// A master that is monitored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MasterFacts {
+    pub name: String,
+    /// `ok`, `sdown` or `odown`.
+    pub status: &'static str,
+    /// Host and port.
+    pub address: String,
+    pub replicas: usize,
+    /// With this one.
+    pub sentinels: usize,
+}
+
 impl Sentinel {
     pub fn masters(&mut self, request: &mut Request<'_, '_>) -> Result<Outcome, String> {
         let Self { core, masters } = self;
@@ -176,23 +200,10 @@ impl Sentinel {
         Ok(Outcome::Replied)
     }
 
-    /// The lines of the section of INFO.
-    pub fn info_section(&self, now: Millis) -> String {
+    /// What the whole of it is like now, for INFO and metrics.
+    pub fn facts(&self) -> Facts {
         let core = &self.core;
-        let tilt_seconds = core.tilt_since.map_or(-1, |it| (now - it) / 1000);
-        let failures = u8::from(core.crash.election) | u8::from(core.crash.promotion) << 1;
-        let mut text = format!(
-            "sentinel_masters:{}\r\nsentinel_tilt:{}\r\n\
-             sentinel_tilt_since_seconds:{tilt_seconds}\r\nsentinel_total_tilt:{}\r\n\
-             sentinel_running_scripts:{}\r\nsentinel_scripts_queue_length:{}\r\n\
-             sentinel_simulate_failure_flags:{failures}\r\n",
-            self.masters.len(),
-            u8::from(core.tilt_since.is_some()),
-            core.tilt_count,
-            core.scripts.running_count(),
-            core.scripts.queue.len(),
-        );
-        for (number, master) in self.masters.values().enumerate() {
+        let masters = self.masters.values().map(|master| {
             let flags = master.node.flags;
             let status = if flags.contains(Flags::O_DOWN) {
                 "odown"
@@ -201,13 +212,45 @@ impl Sentinel {
             } else {
                 "ok"
             };
+            let address = &master.node.address;
+            MasterFacts {
+                name: master.node.name().to_owned(),
+                status,
+                address: format!("{}:{}", core.names.shown(address), address.port),
+                replicas: master.replicas.len(),
+                sentinels: master.peers.len() + 1,
+            }
+        });
+        Facts {
+            masters: masters.collect(),
+            is_in_tilt: core.tilt_since.is_some(),
+            tilts: core.tilt_count,
+            running_scripts: core.scripts.running_count(),
+            queued_scripts: core.scripts.queue.len(),
+        }
+    }
+
+    /// The lines of the section of INFO.
+    pub fn info_section(&self, now: Millis) -> String {
+        let (core, facts) = (&self.core, self.facts());
+        let tilt_seconds = core.tilt_since.map_or(-1, |it| (now - it) / 1000);
+        let failures = u8::from(core.crash.election) | u8::from(core.crash.promotion) << 1;
+        let mut text = format!(
+            "sentinel_masters:{}\r\nsentinel_tilt:{}\r\n\
+             sentinel_tilt_since_seconds:{tilt_seconds}\r\nsentinel_total_tilt:{}\r\n\
+             sentinel_running_scripts:{}\r\nsentinel_scripts_queue_length:{}\r\n\
+             sentinel_simulate_failure_flags:{failures}\r\n",
+            facts.masters.len(),
+            u8::from(facts.is_in_tilt),
+            facts.tilts,
+            facts.running_scripts,
+            facts.queued_scripts,
+        );
+        for (number, master) in facts.masters.iter().enumerate() {
+            let MasterFacts { name, status, address, replicas, sentinels } = master;
             let line = format!(
-                "master{number}:name={},status={status},address={}:{},slaves={},sentinels={}\r\n",
-                master.node.name(),
-                core.names.shown(&master.node.address),
-                master.node.address.port,
-                master.replicas.len(),
-                master.peers.len() + 1,
+                "master{number}:name={name},status={status},address={address},slaves={replicas},\
+                 sentinels={sentinels}\r\n",
             );
             text.push_str(&line);
         }

@@ -48,6 +48,8 @@ impl Core {
         if matches!(reason, Reason::BusyShard) {
             let waited = ticks::now().wrapping_sub(suspended.since);
             self.note_latency(LatencyEvent::LockWait, waited);
+            self.stats().shard_waits.add(1);
+            self.stats().shard_wait_ticks.add(waited);
         }
         if reason.counts_as_blocked() {
             self.count_blocked(-1);

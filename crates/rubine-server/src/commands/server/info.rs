@@ -14,13 +14,11 @@ mod text;
 mod tls;
 
 use rubine_commands::{CommandResult, Flags};
-use rubine_keyspace::Locked;
 
 use crate::core::{ServerCommand, Session};
+use crate::figures::{Shards, Source};
 use crate::server::Server;
 use text::Text;
-
-pub(super) use memory::{MemoryFacts, ratio};
 
 pub(super) const INFO: ServerCommand = ServerCommand::declare("INFO", info)
     .summary("Returns what the server knows of itself.")
@@ -68,38 +66,6 @@ fn report(source: &Source<'_>, wanted: &Wanted) -> String {
         text.lines(&sentinel.driver().machine.info_section(source.now));
     }
     text.finish()
-}
-
-/// What the sections are made from.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) server: &'static Server,
-    /// Unix milliseconds.
-    pub(super) now: i64,
-    pub(super) shards: Shards<'a>,
-}
-
-/// How the shards may be looked at.
-#[derive(Clone, Copy)]
-pub(super) enum Shards<'a> {
-    /// One after the other, each under its lock; those that are busy are passed by.
-    Free,
-    /// These, whose locks are held.
-    Locked(&'a Locked<'static>),
-    /// Not at all.
-    Unreachable,
-}
-
-impl Source<'_> {
-    pub(super) fn for_each_shard(&self, mut look: impl FnMut(&rubine_keyspace::Shard)) {
-        match self.shards {
-            Shards::Free => {
-                self.server.keyspace.for_each_free_shard(|_, shard| look(shard));
-            }
-            Shards::Locked(locked) => locked.shards().for_each(look),
-            Shards::Unreachable => {}
-        }
-    }
 }
 
 /// A section and who gets it.

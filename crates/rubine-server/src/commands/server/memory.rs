@@ -3,8 +3,10 @@
 
 use rubine_commands::{CommandError, CommandResult, Flags};
 
-use super::info::{MemoryFacts, Shards, Source, ratio};
 use crate::core::{ServerCommand, Session};
+use crate::figures::clients::ClientFacts;
+use crate::figures::memory::{MemoryFacts, ratio};
+use crate::figures::{Shards, Source};
 use rubine_system::allocator;
 
 pub(super) const MEMORY: ServerCommand =
@@ -16,7 +18,7 @@ pub(super) const MEMORY: ServerCommand =
 fn facts(session: &Session<'_>) -> MemoryFacts {
     let shards = session.locked.as_deref().map_or(Shards::Free, Shards::Locked);
     let source = Source { server: session.core.server, now: session.core.now, shards };
-    MemoryFacts::gather(&source)
+    MemoryFacts::gather(&source, &ClientFacts::gather(&source))
 }
 
 const STATS: ServerCommand = ServerCommand::declare("STATS", stats)

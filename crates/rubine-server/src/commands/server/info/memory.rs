@@ -1,111 +1,15 @@
-//! The section of INFO about memory, and the figures that it shares with MEMORY STATS.
+//! The section of INFO about memory.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
-use crate::client::{ClientFlags, ClientInfo};
+use crate::figures::clients::ClientFacts;
+use crate::figures::memory::{MemoryFacts, ratio};
 use crate::mailbox::Mailbox;
 use rubine_system::{allocator, process};
 
-/// Figures about memory at one moment, in bytes.
-#[derive(Debug, Default)]
-pub(in crate::commands::server) struct MemoryFacts {
-    pub(in crate::commands::server) used: u64,
-    pub(in crate::commands::server) peak: u64,
-    pub(in crate::commands::server) startup: u64,
-    pub(in crate::commands::server) resident_set: u64,
-    pub(in crate::commands::server) allocator: allocator::Stats,
-    /// Query and output buffers.
-    pub(in crate::commands::server) clients: u64,
-    /// Those of replicas.
-    pub(in crate::commands::server) replicas: u64,
-    /// Directories and buckets of each database that was ever written, and its keys.
-    pub(in crate::commands::server) databases: Vec<DatabaseFacts>,
-}
-
-/// Figures about one database.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::commands::server) struct DatabaseFacts {
-    pub(in crate::commands::server) keys: u64,
-    pub(in crate::commands::server) table_bytes: u64,
-}
-
-impl MemoryFacts {
-    pub(in crate::commands::server) fn gather(source: &Source<'_>) -> Self {
-        let server = source.server;
-        let used = allocator::used_memory();
-        let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);
-        let clients = server.clients.list();
-        let buffers_of = |of_replicas: bool| {
-            let is_meant =
-                |it: &&Arc<ClientInfo>| it.flags().contains(ClientFlags::REPLICA) == of_replicas;
-            let buffers = clients.iter().filter(is_meant).map(|it| {
-                it.query_len.load(Ordering::Relaxed)
-                    + it.query_free.load(Ordering::Relaxed)
-                    + it.output_bytes.load(Ordering::Relaxed)
-            });
-            buffers.sum::<usize>() as u64
-        };
-        let mut databases: Vec<DatabaseFacts> = Vec::new();
-        source.for_each_shard(|shard| {
-            if databases.len() < shard.db_count() {
-                databases.resize(shard.db_count(), DatabaseFacts::default());
-            }
-            for (db, facts) in databases.iter_mut().enumerate() {
-                if let Some(table) = shard.table(db) {
-                    facts.keys += table.len() as u64;
-                    facts.table_bytes += table.overhead_bytes() as u64;
-                }
-            }
-        });
-        Self {
-            used: used as u64,
-            peak: peak as u64,
-            startup: server.memory.startup.load(Ordering::Relaxed) as u64,
-            resident_set: process::resident_bytes(),
-            allocator: allocator::stats(),
-            clients: buffers_of(false),
-            replicas: buffers_of(true),
-            databases,
-        }
-    }
-
-    /// What is not data: the server itself, its tables, its clients.
-    pub(in crate::commands::server) fn overhead(&self) -> u64 {
-        let tables: u64 = self.databases.iter().map(|it| it.table_bytes).sum();
-        self.startup + self.clients + tables
-    }
-
-    pub(in crate::commands::server) fn dataset(&self) -> u64 {
-        self.used.saturating_sub(self.overhead())
-    }
-
-    pub(in crate::commands::server) fn keys(&self) -> u64 {
-        self.databases.iter().map(|it| it.keys).sum()
-    }
-
-    /// The data's part of what was added since the start, in percent.
-    pub(in crate::commands::server) fn dataset_percent(&self) -> f64 {
-        percent(self.dataset(), self.used.saturating_sub(self.startup))
-    }
-
-    pub(in crate::commands::server) fn peak_percent(&self) -> f64 {
-        percent(self.used, self.peak)
-    }
-}
-
-fn percent(part: u64, whole: u64) -> f64 {
-    part as f64 * 100.0 / whole.max(1) as f64
-}
-
-/// How many times `part` the `whole` is.
-pub(in crate::commands::server) fn ratio(whole: u64, part: u64) -> f64 {
-    whole as f64 / part.max(1) as f64
-}
-
 pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
-    let facts = MemoryFacts::gather(source);
+    let facts = MemoryFacts::gather(source, &ClientFacts::gather(source));
     let config = source.server.config.load();
     text.bytes("used_memory", facts.used);
     text.bytes("used_memory_rss", facts.resident_set);

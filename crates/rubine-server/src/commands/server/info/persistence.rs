@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
-use rubine_storage::loading::{Progress, per_second};
+use crate::figures::saving::SavingFacts;
+use rubine_storage::loading::Progress;
 
 pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -12,32 +13,29 @@ pub(super) fn persistence(source: &Source<'_>, text: &mut Text) {
     let is_swapping = server.replication.following.syncs.is_swapping.load(Ordering::Acquire);
     text.field("loading", u8::from(is_loading));
     text.field("async_loading", u8::from(is_swapping));
-    saving(source, text);
+    let saving = SavingFacts::gather(source);
+    write_saving(source, &saving, text);
     text.field("rdb_last_load_keys_expired", persistence.loading.expired_keys());
     text.field("rdb_last_load_keys_loaded", persistence.loading.keys());
     let (keys_per_second, bytes_per_second) = persistence.loading.last_rates();
     text.field("rdb_last_load_keys_per_sec", keys_per_second);
     text.field("rdb_last_load_bytes_per_sec", bytes_per_second);
-    append_only_file(source, text);
+    append_only_file(source, &saving, text);
     if is_loading {
         loading(&persistence.loading.progress(source.now), text);
     }
 }
 
-fn append_only_file(source: &Source<'_>, text: &mut Text) {
+fn append_only_file(source: &Source<'_>, saving: &SavingFacts, text: &mut Text) {
     let aof = &source.server.aof;
-    let (facts, rewrite) = (&aof.facts, aof.rewrite_status());
+    let facts = &aof.facts;
     let number = |it: &std::sync::atomic::AtomicU64| it.load(Ordering::Relaxed);
     let status = |is_ok: bool| if is_ok { "ok" } else { "err" };
-    let current_seconds = rewrite.started_at.map_or(-1, |it| (source.now - it).max(0) / 1000);
     text.field("aof_enabled", u8::from(aof.is_enabled()));
-    // What was asked for begins at once, but for a save that goes on.
-    let is_scheduled = rewrite.is_requested && source.server.persistence.saves.is_busy();
-    let is_running = rewrite.is_running || (rewrite.is_requested && !is_scheduled);
-    text.field("aof_rewrite_in_progress", u8::from(is_running));
-    text.field("aof_rewrite_scheduled", u8::from(is_scheduled));
+    text.field("aof_rewrite_in_progress", u8::from(saving.is_rewriting));
+    text.field("aof_rewrite_scheduled", u8::from(saving.is_rewrite_scheduled));
     text.field("aof_last_rewrite_time_sec", number(&facts.last_rewrite_seconds) as i64 - 1);
-    text.field("aof_current_rewrite_time_sec", current_seconds);
+    text.field("aof_current_rewrite_time_sec", saving.rewrite_seconds);
     let is_rewritten = !facts.last_rewrite_failed.load(Ordering::Relaxed);
     text.field("aof_last_bgrewrite_status", status(is_rewritten));
     text.field("aof_rewrites", number(&facts.rewrites));
@@ -61,19 +59,9 @@ fn append_only_file(source: &Source<'_>, text: &mut Text) {
     }
 }
 
-fn saving(source: &Source<'_>, text: &mut Text) {
+fn write_saving(source: &Source<'_>, saving: &SavingFacts, text: &mut Text) {
     let saves = &source.server.persistence.saves;
-    let mut report = saves.report(source.now);
-    let rewrite = source.server.aof.rewrite_status();
-    if let Some(started_at) = rewrite.started_at.filter(|_| !report.is_saving_in_background) {
-        // Only one of both runs; the same fields tell of either.
-        let elapsed_ms = source.now - started_at;
-        report.copied_bytes = source.server.aof.rewrite_copied_bytes();
-        (report.keys_done, report.keys_total) = (rewrite.keys_done, rewrite.keys_total);
-        report.keys_per_second = per_second(rewrite.keys_done, elapsed_ms);
-        report.bytes_per_second = per_second(rewrite.bytes_done, elapsed_ms);
-    }
-    let percent = report.keys_done as f64 * 100.0 / report.keys_total.max(1) as f64;
+    let (report, percent) = (&saving.report, saving.percent());
     let seconds = |it: Option<i64>| it.unwrap_or(-1);
     // What was copied for the image stands where the memory of a forked process stands elsewhere.
     text.field("current_cow_peak", report.copied_bytes);
@@ -84,11 +72,8 @@ fn saving(source: &Source<'_>, text: &mut Text) {
     text.field("current_save_keys_total", report.keys_total);
     text.field("current_save_keys_per_sec", report.keys_per_second);
     text.field("current_save_bytes_per_sec", report.bytes_per_second);
-    // A dump for replicas is one of them elsewhere, and tools wait for its end by this.
-    let is_saving =
-        report.is_saving_in_background || source.server.replication.replicas.makes_dump();
     text.field("rdb_changes_since_last_save", source.server.storage().unsaved_changes());
-    text.field("rdb_bgsave_in_progress", u8::from(is_saving));
+    text.field("rdb_bgsave_in_progress", u8::from(saving.is_saving));
     text.field("rdb_last_save_time", saves.last_saved_at());
     text.field("rdb_last_bgsave_status", if report.last_failed { "err" } else { "ok" });
     text.field("rdb_last_bgsave_time_sec", seconds(report.last_seconds));
