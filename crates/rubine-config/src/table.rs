@@ -30,7 +30,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const CLUSTER: &str = "there is no cluster mode yet";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
-const ONE_CONNECTION: &str = "one connection serves for both";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
 // Why a directive cannot mean anything here.
@@ -367,10 +366,10 @@ directives! {
     repl_diskless_load: ReplDisklessLoad = ReplDisklessLoad::Disabled,
         "repl-diskless-load".is(Traits::NOT_WHILE_LOADING);
     dual_channel_replication_enabled: bool = false,
-        "dual-channel-replication-enabled".not_yet(ONE_CONNECTION);
-    repl_rdb_channel: bool = false, "repl-rdb-channel".not_yet(ONE_CONNECTION);
+        "dual-channel-replication-enabled";
+    repl_rdb_channel: bool = false, "repl-rdb-channel";
     replica_full_sync_buffer_limit: u64 = 0,
-        "replica-full-sync-buffer-limit".memory(0, LONG).not_yet(ONE_CONNECTION);
+        "replica-full-sync-buffer-limit".memory(0, LONG);
     repl_ping_replica_period: u32 = 10,
         "repl-ping-replica-period".alias("repl-ping-slave-period").number(1, INT);
     repl_timeout: u32 = 60, "repl-timeout".number(1, INT);

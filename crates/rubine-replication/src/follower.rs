@@ -2,12 +2,16 @@
 //! when; whoever drives it has the socket, reads the dump and applies the stream.
 //!
 //! ```text
-//! Waiting -> Connecting -> Greeting -> Introducing -> Asking -+-> Streaming
-//!    ^                                                        |      ^
-//!    |                                                  AwaitingDump |
-//!    +---------------- any failure                         Loading --+
+//! Waiting -> Connecting -> Greeting -> Introducing -> Asking -+-----------> Streaming
+//!    ^                                                        |                ^
+//!    |                                                        +- AwaitingDump  |
+//!    |                                                        +- Joining ---+  |
+//!    +---------------- any failure                                       Loading
 //! ```
+//!
+//! Where both sides want it, the dump comes over a second connection, beside the stream (`channel.rs`).
 
+mod channel;
 mod words;
 
 use std::collections::VecDeque;
@@ -15,6 +19,7 @@ use std::collections::VecDeque;
 use rubine_journal::{HistoryId, ReplicationOffset};
 use rubine_resp::command::{INTO_MEMORY, write_command};
 
+use self::channel::Joining;
 use self::words::{Answer, DumpHeader, Refusal};
 
 /// A line of a master is not longer.
@@ -28,6 +33,8 @@ const FULL_SYNCS_FREE: u32 = 3;
 const RETRY_MS_MAX: u64 = 30_000;
 /// A stream that has lasted so long ends the row of full syncs.
 const LASTING_STREAM_MS: u64 = 60_000;
+/// After so many second connections in a row that came to nothing, one has to do.
+const CHANNELS_LOST_MAX: u32 = 3;
 
 /// What is said of this server when it introduces itself, and where it can go on.
 #[derive(Clone, Debug)]
@@ -43,6 +50,10 @@ pub struct Terms {
     pub place: Result<Place, &'static str>,
     /// The other side is to take over: it was a replica of this server, which it becomes the master of.
     pub hands_over: bool,
+    /// The dump may come over a second connection, in Valkey's way.
+    pub takes_dual_channel: bool,
+    /// The same in Redis's.
+    pub takes_rdb_channel: bool,
 }
 
 /// A history and how much of it is there.
@@ -63,6 +74,12 @@ pub enum Event<'a> {
     Lost(&'a str),
     /// Something came before the dump or the stream begins.
     Received(&'a [u8]),
+    /// The second connection that was asked for is there.
+    ChannelConnected,
+    /// It is gone, or could not be made.
+    ChannelLost(&'a str),
+    /// Something came over it before the dump begins.
+    ChannelReceived(&'a [u8]),
     /// Something of the dump or of the stream came.
     Heard,
     /// The dump has been taken in.
@@ -79,19 +96,24 @@ pub enum Event<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Connect,
-    /// The connection is of no use any more.
+    /// Make a second connection to the same server, for the dump.
+    ConnectChannel,
+    /// No connection is of any use any more.
     Close,
     Send(Vec<u8>),
+    /// Send this over the second connection.
+    SendOnChannel(Vec<u8>),
     /// The master goes on where this replica is; if it has another history by now, it is this. The stream follows.
     Continue {
         id: Option<HistoryId>,
         rest: Vec<u8>,
     },
-    /// A dump follows, of `begin`, and the stream behind it.
+    /// A dump follows, and the stream behind it, or `beside` it.
     Load {
         sync: FullSync,
         form: DumpForm,
         rest: Vec<u8>,
+        beside: Option<Beside>,
     },
     /// The other side has answered that it takes over, or that it does not.
     HandedOver {
@@ -111,6 +133,25 @@ pub struct FullSync {
     /// The history that the data is of and where in it; `None` with a master that knows none.
     pub place: Option<Place>,
     pub reason: String,
+}
+
+/// The stream, where the dump comes over a connection of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    pub way: Way,
+    /// The database that is selected where it begins, if the master has said so.
+    pub database: Option<u32>,
+    /// What has come of it already.
+    pub stream: Vec<u8>,
+}
+
+/// How a master sends dump and stream over two connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Valkey's: it names its place on the second connection, and is asked on the first one to go on from there.
+    Dual,
+    /// Redis's: the stream begins on the first connection by itself, for which the second one gives this number.
+    Rdb { main: u64 },
 }
 
 /// How the end of a dump is found.
@@ -152,6 +193,8 @@ pub struct Follower {
     was_cut_short: bool,
     /// Why the stream of before is of no use, if so.
     was_broken: Option<String>,
+    /// Second connections in a row over which no dump came.
+    channels_lost: u32,
 }
 
 #[derive(Debug)]
@@ -174,6 +217,8 @@ enum State {
     AwaitingDump {
         sync: FullSync,
     },
+    /// A second connection is being made, and both are told that they belong together.
+    Joining(Box<Joining>),
     Loading {
         knows_offsets: bool,
     },
@@ -211,6 +256,7 @@ impl Follower {
             full_syncs: 0,
             was_cut_short: false,
             was_broken: None,
+            channels_lost: 0,
         }
     }
 
@@ -220,11 +266,12 @@ impl Follower {
     }
 
     pub fn phase(&self) -> Phase {
-        match self.state {
+        match &self.state {
             State::Waiting { .. } => Phase::Waiting,
             State::Connecting => Phase::Connecting,
             State::Greeting | State::Introducing { .. } | State::Asking { .. } => Phase::Handshake,
-            State::AwaitingDump { .. } | State::Loading { .. } => Phase::Sync,
+            State::Joining(joining) if !joining.has_place() => Phase::Handshake,
+            State::Joining(_) | State::AwaitingDump { .. } | State::Loading { .. } => Phase::Sync,
             State::Streaming { .. } => Phase::Connected,
         }
     }
@@ -266,6 +313,15 @@ impl Follower {
             Event::Received(bytes) => {
                 self.heard_at = now;
                 self.receive(bytes, now, &mut actions);
+            }
+            Event::ChannelConnected => self.introduce_channel(now, &mut actions),
+            Event::ChannelLost(reason) => {
+                let text = format!("Connection for the dump of the primary lost: {reason}");
+                self.fail(now, &text, &mut actions);
+            }
+            Event::ChannelReceived(bytes) => {
+                self.heard_at = now;
+                self.receive_on_channel(bytes, now, &mut actions);
             }
             Event::Heard => self.heard_at = now,
             Event::Loaded => self.end_load(now, &mut actions),
@@ -340,6 +396,9 @@ impl Follower {
         };
         let doublings = self.full_syncs.saturating_sub(FULL_SYNCS_FREE).min(16);
         let wait_ms = if doublings == 0 { wait_ms } else { RETRY_MS << doublings };
+        if let State::Joining(_) = self.state {
+            self.channels_lost = self.channels_lost.saturating_add(1);
+        }
         self.line.clear();
         self.terms = None;
         self.state = State::Waiting { until: now + wait_ms.min(RETRY_MS_MAX) };
@@ -363,9 +422,12 @@ impl Follower {
     }
 
     fn reads_lines(&self) -> bool {
-        use State::{Asking, AwaitingDump, Greeting, Introducing};
-        let state = &self.state;
-        matches!(state, Greeting | Introducing { .. } | Asking { .. } | AwaitingDump { .. })
+        use State::{Asking, AwaitingDump, Greeting, Introducing, Joining};
+        match &self.state {
+            Greeting | Introducing { .. } | Asking { .. } | AwaitingDump { .. } => true,
+            Joining(joining) => joining.reads_lines(),
+            _ => false,
+        }
     }
 
     fn take_line(&mut self, line: &[u8], now: u64, actions: &mut Vec<Action>) {
@@ -385,6 +447,7 @@ impl Follower {
                 self.take_answer(asked, line, now, actions);
             }
             State::AwaitingDump { .. } => self.take_header(line, now, actions),
+            State::Joining(_) => self.take_line_of_joined(line, now, actions),
             _ => {}
         }
     }
@@ -410,7 +473,16 @@ impl Follower {
             send(actions, &[b"REPLCONF", b"ip-address", ip.as_bytes()]);
             due.push_back(Introduction::Ip);
         }
-        send(actions, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rubine"]);
+        let mut words: Vec<&[u8]> =
+            vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2", b"capa", b"rubine"];
+        let may_join = self.channels_lost < CHANNELS_LOST_MAX;
+        if terms.takes_dual_channel && may_join {
+            words.extend([&b"capa"[..], b"dual-channel"]);
+        }
+        if terms.takes_rdb_channel && may_join {
+            words.extend([&b"capa"[..], b"rdb-channel-repl"]);
+        }
+        send(actions, &words);
         due.push_back(Introduction::Capabilities);
         send(actions, &[b"REPLCONF", b"version", terms.version.as_bytes()]);
         due.push_back(Introduction::Version);
@@ -489,9 +561,14 @@ impl Follower {
             Answer::FullResync(place) => {
                 let Place { id, offset } = place;
                 tell(actions, &format!("Full resync from primary: {id}:{}", offset.0));
-                let reason = self.reason(asked, line);
+                let reason = self.reason(asked, Some(place));
                 let sync = FullSync { place: Some(place), reason };
                 self.state = State::AwaitingDump { sync };
+            }
+            Answer::Apart(way) => {
+                tell(actions, "PSYNC is not possible, initialize RDB channel.");
+                self.state = State::Joining(Box::new(Joining::new(asked, way)));
+                actions.push(Action::ConnectChannel);
             }
             Answer::Refused(Refusal::Later) => {
                 let shown = line.escape_ascii();
@@ -521,7 +598,7 @@ impl Follower {
     }
 
     /// Why a master sends everything, in plain words.
-    fn reason(&mut self, asked: Asked, line: &[u8]) -> String {
+    fn reason(&mut self, asked: Asked, offered: Option<Place>) -> String {
         if let Some(reason) = self.was_broken.take() {
             return reason;
         }
@@ -531,10 +608,6 @@ impl Follower {
             }
             let terms = self.terms.as_ref().and_then(|it| it.place.err());
             return terms.unwrap_or("nothing of the master's data is here").to_owned();
-        };
-        let offered = match words::answer_to_psync(line) {
-            Answer::FullResync(place) => Some(place),
-            _ => None,
         };
         match offered {
             Some(place) if place.id != id => format!(
@@ -557,30 +630,36 @@ impl Follower {
         match words::dump_header(line) {
             DumpHeader::Form(form) => {
                 let State::AwaitingDump { sync } = &self.state else { return };
-                let sync = sync.clone();
+                let (sync, rest) = (sync.clone(), std::mem::take(&mut self.line));
+                self.begin_load(now);
                 let knows_offsets = sync.place.is_some();
-                let rest = std::mem::take(&mut self.line);
-                self.full_syncs = self.full_syncs.saturating_add(1);
-                self.was_cut_short = true;
-                (self.said_at, self.state) = (now, State::Loading { knows_offsets });
-                actions.push(Action::Load { sync, form, rest });
+                self.state = State::Loading { knows_offsets };
+                actions.push(Action::Load { sync, form, rest, beside: None });
             }
-            DumpHeader::Error => {
-                let text = format!(
-                    "PRIMARY aborted replication with an error: {}",
-                    line[1..].escape_ascii()
-                );
-                self.fail(now, &text, actions);
-            }
-            DumpHeader::Other => {
-                let text = format!(
-                    "Bad protocol from PRIMARY, the first byte is not '$' (we received '{}'), are you sure the host \
-                     and port are right?",
-                    line.escape_ascii()
-                );
-                self.fail(now, &text, actions);
-            }
+            DumpHeader::Error | DumpHeader::Other => self.fail_at_header(line, now, actions),
         }
+    }
+
+    fn begin_load(&mut self, now: u64) {
+        self.full_syncs = self.full_syncs.saturating_add(1);
+        self.was_cut_short = true;
+        self.channels_lost = 0;
+        self.said_at = now;
+    }
+
+    /// Something else came where a dump should begin.
+    fn fail_at_header(&mut self, line: &[u8], now: u64, actions: &mut Vec<Action>) {
+        let text = match line.strip_prefix(b"-") {
+            Some(error) => {
+                format!("PRIMARY aborted replication with an error: {}", error.escape_ascii())
+            }
+            None => format!(
+                "Bad protocol from PRIMARY, the first byte is not '$' (we received '{}'), are you sure the host and port \
+                 are right?",
+                line.escape_ascii()
+            ),
+        };
+        self.fail(now, &text, actions);
     }
 
     fn end_load(&mut self, now: u64, actions: &mut Vec<Action>) {
@@ -598,9 +677,13 @@ impl Follower {
 }
 
 fn send(actions: &mut Vec<Action>, words: &[&[u8]]) {
+    actions.push(Action::Send(command(words)));
+}
+
+fn command(words: &[&[u8]]) -> Vec<u8> {
     let mut bytes = Vec::new();
     write_command(words, &mut bytes).expect(INTO_MEMORY);
-    actions.push(Action::Send(bytes));
+    bytes
 }
 
 fn tell(actions: &mut Vec<Action>, text: &str) {

@@ -58,13 +58,25 @@ pub fn handshake(bytes: &[u8]) {
         version: "9.1.2",
         place: Err("it is new"),
         hands_over: false,
+        takes_dual_channel: true,
+        takes_rdb_channel: true,
     };
     link.handle(Event::Connected(Box::new(terms)), 0);
+    let is_over =
+        |it: &Action| matches!(it, Action::Close | Action::Load { .. } | Action::Continue { .. });
     for piece in bytes.chunks(step) {
-        let actions = link.handle(Event::Received(piece), 1);
-        let is_over = |it: &Action| {
-            matches!(it, Action::Close | Action::Load { .. } | Action::Continue { .. })
+        // What comes over a second connection is taken before the first one goes on.
+        let event = if link.reads_channel() {
+            Event::ChannelReceived(piece)
+        } else if link.reads_link() {
+            Event::Received(piece)
+        } else {
+            break;
         };
+        let mut actions = link.handle(event, 1);
+        if actions.contains(&Action::ConnectChannel) {
+            actions.extend(link.handle(Event::ChannelConnected, 1));
+        }
         if actions.iter().any(is_over) {
             break;
         }
@@ -95,6 +107,8 @@ mod tests {
                 &b"+PONG\r\n"[..], b"+OK\r\n", b"-ERR x\r\n", b"\n", b"+CONTINUE\r\n", b"$5\r\n", b"-NOAUTH x\r\n",
                 b"+FULLRESYNC 0123456789012345678901234567890123456789 7\r\n",
                 b"$EOF:0123456789012345678901234567890123456789\r\n", b"x", b"-LOADING\r\n",
+                b"+DUALCHANNELSYNC\r\n", b"+RDBCHANNELSYNC 7\r\n", b"+RDBCHANNELSYNC\r\n",
+                b"$ENDOFF:7 0123456789012345678901234567890123456789 -1 8\r\n", b"$ENDOFF:7 x 0 8\r\n",
             ]), 0..20), step in 0_u8..9) {
             super::handshake(&[&[step][..], &words.concat()].concat());
         }

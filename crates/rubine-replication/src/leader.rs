@@ -6,11 +6,18 @@
 //! Introduced ──ask──> Waiting ──begin──> Receiving ──dump sent──> Online
 //!     └──────────────ask, and the backlog has what it lacks────────^
 //! ```
+//!
+//! A replica may want the stream beside the dump, over two connections (`leader/channels.rs`).
+
+mod channels;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use rubine_journal::{HistoryId, NotShared, ReplicationOffset};
+
+pub use self::channels::Channels;
+use self::channels::Held;
 
 /// Names a replica's connection.
 pub type ReplicaId = u64;
@@ -45,6 +52,21 @@ pub struct Introduction {
     /// It wants a dump and nothing after it.
     pub wants_dump_only: bool,
     pub content: Content,
+    /// It takes the stream beside the dump in this way, and is to have it so.
+    pub takes_channels: Option<Channels>,
+    /// The connection is for a dump whose stream goes over another one.
+    pub is_for_dump: bool,
+    /// The connection which the stream of this one's dump goes over, where the replica has named it.
+    pub main: Option<ReplicaId>,
+    /// The connection which the dump goes over that this one wants the stream of.
+    pub dump: Option<ReplicaId>,
+}
+
+impl Introduction {
+    /// Whether nothing follows the dump on this connection.
+    fn ends_with_dump(&self) -> bool {
+        self.wants_dump_only || self.is_for_dump
+    }
 }
 
 /// Which dumps a replica reads.
@@ -95,6 +117,10 @@ pub enum State {
     Receiving { form: Form, is_sending: bool },
     /// It has the dump, and says so with its first acknowledgement.
     Loading,
+    /// It waits for a second connection, which its dump will go over.
+    AwaitingChannel,
+    /// It gets every change, while it gets the dump over another connection, or loads it.
+    Beside { channels: Channels, dump: Option<ReplicaId> },
     /// It gets every change.
     Online,
     /// It got the dump that it wanted, and goes.
@@ -107,7 +133,11 @@ impl State {
         match self {
             Self::Introduced | Self::Done => None,
             Self::Receiving { form: Form::Counted, is_sending: true } => Some("send_bulk"),
-            Self::Waiting { .. } | Self::Receiving { .. } => Some("wait_bgsave"),
+            Self::Waiting { .. } | Self::Receiving { .. } | Self::AwaitingChannel => {
+                Some("wait_bgsave")
+            }
+            Self::Beside { channels: Channels::Dual, .. } => Some("bg_transfer"),
+            Self::Beside { channels: Channels::Rdb, .. } => Some("send_bulk_and_stream"),
             Self::Loading | Self::Online => Some("online"),
         }
     }
@@ -123,6 +153,8 @@ pub struct Replica {
     /// It acknowledges nothing: it speaks the protocol of before PSYNC.
     pub is_silent: bool,
     pub reads: Reads,
+    /// Why it gets everything anew, if that is to go over another connection.
+    why: Option<WhyFull>,
     /// Up to where it has everything.
     pub acknowledged: ReplicationOffset,
     /// Up to where that is on its disk.
@@ -220,6 +252,8 @@ pub struct Terms {
     pub waiting_max: usize,
     /// Who is silent for so long is cut.
     pub timeout_ms: u64,
+    /// How long a stream is kept for a replica whose dump has left over a connection that is gone.
+    pub grace_ms: u64,
     pub ping_ms: u64,
     /// How long the backlog outlives the last replica; 0 for ever.
     pub backlog_ttl_ms: u64,
@@ -251,6 +285,8 @@ pub enum Action {
     Begin(Transfer),
     /// Close this connection: the replica was not heard of for too long.
     Cut(ReplicaId),
+    /// Nobody has come for the stream that follows the dump of this connection: it need not be kept any more.
+    GiveUp(ReplicaId),
     /// Nobody will come back for the backlog.
     ForgetBacklog,
 }
@@ -274,6 +310,8 @@ pub struct Leader {
     /// Since when there has been no replica.
     alone_since: Option<u64>,
     recurrences: BTreeMap<String, Recurrence>,
+    /// Dumps whose stream is kept until somebody comes for it.
+    held: BTreeMap<ReplicaId, Held>,
 }
 
 impl Leader {
@@ -308,6 +346,7 @@ impl Leader {
             host: host.to_owned(),
             is_silent: false,
             reads: Reads::default(),
+            why: None,
             acknowledged: ReplicationOffset(0),
             synced: ReplicationOffset(0),
             heard_at: now,
@@ -331,7 +370,8 @@ impl Leader {
         let replica = self.entry(id, host, now);
         replica.is_silent = request == Request::Sync;
         let name = replica.name();
-        let is_tool = replica.introduction.wants_dump_only || replica.is_silent;
+        let said = &replica.introduction;
+        let is_tool = !said.is_for_dump && (said.wants_dump_only || replica.is_silent);
         let (version, reads_everything) =
             (replica.introduction.version, replica.introduction.reads_everything);
         let hold_off = if is_tool { 0 } else { self.hold_off(&name, now) };
@@ -364,14 +404,18 @@ impl Leader {
         if beyond == 0 { 0 } else { (1000 << beyond.min(16)).min(HOLD_OFF_MS_MAX) }
     }
 
-    /// A connection is gone.
-    pub fn leave(&mut self, id: ReplicaId) {
-        let Some(replica) = self.replicas.remove(&id) else { return };
-        let has_left_over = matches!(replica.state, State::Receiving { .. } | State::Loading);
+    /// A connection is gone. Returns another one of the same replica that is of no use by that.
+    pub fn leave(&mut self, id: ReplicaId) -> Option<ReplicaId> {
+        let replica = self.replicas.remove(&id)?;
+        let has_left_over = matches!(
+            replica.state,
+            State::Receiving { .. } | State::Loading | State::Beside { dump: None, .. }
+        );
         if has_left_over && let Some(recurrence) = self.recurrences.get_mut(&replica.name()) {
             // It may not know this version of dumps.
             recurrence.left_over = recurrence.left_over.wrapping_add(1);
         }
+        self.leave_other(id, &replica)
     }
 
     /// What is due now. To be called some times a second.
@@ -400,13 +444,17 @@ impl Leader {
                 actions.push(Action::KeepAlive(waiting));
             }
         }
-        let is_late = |it: &Replica| {
-            matches!(it.state, State::Online | State::Loading)
-                && !it.is_silent
-                && it.heard_at + terms.timeout_ms < now
+        let is_late = |(id, it): &(&ReplicaId, &Replica)| {
+            let is_to_be_heard = match it.state {
+                State::Online | State::Loading | State::Beside { dump: None, .. } => !it.is_silent,
+                State::AwaitingChannel => !self.has_channel(**id),
+                _ => false,
+            };
+            is_to_be_heard && it.heard_at + terms.timeout_ms < now
         };
-        let late = self.replicas.iter().filter(|(_, it)| is_late(it));
+        let late = self.replicas.iter().filter(is_late);
         actions.extend(late.map(|(id, _)| Action::Cut(*id)));
+        self.tick_held(now, terms, &mut actions);
         actions.extend(self.next_transfer(now, terms).map(Action::Begin));
         if is_followed {
             self.alone_since = None;
@@ -434,7 +482,9 @@ impl Leader {
         waiting.retain(|(_, _, not_before)| *not_before <= now);
         let (first, ..) = *waiting.iter().min_by_key(|(_, since, _)| *since)?;
         let form_of = |it: &Replica| match (
-            terms.is_diskless || it.introduction.content != Content::default(),
+            terms.is_diskless
+                || it.introduction.content != Content::default()
+                || it.introduction.is_for_dump,
             it.introduction.takes_mark,
         ) {
             (true, true) => Form::Marked,
@@ -455,7 +505,8 @@ impl Leader {
             return None;
         }
         let replicas: Vec<_> = waiting.into_iter().map(|(id, ..)| id).collect();
-        let is_dump_only = replicas.iter().all(|id| of(*id).introduction.wants_dump_only);
+        let is_tool = |said: &Introduction| said.wants_dump_only && !said.is_for_dump;
+        let is_dump_only = replicas.iter().all(|id| is_tool(&of(*id).introduction));
         for id in &replicas {
             if let Some(replica) = self.replicas.get_mut(id) {
                 replica.state = State::Receiving { form, is_sending: form == Form::Marked };
@@ -491,11 +542,22 @@ impl Leader {
         let State::Receiving { form, .. } = replica.state else { return false };
         replica.heard_at = now;
         replica.state = match form {
-            _ if replica.introduction.wants_dump_only => State::Done,
+            _ if replica.introduction.ends_with_dump() => State::Done,
             Form::Marked if !replica.is_silent => State::Loading,
             _ => State::Online,
         };
-        replica.state == State::Online
+        let state = replica.state;
+        if state == State::Done {
+            self.note_dump_sent(id, now);
+        }
+        state == State::Online
+    }
+
+    /// A replica says that it lives, while it has nothing else to say.
+    pub fn hear(&mut self, id: ReplicaId, now: u64) {
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.heard_at = now;
+        }
     }
 
     /// A replica says what it has. Returns whether it is online by that.
@@ -510,7 +572,7 @@ impl Leader {
         replica.heard_at = now;
         replica.acknowledged = replica.acknowledged.max(has);
         replica.synced = replica.synced.max(synced.unwrap_or_default());
-        let is_new = replica.state == State::Loading;
+        let is_new = matches!(replica.state, State::Loading | State::Beside { .. });
         if is_new {
             replica.state = State::Online;
         }
@@ -533,6 +595,7 @@ mod tests {
         delay_ms: 5000,
         waiting_max: 0,
         timeout_ms: 60_000,
+        grace_ms: 60_000,
         ping_ms: 10_000,
         backlog_ttl_ms: 3_600_000,
         is_replica: false,

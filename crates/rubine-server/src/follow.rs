@@ -3,6 +3,7 @@
 
 mod apply;
 mod driver;
+mod held;
 mod sync;
 mod wire;
 

@@ -38,6 +38,7 @@ use crate::observing::Observing;
 use crate::pause::{Hold, Pause};
 use crate::process::logging::Logger;
 use crate::process::oom_score::OomScore;
+use crate::process::stopping::Stopping;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
 use crate::quotas::Quotas;
@@ -120,6 +121,7 @@ pub(crate) struct ThisProcess {
     pub(crate) started_at: i64,
     pub(crate) oom_score: OomScore,
     pub(crate) watchdog: Watchdog,
+    pub(crate) stopping: Stopping,
 }
 
 /// What DEBUG switches off for tests.
@@ -177,6 +179,13 @@ impl Server {
         self.workers[info.worker].send(Message::Kill { client: info.id });
     }
 
+    /// The same by its number, if it is there still.
+    pub(crate) fn kill_id(&self, id: u64) {
+        if let Some(info) = self.clients.get(id) {
+            self.kill(&info);
+        }
+    }
+
     /// What TLS is spoken with towards the nodes that keys move to, if it is.
     pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
         let is_wanted = self.config.load().tls_cluster;
@@ -208,8 +217,9 @@ impl Server {
     pub(crate) fn cut_replicas(&self) {
         let ids: Vec<_> =
             self.replication.replicas.with(|it| it.replicas().map(|it| it.0).collect());
-        for info in ids.into_iter().filter_map(|id| self.clients.get(id)) {
-            self.kill(&info);
+        for id in ids {
+            self.replication.replicas.release(id);
+            self.kill_id(id);
         }
     }
 

@@ -31,6 +31,7 @@ use crate::process::logging;
 use crate::process::oom_score;
 use crate::process::oom_score::OomScore;
 use crate::process::process_title;
+use crate::process::stopping::Stopping;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
 use crate::sentinel::Sentinel;
@@ -432,6 +433,7 @@ fn build(
             started_at: now,
             oom_score: OomScore::default(),
             watchdog: Watchdog::default(),
+            stopping: Stopping::default(),
         },
         config: ConfigStore::new(config, source),
         sentinel,

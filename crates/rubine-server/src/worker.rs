@@ -879,7 +879,9 @@ impl Worker {
         if client.replica.is_some() {
             self.replicas.remove(slot);
         }
-        self.core.server.replication.replicas.leave(client.id);
+        if let Some(other) = self.core.server.replication.replicas.leave(client.id) {
+            self.core.server.kill_id(other);
+        }
         client.socket.deregister(self.poll.registry());
         client.socket.shutdown();
         client.info.is_closed.store(true, Ordering::Release);

@@ -22,6 +22,8 @@ fn terms(place: Option<Place>) -> Box<Terms> {
         version: "9.1.2",
         place: place.ok_or("it is new"),
         hands_over: false,
+        takes_dual_channel: false,
+        takes_rdb_channel: false,
     })
 }
 
@@ -35,13 +37,18 @@ fn shown(actions: &[Action]) -> Vec<String> {
     let show = |action: &Action| match action {
         Action::Send(bytes) => Some(format!("> {}", words(bytes))),
         Action::Tell { .. } => None,
-        Action::Load { sync, form, rest } => {
+        Action::SendOnChannel(bytes) => Some(format!("2> {}", words(bytes))),
+        Action::Load { sync, form, rest, beside } => {
+            let beside = beside.as_ref().map_or_else(String::new, |it| {
+                format!(" beside {} in {:?}", it.stream.escape_ascii(), it.database)
+            });
             let form = match form {
                 DumpForm::Length(length) => length.to_string(),
                 DumpForm::Mark(_) => "mark".to_owned(),
             };
             let offset = sync.place.map(|it| it.offset.0);
-            Some(format!("load {form} at {offset:?} rest {}: {}", rest.len(), sync.reason))
+            let reason = &sync.reason;
+            Some(format!("load {form} at {offset:?} rest {}{beside}: {reason}", rest.len()))
         }
         Action::Continue { id, rest } => {
             Some(format!("continue {} rest {}", id.is_some(), rest.len()))
@@ -176,6 +183,97 @@ fn full_syncs_in_a_row_are_put_off() {
         waits.push(link.sleep_ms(now));
     }
     assert_eq!(waits, [1000, 1000, 1000, 2000, 4000, 8000, 16_000]);
+}
+
+/// A link up to where the master has answered that the dump comes over another connection.
+fn joining(answer: &[u8], dual: bool) -> Follower {
+    let mut link = Follower::new(0);
+    link.set_timeout(5000);
+    link.handle(Event::Tick, 0);
+    let (takes_dual_channel, takes_rdb_channel) = (dual, !dual);
+    let terms =
+        Terms { takes_dual_channel, takes_rdb_channel, password: None, ..*terms(Some(place(41))) };
+    link.handle(Event::Connected(Box::new(terms)), 1);
+    let said = shown(&link.handle(Event::Received(b"+PONG\r\n"), 2));
+    let capability = if dual { "capa dual-channel" } else { "capa rdb-channel-repl" };
+    assert!(said[2].ends_with(capability), "{said:?}");
+    link.handle(Event::Received(b"+OK\r\n+OK\r\n+OK\r\n+OK\r\n"), 3);
+    assert_eq!(shown(&link.handle(Event::Received(answer), 4)), ["connectchannel"]);
+    assert_eq!(link.phase(), Phase::Handshake);
+    link
+}
+
+#[test]
+fn a_dump_over_a_second_connection_in_valkeys_way() {
+    let mut link = joining(b"+DUALCHANNELSYNC\r\n", true);
+    assert!(link.reads_link() && !link.reads_channel());
+    let expected = [
+        "2> REPLCONF capa eof capa rubine rdb-only 1 rdb-channel 1 version 9.1.2 listening-port 6380 REPLCONF ip-address \
+         10.0.0.1",
+    ];
+    assert_eq!(shown(&link.handle(Event::ChannelConnected, 5)), expected);
+    assert!(shown(&link.handle(Event::ChannelReceived(b"+OK\r\n\n+O"), 6)).is_empty());
+    assert_eq!(shown(&link.handle(Event::ChannelReceived(b"K\r\n"), 6)), ["2> SYNC"]);
+    let dump_place =
+        [b"\n\n$ENDOFF:700 ", &ID[..], b" 3 12\r\n\n$EOF:", OTHER, b"\r\nREDIS"].concat();
+    let said = shown(&link.handle(Event::ChannelReceived(&dump_place), 7));
+    assert_eq!(said, ["> REPLCONF set-rdb-client-id 12"]);
+    assert!(!link.reads_channel(), "what follows waits");
+    let said = shown(&link.handle(Event::Received(b"+OK\r\n"), 8));
+    assert_eq!(said, [format!("> PSYNC {} 701", ID.escape_ascii())]);
+    let begun = shown(&link.handle(Event::Received(b"+CONTINUE\r\n*1"), 9));
+    let reason = "the master does not have the 659 bytes any more that were missed: its backlog (repl-backlog-size) is too small";
+    let expected = format!("load mark at Some(700) rest 5 beside *1 in Some(3): {reason}");
+    assert_eq!(begun, [expected]);
+    assert_eq!(shown(&link.handle(Event::Tick, 1100)), ["> \n"]);
+    assert_eq!(shown(&link.handle(Event::Loaded, 1200)), ["acknowledge"]);
+}
+
+#[test]
+fn a_dump_over_a_second_connection_in_rediss_way() {
+    let mut link = joining(b"+RDBCHANNELSYNC 77\r\n", false);
+    assert!(!link.reads_link(), "the stream may come at any time");
+    let said = shown(&link.handle(Event::ChannelConnected, 5));
+    assert!(said[0].contains("rdb-channel 1 main-ch-client-id 77") && !said[0].contains("version"));
+    let said = shown(&link.handle(Event::ChannelReceived(b"+OK\r\n+OK\r\n"), 6));
+    assert_eq!(said, ["2> PSYNC ? -1"]);
+    let answer = [b"\n+FULLRESYNC ", &OTHER[..], b" 9\r\n"].concat();
+    assert!(shown(&link.handle(Event::ChannelReceived(&answer), 7)).is_empty());
+    assert_eq!(link.phase(), Phase::Sync);
+    let header = [b"$EOF:", &OTHER[..], b"\r\n"].concat();
+    let begun = shown(&link.handle(Event::ChannelReceived(&header), 8));
+    assert!(begun[0].starts_with("load mark at Some(9) rest 0 beside  in None"), "{begun:?}");
+}
+
+#[test]
+fn a_second_connection_that_comes_to_nothing_is_done_without() {
+    let mut link = joining(b"+DUALCHANNELSYNC\r\n", true);
+    assert_eq!(shown(&link.handle(Event::ChannelLost("refused"), 5)), ["close"]);
+    for answer in [
+        &b"-ERR what is a channel\r\n"[..],
+        b"+OK\r\n+OK\r\n+OK\r\n",
+        b"+OK\r\n+OK\r\n$ENDOFF:1 x 0 1\r\n",
+        &vec![b'x'; 20_000],
+    ] {
+        let mut link = joining(b"+DUALCHANNELSYNC\r\n", true);
+        link.handle(Event::ChannelConnected, 5);
+        let said = shown(&link.handle(Event::ChannelReceived(answer), 6));
+        assert_eq!(said.last().map(String::as_str), Some("close"), "{said:?}");
+        assert_eq!(link.phase(), Phase::Waiting);
+    }
+    let mut link = Follower::new(0);
+    let mut offers = Vec::new();
+    for round in 0..4 {
+        let now = round * 10_000;
+        link.handle(Event::Tick, now);
+        let terms = Terms { takes_dual_channel: true, password: None, ip: None, ..*terms(None) };
+        link.handle(Event::Connected(Box::new(terms)), now);
+        let said = shown(&link.handle(Event::Received(b"+PONG\r\n"), now));
+        offers.push(said.iter().any(|it| it.contains("dual-channel")));
+        link.handle(Event::Received(b"+OK\r\n+OK\r\n+OK\r\n+DUALCHANNELSYNC\r\n"), now);
+        link.handle(Event::ChannelLost("refused"), now);
+    }
+    assert_eq!(offers, [true, true, true, false]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use rubine_journal::{HistoryId, ReplicationOffset};
 
-use super::{DumpForm, MARK_BYTES, Place};
+use super::{DumpForm, MARK_BYTES, Place, Way};
 
 /// An answer to PSYNC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) enum Answer {
     Continue(Option<HistoryId>),
     /// Everything comes, up to this place.
     FullResync(Place),
+    /// Everything comes, over a connection of its own.
+    Apart(Way),
     Refused(Refusal),
 }
 
@@ -46,6 +48,11 @@ pub(super) fn answer_to_psync(line: &[u8]) -> Answer {
             let place = id.zip(offset).map(|(id, offset)| Place { id, offset });
             place.map_or(Answer::Refused(Refusal::Later), Answer::FullResync)
         }
+        b"+DUALCHANNELSYNC" => Answer::Apart(Way::Dual),
+        b"+RDBCHANNELSYNC" => {
+            let main = words.next().and_then(number);
+            main.map_or(Answer::Refused(Refusal::Later), |main| Answer::Apart(Way::Rdb { main }))
+        }
         b"-NOMASTERLINK" | b"-LOADING" | b"-BUSY" | b"-MASTERDOWN" => {
             Answer::Refused(Refusal::Later)
         }
@@ -67,6 +74,29 @@ pub(super) fn dump_header(line: &[u8]) -> DumpHeader {
         }
         _ => DumpHeader::Other,
     }
+}
+
+/// Where the dump on a second connection is, in Valkey's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DumpPlace {
+    pub(super) place: Place,
+    /// The database that is selected in the stream there, if one is.
+    pub(super) database: Option<u32>,
+    /// The master's number for the second connection.
+    pub(super) channel: u64,
+}
+
+/// `$ENDOFF:offset id database client`.
+pub(super) fn dump_place(line: &[u8]) -> Option<DumpPlace> {
+    let mut words = line.strip_prefix(b"$ENDOFF:")?.split(|it| *it == b' ');
+    let offset = ReplicationOffset(number(words.next()?)?);
+    let id = HistoryId::parse(words.next()?)?;
+    // It is -1 where none is selected.
+    let database = rubine_base::number::parse_i64(words.next()?)?;
+    let channel = number(words.next()?)?;
+    let is_over = words.next().is_none();
+    let place = Place { id, offset };
+    is_over.then_some(DumpPlace { place, database: u32::try_from(database).ok(), channel })
 }
 
 /// A number that is not negative, and fits where others count with a sign.

@@ -3,8 +3,9 @@
 use rubine_journal::{Audience, History, HistoryId, Origin, ReplicationOffset, Side};
 use rubine_replication::failover;
 use rubine_replication::follower::{
-    Action, DumpForm, Event, Follower, FullSync, MARK_BYTES, Phase, Place, Terms,
+    Action, Beside, DumpForm, Event, Follower, FullSync, MARK_BYTES, Phase, Place, Terms,
 };
+use rubine_replication::leader::Channels;
 use rubine_replication::stream::{StreamReader, Unit};
 use rubine_resp::command::{INTO_MEMORY, write_command};
 
@@ -17,6 +18,11 @@ pub(crate) const TIMEOUT_MS: u64 = 6000;
 pub(crate) struct Link {
     pub(crate) machine: Follower,
     pub(crate) connection: Option<ConnectionId>,
+    /// The second one, for a dump.
+    pub(crate) channel: Option<ConnectionId>,
+    /// What came over each and is not to be looked at yet.
+    unread: Vec<u8>,
+    unread_of_channel: Vec<u8>,
     stream: Option<StreamReader>,
     loading: Option<Loading>,
     /// The database that is selected in the stream.
@@ -30,6 +36,8 @@ struct Loading {
     sync: FullSync,
     form: DumpForm,
     bytes: Vec<u8>,
+    /// The stream so far, and its database, where it comes beside the dump.
+    beside: Option<(Vec<u8>, Option<u32>)>,
 }
 
 impl Link {
@@ -37,6 +45,9 @@ impl Link {
         Self {
             machine: Follower::new(now),
             connection: None,
+            channel: None,
+            unread: Vec::new(),
+            unread_of_channel: Vec::new(),
             stream: None,
             loading: None,
             db: 0,
@@ -83,9 +94,12 @@ impl Server {
     }
 
     fn close_link(&mut self) {
-        if let Some(connection) = self.link.connection.take() {
+        let Link { connection, channel, .. } = &mut self.link;
+        for connection in [connection.take(), channel.take()].into_iter().flatten() {
             self.out.push(Out::Close(connection));
         }
+        self.link.unread.clear();
+        self.link.unread_of_channel.clear();
         self.link.stream = None;
         self.link.is_put_off = false;
         if self.link.loading.take().is_some() && !self.setup.swaps {
@@ -124,7 +138,19 @@ impl Server {
         self.link_event(Event::Connected(terms));
     }
 
-    pub(crate) fn lost(&mut self, reason: &str) {
+    pub(crate) fn channel_connected(&mut self) {
+        self.link_event(Event::ChannelConnected);
+    }
+
+    /// A connection of the link is gone.
+    pub(crate) fn lost(&mut self, at: ConnectionId, reason: &str) {
+        if self.link.channel == Some(at) {
+            self.link.channel = None;
+            if self.link.loading.is_some() {
+                return self.link_event(Event::NotLoaded(reason));
+            }
+            return self.link_event(Event::ChannelLost(reason));
+        }
         self.link.connection = None;
         if self.link.loading.is_some() {
             return self.link_event(Event::NotLoaded(reason));
@@ -135,13 +161,37 @@ impl Server {
     pub(crate) fn receive(&mut self, bytes: &[u8]) {
         if self.link.stream.is_some() {
             self.link.machine.handle(Event::Heard, self.now);
-            self.apply(bytes);
-        } else if let Some(loading) = &mut self.link.loading {
-            loading.bytes.extend_from_slice(bytes);
+            return self.apply(bytes);
+        }
+        match &mut self.link.loading {
+            Some(Loading { beside: Some((stream, _)), .. }) => stream.extend_from_slice(bytes),
+            Some(loading) => {
+                loading.bytes.extend_from_slice(bytes);
+                self.link.machine.handle(Event::Heard, self.now);
+                self.look_at_dump();
+            }
+            None if self.link.machine.reads_link() => {
+                self.link_event(Event::Received(bytes));
+                self.look_at_channel();
+            }
+            None => self.link.unread.extend_from_slice(bytes),
+        }
+    }
+
+    pub(crate) fn receive_on_channel(&mut self, bytes: &[u8]) {
+        self.link.unread_of_channel.extend_from_slice(bytes);
+        self.look_at_channel();
+    }
+
+    fn look_at_channel(&mut self) {
+        if let Some(loading) = &mut self.link.loading {
+            loading.bytes.append(&mut self.link.unread_of_channel);
             self.link.machine.handle(Event::Heard, self.now);
-            self.look_at_dump();
-        } else {
-            self.link_event(Event::Received(bytes));
+            return self.look_at_dump();
+        }
+        if self.link.machine.reads_channel() && !self.link.unread_of_channel.is_empty() {
+            let bytes = std::mem::take(&mut self.link.unread_of_channel);
+            self.link_event(Event::ChannelReceived(&bytes));
         }
     }
 
@@ -153,6 +203,15 @@ impl Server {
                     let Some(master) = self.master else { return };
                     self.out.push(Out::Connect(master));
                 }
+                Action::ConnectChannel => {
+                    let Some(master) = self.master else { return };
+                    self.out.push(Out::ConnectChannel(master));
+                }
+                Action::SendOnChannel(bytes) => {
+                    if let Some(channel) = self.link.channel {
+                        self.out.push(Out::Send(channel, bytes));
+                    }
+                }
                 Action::Close => self.close_link(),
                 Action::Send(bytes) => self.send_to_master(bytes),
                 Action::HandedOver { is_taken } => {
@@ -162,7 +221,9 @@ impl Server {
                 }
                 Action::Acknowledge => self.acknowledge_at(self.journal.point().offset),
                 Action::Continue { id, rest } => self.go_on(id, &rest),
-                Action::Load { sync, form, rest } => self.begin_load(sync, form, rest),
+                Action::Load { sync, form, rest, beside } => {
+                    self.begin_load(sync, form, rest, beside);
+                }
             }
         }
     }
@@ -185,6 +246,8 @@ impl Server {
             version: "9.1.2",
             place: if is_known { Ok(place) } else { Err("nothing is known") },
             hands_over: self.hands_over(),
+            takes_dual_channel: self.setup.channels == Some(Channels::Dual),
+            takes_rdb_channel: self.setup.channels == Some(Channels::Rdb),
         }
     }
 
@@ -309,13 +372,26 @@ impl Server {
 
     // The dump.
 
-    fn begin_load(&mut self, sync: FullSync, form: DumpForm, rest: Vec<u8>) {
+    fn begin_load(
+        &mut self,
+        sync: FullSync,
+        form: DumpForm,
+        rest: Vec<u8>,
+        beside: Option<Beside>,
+    ) {
         self.count(Fact::FullSync);
+        let beside = beside.map(|mut it| {
+            it.stream.append(&mut self.link.unread);
+            (it.stream, it.database)
+        });
+        if beside.is_some() {
+            self.count(Fact::Beside);
+        }
         self.tell(format!("needs everything: {}", sync.reason));
         if !self.setup.swaps {
             self.forget_all();
         }
-        self.link.loading = Some(Loading { sync, form, bytes: rest });
+        self.link.loading = Some(Loading { sync, form, bytes: rest, beside });
         self.look_at_dump();
     }
 
@@ -342,16 +418,27 @@ impl Server {
         if !is_right {
             self.out.push(Out::Fault("the dump ends elsewhere".to_owned()));
         }
-        let Some(Loading { sync, bytes, .. }) = self.link.loading.take() else { return };
+        let Some(Loading { sync, bytes, beside, .. }) = self.link.loading.take() else { return };
         let Some(Place { id, offset }) = sync.place else { return };
         self.data = data;
+        let named = beside.as_ref().and_then(|it| it.1);
+        let database = named.unwrap_or(database);
         self.out.push(Out::Holds(self.data.writes.clone()));
         self.journal.adopt_history(id, offset);
         self.journal.note_database(Some(database));
         self.link.db = database;
         self.begin_stream(offset);
+        let stream = if let Some((stream, _)) = beside {
+            if let Some(channel) = self.link.channel.take() {
+                self.out.push(Out::Close(channel));
+            }
+            self.apply(&stream);
+            Vec::new()
+        } else {
+            bytes[end..].to_vec()
+        };
         self.link_event(Event::Loaded);
-        self.apply(&bytes[end..]);
+        self.apply(&stream);
     }
 }
 

@@ -3,7 +3,7 @@
 use rubine_journal::{HistoryId, Hold, NotShared, Point, Reader, ReplicaStart, ReplicationOffset};
 use rubine_replication::failover::{self, Address, Candidate, Wish};
 use rubine_replication::leader::{
-    Action, Form, Introduction, Replica, Request, State, Terms, Transfer, WhyFull,
+    Action, Channels, Form, Introduction, Replica, Request, State, Terms, Transfer, WhyFull,
 };
 use rubine_replication::stream::StreamReader;
 
@@ -29,11 +29,11 @@ enum Stage {
     Waiting,
     Dump {
         rest: Vec<u8>,
-        log: Reader,
+        log: Option<Reader>,
     },
     /// All of the dump has left.
     Sent {
-        log: Reader,
+        log: Option<Reader>,
     },
     Stream {
         log: Reader,
@@ -58,8 +58,14 @@ impl Server {
     /// A connection that came is gone.
     pub(crate) fn leave(&mut self, connection: ConnectionId) {
         self.feeds.remove(&connection);
-        self.leader.leave(connection);
+        let other = self.leader.leave(connection);
+        if !self.leader.is_held(connection) {
+            self.held.remove(&connection);
+        }
         self.acknowledged.forget(connection);
+        if let Some(other) = other {
+            self.cut(other);
+        }
     }
 
     fn cut(&mut self, connection: ConnectionId) {
@@ -70,7 +76,11 @@ impl Server {
     /// Closes the links of all replicas.
     pub(crate) fn cut_replicas(&mut self) {
         let ids: Vec<_> = self.leader.replicas().map(|it| it.0).collect();
-        ids.into_iter().for_each(|it| self.cut(it));
+        for id in ids {
+            self.leader.release(id);
+            self.held.remove(&id);
+            self.cut(id);
+        }
     }
 
     // What replicas say.
@@ -79,6 +89,7 @@ impl Server {
         let mut commands: Vec<Vec<Vec<u8>>> = Vec::new();
         let Some(feed) = self.feeds.get_mut(&connection) else { return };
         feed.words.receive(bytes);
+        self.leader.hear(connection, self.now);
         loop {
             match feed.words.next_unit() {
                 Ok(None) => break,
@@ -104,14 +115,19 @@ impl Server {
             b"REPLCONF" if command[1] == b"ACK" => {
                 return self.hear_acknowledged(connection, command);
             }
+            b"REPLCONF" if !self.knows_other(&command[1..]) => {
+                "-ERR Unrecognized RDB client id\r\n".to_owned()
+            }
             b"REPLCONF" => {
+                let own = self.setup.channels.filter(|_| self.setup.is_diskless);
                 let said = self.leader.introduce(connection, HOST, self.now);
                 for option in command[1..].chunks(2) {
-                    note(said, &option[0], &option[1]);
+                    note(said, own, &option[0], &option[1]);
                 }
                 "+OK\r\n".to_owned()
             }
-            b"PSYNC" if is_replica => return,
+            b"PSYNC" | b"SYNC" if is_replica => return,
+            b"SYNC" => return self.begin_anew(connection, Request::Sync, NotShared::History),
             b"PSYNC" => match self.psync(connection, command) {
                 Ok(()) => return,
                 Err(text) => format!("-{text}\r\n"),
@@ -119,6 +135,18 @@ impl Server {
             other => return self.out.push(Out::Fault(format!("{} is new", other.escape_ascii()))),
         };
         self.send(connection, reply.into_bytes());
+    }
+
+    /// Whether the other connection that is named, if one is, waits for this one.
+    fn knows_other(&self, options: &[Vec<u8>]) -> bool {
+        options.chunks(2).all(|option| {
+            let other = std::str::from_utf8(&option[1]).ok().and_then(|it| it.parse().ok());
+            match option[0].as_slice() {
+                b"set-rdb-client-id" => other.is_some_and(|it| self.leader.is_held(it)),
+                b"main-ch-client-id" => other.is_some_and(|it| self.leader.is_awaiting_channel(it)),
+                _ => true,
+            }
+        })
     }
 
     fn send(&mut self, connection: ConnectionId, bytes: Vec<u8>) {
@@ -168,6 +196,17 @@ impl Server {
             self.out.push(Out::Fault("offsets count from one".to_owned()));
             return Ok(());
         };
+        let dump = self.leader.get(connection).and_then(|it| it.introduction.dump);
+        let held = dump.and_then(|it| self.held.remove(&it));
+        let is_shared = self.journal.point().history.shares(id, offset);
+        if let Some((dump, log)) = dump.zip(held)
+            && is_shared
+            && log.began().offset == offset
+        {
+            self.leader.attach(connection, HOST, dump, self.now);
+            self.send_stream(connection, log);
+            return Ok(());
+        }
         let start = ReplicaStart::After { id, offset };
         match self.journal.open_replica_reader(start, self.hold()) {
             Ok(log) => self.let_go_on(connection, offset, log),
@@ -199,6 +238,10 @@ impl Server {
         if said != Some(true) {
             self.out.push(Out::Fault("an introduction was forgotten".to_owned()));
         }
+        self.send_stream(connection, log);
+    }
+
+    fn send_stream(&mut self, connection: ConnectionId, log: Reader) {
         let id = self.journal.point().history.id;
         self.send(connection, format!("+CONTINUE {id}\r\n").into_bytes());
         if let Some(feed) = self.feeds.get_mut(&connection) {
@@ -210,6 +253,17 @@ impl Server {
     fn begin_anew(&mut self, connection: ConnectionId, request: Request, refusal: NotShared) {
         self.keep_backlog();
         let why = WhyFull::of(request, refusal, self.journal.point().history.id);
+        let said = self.leader.get(connection).map(|it| &it.introduction);
+        let channels = said.filter(|it| !it.is_for_dump).and_then(|it| it.takes_channels);
+        if let Some(channels) = channels {
+            self.leader.send_apart(connection, HOST, why, self.now);
+            let reply = match channels {
+                Channels::Dual => "+DUALCHANNELSYNC\r\n".to_owned(),
+                Channels::Rdb => format!("+RDBCHANNELSYNC {connection}\r\n"),
+            };
+            return self.send(connection, reply.into_bytes());
+        }
+        let why = self.leader.why_apart(connection).unwrap_or(why);
         let hold_off = self.leader.begin_anew(connection, HOST, request, self.now);
         let name = self.leader.get(connection).map(Replica::name).unwrap_or_default();
         self.tell(format!("gives {name} everything, in {hold_off} ms: {why}"));
@@ -248,6 +302,7 @@ impl Server {
             delay_ms: self.setup.delay_ms,
             waiting_max: 0,
             timeout_ms: TIMEOUT_MS,
+            grace_ms: TIMEOUT_MS,
             ping_ms: PING_MS,
             backlog_ttl_ms: self.setup.backlog_ttl_ms,
             is_replica: self.master.is_some(),
@@ -264,6 +319,11 @@ impl Server {
                 Action::Cut(id) => {
                     self.tell("a replica has been silent for too long".to_owned());
                     self.cut(id);
+                }
+                Action::GiveUp(id) => {
+                    self.tell("nobody came for what follows a dump".to_owned());
+                    self.leader.release(id);
+                    self.held.remove(&id);
                 }
                 Action::Begin(transfer) => self.begin_dump(&transfer),
                 Action::ForgetBacklog => self.forget_backlog(),
@@ -324,10 +384,35 @@ impl Server {
     fn hand_out(&mut self, receivers: Vec<(ConnectionId, Reader)>, dump: &[u8]) {
         for (id, log) in receivers {
             self.leader.note_sending(id);
+            let Some(said) = self.leader.get(id).map(|it| it.introduction.clone()) else {
+                continue;
+            };
             let Point { history, offset, .. } = *log.began();
-            self.send(id, format!("+FULLRESYNC {} {}\r\n", history.id, offset.0).into_bytes());
+            let mut header = format!("+FULLRESYNC {} {}\r\n", history.id, offset.0);
+            let mut behind = None;
+            match (said.is_for_dump, said.main) {
+                (false, _) => behind = Some(log),
+                (true, Some(main)) => {
+                    if !self.leader.is_awaiting_channel(main) {
+                        self.cut(id);
+                        continue;
+                    }
+                    self.leader.begin_beside(main, HOST, Channels::Rdb, id, self.now);
+                    if let Some(feed) = self.feeds.get_mut(&main) {
+                        feed.is_replica = true;
+                        feed.stage = Stage::Stream { log };
+                    }
+                }
+                (true, None) => {
+                    let database = log.database_at_start().map_or(-1, i64::from);
+                    header = format!("$ENDOFF:{} {} {database} {id}\r\n", offset.0, history.id);
+                    self.leader.hold(id);
+                    self.held.insert(id, log);
+                }
+            }
+            self.send(id, header.into_bytes());
             if let Some(feed) = self.feeds.get_mut(&id) {
-                feed.stage = Stage::Dump { rest: dump.to_vec(), log };
+                feed.stage = Stage::Dump { rest: dump.to_vec(), log: behind };
             }
         }
     }
@@ -470,16 +555,22 @@ impl Feed {
 
     /// What follows the dump may be sent.
     fn begin_stream(&mut self) {
-        if let Stage::Sent { .. } = self.stage
-            && let Stage::Sent { log } = std::mem::replace(&mut self.stage, Stage::Waiting)
+        if let Stage::Sent { log: Some(_) } = self.stage
+            && let Stage::Sent { log: Some(log) } =
+                std::mem::replace(&mut self.stage, Stage::Waiting)
         {
             self.stage = Stage::Stream { log };
         }
     }
 }
 
-fn note(said: &mut Introduction, option: &[u8], value: &[u8]) {
+fn note(said: &mut Introduction, own: Option<Channels>, option: &[u8], value: &[u8]) {
+    let number = || std::str::from_utf8(value).ok().and_then(|it| it.parse().ok());
     match option {
+        b"rdb-only" => said.wants_dump_only = true,
+        b"rdb-channel" => said.is_for_dump = true,
+        b"main-ch-client-id" => said.main = number(),
+        b"set-rdb-client-id" => said.dump = number(),
         b"listening-port" => {
             said.port = String::from_utf8_lossy(value).parse().unwrap_or_default();
         }
@@ -487,6 +578,12 @@ fn note(said: &mut Introduction, option: &[u8], value: &[u8]) {
         b"capa" => {
             said.takes_mark |= value == b"eof";
             said.takes_new_history |= value == b"psync2";
+            let asked = match value {
+                b"dual-channel" => Some(Channels::Dual),
+                b"rdb-channel-repl" => Some(Channels::Rdb),
+                _ => None,
+            };
+            said.takes_channels = said.takes_channels.or(asked.filter(|it| own == Some(*it)));
         }
         b"version" => said.version = Some(0x09_01_02),
         _ => {}

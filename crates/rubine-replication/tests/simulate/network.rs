@@ -95,8 +95,8 @@ impl World {
         let server = self.server(who);
         if side == MASTER {
             server.leave(at);
-        } else if server.link.connection == Some(at) {
-            server.lost("it was closed by the other side");
+        } else if [server.link.connection, server.link.channel].contains(&Some(at)) {
+            server.lost(at, "it was closed by the other side");
         }
     }
 
@@ -115,7 +115,12 @@ impl World {
         let connection = self.connections.get_mut(&at).expect("it was just there");
         (connection.is_open, connection.is_made) = ([true, true], true);
         self.server(to).accept(at);
-        self.server(from).connected();
+        let server = self.server(from);
+        if server.link.channel == Some(at) {
+            server.channel_connected();
+        } else {
+            server.connected();
+        }
         self.settle(from)
     }
 
@@ -175,6 +180,8 @@ impl World {
         let server = self.server(who);
         if server.link.connection == Some(at) {
             server.receive(bytes);
+        } else if server.link.channel == Some(at) {
+            server.receive_on_channel(bytes);
         }
         self.settle(who)?;
         // There is room for more.

@@ -26,6 +26,8 @@ pub(crate) struct Counts {
     pub(crate) hand_overs: u64,
     pub(crate) confirmed: u64,
     pub(crate) resumed: u64,
+    /// Full syncs over two connections.
+    pub(crate) beside: u64,
 }
 
 #[derive(Default)]
@@ -47,12 +49,13 @@ impl Counts {
         self.hand_overs += other.hand_overs;
         self.confirmed += other.confirmed;
         self.resumed += other.resumed;
+        self.beside += other.beside;
     }
 
     /// Whether there was enough of each.
     pub(crate) fn are_worth_it(&self) -> bool {
         let often = [self.full_syncs, self.partial_syncs, self.promotions, self.confirmed];
-        let sometimes = [self.too_late, self.new_names, self.hand_overs, self.resumed];
+        let sometimes = [self.too_late, self.new_names, self.hand_overs, self.resumed, self.beside];
         often.iter().all(|it| 20 <= *it) && sometimes.iter().all(|it| 2 <= *it)
     }
 }

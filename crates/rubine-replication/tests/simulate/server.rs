@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use rubine_base::random::Random;
 use rubine_journal::{
-    Acknowledgements, Effects, History, HistoryId, Journal, Origin, Park, Previous,
+    Acknowledgements, Effects, History, HistoryId, Journal, Origin, Park, Previous, Reader,
     ReplicationOffset, Side,
 };
 use rubine_replication::failover::{self, Failover};
-use rubine_replication::leader::Leader;
+use rubine_replication::leader::{Channels, Leader};
 
 use crate::data::{Data, Write};
 use crate::disk::Disk;
@@ -34,11 +34,14 @@ pub(crate) struct Setup {
     /// A dump takes the place of the data at once, when it has come whole.
     pub(crate) swaps: bool,
     pub(crate) has_log: bool,
+    /// Dump and stream go over two connections, where the other side does so, too.
+    pub(crate) channels: Option<Channels>,
 }
 
 /// What leaves a server.
 pub(crate) enum Out {
     Connect(Port),
+    ConnectChannel(Port),
     Send(ConnectionId, Vec<u8>),
     Close(ConnectionId),
     Tell(String),
@@ -66,6 +69,7 @@ pub(crate) enum Fact {
     Promotion,
     HandOver,
     Resumed,
+    Beside,
 }
 
 /// A client that waits until so many replicas have a write.
@@ -106,6 +110,8 @@ pub(crate) struct Server {
     pub(crate) link: Link,
     pub(crate) leader: Leader,
     pub(crate) feeds: BTreeMap<ConnectionId, Feed>,
+    /// What follows dumps that go over connections of their own.
+    pub(crate) held: BTreeMap<ConnectionId, Reader>,
     pub(crate) dumps: Vec<DumpInMaking>,
     pub(crate) transfer_ends_at: Option<u64>,
     pub(crate) acknowledged: Acknowledgements,
@@ -138,6 +144,7 @@ impl Server {
             link: Link::new(own),
             leader: Leader::default(),
             feeds: BTreeMap::new(),
+            held: BTreeMap::new(),
             dumps: Vec::new(),
             transfer_ends_at: None,
             acknowledged: Acknowledgements::new(WAITING_MAX),
@@ -221,6 +228,7 @@ impl Server {
         self.disk = None;
         self.leader = Leader::default();
         self.feeds.clear();
+        self.held.clear();
         self.dumps.clear();
         self.transfer_ends_at = None;
         self.acknowledged = Acknowledgements::new(WAITING_MAX);

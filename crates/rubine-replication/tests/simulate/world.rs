@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rubine_base::random::Random;
 use rubine_replication::failover::Wish;
 use rubine_replication::follower::Phase;
+use rubine_replication::leader::Channels;
 
 use crate::network::{Connection, REPLICA};
 use crate::oracle::Oracle;
@@ -69,6 +70,8 @@ impl World {
                 is_diskless: random.below(2) == 0,
                 swaps: random.below(2) == 0,
                 has_log: random.below(2) == 0,
+                channels: [None, Some(Channels::Dual), Some(Channels::Rdb)]
+                    [random.below(3) as usize],
             };
             (port, Server::new(port, setup, random.next_u64()))
         });
@@ -128,9 +131,9 @@ impl World {
         self.live_until(self.now + WRITING_MS)?;
         self.is_written = false;
         self.come_to_agree(root)?;
-        // Each needs one at most, and perhaps another because it was too slow.
+        // Each needs one at most, and perhaps another because it, or one above it, was too slow.
         let count = self.oracle.counts.full_syncs - before;
-        if 2 * self.servers.len() as u64 <= count {
+        if 2 * (self.servers.len() as u64) < count {
             return Err(format!("{count} full syncs were needed until all was well"));
         }
         self.hand_over_in_peace(root)
@@ -291,13 +294,9 @@ impl World {
 
     fn obey(&mut self, port: Port, out: Out) -> Result<(), String> {
         match out {
-            Out::Connect(to) => {
-                self.connection_count += 1;
-                let at = self.connection_count;
-                self.connections.insert(at, Connection::new(port, to));
-                self.server(port).link.connection = Some(at);
-                let delay = self.random.below(20);
-                self.plan(delay, Plan::Connects { at });
+            Out::Connect(to) => self.server(port).link.connection = Some(self.connect(port, to)),
+            Out::ConnectChannel(to) => {
+                self.server(port).link.channel = Some(self.connect(port, to));
             }
             Out::Send(at, bytes) => self.send(at, port, bytes),
             Out::Close(at) => {
@@ -321,12 +320,22 @@ impl World {
                     Fact::Promotion => &mut counts.promotions,
                     Fact::HandOver => &mut counts.hand_overs,
                     Fact::Resumed => &mut counts.resumed,
+                    Fact::Beside => &mut counts.beside,
                 };
                 *count += 1;
             }
             Out::Fault(text) => return Err(format!("{port}: {text}")),
         }
         Ok(())
+    }
+
+    fn connect(&mut self, from: Port, to: Port) -> ConnectionId {
+        self.connection_count += 1;
+        let at = self.connection_count;
+        self.connections.insert(at, Connection::new(from, to));
+        let delay = self.random.below(20);
+        self.plan(delay, Plan::Connects { at });
+        at
     }
 
     pub(crate) fn cut_connections(

@@ -17,6 +17,7 @@ mod monitor;
 mod persistence;
 mod process;
 mod quota;
+mod stop_points;
 
 pub(crate) use info::crash_report as crash_info;
 use rubine_commands::{CommandResult, Flags};

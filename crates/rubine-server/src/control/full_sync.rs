@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rubine_base::clock::{monotonic_millis, monotonic_nanos};
 use rubine_base::random::{Random, seed_from_os};
@@ -11,7 +12,7 @@ use rubine_keyspace::ShardSet;
 use rubine_rdb::version::Version;
 use rubine_replication::failover;
 use rubine_replication::leader::{
-    Action, Form, Leader, Reads, Replica, ReplicaId, Terms, Transfer,
+    Action, Channels, Form, Leader, Reads, Replica, ReplicaId, Terms, Transfer,
 };
 use rubine_storage::replica_dump::{ReplicaDump, Wanted};
 use rubine_storage::{Host as _, Stall};
@@ -35,6 +36,7 @@ fn terms(server: &Server, config: &Config) -> Terms {
         delay_ms: seconds(config.repl_diskless_sync_delay),
         waiting_max: config.repl_diskless_sync_max_replicas as usize,
         timeout_ms: seconds(config.repl_timeout),
+        grace_ms: server.replication.replicas.grace_ms.load(Ordering::Relaxed),
         ping_ms: seconds(config.repl_ping_replica_period),
         backlog_ttl_ms: config.repl_backlog_ttl * 1000,
         is_replica: server.replication.following.is_replica(),
@@ -50,6 +52,7 @@ pub(crate) fn look(server: &'static Server) {
     let actions = replicas.with(|leader| leader.tick(now, &terms(server, &config)));
     count_good(server);
     replicas.measure(&server.journal);
+    give_up_overrun(server, &config);
     for action in actions {
         carry_out(server, action);
     }
@@ -85,12 +88,30 @@ fn carry_out(server: &'static Server, action: Action) {
                 "Disconnecting timedout replica (streaming sync): {}",
                 name.unwrap_or_default()
             );
-            if let Some(info) = server.clients.get(id) {
-                server.kill(&info);
-            }
+            server.kill_id(id);
+        }
+        Action::GiveUp(id) => {
+            server.replication.replicas.release(id);
+            let seconds = server.replication.replicas.grace_ms.load(Ordering::Relaxed) / 1000;
+            log::notice!(
+                "Replica main channel failed to establish PSYNC within the grace period ({seconds} seconds). Freeing RDB \
+                 client {id}."
+            );
         }
         Action::Begin(transfer) => begin(server, transfer),
         Action::ForgetBacklog => forget_backlog(server),
+    }
+}
+
+/// Of what follows a dump, and nobody has come for yet, no more is kept than for a replica that is behind.
+fn give_up_overrun(server: &Server, config: &Config) {
+    let Hold::UpTo(bytes_max) = hold(config) else { return };
+    for id in server.replication.replicas.overrun(bytes_max) {
+        server.replication.replicas.release(id);
+        log::warning!(
+            "Client id={id} of a dump scheduled to be closed ASAP for overcoming of output buffer limits."
+        );
+        server.kill_id(id);
     }
 }
 
@@ -143,7 +164,12 @@ fn begin(server: &'static Server, transfer: Transfer) {
         Form::Marked => "replicas sockets",
         Form::Counted => "disk",
     };
-    log::notice!("Starting BGSAVE for SYNC with target: {target}");
+    let is_apart = |id: &ReplicaId| {
+        let replicas = &server.replication.replicas;
+        replicas.with(|it| it.get(*id).is_some_and(|it| it.introduction.is_for_dump))
+    };
+    let using = if transfer.replicas.iter().any(is_apart) { "dual-channel" } else { "normal sync" };
+    log::notice!("Starting BGSAVE for SYNC with target: {target} using: {using}");
     let ids = transfer.replicas.clone();
     let run = move || {
         server.pin(server.config.load().bgsave_cpulist.as_deref());
@@ -157,24 +183,45 @@ fn begin(server: &'static Server, transfer: Transfer) {
     if let Err(error) = std::thread::Builder::new().name("replica dump".to_owned()).spawn(run) {
         log::warning!("Can't make a dump for replicas: no thread can be started: {error}");
         server.replication.replicas.with(Leader::end_transfer);
-        ids.into_iter().for_each(|id| cut(server, id));
+        ids.into_iter().for_each(|id| server.kill_id(id));
     }
 }
 
-fn cut(server: &Server, id: ReplicaId) {
-    if let Some(info) = server.clients.get(id) {
-        server.kill(&info);
-    }
-}
-
-/// One replica that gets a dump.
+/// One connection that a dump goes over.
 struct Receiver {
     id: ReplicaId,
     worker: usize,
     spool: SpoolReader,
     log: Option<Reader>,
-    /// It speaks the protocol of before PSYNC, which knows no word in front of the dump.
-    is_silent: bool,
+    follow_up: FollowUp,
+}
+
+/// What becomes of the stream behind a dump.
+#[derive(Clone, Copy)]
+enum FollowUp {
+    /// It follows the dump.
+    Behind,
+    /// It follows the dump, in the protocol of before PSYNC, which knows no word in front of the dump.
+    Unannounced,
+    /// It is held until it is asked for on another connection.
+    Held,
+    /// It begins at once on this other connection.
+    Beside(ReplicaId),
+    /// It is not wanted.
+    None,
+}
+
+impl FollowUp {
+    fn of(replica: &Replica) -> Self {
+        let said = &replica.introduction;
+        match (said.is_for_dump, said.main) {
+            (true, Some(main)) => Self::Beside(main),
+            (true, None) if replica.is_silent => Self::Held,
+            _ if replica.is_silent => Self::Unannounced,
+            _ if said.wants_dump_only => Self::None,
+            _ => Self::Behind,
+        }
+    }
 }
 
 fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()> {
@@ -183,10 +230,10 @@ fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()
     let spool = Spool::new(Box::new(wake), server.aof.keys().is_none());
     let mut receivers: Vec<Receiver> = Vec::new();
     for &id in &transfer.replicas {
-        let is_silent = server.replication.replicas.with(|it| it.get(id).map(|it| it.is_silent));
-        let (Some(info), Some(is_silent)) = (server.clients.get(id), is_silent) else { continue };
+        let follow_up = server.replication.replicas.with(|it| it.get(id).map(FollowUp::of));
+        let (Some(info), Some(follow_up)) = (server.clients.get(id), follow_up) else { continue };
         let (worker, log) = (info.worker, None);
-        receivers.push(Receiver { id, worker, spool: spool.reader(worker), log, is_silent });
+        receivers.push(Receiver { id, worker, spool: spool.reader(worker), log, follow_up });
     }
     if receivers.is_empty() {
         return Ok(());
@@ -206,7 +253,7 @@ fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()
         let (len, mut input) = match made {
             Ok(made) => made,
             Err(error) => {
-                receivers.into_iter().for_each(|it| cut(server, it.id));
+                receivers.into_iter().for_each(|it| server.kill_id(it.id));
                 return Err(error);
             }
         };
@@ -234,7 +281,8 @@ fn take_image(
     let start = monotonic_nanos();
     let mut database = None;
     if !transfer.is_dump_only {
-        for receiver in receivers {
+        let wants_log = |it: &&mut Receiver| !matches!(it.follow_up, FollowUp::None);
+        for receiver in receivers.iter_mut().filter(wants_log) {
             let opened = server.journal.open_replica_reader(ReplicaStart::End, hold);
             let log = opened.expect("the end is always there");
             database = database.or(log.database_at_start());
@@ -274,13 +322,52 @@ fn version_for(reads: Reads) -> Option<Version> {
 /// Gives each worker what its replicas are sent.
 fn hand_out(server: &Server, receivers: Vec<Receiver>, point: Point) {
     let now = monotonic_millis();
-    for Receiver { id, worker, spool, log, is_silent } in receivers {
-        server.replication.replicas.with(|it| it.note_sending(id));
+    let replicas = &server.replication.replicas;
+    for Receiver { id, worker, spool, log, follow_up } in receivers {
+        replicas.with(|it| it.note_sending(id));
         // What is not data, such as a ping, may have come between two of them.
         let Point { history, offset, .. } = log.as_ref().map_or(point, |it| *it.began());
-        let header = format!("+FULLRESYNC {} {}\r\n", history.id, offset.0);
-        let header = if is_silent { Vec::new() } else { header.into_bytes() };
-        let feed = Box::new(ReplicaFeed::new(Stage::Dump { spool, log }, now));
+        let mut header = format!("+FULLRESYNC {} {}\r\n", history.id, offset.0);
+        let mut behind = None;
+        match (follow_up, log) {
+            (FollowUp::Held, Some(log)) => {
+                let database = log.database_at_start().map_or(-1, i64::from);
+                header = format!("$ENDOFF:{} {} {database} {id}\r\n", offset.0, history.id);
+                log::notice!("Sending to replica RDB end offset {} and client-id {id}", offset.0);
+                replicas.hold(id, log);
+            }
+            (FollowUp::Beside(main), Some(log)) => begin_beside(server, main, id, log, now),
+            (FollowUp::Unannounced, log) => {
+                header.clear();
+                behind = log;
+            }
+            (_, log) => behind = log,
+        }
+        let stage = Stage::Dump { spool, log: behind };
+        let feed = Box::new(ReplicaFeed::new(stage, now));
+        let header = header.into_bytes();
         server.workers[worker].send(Message::FullSync { client: id, header, feed });
     }
+}
+
+/// The stream begins on a replica's first connection, while the dump goes over the second one.
+fn begin_beside(server: &Server, main: ReplicaId, dump: ReplicaId, log: Reader, now: u64) {
+    let is_awaited = server.replication.replicas.with(|leader| {
+        if !leader.is_awaiting_channel(main) {
+            return None;
+        }
+        let host = leader.get(main)?.host.clone();
+        leader.begin_beside(main, &host, Channels::Rdb, dump, now);
+        leader.get(main).map(Replica::name)
+    });
+    let (Some(name), Some(info)) = (is_awaited, server.clients.get(main)) else {
+        log::warning!(
+            "The RDB channel {dump} of a replica is closed: it has no associated main channel"
+        );
+        return server.kill_id(dump);
+    };
+    log::notice!("Starting to deliver RDB and replication stream to replica: {name}");
+    let feed = Box::new(ReplicaFeed::new(Stage::Stream { log }, now));
+    let message = Message::FullSync { client: main, header: Vec::new(), feed };
+    server.workers[info.worker].send(message);
 }

@@ -19,6 +19,8 @@ pub(crate) struct MemoryFacts {
     pub(crate) clients: u64,
     /// Those of replicas.
     pub(crate) replicas: u64,
+    /// What has come of a master's stream while its dump is loaded.
+    pub(crate) held: u64,
     /// Directories and buckets of each database that was ever written, and its keys.
     pub(crate) databases: Vec<DatabaseFacts>,
 }
@@ -57,6 +59,7 @@ impl MemoryFacts {
             allocator: allocator::stats(),
             clients: clients.buffer_bytes,
             replicas: clients.replica_buffer_bytes,
+            held: server.replication.following.syncs.held_bytes.load(Ordering::Relaxed),
             databases,
         }
     }
@@ -64,7 +67,7 @@ impl MemoryFacts {
     /// What is not data: the server itself, its tables, its clients.
     pub(crate) fn overhead(&self) -> u64 {
         let tables: u64 = self.databases.iter().map(|it| it.table_bytes).sum();
-        self.startup + self.clients + tables
+        self.startup + self.clients + self.held + tables
     }
 
     pub(crate) fn dataset(&self) -> u64 {

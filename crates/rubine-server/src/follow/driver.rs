@@ -13,7 +13,7 @@ use rubine_config::ReplicaOf;
 use rubine_journal::{HistoryId, Origin, ReplicationOffset};
 use rubine_keyspace::ShardSet;
 use rubine_replication::failover;
-use rubine_replication::follower::{Action, Event, Phase, Place, Terms};
+use rubine_replication::follower::{Action, Event, Phase, Place, Terms, Way};
 use rubine_replication::stream::{StreamReader, Unit};
 use rubine_resp::command::{INTO_MEMORY, write_command};
 use rubine_resp::parser::ArgRange;
@@ -24,6 +24,7 @@ use crate::client::ClientInfo;
 use crate::core::SessionHandler;
 use crate::mailbox::Message;
 use crate::process::identity::VALKEY_VERSION;
+use crate::process::stopping::StopPoint;
 use crate::server::Server;
 
 /// How often whoever waits for workers looks whether that is still wanted.
@@ -32,6 +33,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_millis(10);
 /// What is received beyond that while clients are paused waits at the master.
 const PUT_OFF_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How the command begins that asks for a stream or for everything.
+const PSYNC: &[u8] = b"*3\r\n$5\r\nPSYNC";
 
 pub(super) struct Driver {
     pub(super) server: &'static Server,
@@ -45,6 +48,8 @@ pub(super) struct Driver {
     is_put_off: bool,
     /// Under this order, the data has been that of the master.
     pub(super) was_in_sync: bool,
+    /// The database that is selected in the stream beside a dump, where the master has said so.
+    pub(super) database_beside: Option<u32>,
 }
 
 impl Driver {
@@ -57,7 +62,7 @@ impl Driver {
         let info = Arc::new(ClientInfo::new(0, 0, nowhere, -1, false, unix_millis()));
         let applier = Applier::new(server, handlers, info)?;
         let wire = Arc::new(Mutex::new(Wire::new(server, poll)));
-        let (master, stream, chunk) = Default::default();
+        let (master, stream, chunk, database_beside) = Default::default();
         Ok(Self {
             server,
             wire,
@@ -67,6 +72,7 @@ impl Driver {
             chunk,
             is_put_off: false,
             was_in_sync: false,
+            database_beside,
         })
     }
 
@@ -152,6 +158,7 @@ impl Driver {
             Ok(false) => {}
             Err(error) => self.event(Event::Lost(&error.to_string())),
         }
+        self.step_channel();
         let flushed = self.wire.lock().flush();
         if let Err(error) = flushed {
             return self.event(Event::Lost(&error.to_string()));
@@ -171,6 +178,24 @@ impl Driver {
         }
         self.chunk = chunk;
         self.note_phase();
+    }
+
+    /// The same for the second connection, up to where a dump begins to come over it.
+    fn step_channel(&mut self) {
+        let opened = self.wire.lock().open_channel();
+        match opened {
+            Ok(true) => self.event(Event::ChannelConnected),
+            Ok(false) => {}
+            Err(error) => return self.event(Event::ChannelLost(&error.to_string())),
+        }
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let received = self.wire.lock().receive_on_channel(&mut chunk);
+        match received {
+            Ok(true) => self.event(Event::ChannelReceived(&chunk)),
+            Ok(false) => {}
+            Err(error) => self.event(Event::ChannelLost(&shown_loss(&error))),
+        }
+        self.chunk = chunk;
     }
 
     /// Runs what was put off for a pause that is over. Returns whether more can be received.
@@ -219,11 +244,32 @@ impl Driver {
                         self.event(Event::Lost(&error.to_string()));
                     }
                 }
+                Action::ConnectChannel => {
+                    let Some(master) = &self.master else { return };
+                    let connected = self.wire.lock().connect_channel(master);
+                    if let Err(error) = connected {
+                        self.event(Event::ChannelLost(&error.to_string()));
+                    }
+                }
+                Action::SendOnChannel(bytes) => {
+                    if bytes.starts_with(PSYNC) {
+                        self.server.process.stopping.at(StopPoint::BeforeDump);
+                    }
+                    let sent = self.wire.lock().send_on_channel(&bytes);
+                    if let Err(error) = sent {
+                        self.event(Event::ChannelLost(&error.to_string()));
+                    }
+                }
                 Action::Close => {
                     self.wire.lock().close();
                     self.end_stream();
                 }
-                Action::Send(bytes) => self.send(&bytes),
+                Action::Send(bytes) => {
+                    if bytes.starts_with(PSYNC) && self.wire.lock().has_channel() {
+                        self.server.process.stopping.at(StopPoint::BeforeStream);
+                    }
+                    self.send(&bytes);
+                }
                 Action::HandedOver { is_taken } => {
                     if !self.note_handed_over(is_taken) {
                         return;
@@ -231,7 +277,7 @@ impl Driver {
                 }
                 Action::Acknowledge => self.acknowledge(),
                 Action::Continue { id, rest } => self.go_on(id, &rest),
-                Action::Load { sync, form, rest } => self.sync(&sync, form, rest),
+                Action::Load { sync, form, rest, beside } => self.sync(&sync, form, rest, beside),
             }
         }
     }
@@ -268,6 +314,8 @@ impl Driver {
             },
             hands_over: self.server.replication.failover.lock().phase()
                 == failover::Phase::InProgress,
+            takes_dual_channel: config.dual_channel_replication_enabled,
+            takes_rdb_channel: config.repl_rdb_channel,
         }
     }
 
@@ -408,6 +456,28 @@ impl Driver {
         }
     }
 
+    /// Runs what came of the stream while the dump was loaded. Returns why the connection has ended meanwhile, if it has.
+    pub(super) fn apply_held(&mut self, way: Way) -> Option<String> {
+        let (mut total, words) = (0, MessagesOfHeld::of(way));
+        tracing::info!("{}", words.begin);
+        while self.stream.is_some() {
+            let Some(piece) = self.wire.lock().take_held() else { break };
+            total += piece.len();
+            self.apply(&piece);
+            self.server.process.stopping.at(StopPoint::StreamingHeld);
+            // A link that has gone is found out afterwards.
+            let _ = self.wire.lock().keep_alive();
+        }
+        let is_whole = self.stream.is_some();
+        let loss = self.wire.lock().end_beside();
+        if is_whole {
+            tracing::info!("{} ({total} bytes in total)", words.done);
+        } else {
+            tracing::warn!("{}", words.cut);
+        }
+        loss
+    }
+
     fn acknowledge(&mut self) {
         let offset = self.server.journal.point().offset;
         self.acknowledge_at(offset);
@@ -431,6 +501,30 @@ impl Driver {
             return None;
         }
         self.server.journal.offset_at(aof.synced().reached())
+    }
+}
+
+/// What the log says while what came beside a dump is run, as both families put it.
+struct MessagesOfHeld {
+    begin: &'static str,
+    done: &'static str,
+    cut: &'static str,
+}
+
+impl MessagesOfHeld {
+    fn of(way: Way) -> Self {
+        match way {
+            Way::Dual => Self {
+                begin: "Dual channel replication: Streaming the local replication buffer into memory",
+                done: "Dual channel replication: Successfully streamed replication data into memory",
+                cut: "Dual channel replication: Failed to stream local replication buffer into memory",
+            },
+            Way::Rdb { .. } => Self {
+                begin: "PRIMARY <-> REPLICA sync: Starting to stream replication buffer into the db",
+                done: "PRIMARY <-> REPLICA sync: Successfully streamed replication buffer into the db",
+                cut: "Master client was freed while streaming accumulated replication data to db.",
+            },
+        }
     }
 }
 

@@ -11,11 +11,12 @@ use rubine_base::clock::unix_millis;
 use rubine_config::{Config, ReplDisklessLoad};
 use rubine_journal::{History, Origin, ReplicationOffset};
 use rubine_keyspace::{Keyspace, ShardSet};
-use rubine_replication::follower::{DumpForm, Event, FullSync, MARK_BYTES, Place};
+use rubine_replication::follower::{Beside, DumpForm, Event, FullSync, MARK_BYTES, Place};
 use rubine_storage::sync::{Incoming, Taken, receive_file};
 use rubine_storage::{Persistence, Storage, Trouble, load};
 
 use super::driver::Driver;
+use super::held::Held;
 use super::wire::Feed;
 use crate::persistence::load::{
     forget_copies, revive_libraries, wait_for_running_commands, wake_waiters,
@@ -25,6 +26,9 @@ use crate::server::Server;
 
 /// How often a long step says that this side lives, and looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The same where the stream comes meanwhile, and is to be taken from the master's hands.
+const LOOK_BESIDE: Duration = Duration::from_millis(10);
 
 /// A dump that is longer has keys, or enough else to be worth having.
 const SHORT_DUMP_BYTES_MAX: usize = 16 * 1024;
@@ -40,7 +44,13 @@ static SPARE: OnceLock<Spare> = OnceLock::new();
 
 impl Driver {
     /// Takes the dump in, and begins the stream behind it.
-    pub(super) fn sync(&mut self, sync: &FullSync, form: DumpForm, rest: Vec<u8>) {
+    pub(super) fn sync(
+        &mut self,
+        sync: &FullSync,
+        form: DumpForm,
+        rest: Vec<u8>,
+        beside: Option<Beside>,
+    ) {
         let facts = &self.server.replication.following.syncs;
         let total_bytes = match form {
             DumpForm::Length(length) => length,
@@ -61,20 +71,33 @@ impl Driver {
             };
         }
         let config = self.server.config.load();
+        let way = beside.as_ref().map(|it| it.way);
+        self.database_beside = beside.as_ref().and_then(|it| it.database);
+        if let Some(Beside { way, stream, .. }) = beside {
+            self.wire.lock().begin_beside(Held::new(way, &config), stream);
+        }
         let taken = match self.mode(&config) {
             _ if self.brings_nothing(sync, form, &config) => Err(self.refuse(sync)),
             Mode::Swap => self.swap(sync, form),
             Mode::Direct => self.load_from_link(sync, form),
             Mode::File => self.load_from_file(sync, form, &config),
         };
+        self.wire.lock().end_dump();
         match taken {
             Ok(database) => {
                 self.applier.select(database);
                 let offset = sync.place.map_or(ReplicationOffset(0), |it| it.offset);
                 self.begin_stream(offset);
+                let loss = way.and_then(|way| self.apply_held(way));
                 self.event(Event::Loaded);
+                if let Some(loss) = loss {
+                    self.event(Event::Lost(&loss));
+                }
             }
             Err(reason) => {
+                tracing::warn!(
+                    "Failed trying to load the PRIMARY synchronization DB, check server logs."
+                );
                 facts.failed_count.fetch_add(1, Ordering::Relaxed);
                 self.event(Event::NotLoaded(&reason));
             }
@@ -170,7 +193,7 @@ impl Driver {
             let mut others = spare.keyspace.lock(&ShardSet::All);
             locked.exchange(&mut others, unix_millis());
             locked.forget_readers();
-            adopt(server, sync.place, taken.remarks.database);
+            adopt(server, sync.place, self.database_at(&taken));
             let functions = &server.persistence.saves.functions;
             let all = spare.persistence.saves.functions.all();
             functions.replace(all.iter().map(|(name, code)| (name.as_slice(), code.as_slice())));
@@ -224,6 +247,7 @@ impl Driver {
         };
         receive_file(storage, &mut feed, mark)?;
         drop(feed);
+        self.wire.lock().end_dump();
         let removes_file =
             config.rdb_del_sync_files && !config.appendonly && config.save.is_empty();
         let loaded = Incoming::from_file(storage).and_then(|incoming| {
@@ -243,13 +267,17 @@ impl Driver {
     /// Lets the master know that this side lives, while it does something that has nothing to do with the link.
     fn keeping_alive<T>(&self, work: impl FnOnce() -> T) -> T {
         let is_over = AtomicBool::new(false);
+        let look = if self.wire.lock().is_beside() { LOOK_BESIDE } else { LOOK };
         thread::scope(|scope| {
             let wire = &self.wire;
             let keeper = scope.spawn(|| {
                 while !is_over.load(Ordering::Acquire) {
+                    let mut wire = wire.lock();
                     // A link that has gone is found out afterwards.
-                    let _ = wire.lock().keep_alive();
-                    thread::park_timeout(LOOK);
+                    let _ = wire.keep_alive();
+                    wire.keep_stream_beside();
+                    drop(wire);
+                    thread::park_timeout(look);
                 }
             });
             let outcome = work();
@@ -273,7 +301,7 @@ impl Driver {
         let filled = self.empty().and_then(|()| fill(self)).and_then(|taken| {
             let locked = server.keyspace.lock(&ShardSet::All);
             self.check_order()?;
-            adopt(server, sync.place, taken.remarks.database);
+            adopt(server, sync.place, self.database_at(&taken));
             drop(locked);
             Ok(taken)
         });
@@ -362,8 +390,13 @@ impl Driver {
         forget_copies(server);
         wake_waiters(server);
         let databases = server.config.load().databases as usize;
-        let database = taken.remarks.database.unwrap_or(0) as usize;
+        let database = self.database_at(taken).unwrap_or(0) as usize;
         Ok(if database < databases { database } else { 0 })
+    }
+
+    /// The database that is selected where the stream begins.
+    fn database_at(&self, taken: &Taken) -> Option<u32> {
+        self.database_beside.or(taken.remarks.database)
     }
 
     /// Whether this master is to be followed still. Asked with all locks, nobody gives another order meanwhile.

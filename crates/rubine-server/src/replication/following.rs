@@ -56,6 +56,9 @@ pub(crate) struct SyncFacts {
     pub(crate) full_count: AtomicU64,
     pub(crate) partial_count: AtomicU64,
     pub(crate) failed_count: AtomicU64,
+    /// What has come of the stream while the dump is loaded, and the most that there was of it in this sync or the last one.
+    pub(crate) held_bytes: AtomicU64,
+    pub(crate) held_bytes_peak: AtomicU64,
     /// What comes is put beside the old data, which answers meanwhile.
     pub(crate) is_swapping: AtomicBool,
     /// Why what the master sent last was not taken, if it was not.

@@ -1,11 +1,12 @@
 //! Who follows this server: the state machine behind a lock, with what is asked often beside it as atomics, and who waits for
 //! what replicas have.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
-use rubine_journal::{Acknowledgements, Journal, Progress, ReplicationOffset};
+use rubine_journal::{Acknowledgements, Journal, Progress, Reader, ReplicationOffset};
 use rubine_replication::leader::{Leader, Replica, ReplicaId, State, WhyFull};
 
 /// Clients that may wait for replicas at a time.
@@ -33,7 +34,14 @@ pub(crate) struct Replicas {
     last_full: Mutex<Option<(String, WhyFull)>>,
     /// Bytes of the log that are kept beyond the backlog, because somebody is behind.
     behind_bytes: AtomicUsize,
+    /// What follows dumps that go over connections of their own, until somebody comes for it.
+    held: Mutex<BTreeMap<ReplicaId, Reader>>,
+    /// How long that is kept when the dump's connection is gone.
+    pub(crate) grace_ms: AtomicU64,
 }
+
+/// How long what follows a dump is kept when the dump's connection is gone, unless a test wants something else.
+const GRACE_MS: u64 = 60_000;
 
 impl Default for Replicas {
     fn default() -> Self {
@@ -51,6 +59,8 @@ impl Default for Replicas {
             refused_partial_syncs: AtomicU64::new(0),
             last_full: Mutex::default(),
             behind_bytes: AtomicUsize::new(0),
+            held: Mutex::default(),
+            grace_ms: AtomicU64::new(GRACE_MS),
         }
     }
 }
@@ -64,7 +74,6 @@ impl Replicas {
         outcome
     }
 
-    /// Replicas, of whatever state. One load.
     /// Replicas that have been heard of not long ago. One load.
     pub(crate) fn good_count(&self) -> usize {
         self.good.load(Ordering::Relaxed)
@@ -133,15 +142,52 @@ impl Replicas {
         self.with(|leader| leader.replicas().any(|(_, it)| is_behind(it)))
     }
 
-    /// A connection is gone, which may be a replica's.
-    pub(crate) fn leave(&self, id: ReplicaId) {
-        if self.known.load(Ordering::Acquire) == 0 {
-            return;
+    /// Keeps what follows the dump of this connection until the replica comes for it on another one.
+    pub(crate) fn hold(&self, dump: ReplicaId, log: Reader) {
+        let mut held = self.held.lock();
+        let is_there = self.with(|leader| {
+            leader.get(dump)?;
+            leader.hold(dump);
+            Some(())
+        });
+        if is_there.is_some() {
+            held.insert(dump, log);
         }
-        self.with(|leader| leader.leave(id));
+    }
+
+    /// What is kept so, if it follows `has`.
+    pub(crate) fn take_held(&self, dump: ReplicaId, has: ReplicationOffset) -> Option<Reader> {
+        let mut held = self.held.lock();
+        let fits = held.get(&dump).is_some_and(|log| log.began().offset == has);
+        if fits { held.remove(&dump) } else { None }
+    }
+
+    /// Gives up what is kept so of this connection.
+    pub(crate) fn release(&self, dump: ReplicaId) {
+        self.with(|leader| leader.release(dump));
+        self.held.lock().remove(&dump);
+    }
+
+    /// Dumps of which more is kept than may be.
+    pub(crate) fn overrun(&self, bytes_max: u64) -> Vec<ReplicaId> {
+        let held = self.held.lock();
+        let too_far = held.iter().filter(|(_, log)| bytes_max < log.lag_bytes());
+        too_far.map(|(id, _)| *id).collect()
+    }
+
+    /// A connection is gone, which may be a replica's. Returns another one that is of no use by that.
+    pub(crate) fn leave(&self, id: ReplicaId) -> Option<ReplicaId> {
+        if self.known.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let (other, is_held) = self.with(|leader| (leader.leave(id), leader.is_held(id)));
+        if !is_held {
+            self.held.lock().remove(&id);
+        }
         self.count_good(monotonic_millis(), self.lag_seconds_max.load(Ordering::Relaxed));
         self.acknowledged.forget(id);
         self.synced.forget(id);
+        other
     }
 
     /// A replica is to get everything anew.

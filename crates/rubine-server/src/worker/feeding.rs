@@ -13,6 +13,7 @@ use crate::client::{Client, ClientFlags};
 use crate::core::Core;
 use crate::mailbox::Message;
 use crate::process::logging::log;
+use crate::process::stopping::StopPoint;
 use crate::server::Server;
 
 /// Bytes that one replica is sent in one turn before clients have theirs.
@@ -157,6 +158,7 @@ fn write(client: &mut Client) -> io::Result<usize> {
 
 /// All of a dump has left for a replica.
 fn end_dump(core: &Core, client: &mut Client, now: u64) {
+    core.server.process.stopping.at(StopPoint::DumpSent);
     let replicas = &core.server.replication.replicas;
     let (may_go_on, name) = replicas.with(|leader| {
         let may_go_on = leader.note_sent(client.id, now);

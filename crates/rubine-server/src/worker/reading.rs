@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rubine_base::clock::monotonic_millis;
 use rubine_keyspace::Place;
 use rubine_resp::parser::Parsed;
 
@@ -148,6 +149,9 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
                     client.input.query_start += consumed;
                 }
                 start += consumed;
+                if client.flags.contains(ClientFlags::REPLICA) {
+                    hear_replica(core, client);
+                }
             }
             Ok(Parsed::Incomplete { want }) => {
                 if client.input.query_start == start {
@@ -167,6 +171,13 @@ pub(super) fn parse(core: &mut Core, client: &mut Client, room: usize, batch: &m
             }
         }
     }
+}
+
+/// A replica that loads says nothing but that it lives.
+#[cold]
+fn hear_replica(core: &Core, client: &Client) {
+    let now = monotonic_millis();
+    core.server.replication.replicas.with(|it| it.hear(client.id, now));
 }
 
 /// Takes a long argument that has yet to arrive out of the query, in which its request begins at `start`, so that the rest

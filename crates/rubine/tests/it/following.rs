@@ -15,32 +15,32 @@ use crate::support::{
 };
 
 /// Of sockets of this machine.
-const WORKS: &str = "a local connection works";
-const ID: &str = "0123456789012345678901234567890123456789";
+pub(crate) const WORKS: &str = "a local connection works";
+pub(crate) const ID: &str = "0123456789012345678901234567890123456789";
 const NEXT_ID: &str = "abcdefghijabcdefghijabcdefghijabcdefghij";
-const MARK: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn";
+pub(crate) const MARK: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn";
 
 /// A master that says what a test has it say.
-struct Master {
+pub(crate) struct Master {
     listener: TcpListener,
 }
 
 /// One connection of a replica to it.
-struct Line {
+pub(crate) struct Line {
     input: BufReader<TcpStream>,
 }
 
 impl Master {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect(WORKS) }
     }
 
-    fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.listener.local_addr().expect(WORKS).port()
     }
 
     /// Waits for the next connection.
-    fn accept(&self) -> Line {
+    pub(crate) fn accept(&self) -> Line {
         let (stream, _) = self.listener.accept().expect(WORKS);
         stream.set_read_timeout(Some(Duration::from_secs(20))).expect(WORKS);
         stream.set_nodelay(true).expect(WORKS);
@@ -48,14 +48,14 @@ impl Master {
     }
 
     /// Waits for the next connection, and talks until the replica asks for data. Returns how it asks.
-    fn asked(&self) -> (Line, String) {
+    pub(crate) fn asked(&self) -> (Line, String) {
         let mut line = self.accept();
         let asked = line.introduce(b"+OK\r\n");
         (line, asked)
     }
 
     /// Begins with a full sync of these keys, at offset 1000.
-    fn synced(&self, keys: &[(&str, &str)]) -> Line {
+    pub(crate) fn synced(&self, keys: &[(&str, &str)]) -> Line {
         let (mut line, _) = self.asked();
         line.say(format!("+FULLRESYNC {ID} 1000\r\n").as_bytes());
         let dump = dump(keys);
@@ -68,7 +68,7 @@ impl Master {
 
 impl Line {
     /// The next command, as words.
-    fn hear(&mut self) -> String {
+    pub(crate) fn hear(&mut self) -> String {
         let mut read = || {
             let mut line = String::new();
             self.input.read_line(&mut line).expect(WORKS);
@@ -87,12 +87,12 @@ impl Line {
         words.collect::<Vec<_>>().join(" ")
     }
 
-    fn say(&mut self, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, bytes: &[u8]) {
         self.input.get_mut().write_all(bytes).expect(WORKS);
     }
 
     /// Answers all that a replica says of itself with `answer`. Returns how it asks for data.
-    fn introduce(&mut self, answer: &[u8]) -> String {
+    pub(crate) fn introduce(&mut self, answer: &[u8]) -> String {
         assert_eq!(self.hear(), "PING");
         self.say(b"+PONG\r\n");
         loop {
@@ -106,20 +106,20 @@ impl Line {
     }
 
     /// The offset of the next acknowledgement.
-    fn acknowledged(&mut self) -> u64 {
+    pub(crate) fn acknowledged(&mut self) -> u64 {
         let heard = self.hear();
         let offset = heard.strip_prefix("REPLCONF ACK ").unwrap_or_else(|| panic!("{heard}"));
         offset.split(' ').next().expect(WORKS).parse().expect(WORKS)
     }
 
     /// Waits until the replica says that it has got there.
-    fn wait_for(&mut self, offset: u64) {
+    pub(crate) fn wait_for(&mut self, offset: u64) {
         while self.acknowledged() != offset {}
     }
 }
 
 /// A dump of strings in database 0.
-fn dump(keys: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn dump(keys: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = b"REDIS0009\xfe\x00".to_vec();
     for text in keys.iter().flat_map(|(key, value)| [key, value]).enumerate() {
         if text.0 % 2 == 0 {
@@ -134,7 +134,7 @@ fn dump(keys: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// A command as a master sends it.
-fn command(words: &str) -> Vec<u8> {
+pub(crate) fn command(words: &str) -> Vec<u8> {
     let words: Vec<&str> = words.split(' ').collect();
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
@@ -143,7 +143,7 @@ fn command(words: &str) -> Vec<u8> {
     bytes
 }
 
-fn replica_of(port: u16, directives: &[(&str, &str)]) -> Server {
+pub(crate) fn replica_of(port: u16, directives: &[(&str, &str)]) -> Server {
     let mut options = options()
         .with("workers", "4")
         .with("enable-debug-command", "yes")
@@ -154,11 +154,11 @@ fn replica_of(port: u16, directives: &[(&str, &str)]) -> Server {
     options.start().expect("the server starts")
 }
 
-fn text(value: &str) -> Value {
+pub(crate) fn text(value: &str) -> Value {
     Value::Bulk(value.as_bytes().to_vec())
 }
 
-fn get(client: &mut Client, key: &str) -> Value {
+pub(crate) fn get(client: &mut Client, key: &str) -> Value {
     call(client, &format!("GET {key}"))
 }
 
@@ -395,7 +395,7 @@ fn keys_that_are_due_are_hidden_and_stay() {
 }
 
 /// Waits until two servers have the same. Keys may fall due between two looks, which the replica hears of a moment later.
-fn wait_for_equal(master: &mut Client, replica: &mut Client) {
+pub(crate) fn wait_for_equal(master: &mut Client, replica: &mut Client) {
     wait_until("equality", || {
         let offset = info(master, "replication", "master_repl_offset");
         offset == info(replica, "replication", "slave_repl_offset")

@@ -7,6 +7,7 @@ mod audit;
 mod bad_disk;
 mod blocking;
 mod busy_shards;
+mod channels;
 mod computing;
 mod following;
 mod histories;

@@ -3,8 +3,9 @@
 use rubine_base::clock::monotonic_millis;
 use rubine_base::number::parse_i64;
 use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_config::Config;
 use rubine_journal::ReplicationOffset;
-use rubine_replication::leader::{Content, Introduction, Replica};
+use rubine_replication::leader::{Channels, Content, Introduction, Leader, Replica};
 
 use super::host;
 use crate::client::ClientFlags;
@@ -83,11 +84,51 @@ fn acknowledge(session: &mut Session<'_>, has: &[u8], synced: Option<&[u8]>) {
 /// A replica says something of itself.
 fn introduce(session: &mut Session<'_>, option: &[u8], value: &[u8]) -> CommandResult {
     let info = &session.client.info;
-    let replicas = &session.core.server.replication.replicas;
-    replicas.with(|leader| {
+    let server = session.core.server;
+    server.replication.replicas.with(|leader| {
+        if matches!(option, b"set-rdb-client-id" | b"main-ch-client-id") {
+            check_other(leader, option, value)?;
+        }
         let said = leader.introduce(info.id, host(info), monotonic_millis());
+        if option == b"capa" {
+            note_channels(said, value, &server.config.load());
+        }
         note(said, option, value)
     })
+}
+
+/// Whether the other connection of a replica is one that waits for this.
+fn check_other(leader: &Leader, option: &[u8], value: &[u8]) -> CommandResult {
+    let id = parse_i64(value).ok_or(CommandError::NotInteger)?;
+    let other = u64::try_from(id).unwrap_or_default();
+    let text = match option {
+        b"set-rdb-client-id" if !leader.is_held(other) => {
+            format!("ERR Unrecognized RDB client id {id}")
+        }
+        b"main-ch-client-id" if !leader.is_awaiting_channel(other) => {
+            format!("ERR Unrecognized RDB client id: {id}")
+        }
+        _ => return Ok(()),
+    };
+    Err(CommandError::Other(text.into()))
+}
+
+/// A replica takes the stream beside the dump. It is to have it so if that is switched on here at this moment; of two ways,
+/// Valkey's.
+fn note_channels(said: &mut Introduction, value: &[u8], config: &Config) {
+    let is_dual = value.eq_ignore_ascii_case(b"dual-channel");
+    if is_dual && config.dual_channel_replication_enabled && !config.repl_diskless_sync {
+        log::notice!("Dual channel capability ignored: repl-diskless-sync disabled");
+    }
+    let wanted = if is_dual {
+        config.dual_channel_replication_enabled.then_some(Channels::Dual)
+    } else {
+        let is_rdb = value.eq_ignore_ascii_case(b"rdb-channel-repl") && config.repl_rdb_channel;
+        is_rdb.then_some(Channels::Rdb)
+    };
+    if config.repl_diskless_sync && (is_dual || said.takes_channels.is_none()) {
+        said.takes_channels = wanted.or(said.takes_channels);
+    }
 }
 
 fn note(said: &mut Introduction, option: &[u8], value: &[u8]) -> CommandResult {
@@ -113,6 +154,9 @@ fn note(said: &mut Introduction, option: &[u8], value: &[u8]) -> CommandResult {
             said.takes_new_history |= value.eq_ignore_ascii_case(b"psync2");
             said.reads_everything |= value.eq_ignore_ascii_case(b"rubine");
         }
+        b"rdb-channel" => said.is_for_dump = flag(value)?,
+        b"main-ch-client-id" => said.main = parse_i64(value).and_then(|it| it.try_into().ok()),
+        b"set-rdb-client-id" => said.dump = parse_i64(value).and_then(|it| it.try_into().ok()),
         b"rdb-only" => said.wants_dump_only = flag(value)?,
         b"rdb-filter-only" => said.content = content(value)?,
         b"version" => said.version = Some(version(value)?),

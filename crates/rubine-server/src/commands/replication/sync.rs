@@ -2,10 +2,10 @@
 
 use rubine_base::clock::monotonic_millis;
 use rubine_commands::{CommandError, CommandResult, Flags};
-use rubine_journal::{HistoryId, NotShared, ReplicaStart, ReplicationOffset};
+use rubine_journal::{HistoryId, NotShared, Reader, ReplicaStart, ReplicationOffset};
 use rubine_keyspace::ShardSet;
 use rubine_replication::failover;
-use rubine_replication::leader::{Content, Replica, Request, WhyFull};
+use rubine_replication::leader::{Channels, Content, Replica, ReplicaId, Request, WhyFull};
 
 use super::host;
 use crate::client::ClientFlags;
@@ -74,8 +74,12 @@ fn psync(session: &mut Session<'_>) -> CommandResult {
         refuse(session, id, ReplicationOffset(0), NotShared::History);
         return Ok(());
     };
-    let start = ReplicaStart::After { id, offset };
     let server = session.core.server;
+    if let Some((dump, log)) = held_stream(session, id, offset) {
+        attach(session, dump, log);
+        return Ok(());
+    }
+    let start = ReplicaStart::After { id, offset };
     let hold = full_sync::hold(&server.config.load());
     match server.journal.open_replica_reader(start, hold) {
         Ok(reader) => {
@@ -85,7 +89,11 @@ fn psync(session: &mut Session<'_>) -> CommandResult {
                 name(session),
                 offset.0 + 1
             );
-            go_on(session, offset, Stage::Stream { log: reader });
+            let (client, now) = (&*session.client, monotonic_millis());
+            server.replication.replicas.with(|leader| {
+                leader.go_on(client.id, host(&client.info), offset, now);
+            });
+            go_on(session, Stage::Stream { log: reader });
         }
         Err(refusal) => refuse(session, id, offset, refusal),
     }
@@ -148,16 +156,43 @@ fn name(session: &Session<'_>) -> String {
     })
 }
 
-/// A replica gets what follows what it has.
-fn go_on(session: &mut Session<'_>, has: ReplicationOffset, stage: Stage) {
+/// What is held for a replica whose dump goes over another connection, and that connection.
+fn held_stream(
+    session: &Session<'_>,
+    id: HistoryId,
+    offset: ReplicationOffset,
+) -> Option<(ReplicaId, Reader)> {
+    let server = session.core.server;
+    let replicas = &server.replication.replicas;
+    let dump = replicas.with(|leader| leader.get(session.client.id)?.introduction.dump)?;
+    let is_shared = server.journal.point().history.shares(id, offset);
+    let log = replicas.take_held(dump, offset).filter(|_| is_shared)?;
+    Some((dump, log))
+}
+
+/// A replica gets the stream, beside the dump that it gets over another connection.
+fn attach(session: &mut Session<'_>, dump: ReplicaId, log: Reader) {
+    log::notice!(
+        "Partial resynchronization request from {} accepted. Sending {} bytes of backlog starting from offset {}.",
+        name(session),
+        log.lag_bytes(),
+        log.began().offset.0 + 1
+    );
+    let (client, now) = (&*session.client, monotonic_millis());
+    session.core.server.replication.replicas.with(|leader| {
+        leader.attach(client.id, host(&client.info), dump, now);
+    });
+    go_on(session, Stage::Stream { log });
+}
+
+/// A replica, of which that is noted, gets what follows what it has.
+fn go_on(session: &mut Session<'_>, stage: Stage) {
     let Session { core, client, .. } = session;
     let server = core.server;
     let now = monotonic_millis();
     let replicas = &server.replication.replicas;
-    let takes_new = replicas.with(|leader| {
-        leader.go_on(client.id, host(&client.info), has, now);
-        leader.get(client.id).is_some_and(|it| it.introduction.takes_new_history)
-    });
+    let takes_new = replicas
+        .with(|leader| leader.get(client.id).is_some_and(|it| it.introduction.takes_new_history));
     full_sync::keep_backlog(server);
     replicas.partial_syncs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     full_sync::count_good(server);
@@ -201,11 +236,51 @@ fn refuse(session: &mut Session<'_>, id: HistoryId, offset: ReplicationOffset, r
     begin_anew(session, Request::After { id, offset }, refusal);
 }
 
+/// A replica is to make a second connection, which it gets everything over.
+fn send_apart(session: &mut Session<'_>, channels: Channels, why: WhyFull) {
+    log::notice!(
+        "Replica {} is capable of {} synchronization, and partial sync isn't possible. Full sync will continue with \
+         dedicated RDB channel.",
+        name(session),
+        match channels {
+            Channels::Dual => "dual channel",
+            Channels::Rdb => "rdb channel",
+        }
+    );
+    let server = session.core.server;
+    let (client, now) = (&*session.client, monotonic_millis());
+    server.replication.replicas.with(|leader| {
+        leader.send_apart(client.id, host(&client.info), why, now);
+    });
+    match channels {
+        // It is a client like others until it asks to go on from the dump's place.
+        Channels::Dual => session.reply.simple("DUALCHANNELSYNC"),
+        Channels::Rdb => {
+            let client = session.client.id;
+            let header = format!("+RDBCHANNELSYNC {client}\r\n").into_bytes();
+            let feed = Box::new(ReplicaFeed::new(Stage::Waiting, now));
+            become_replica(session);
+            let message = Message::FullSync { client, header, feed };
+            server.workers[session.core.index].send(message);
+        }
+    }
+}
+
 /// A replica gets everything.
 fn begin_anew(session: &mut Session<'_>, request: Request, refusal: NotShared) {
     let server = session.core.server;
     full_sync::keep_backlog(server);
     let why = WhyFull::of(request, refusal, server.journal.point().history.id);
+    let id = session.client.id;
+    let (channels, why_apart) = server.replication.replicas.with(|leader| {
+        let said = leader.get(id).map(|it| &it.introduction);
+        let channels = said.filter(|it| !it.is_for_dump).and_then(|it| it.takes_channels);
+        (channels, leader.why_apart(id))
+    });
+    if let Some(channels) = channels.filter(|_| request != Request::Sync) {
+        return send_apart(session, channels, why);
+    }
+    let why = why_apart.unwrap_or(why);
     let name = name(session);
     let client = &mut *session.client;
     let now = monotonic_millis();

@@ -51,7 +51,7 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
         ("total.allocated", facts.used as i64),
         ("startup.allocated", facts.startup as i64),
         ("replication.backlog", server.journal.status().backlog_bytes() as i64),
-        ("replicas.repl.buffer", server.replication.replicas.behind_bytes() as i64),
+        ("replicas.repl.buffer", facts.held as i64),
         ("clients.slaves", facts.replicas as i64),
         ("clients.normal", facts.clients as i64),
         ("cluster.links", 0),

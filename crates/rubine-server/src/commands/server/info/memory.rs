@@ -34,8 +34,9 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     let behind = server.replication.replicas.behind_bytes();
     text.field("mem_not_counted_for_evict", behind);
     text.field("mem_replication_backlog", status.backlog_bytes());
-    text.field("mem_total_replication_buffers", status.buffered_bytes());
-    text.field("mem_replicas_repl_buffer", behind);
+    text.field("mem_total_replication_buffers", status.buffered_bytes() + facts.held);
+    text.field("mem_replicas_repl_buffer", facts.held);
+    text.field("mem_replica_full_sync_buffer", facts.held);
     text.field("mem_clients_slaves", facts.replicas);
     text.field("mem_clients_normal", facts.clients);
     text.zeros(&[

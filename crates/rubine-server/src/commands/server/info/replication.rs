@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use rubine_base::clock::monotonic_millis;
 use rubine_replication::follower::Phase;
-use rubine_replication::leader::Replica;
+use rubine_replication::leader::{Replica, State};
 
 use super::Source;
 use super::text::Text;
@@ -45,7 +45,12 @@ fn as_replica(source: &Source<'_>, text: &mut Text) {
     text.field("master_sync_in_progress", u8::from(is_syncing));
     text.field("slave_read_repl_offset", received);
     text.field("slave_repl_offset", applied);
-    text.zeros(&["replicas_repl_buffer_size", "replicas_repl_buffer_peak"]);
+    let held = syncs.held_bytes.load(Ordering::Relaxed);
+    let held_peak = syncs.held_bytes_peak.load(Ordering::Relaxed);
+    text.field("replicas_repl_buffer_size", held);
+    text.field("replicas_repl_buffer_peak", held_peak);
+    text.field("replica_full_sync_buffer_size", held);
+    text.field("replica_full_sync_buffer_peak", held_peak);
     if is_syncing {
         let total = syncs.total_bytes.load(Ordering::Relaxed);
         let read = syncs.read_bytes.load(Ordering::Relaxed);
@@ -77,7 +82,10 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
     let config = server.config.load();
     let replicas = &server.replication.replicas;
     let now = monotonic_millis();
-    let all: Vec<_> = replicas.with(|it| it.replicas().map(|(_, it)| it.clone()).collect());
+    let (all, held) = replicas.with(|leader| {
+        let own = leader.replicas().filter(|(id, _)| !leader.is_part_of_other(*id));
+        (own.map(|(_, it)| it.clone()).collect::<Vec<_>>(), leader.held_count())
+    });
     let shown: Vec<&Replica> = all.iter().filter(|it| it.state.name().is_some()).collect();
     text.field("connected_slaves", all.len());
     if config.min_replicas_to_write != 0 && config.min_replicas_max_lag != 0 {
@@ -93,14 +101,15 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
         let lag = replica.lag_seconds(now).unwrap_or(0);
         let has = replica.acknowledged.0;
         let line = format_args!(
-            "ip={},port={},state={state},offset={has},lag={lag},type=replica,lag_bytes={}",
+            "ip={},port={},state={state},offset={has},lag={lag},type={},lag_bytes={}",
             replica.host(),
             replica.introduction.port,
+            kind(replica),
             point.offset.0.saturating_sub(has)
         );
         text.field(&format!("slave{index}"), line);
     }
-    text.field("replicas_waiting_psync", 0);
+    text.field("replicas_waiting_psync", held);
     text.field("master_failover_state", server.replication.failover.lock().phase().name());
     text.field("master_replid", point.history.id);
     let previous = point.history.previous;
@@ -122,5 +131,14 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
     if let Some((name, why)) = replicas.last_full() {
         text.field("last_full_sync_replica", name);
         text.field("last_full_sync_reason", why);
+    }
+}
+
+/// What goes over a replica's connection.
+fn kind(replica: &Replica) -> &'static str {
+    match replica.state {
+        _ if replica.introduction.is_for_dump => "rdb-channel",
+        State::Beside { .. } => "main-channel",
+        _ => "replica",
     }
 }
