@@ -8,6 +8,7 @@ mod build;
 mod chains;
 mod ci;
 mod clock;
+mod clusters;
 mod compat;
 mod diff;
 mod docs;
@@ -52,6 +53,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Lets servers of all families follow each other, while links are cut and replicas killed
     Chains(chains::Options),
+    /// Writes to clusters of our nodes and real ones, while nodes fail over and are killed, and slots are moved
+    Clusters(clusters::Options),
     /// Lives through worlds of Sentinels, made from seeds
     Simulate(simulate::Options),
     /// Lets groups of our Sentinels and real ones fail real servers over
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Exchange(options) => exchange::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Chains(options) => chains::run(&options),
+        Command::Clusters(options) => clusters::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Sentinels(options) => sentinels::run(&options),
         Command::Ci => ci::run(),

@@ -1,5 +1,5 @@
-//! `cargo xtask simulate`: worlds from seeds, in which Sentinels live, or masters and replicas. The tests that make them are in
-//! `rubine-sentinel` and `rubine-replication`; here they are only called.
+//! `cargo xtask simulate`: worlds from seeds, in which Sentinels live, masters and replicas, or nodes of a cluster. The tests that
+//! make them are in `rubine-sentinel`, `rubine-replication` and `rubine-cluster`; here they are only called.
 
 use crate::Failure;
 use crate::process::{cargo, run as run_program};
@@ -19,6 +19,7 @@ pub(crate) struct Options {
 /// Who lives in a world.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
+    Cluster,
     Replication,
     Sentinel,
 }
@@ -27,6 +28,7 @@ impl Kind {
     /// The package whose test `simulate` makes such worlds, and the name of its part.
     fn test(self) -> (&'static str, &'static str) {
         match self {
+            Self::Cluster => ("rubine-cluster", "clusters_agree"),
             Self::Replication => ("rubine-replication", "replicas_agree"),
             Self::Sentinel => ("rubine-sentinel", "groups_agree"),
         }
@@ -34,7 +36,7 @@ impl Kind {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    for kind in [Kind::Replication, Kind::Sentinel] {
+    for kind in [Kind::Replication, Kind::Sentinel, Kind::Cluster] {
         if options.only.is_some_and(|it| it != kind) {
             continue;
         }

@@ -11,6 +11,7 @@ pub mod hash;
 pub mod number;
 pub mod quote;
 pub mod random;
+pub mod slot_tag;
 
 /// A large value that many may hold at once: the keyspace that owns it, replies that send it, snapshots
 /// that keep it. It is never changed while its count is above one.

@@ -49,6 +49,8 @@ bitflags! {
         const ASKS_FOR_HEALTH = 1 << 27;
         /// May run while a replica loads its master's data, which it ends as a rule.
         const WHILE_SYNCING = 1 << 28;
+        /// It moves keys between the nodes of a cluster, and so runs wherever they are.
+        const MOVES_KEYS = 1 << 29;
     }
 
     /// ACL categories beyond those that follow from flags and group.
@@ -266,6 +268,8 @@ pub enum Scope {
     All,
     /// It walks through all, one at a time; inside a transaction, all are locked.
     Each,
+    /// That of the hash slot whose number this argument is.
+    Slot(usize),
 }
 
 /// Which databases a command touches beside those of its keys.
@@ -623,6 +627,12 @@ impl<H: Copy> Command<H> {
     /// It needs every shard, at once, if `condition` holds of its arguments.
     pub const fn all_shards_if(mut self, condition: fn(Args<'_>) -> bool) -> Self {
         self.spec.scope = Scope::AllIf(condition);
+        self
+    }
+
+    /// It needs the shard of the hash slot whose number argument `at` is.
+    pub const fn slot_at(mut self, at: usize) -> Self {
+        self.spec.scope = Scope::Slot(at);
         self
     }
 

@@ -165,4 +165,12 @@ impl CommandError {
             b" HELP.",
         ])
     }
+
+    /// A subcommand of `container` that cannot be called so.
+    pub(crate) fn wrong_form(name: Option<&[u8]>, container: &str) -> Self {
+        let name = name.unwrap_or_default();
+        let name = shown(&name[..name.len().min(SUBCOMMAND_SHOWN_MAX)]);
+        let what = b"ERR unknown subcommand or wrong number of arguments for '";
+        Self::quoting(&[what, name, b"'. Try ", container.as_bytes(), b" HELP."])
+    }
 }

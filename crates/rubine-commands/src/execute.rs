@@ -5,6 +5,7 @@ use rubine_keyspace::{Awaited, Key, ShardSet};
 use rubine_structures::value::Type;
 
 use crate::args::{Args, LONG_ARGUMENT};
+use crate::cluster::slot_at;
 use crate::command::{Command, Group, Scope, Spec};
 use crate::context::{Context, Wait};
 use crate::error::{CommandError, CommandResult};
@@ -27,6 +28,8 @@ pub fn shards_of(spec: &Spec, args: Args<'_>, is_atomic: bool) -> ShardSet {
         Scope::All => ShardSet::All,
         Scope::Each if is_atomic => ShardSet::All,
         Scope::Each => ShardSet::default(),
+        // Who names none is told so.
+        Scope::Slot(at) => slot_at(args, at).map_or_else(ShardSet::default, ShardSet::of_slot),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod args;
 mod bitmap;
+mod cluster;
 mod command;
 mod computation;
 mod context;
@@ -25,6 +26,7 @@ mod runner;
 mod sample;
 mod set;
 mod shipment;
+mod slot_filter;
 mod sort;
 mod sorted_set;
 mod sorting;
@@ -33,6 +35,7 @@ mod string;
 mod table;
 
 pub use self::args::{ArgCursor, Args, ArgsApart};
+pub use self::cluster::stats::{SlotUsage, SlotUsageCounts};
 pub use self::command::{
     Acl, ArgFinder, Channels, Command, Databases, Flags, Group, Handler, KeyAccess, KeyFinder,
     KeyPositions, KeySpec, NumberFinder, Scope, Spec,
@@ -42,7 +45,8 @@ pub use self::context::{ClientFacts, Context, Effects, EffectsMark, Nothing, Wai
 pub use self::error::{CommandError, CommandResult, shown};
 pub use self::event::{Event, EventClass};
 pub use self::execute::{awaited, check_lengths, shards_of};
-pub use self::limits::Limits;
+pub use self::limits::{Limits, SlotOwners};
 pub use self::runner::{Occasion, Runner, RunnerMark};
 pub use self::shipment::{Parcel, Shipment, Target};
+pub use self::slot_filter::{FilterError, SlotFilter};
 pub use self::table::{FAMILIES, Family};

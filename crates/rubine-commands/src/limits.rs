@@ -1,5 +1,6 @@
 //! The settings that handlers need, copied from the configuration whenever it changes. Never reads it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rubine_base::collation::Collation;
@@ -9,6 +10,8 @@ use rubine_structures::hash::HashLimits;
 use rubine_structures::list::ChunkLimit;
 use rubine_structures::set::SetLimits;
 use rubine_structures::sorted_set::SortedSetLimits;
+
+use crate::cluster::stats::SlotUsage;
 
 /// Settings of the data commands. Sizes are bytes, entries are elements.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct Limits {
     pub hll_sparse_max_bytes: usize,
     /// Whether keys are placed by hash slot.
     pub cluster: bool,
+    /// Which slots have one owner; `None` as long as nobody knows.
+    pub slot_owners: Option<Arc<dyn SlotOwners>>,
     /// The version of dump payloads; `None` for the newest that the most servers read and that can hold the value.
     pub rdb_version: Option<Version>,
     /// What is asked of dump payloads.
@@ -39,7 +44,24 @@ pub struct Limits {
     pub collation: Option<Arc<dyn Collation>>,
 }
 
+/// Who has which hash slots, and what they take.
+pub trait SlotOwners: fmt::Debug + Send + Sync {
+    /// The last of the slots from `slot` on that lie side by side and have one owner.
+    fn last_of_owner(&self, slot: u16) -> u16;
+
+    /// Whether a slot is this node's, or its primary's.
+    fn is_of_our_shard(&self, slot: u16) -> bool;
+
+    /// What requests about a slot have taken; `None` if that is not counted.
+    fn usage(&self, slot: u16) -> Option<SlotUsage>;
+}
+
 impl Limits {
+    /// The last of the slots from `slot` on that lie side by side on one node.
+    pub(crate) fn last_slot_of_owner(&self, slot: u16) -> u16 {
+        self.slot_owners.as_ref().map_or(slot, |it| it.last_of_owner(slot))
+    }
+
     /// Those that decide on the form of a value that is read from a payload.
     pub fn rdb(&self) -> ValueLimits {
         ValueLimits {
@@ -78,6 +100,7 @@ impl Default for Limits {
             stream_node_max_entries: 100,
             hll_sparse_max_bytes: 3000,
             cluster: false,
+            slot_owners: None,
             rdb_version: None,
             dump_checks: Checks::default(),
             collation: None,

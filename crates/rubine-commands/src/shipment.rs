@@ -8,6 +8,7 @@ use crate::error::CommandError;
 
 /// Keys to be sent to another server. The command that asks for it runs again when that has been tried.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub struct Shipment {
     pub target: Target,
     /// The database there, as the client named it.
@@ -16,6 +17,8 @@ pub struct Shipment {
     pub timeout_ms: u64,
     /// Whether whatever the target has under the same keys is replaced.
     pub replaces: bool,
+    /// Whether the target is told that their slot is on its way to it, as in a cluster it has to be.
+    pub asks: bool,
     /// The version of payloads; `None` for the newest that the target reads.
     pub version: Option<Version>,
     pub parcels: Vec<Parcel>,

@@ -9,6 +9,7 @@ mod source;
 
 use std::sync::Arc;
 
+use rubine_base::crc::slot_of;
 use rubine_keyspace::Key;
 use rubine_resp::writer::{Progress, Reply, ReplyStream};
 use rubine_structures::list::{ChunkLimit, End, List};
@@ -104,8 +105,11 @@ fn sort_ro(cx: &mut Context<'_, '_>) -> CommandResult {
 }
 
 fn readable_to(cx: &Context<'_, '_>) -> options::Readable {
-    let sees_all = cx.client.reads_every_key;
-    if sees_all { options::Readable::EveryKey } else { options::Readable::SomeKeys }
+    match cx.client.reads_every_key {
+        false => options::Readable::SomeKeys,
+        true if cx.limits.cluster => options::Readable::EveryKeyOfSlot(slot_of(cx.args.at(1))),
+        true => options::Readable::EveryKey,
+    }
 }
 
 /// A handle of what is to be sorted.

@@ -159,16 +159,7 @@ fn no_group_for_key(key: &[u8], group: &[u8]) -> CommandError {
 
 /// That the arguments do not fit a subcommand.
 fn subcommand_syntax(cx: &Context<'_, '_>, container: &str) -> CommandError {
-    const SHOWN_MAX: usize = 128;
-    let name = cx.args.at(1);
-    let name = shown(&name[..name.len().min(SHOWN_MAX)]);
-    CommandError::quoting(&[
-        b"ERR unknown subcommand or wrong number of arguments for '",
-        name,
-        b"'. Try ",
-        container.as_bytes(),
-        b" HELP.",
-    ])
+    CommandError::wrong_form(cx.args.get(1), container)
 }
 
 /// Has what a handle still holds freed elsewhere if that takes long.

@@ -1,7 +1,9 @@
 //! All data commands, by family. Lists what the family files declare, nothing else.
 
 use crate::command::{Command, Group};
-use crate::{bitmap, geo, hash, hyperloglog, keys, list, set, sort, sorted_set, stream, string};
+use crate::{
+    bitmap, cluster, geo, hash, hyperloglog, keys, list, set, sort, sorted_set, stream, string,
+};
 
 /// The commands of one group.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +34,7 @@ pub const FAMILIES: &[Family] = &[
     Family { group: Group::Bitmap, commands: bitmap::COMMANDS },
     Family { group: Group::Stream, commands: stream::COMMANDS },
     Family { group: Group::HyperLogLog, commands: hyperloglog::COMMANDS },
+    Family { group: Group::Cluster, commands: cluster::COMMANDS },
 ];
 
 #[cfg(test)]

@@ -47,6 +47,11 @@ pub(super) fn nodename(text: &str) -> Check {
     expect(is_plain(text), "Announced human node name contained invalid character")
 }
 
+/// Real servers take any text, and then cannot read the file that they have written it into.
+pub(super) fn availability_zone(text: &str) -> Check {
+    expect(is_plain(text), "availability-zone contains invalid character")
+}
+
 pub(super) fn hostname(text: &str) -> Check {
     expect(text.len() < 256, "Hostnames must be less than 256 characters")?;
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';

@@ -124,6 +124,11 @@ impl Config {
         Ok((config, source))
     }
 
+    /// How many databases there are.
+    pub fn database_count(&self) -> u32 {
+        if self.cluster_enabled { self.cluster_databases } else { self.databases }
+    }
+
     /// Brings values that are hints into their range, and refuses those that contradict each other.
     pub(super) fn settle(&mut self) -> Result<(), ConfigError> {
         self.hz = self.hz.clamp(1, 500);
@@ -131,7 +136,7 @@ impl Config {
             self.watchdog_period = self.watchdog_period.max(2 * (1000 / self.hz));
         }
         self.repl_backlog_size = self.repl_backlog_size.max(REPL_BACKLOG_SIZE_MIN);
-        let db_count = self.databases;
+        let db_count = self.database_count();
         let is_beyond =
             |it: &QuotaRule| matches!(it.subject, QuotaSubject::Db(db) if db_count <= db);
         if self.quotas.iter().any(is_beyond) {

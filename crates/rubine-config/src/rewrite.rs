@@ -73,7 +73,9 @@ impl Config {
         let default = Self::default();
         // A Sentinel saves nothing: it keeps what its file says of that, and says no more.
         let is_of_data = |it: &&Directive| listed.sentinel.is_some() && it.name == "save";
-        for directive in DIRECTIVES.iter().filter(|it| !is_of_data(it)) {
+        // In a cluster, the file of the cluster says who follows whom.
+        let is_of_cluster = |it: &&Directive| self.cluster_enabled && it.name == "replicaof";
+        for directive in DIRECTIVES.iter().filter(|it| !is_of_data(it) && !is_of_cluster(it)) {
             let lines = (directive.read)(self).lines(directive.rule);
             let default_lines = (directive.read)(&default).lines(directive.rule);
             let always =

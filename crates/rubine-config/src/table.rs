@@ -28,8 +28,10 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 ];
 
 // Why a directive has no effect yet.
-const CLUSTER: &str = "there is no cluster mode yet";
+const COMPATIBILITY: &str = "commands are not checked for what a cluster would refuse";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
+const SLOT_MIGRATION: &str = "slots are moved by CLUSTER SETSLOT and MIGRATE only so far";
+const SLOT_STATS: &str = "the use of slots is not counted yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
 // Why a directive cannot mean anything here.
@@ -391,65 +393,63 @@ directives! {
         "propagation-error-behavior";
 
     // Cluster.
-    cluster_enabled: bool = false, "cluster-enabled".immutable().not_yet(CLUSTER);
+    cluster_enabled: bool = false, "cluster-enabled".immutable();
     cluster_config_file: String = "nodes.conf".to_owned(),
-        "cluster-config-file".checked(checks::not_empty_cluster_config_file).immutable()
-            .not_yet(CLUSTER);
+        "cluster-config-file".checked(checks::not_empty_cluster_config_file).immutable();
     cluster_config_save_behavior: ClusterConfigSaveBehavior = ClusterConfigSaveBehavior::Sync,
-        "cluster-config-save-behavior".not_yet(CLUSTER);
-    cluster_databases: u32 = 1, "cluster-databases".number(1, INT).immutable().not_yet(CLUSTER);
-    cluster_node_timeout: u64 = 15_000, "cluster-node-timeout".number(0, LONG).not_yet(CLUSTER);
-    cluster_port: u16 = 0, "cluster-port".number(0, 65_535).immutable().not_yet(CLUSTER);
+        "cluster-config-save-behavior";
+    cluster_databases: u32 = 1, "cluster-databases".number(1, INT).immutable();
+    cluster_node_timeout: u64 = 15_000, "cluster-node-timeout".number(0, LONG);
+    cluster_port: u16 = 0, "cluster-port".number(0, 65_535).immutable();
     cluster_replica_validity_factor: u32 = 10,
-        "cluster-replica-validity-factor".alias("cluster-slave-validity-factor").number(0, INT)
-            .not_yet(CLUSTER);
+        "cluster-replica-validity-factor".alias("cluster-slave-validity-factor").number(0, INT);
     cluster_replica_no_failover: bool = false,
-        "cluster-replica-no-failover".alias("cluster-slave-no-failover").not_yet(CLUSTER);
-    cluster_migration_barrier: u32 = 1, "cluster-migration-barrier".number(0, INT).not_yet(CLUSTER);
+        "cluster-replica-no-failover".alias("cluster-slave-no-failover");
+    cluster_migration_barrier: u32 = 1, "cluster-migration-barrier".number(0, INT);
     cluster_allow_replica_migration: bool = true,
-        "cluster-allow-replica-migration".not_yet(CLUSTER);
-    cluster_require_full_coverage: bool = true, "cluster-require-full-coverage".not_yet(CLUSTER);
-    cluster_allow_reads_when_down: bool = false, "cluster-allow-reads-when-down".not_yet(CLUSTER);
+        "cluster-allow-replica-migration";
+    cluster_require_full_coverage: bool = true, "cluster-require-full-coverage";
+    cluster_allow_reads_when_down: bool = false, "cluster-allow-reads-when-down";
     cluster_allow_pubsubshard_when_down: bool = true,
-        "cluster-allow-pubsubshard-when-down".not_yet(CLUSTER);
+        "cluster-allow-pubsubshard-when-down";
     cluster_link_sendbuf_limit: u64 = 0,
-        "cluster-link-sendbuf-limit".memory(0, ULONG).not_yet(CLUSTER);
+        "cluster-link-sendbuf-limit".memory(0, ULONG);
     cluster_announce_hostname: Option<String> = None,
-        "cluster-announce-hostname".checked(checks::hostname).not_yet(CLUSTER);
+        "cluster-announce-hostname".checked(checks::hostname);
     cluster_announce_human_nodename: Option<String> = None,
-        "cluster-announce-human-nodename".checked(checks::nodename).not_yet(CLUSTER);
+        "cluster-announce-human-nodename".checked(checks::nodename);
     cluster_preferred_endpoint_type: ClusterPreferredEndpointType = ClusterPreferredEndpointType::Ip,
-        "cluster-preferred-endpoint-type".not_yet(CLUSTER);
+        "cluster-preferred-endpoint-type";
     cluster_announce_ip: Option<String> = None,
-        "cluster-announce-ip".checked(checks::announced_ip).not_yet(CLUSTER);
-    cluster_announce_port: u16 = 0, "cluster-announce-port".number(0, 65_535).not_yet(CLUSTER);
+        "cluster-announce-ip".checked(checks::announced_ip);
+    cluster_announce_port: u16 = 0, "cluster-announce-port".number(0, 65_535);
     cluster_announce_tls_port: u16 = 0,
-        "cluster-announce-tls-port".number(0, 65_535).not_yet(CLUSTER);
+        "cluster-announce-tls-port".number(0, 65_535);
     cluster_announce_bus_port: u16 = 0,
-        "cluster-announce-bus-port".number(0, 65_535).not_yet(CLUSTER);
+        "cluster-announce-bus-port".number(0, 65_535);
     cluster_announce_client_ipv4: Option<String> = None,
-        "cluster-announce-client-ipv4".checked(checks::ipv4).not_yet(CLUSTER);
+        "cluster-announce-client-ipv4".checked(checks::ipv4);
     cluster_announce_client_ipv6: Option<String> = None,
-        "cluster-announce-client-ipv6".checked(checks::ipv6).not_yet(CLUSTER);
+        "cluster-announce-client-ipv6".checked(checks::ipv6);
     cluster_announce_client_port: u16 = 0,
-        "cluster-announce-client-port".number(0, 65_535).not_yet(CLUSTER);
+        "cluster-announce-client-port".number(0, 65_535);
     cluster_announce_client_tls_port: u16 = 0,
-        "cluster-announce-client-tls-port".number(0, 65_535).not_yet(CLUSTER);
-    availability_zone: Vec<u8> = Vec::new(), "availability-zone".not_yet(CLUSTER);
-    cluster_blacklist_ttl: u64 = 60, "cluster-blacklist-ttl".number(0, ULONG).not_yet(CLUSTER);
+        "cluster-announce-client-tls-port".number(0, 65_535);
+    availability_zone: Vec<u8> = Vec::new(), "availability-zone".checked(checks::availability_zone);
+    cluster_blacklist_ttl: u64 = 60, "cluster-blacklist-ttl".number(0, ULONG);
     cluster_manual_failover_timeout: u64 = 5000,
-        "cluster-manual-failover-timeout".number(1, INT).not_yet(CLUSTER);
-    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled".not_yet(CLUSTER);
+        "cluster-manual-failover-timeout".number(1, INT);
+    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled".not_yet(SLOT_STATS);
     cluster_slot_migration_log_max_len: u64 = 1000,
-        "cluster-slot-migration-log-max-len".number(0, LONG).not_yet(CLUSTER);
+        "cluster-slot-migration-log-max-len".number(0, LONG).not_yet(SLOT_MIGRATION);
     slot_migration_max_failover_repl_bytes: i64 = 0,
-        "slot-migration-max-failover-repl-bytes".signed_memory(-1, LONG).not_yet(CLUSTER);
+        "slot-migration-max-failover-repl-bytes".signed_memory(-1, LONG).not_yet(SLOT_MIGRATION);
     cluster_message_gossip_perc: u32 = 10,
-        "cluster-message-gossip-perc".number(1, 100).hidden().not_yet(CLUSTER);
+        "cluster-message-gossip-perc".number(1, 100).hidden();
     cluster_ping_interval: u64 = 0,
-        "cluster-ping-interval".number(0, LONG).hidden().not_yet(CLUSTER);
+        "cluster-ping-interval".number(0, LONG).hidden();
     cluster_compatibility_sample_ratio: u8 = 0,
-        "cluster-compatibility-sample-ratio".number(0, 100).not_yet(CLUSTER);
+        "cluster-compatibility-sample-ratio".number(0, 100).not_yet(COMPATIBILITY);
 
     // Scripts.
     busy_reply_threshold: u64 = 5000,

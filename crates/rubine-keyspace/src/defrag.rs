@@ -6,12 +6,13 @@ use rubine_structures::relocation::Relocation;
 use crate::key::{SHARD_COUNT, table_hash};
 use crate::keyspace::Keyspace;
 use crate::shard_set::ShardSet;
+use crate::tables::TableAt;
 
 /// Where the walk is.
 #[derive(Debug)]
 pub struct DefragWalk {
     shard: usize,
-    db: usize,
+    at: TableAt,
     /// Where in the table the next segment is; `None` after the last.
     table_hash: Option<u64>,
     /// Large collections of the segment that was visited last, and where in each the walk has come to.
@@ -33,7 +34,7 @@ pub struct DefragStep {
 
 impl Default for DefragWalk {
     fn default() -> Self {
-        Self { shard: 0, db: 0, table_hash: Some(0), unfinished: Vec::new() }
+        Self { shard: 0, at: TableAt::default(), table_hash: Some(0), unfinished: Vec::new() }
     }
 }
 
@@ -53,11 +54,11 @@ impl DefragWalk {
         let shard = locked.shards_mut().next().expect("one shard was locked");
         let mut step = DefragStep::default();
         let mut relocation = Relocation::new(is_thin);
-        let db_count = shard.db_count();
-        if db_count <= self.db {
+        let table_after = shard.table_after(self.at);
+        if shard.table_at(self.at).is_none() {
             (self.table_hash, self.unfinished) = (None, Vec::new());
         } else if let Some((key, position)) = self.unfinished.pop() {
-            let table = shard.table_mut(self.db);
+            let table = shard.table_at_mut(self.at);
             // The key may hold something else by now, of which a part is looked at twice or not at all.
             let position = if table.has_snapshots() {
                 0
@@ -69,7 +70,7 @@ impl DefragWalk {
                 self.unfinished.push((key, position));
             }
         } else if let Some(table_hash) = self.table_hash {
-            let table = shard.table_mut(self.db);
+            let table = shard.table_at_mut(self.at);
             self.table_hash =
                 table.relocate(table_hash, &mut relocation, |record, position, moved| {
                     step.moved_keys += u64::from(0 < moved);
@@ -83,10 +84,9 @@ impl DefragWalk {
         drop(locked);
         if self.table_hash.is_none() && self.unfinished.is_empty() {
             self.table_hash = Some(0);
-            (self.shard, self.db) = if self.db + 1 < db_count {
-                (self.shard, self.db + 1)
-            } else {
-                (self.shard + 1, 0)
+            (self.shard, self.at) = match table_after {
+                Some(at) => (self.shard, at),
+                None => (self.shard + 1, TableAt::default()),
             };
         }
         step
@@ -124,7 +124,8 @@ mod tests {
                 0 => large(),
                 _ => Value::text(b"some text"),
             };
-            shard.table_mut(number % 3).store(key.table_hash(), key.bytes(), value, None, |_| 0);
+            let table = shard.table_mut(number % 3, key.table_hash());
+            table.store(key.table_hash(), key.bytes(), value, None, |_| 0);
         }
         let mut walk = DefragWalk::default();
         for round in 0..2 {
@@ -149,8 +150,7 @@ mod tests {
             let key = Key::new(text.as_bytes());
             let locked = keyspace.lock(&ShardSet::of(key));
             let shard = locked.shards().next().expect("one shard was locked");
-            let table = shard.table(number % 3).expect("something was stored in it");
-            assert!(table.find(key.table_hash(), key.bytes()).is_some());
+            assert!(shard.find(number % 3, key.bytes()).is_some());
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use rubine_base::random::Random;
 use rubine_structures::record::RecordRef;
+use rubine_structures::table::Table;
 
 use crate::access::Access;
 use crate::key::Key;
@@ -54,11 +55,9 @@ impl Shard {
         mut visit: impl FnMut(Candidate),
     ) {
         for db in 0..self.db_count() {
-            let Some(table) = self.table(db) else { continue };
-            let eligible = if rule.only_volatile { table.volatile_len() } else { table.len() };
-            if eligible == 0 {
-                continue;
-            }
+            let eligible =
+                |it: &Table| if rule.only_volatile { it.volatile_len() } else { it.len() };
+            let Some(table) = self.random_table(db, random, eligible) else { continue };
             let mut found = 0;
             let mut cursor = random.next_u64();
             for attempt in 0..SEGMENTS_MAX {
@@ -110,11 +109,13 @@ impl Locked<'_> {
     pub fn evict(&mut self, db: usize, key: Key<'_>, rule: EvictionRule) -> bool {
         let keyspace = self.keyspace;
         let shard = self.shard_mut(key);
-        let record = shard.table(db).and_then(|it| it.find(key.table_hash(), key.bytes()));
+        let record = shard.find(db, key.bytes());
         if !record.is_some_and(|it| rule.allows(it)) {
             return false;
         }
-        let Some(record) = shard.table_mut(db).remove(key.table_hash(), key.bytes()) else {
+        let Some(record) =
+            shard.table_mut(db, key.table_hash()).remove(key.table_hash(), key.bytes())
+        else {
             return false;
         };
         keyspace.discard_record(record);

@@ -2,15 +2,20 @@
 //! and given a number of steps.
 
 use rubine_structures::record::{RecordRef, ValueMut};
+use rubine_structures::table::Table;
 
 use crate::key::{Key, SHARD_COUNT};
 use crate::keyspace::Keyspace;
 use crate::shard::Shard;
 use crate::shard_set::ShardSet;
+use crate::tables::TableAt;
 use crate::tracking::Readers;
 
 /// Fields that one step removes from one hash.
 const FIELDS_PER_STEP_MAX: usize = 256;
+
+/// Tables without anything that could be due that one step passes by.
+const TABLES_PER_STEP_MAX: usize = 32;
 
 /// Something that fell due and was removed; told while its shard is locked.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ pub struct ExpiryCycle {
     first: usize,
     step: usize,
     shard: usize,
-    db: usize,
+    at: TableAt,
     table_hash: u64,
 }
 
@@ -61,7 +66,7 @@ pub struct ExpiryStep {
 impl ExpiryCycle {
     /// A walk through the shards `first`, `first + step`, ...
     pub fn new(first: usize, step: usize) -> Self {
-        Self { first, step, shard: first, db: 0, table_hash: 0 }
+        Self { first, step, shard: first, at: TableAt::default(), table_hash: 0 }
     }
 
     /// Looks through one segment of one table and removes what is due at `now`, unless `is_stopped`: it is asked when
@@ -93,7 +98,8 @@ impl ExpiryCycle {
         let mut due_keys: Vec<Vec<u8>> = Vec::new();
         let mut due_hashes: Vec<Vec<u8>> = Vec::new();
         let (mut next, mut volatile_count, mut examined_count) = (None, 0, 0);
-        if let Some(table) = shard.table(self.db).filter(|table| table.has_deadlines()) {
+        self.pass_tables_without_deadlines(shard);
+        if let Some(table) = shard.table_at(self.at).filter(|table| table.has_deadlines()) {
             volatile_count = table.volatile_len();
             examined_count = table.segment_len(self.table_hash);
             next = table.due(self.table_hash, now, |record| {
@@ -101,7 +107,7 @@ impl ExpiryCycle {
                 if is_due { &mut due_keys } else { &mut due_hashes }.push(record.key().to_vec());
             });
         }
-        let db = self.db;
+        let db = self.at.db;
         for key in &due_keys {
             expire_key(keyspace, shard, db, key, &mut on_due);
         }
@@ -111,16 +117,30 @@ impl ExpiryCycle {
         }
         match next {
             Some(table_hash) => self.table_hash = table_hash,
-            None if self.db + 1 < shard.db_count() => (self.db, self.table_hash) = (self.db + 1, 0),
-            None => self.next_shard(),
+            None => match shard.table_after(self.at) {
+                Some(at) => (self.at, self.table_hash) = (at, 0),
+                None => self.next_shard(),
+            },
         }
         // Whoever waits for a key may wait for its end.
         let pending = locked.pending_hand_off();
         ExpiryStep { volatile_count, examined_count, removed_count, is_round: false, pending }
     }
 
+    /// Goes on to a table where something may be due, or to the last of some.
+    fn pass_tables_without_deadlines(&mut self, shard: &Shard) {
+        for _ in 0..TABLES_PER_STEP_MAX {
+            if shard.table_at(self.at).is_some_and(Table::has_deadlines) {
+                break;
+            }
+            let Some(at) = shard.table_after(self.at) else { break };
+            (self.at, self.table_hash) = (at, 0);
+        }
+    }
+
     fn next_shard(&mut self) {
-        (self.shard, self.db, self.table_hash) = (self.shard + self.step, 0, 0);
+        (self.shard, self.at) = (self.shard + self.step, TableAt::default());
+        self.table_hash = 0;
     }
 }
 
@@ -143,7 +163,7 @@ pub fn remove_due(
             continue;
         }
         let shard = locked.shard_mut(Key::new(key));
-        let record = shard.table(*db).and_then(|it| it.find(Key::new(key).table_hash(), key));
+        let record = shard.find(*db, key);
         if record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now) {
             expire_key(keyspace, shard, *db, key, &mut on_due);
         }
@@ -159,7 +179,8 @@ fn expire_key(
     key: &[u8],
     on_due: &mut impl FnMut(Due<'_>),
 ) {
-    if let Some(record) = shard.table_mut(db).remove(Key::new(key).table_hash(), key) {
+    let hash = Key::new(key).table_hash();
+    if let Some(record) = shard.table_mut(db, hash).remove(hash, key) {
         keyspace.discard_record(record);
         shard.note_change(db, key);
         let readers = shard.take_readers(Key::new(key), &keyspace.tracked);
@@ -176,7 +197,7 @@ fn expire_fields(
     on_due: &mut impl FnMut(Due<'_>),
 ) -> usize {
     let hash = Key::new(key).table_hash();
-    let Some(mut record) = shard.table_mut(db).find_mut(hash, key) else { return 0 };
+    let Some(mut record) = shard.table_mut(db, hash).find_mut(hash, key) else { return 0 };
     let ValueMut::Hash(value) = record.value_mut() else { return 0 };
     let mut fields = Vec::new();
     value.expire_due(now, FIELDS_PER_STEP_MAX, |it| fields.push(it.key.to_vec()));
@@ -184,7 +205,7 @@ fn expire_fields(
     if let Some(deadline) = value.next_deadline() {
         record.note_inner_deadline(deadline);
     }
-    if is_empty && let Some(record) = shard.table_mut(db).remove(hash, key) {
+    if is_empty && let Some(record) = shard.table_mut(db, hash).remove(hash, key) {
         keyspace.discard_record(record);
     }
     if !fields.is_empty() {

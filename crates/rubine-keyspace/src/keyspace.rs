@@ -17,11 +17,12 @@ use smallvec::SmallVec;
 
 use crate::busy::{NEWCOMER, OLDEST, ShardLock, Tell};
 use crate::counts::{COUNTED_DBS, PublishedCounts};
-use crate::key::{Key, Place, SHARD_COUNT};
-use crate::shard::{HINTED_DBS, Shard, hint_number};
+use crate::key::{Key, Place, SHARD_COUNT, table_bits, table_number};
+use crate::shard::Shard;
 use crate::shard_set::ShardSet;
 use crate::snapshot::Snapshot;
 use crate::sync::{MutexGuard, fence_after_unlock};
+use crate::tables::{hint_number, new_hints};
 use crate::tracking::TrackedCounts;
 use crate::waiters::{Ready, Waiter};
 use crate::watch::Watch;
@@ -115,7 +116,9 @@ pub struct Keyspace {
     last_age: AtomicU64,
     /// Where to prefetch, for whoever has not locked yet.
     hints: Hints,
-    published: PublishedCounts,
+    /// Of the number of tables that a shard has for each database.
+    table_bits: u32,
+    pub(crate) published: PublishedCounts,
     garbage: mpsc::Sender<Discarded>,
     counts: Arc<GarbageCounts>,
     pub(crate) tracked: TrackedCounts,
@@ -131,13 +134,24 @@ impl Keyspace {
     /// As [`Self::new`], with whom to tell that requests which stand for a busy shard may go on.
     pub fn telling(teller: Box<dyn Tell>) -> (Self, mpsc::Receiver<Discarded>) {
         let (garbage, receiver) = mpsc::channel();
-        let hints = Hints::new(SHARD_COUNT * HINTED_DBS);
+        let hints = new_hints();
         let shards = (0..SHARD_COUNT)
             .map(|number| ShardLock::new(Shard::new(number, hints.clone())))
             .collect();
         let (last_age, counts, tracked) = Default::default();
         let (teller, published) = (Teller(teller), PublishedCounts::new());
-        (Self { shards, teller, last_age, hints, published, garbage, counts, tracked }, receiver)
+        let keyspace = Self {
+            shards,
+            teller,
+            last_age,
+            hints,
+            table_bits: table_bits(),
+            published,
+            garbage,
+            counts,
+            tracked,
+        };
+        (keyspace, receiver)
     }
 
     /// Takes the locks of `set`, ascending, and waits for each as long as it takes: for one that is held for long without
@@ -239,17 +253,23 @@ impl Keyspace {
     /// Where a key lies, or would, by which it can be prefetched without any lock.
     #[inline]
     pub fn hint<'r>(&self, reading: &'r Reading, db: usize, place: Place) -> Option<Hint<'r>> {
-        if db < HINTED_DBS {
-            self.hints.look(reading, hint_number(place.shard(), db), place.table_hash)
-        } else {
-            None
-        }
+        // Databases without hints have higher numbers.
+        self.hints.look(reading, self.hint_number(db, place), place.table_hash)
     }
 
-    /// Asks the processor to fetch the shard that a key is in.
     #[inline]
-    pub fn prefetch_shard(&self, place: Place) {
+    fn hint_number(&self, db: usize, place: Place) -> usize {
+        let table = table_number(place.table_hash, self.table_bits);
+        hint_number(place.shard(), db, table, self.table_bits)
+    }
+
+    /// Asks the processor to fetch the shard that a key is in, and its table if that lies elsewhere.
+    #[inline]
+    pub fn prefetch_shard(&self, db: usize, place: Place) {
         prefetch_whole(&self.shards[place.shard()]);
+        if self.table_bits != 0 {
+            self.hints.prefetch_table(self.hint_number(db, place));
+        }
     }
 
     /// Asks the processor to fetch the home buckets of keys, without any lock.
@@ -266,9 +286,7 @@ impl Keyspace {
     /// Takes the lock of its shard if that is free: a hint is not worth waiting for.
     pub fn prefetch_members(&self, db: usize, key: Key<'_>, members: &[&[u8]]) {
         let Some(locked) = self.lock_if_free(key.shard()) else { return };
-        let table = locked.shard(key).table(db);
-        let record = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
-        if let Some(record) = record {
+        if let Some(record) = locked.record_of(db, key) {
             record.value().prefetch(members);
         }
     }
@@ -320,7 +338,7 @@ impl Keyspace {
         let mut counts = (0, 0);
         self.for_each_shard(|_, shard| {
             counts.0 += shard.len(db);
-            counts.1 += shard.table(db).map_or(0, Table::volatile_len);
+            counts.1 += shard.volatile_len(db);
         });
         counts
     }
@@ -391,7 +409,7 @@ impl Keyspace {
         let mut locked = self.lock(&ShardSet::of_shard(shard));
         let shard = locked.shards_mut().next().expect("one shard was locked");
         for (db, hash, record) in records {
-            let table = shard.table_mut(db);
+            let table = shard.table_mut(db, hash);
             if table.find(hash, record.as_ref().key()).is_some() {
                 if !replaces {
                     refused(db, record);
@@ -580,6 +598,27 @@ impl Locked<'_> {
         }
     }
 
+    /// A locked shard.
+    ///
+    /// # Panics
+    /// If it is not locked.
+    pub(crate) fn shard_numbered(&self, number: usize) -> &Shard {
+        let found = self.guards.binary_search_by_key(&(number as u16), |it| it.0);
+        &self.guards[found.expect(NOT_COVERED)].1
+    }
+
+    /// As [`Self::shard_numbered`].
+    pub(crate) fn shard_numbered_mut(&mut self, number: usize) -> &mut Shard {
+        let found = self.guards.binary_search_by_key(&(number as u16), |it| it.0);
+        &mut self.guards[found.expect(NOT_COVERED)].1
+    }
+
+    /// The table in which a key belongs.
+    #[inline]
+    pub(crate) fn table_mut(&mut self, db: usize, key: Key<'_>) -> &mut Table {
+        self.shard_mut(key).table_mut(db, key.table_hash())
+    }
+
     #[inline]
     pub(crate) fn shard_mut(&mut self, key: Key<'_>) -> &mut Shard {
         match &mut self.guards {
@@ -594,9 +633,15 @@ impl Locked<'_> {
         }
     }
 
+    /// The record of a key, due or not.
+    #[inline]
+    pub(crate) fn record_of(&self, db: usize, key: Key<'_>) -> Option<RecordRef<'_>> {
+        self.shard(key).table(db, key.table_hash())?.find(key.table_hash(), key.bytes())
+    }
+
     /// Looks a key up without any trace: what is due is not there, but stays.
     pub fn find(&self, db: usize, key: Key<'_>, now: i64) -> Option<RecordRef<'_>> {
-        let record = self.shard(key).table(db)?.find(key.table_hash(), key.bytes())?;
+        let record = self.record_of(db, key)?;
         record.deadline().is_none_or(|deadline| now < deadline).then_some(record)
     }
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use rubine_base::random::Random;
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::{Hints, Table};
 use smallvec::SmallVec;
 
 use crate::counts::{COUNTED_DBS, PublishedCounts};
 use crate::db_map::DbMap;
-use crate::key::{Key, SHARD_COUNT, table_hash};
+use crate::key::{Key, ScanCursor, is_placed_by_slot, table_hash};
+use crate::tables::{TableAt, Tables};
 use crate::tracking::{Readers, TrackedCounts, TrackedKeys};
 use crate::waiters::Waiters;
 use crate::watch::Watch;
@@ -21,13 +23,24 @@ struct Watcher {
     was_due: bool,
 }
 
-/// Databases from this on do without hints for prefetching.
-pub(crate) const HINTED_DBS: usize = 16;
+/// Which tables somebody may have changed since their counts were published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Changed {
+    #[default]
+    None,
+    One {
+        db: u32,
+        number: u16,
+    },
+    Several,
+}
 
-/// The number of a table among the hints: those of one database lie side by side.
-#[inline]
-pub(crate) fn hint_number(shard: usize, db: usize) -> usize {
-    db * SHARD_COUNT + shard
+impl Changed {
+    #[inline]
+    fn add(&mut self, at: TableAt) {
+        let one = Self::One { db: at.db as u32, number: at.number as u16 };
+        *self = if *self == Self::None || *self == one { one } else { Self::Several };
+    }
 }
 
 /// One of the keyspace's shards.
@@ -35,10 +48,9 @@ pub(crate) fn hint_number(shard: usize, db: usize) -> usize {
 pub struct Shard {
     /// By database number; grows when a database is first written. Most servers use the first alone, which then is no
     /// further away than the lock.
-    tables: SmallVec<[Table; 1]>,
+    databases: SmallVec<[Tables; 1]>,
     number: u32,
-    /// Somebody may have changed a table since its counts were published.
-    has_changed: bool,
+    changed: Changed,
     hints: Hints,
     watches: DbMap<Vec<Watcher>>,
     pub(crate) waiters: Waiters,
@@ -48,16 +60,8 @@ pub struct Shard {
 
 impl Shard {
     pub(crate) fn new(number: usize, hints: Hints) -> Self {
-        let (tables, has_changed, watches, waiters, tracked) = Default::default();
-        Self { tables, number: number as u32, has_changed, hints, watches, waiters, tracked }
-    }
-
-    fn new_table(&self, db: usize) -> Table {
-        if db < HINTED_DBS {
-            Table::with_hints(table_hash, self.hints.clone(), hint_number(self.number as usize, db))
-        } else {
-            Table::new(table_hash)
-        }
+        let (databases, changed, watches, waiters, tracked) = Default::default();
+        Self { databases, number: number as u32, changed, hints, watches, waiters, tracked }
     }
 
     /// Takes the readers of a key that is changed. They have to read it again to be told of the next change.
@@ -66,36 +70,86 @@ impl Shard {
         self.tracked.as_mut()?.take(key, counts)
     }
 
-    /// The shard's part of a database, if anything was ever stored there.
+    /// The table in which keys of this hash are, if anything was ever stored in the database.
     #[inline]
-    pub fn table(&self, db: usize) -> Option<&Table> {
-        self.tables.get(db)
+    pub fn table(&self, db: usize, table_hash: u64) -> Option<&Table> {
+        let tables = self.databases.get(db)?;
+        tables.get(tables.number_of(table_hash))
+    }
+
+    /// The shard's part of a database: no table, one, or one for each slot.
+    #[inline]
+    pub fn tables(&self, db: usize) -> impl Iterator<Item = &Table> {
+        self.databases.get(db).into_iter().flat_map(Tables::each)
     }
 
     #[inline]
-    pub(crate) fn table_mut(&mut self, db: usize) -> &mut Table {
-        self.has_changed = true;
-        while self.tables.len() <= db {
-            let table = self.new_table(self.tables.len());
-            self.tables.push(table);
+    pub(crate) fn table_at(&self, at: TableAt) -> Option<&Table> {
+        self.databases.get(at.db)?.get(at.number)
+    }
+
+    /// The next table for a walk that visits all.
+    pub(crate) fn table_after(&self, at: TableAt) -> Option<TableAt> {
+        let count = self.databases.get(at.db).map_or(0, Tables::count);
+        if at.number + 1 < count {
+            Some(TableAt { number: at.number + 1, ..at })
+        } else {
+            (at.db + 1 < self.databases.len()).then_some(TableAt { db: at.db + 1, number: 0 })
         }
-        &mut self.tables[db]
     }
 
-    pub(crate) fn tables_mut(&mut self) -> impl Iterator<Item = (usize, &mut Table)> {
-        self.tables.iter_mut().enumerate()
+    #[inline]
+    pub(crate) fn table_mut(&mut self, db: usize, table_hash: u64) -> &mut Table {
+        self.grow(db);
+        let number = self.databases[db].number_of(table_hash);
+        self.table_at_mut(TableAt { db, number })
     }
 
-    /// Empties a database and hands out what was there.
-    pub(crate) fn take_table(&mut self, db: usize) -> Option<Table> {
-        self.has_changed = true;
-        let table = self.tables.get_mut(db).filter(|table| !table.is_empty())?;
-        Some(table.take())
+    #[inline]
+    pub(crate) fn table_at_mut(&mut self, at: TableAt) -> &mut Table {
+        self.grow(at.db);
+        self.changed.add(at);
+        self.databases[at.db].get_mut(self.number as usize, at, &self.hints)
+    }
+
+    /// Lets there be a database.
+    #[inline]
+    fn grow(&mut self, db: usize) {
+        while self.databases.len() <= db {
+            let tables = Tables::new(self.number as usize, self.databases.len(), &self.hints);
+            self.databases.push(tables);
+        }
+    }
+
+    fn has_tables(&self, db: usize) -> bool {
+        self.databases.get(db).is_some_and(|it| it.count() != 0)
+    }
+
+    /// Lets there be all tables of a database.
+    fn make_tables(&mut self, db: usize) {
+        self.grow(db);
+        self.databases[db].get_mut(self.number as usize, TableAt { db, number: 0 }, &self.hints);
+    }
+
+    /// By database.
+    pub(crate) fn databases_mut(&mut self) -> impl Iterator<Item = &mut Tables> {
+        self.databases.iter_mut()
+    }
+
+    /// Empties a database and hands out what was there, with the numbers of the tables.
+    pub(crate) fn take_tables(&mut self, db: usize) -> Vec<(TableAt, Table)> {
+        self.changed = Changed::Several;
+        let tables = self.databases.get_mut(db).into_iter().flat_map(Tables::each_mut);
+        let tables = tables.enumerate().filter(|(_, table)| !table.is_empty());
+        tables.map(|(number, table)| (TableAt { db, number }, table.take())).collect()
     }
 
     pub(crate) fn swap(&mut self, first: usize, second: usize) {
-        self.table_mut(first.max(second));
-        if let Ok([one, other]) = self.tables.get_disjoint_mut([first, second]) {
+        self.changed = Changed::Several;
+        if [first, second].iter().any(|&db| self.has_tables(db)) {
+            [first, second].iter().for_each(|&db| self.make_tables(db));
+        }
+        if let Ok([one, other]) = self.databases.get_disjoint_mut([first, second]) {
             one.swap(other);
         }
     }
@@ -103,38 +157,113 @@ impl Shard {
     /// Publishes how many keys the tables have, if that may have changed.
     #[inline]
     pub(crate) fn publish_counts(&mut self, counts: &PublishedCounts) {
-        if !std::mem::take(&mut self.has_changed) {
+        let changed = std::mem::take(&mut self.changed);
+        if changed == Changed::None {
             return;
         }
         // Most servers use one database alone.
-        if let [table] = &*self.tables {
+        if let [Tables::One(table)] = &*self.databases {
             counts.set(self.number as usize, 0, table.len(), table.volatile_len());
-        } else {
-            self.publish_all(counts);
+            return;
+        }
+        let shard = self.number as usize;
+        match changed {
+            Changed::One { db, number } if is_placed_by_slot() => {
+                let at = TableAt { db: db as usize, number: usize::from(number) };
+                self.databases[at.db].publish(shard, at, counts);
+            }
+            _ => self.publish_all(counts),
         }
     }
 
     #[cold]
-    fn publish_all(&self, counts: &PublishedCounts) {
-        for (db, table) in self.tables.iter().enumerate().take(COUNTED_DBS) {
-            counts.set(self.number as usize, db, table.len(), table.volatile_len());
+    fn publish_all(&mut self, counts: &PublishedCounts) {
+        let shard = self.number as usize;
+        for (db, tables) in self.databases.iter_mut().enumerate() {
+            match tables {
+                Tables::One(table) if db < COUNTED_DBS => {
+                    counts.set(shard, db, table.len(), table.volatile_len());
+                }
+                Tables::One(_) => {}
+                Tables::BySlot(_) => {
+                    let count = tables.count();
+                    (0..count)
+                        .for_each(|number| tables.publish(shard, TableAt { db, number }, counts));
+                }
+            }
         }
-        if COUNTED_DBS < self.tables.len() {
-            let others = &self.tables[COUNTED_DBS..];
-            let volatile_len = others.iter().map(Table::volatile_len).sum();
-            let len = others.iter().map(Table::len).sum();
-            counts.set_others(self.number as usize, len, volatile_len);
+        let others = self.databases.get(COUNTED_DBS..).unwrap_or_default();
+        if others.iter().any(|it| matches!(it, Tables::One(_))) {
+            let tables = || others.iter().flat_map(Tables::each);
+            let volatile_len = tables().map(Table::volatile_len).sum();
+            let len = tables().map(Table::len).sum();
+            counts.set_others(shard, len, volatile_len);
         }
+    }
+
+    /// Visits some `count` records of a database from `cursor` on, and none behind slot `last` if there is one. Returns
+    /// where to go on, which is elsewhere where there are no more; `None` after the last.
+    pub(crate) fn scan(
+        &self,
+        db: usize,
+        mut cursor: ScanCursor,
+        last: Option<u16>,
+        count: usize,
+        mut visit: impl FnMut(RecordRef<'_>),
+    ) -> Option<ScanCursor> {
+        debug_assert_eq!(cursor.shard(), self.number as usize, "another shard's position");
+        let mut seen = 0;
+        for number in cursor.table_number()..self.databases.get(db).map_or(0, Tables::count) {
+            let table = self.table_at(TableAt { db, number }).filter(|it| !it.is_empty());
+            let next = table.and_then(|table| {
+                table.scan(cursor.table_hash(), count - seen, |record| {
+                    seen += 1;
+                    visit(record);
+                })
+            });
+            cursor = cursor.advanced(next)?;
+            if count <= seen || last.is_some_and(|last| last < cursor.slot()) {
+                return Some(cursor);
+            }
+        }
+        if cursor.shard() == self.number as usize { cursor.at_next_shard() } else { Some(cursor) }
+    }
+
+    /// A key of a database chosen at random, each with the same probability.
+    pub(crate) fn random(&self, db: usize, random: &mut Random) -> Option<RecordRef<'_>> {
+        self.random_table(db, random, Table::len)?.random(random)
+    }
+
+    /// One of the tables of a database chosen at random, each as likely as what `weigh` gives for it.
+    pub(crate) fn random_table(
+        &self,
+        db: usize,
+        random: &mut Random,
+        weigh: impl Fn(&Table) -> usize,
+    ) -> Option<&Table> {
+        let total: usize = self.tables(db).map(&weigh).sum();
+        let mut rank = random.below(total.max(1) as u64) as usize;
+        self.tables(db).find(|table| {
+            let weight = weigh(table);
+            let is_chosen = rank < weight;
+            rank = rank.saturating_sub(weight);
+            is_chosen
+        })
     }
 
     /// Number of keys in a database.
     pub fn len(&self, db: usize) -> usize {
-        self.table(db).map_or(0, Table::len)
+        self.tables(db).map(Table::len).sum()
+    }
+
+    /// Number of keys in a database that have a deadline.
+    pub fn volatile_len(&self, db: usize) -> usize {
+        self.tables(db).map(Table::volatile_len).sum()
     }
 
     /// Databases that were ever written.
     pub fn db_count(&self) -> usize {
-        self.tables.len()
+        self.databases.len()
     }
 
     /// Keys that somebody watches.
@@ -181,9 +310,15 @@ impl Shard {
         !was_due && self.is_due(db, key, now)
     }
 
+    /// The record of a key, due or not.
+    pub(crate) fn find(&self, db: usize, key: &[u8]) -> Option<RecordRef<'_>> {
+        let hash = table_hash(key);
+        self.table(db, hash)?.find(hash, key)
+    }
+
     /// Whether a key is there and due at `now`.
     pub(crate) fn is_due(&self, db: usize, key: &[u8], now: i64) -> bool {
-        let record = self.table(db).and_then(|it| it.find(table_hash(key), key));
+        let record = self.find(db, key);
         record.and_then(RecordRef::deadline).is_some_and(|deadline| deadline <= now)
     }
 
@@ -199,7 +334,7 @@ impl Shard {
     }
 
     fn is_alive(&self, db: usize, key: &[u8], now: i64) -> bool {
-        let record = self.table(db).and_then(|it| it.find(table_hash(key), key));
+        let record = self.find(db, key);
         record.is_some_and(|it| it.deadline().is_none_or(|deadline| now < deadline))
     }
 
@@ -223,24 +358,39 @@ impl Shard {
 
     /// Exchanges all databases with a shard of another keyspace, where nobody watches or waits.
     pub(crate) fn exchange(&mut self, other: &mut Self, now: i64) {
-        let count = self.tables.len().max(other.tables.len());
-        let Some(last) = count.checked_sub(1) else { return };
-        self.table_mut(last);
-        other.table_mut(last);
+        let count = self.databases.len().max(other.databases.len());
+        (self.changed, other.changed) = (Changed::Several, Changed::Several);
         for db in 0..count {
-            for key in self.watched_keys(db) {
-                let is_touched = self.is_alive(db, &key, now) || other.is_alive(db, &key, now);
-                let will_be_due = other.is_due(db, &key, now);
-                for watcher in self.watches.get_mut(db, &key).into_iter().flatten() {
-                    if is_touched {
-                        watcher.watch.mark_broken();
-                    } else {
-                        watcher.was_due = will_be_due;
-                    }
+            let watched = self.watched_keys(db);
+            self.break_watches_of_exchange(other, db, &watched, now);
+            if self.has_tables(db) || other.has_tables(db) {
+                self.make_tables(db);
+                other.make_tables(db);
+                self.databases[db].swap(&mut other.databases[db]);
+            }
+            self.waiters.note_swap(db);
+        }
+    }
+
+    /// A database, or a part with these watched keys, is about to be exchanged with that of another keyspace: as
+    /// [`Self::note_exchange`].
+    pub(crate) fn break_watches_of_exchange(
+        &mut self,
+        other: &Self,
+        db: usize,
+        watched: &[Box<[u8]>],
+        now: i64,
+    ) {
+        for key in watched {
+            let is_touched = self.is_alive(db, key, now) || other.is_alive(db, key, now);
+            let will_be_due = other.is_due(db, key, now);
+            for watcher in self.watches.get_mut(db, key).into_iter().flatten() {
+                if is_touched {
+                    watcher.watch.mark_broken();
+                } else {
+                    watcher.was_due = will_be_due;
                 }
             }
-            self.tables[db].swap(&mut other.tables[db]);
-            self.waiters.note_swap(db);
         }
     }
 
@@ -259,7 +409,7 @@ impl Shard {
 
     #[cold]
     pub(crate) fn break_watches(&mut self, db: usize, key: &[u8]) {
-        let exists = self.table(db).is_some_and(|it| it.find(table_hash(key), key).is_some());
+        let exists = self.find(db, key).is_some();
         for watcher in self.watches.get_mut(db, key).into_iter().flatten() {
             // That a key goes which was due already is no change.
             let is_no_change = std::mem::take(&mut watcher.was_due) && !exists;

@@ -47,15 +47,17 @@ impl Default for Sizes {
 impl Shard {
     /// Looks at some `count` records of a database; at all, if it has fewer.
     pub fn count_sizes(&self, db: usize, count: usize, sizes: &mut Sizes) {
-        let Some(table) = self.table(db).filter(|it: &&Table| !it.is_empty()) else { return };
-        let (mut cursor, mut examined) = (Some(0), 0);
-        while let Some(at) = cursor
-            && examined < count
-        {
-            cursor = table.scan(at, count - examined, |record| {
-                examined += 1;
-                sizes.add(record);
-            });
+        let mut examined = 0;
+        for table in self.tables(db).filter(|it: &&Table| !it.is_empty()) {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor
+                && examined < count
+            {
+                cursor = table.scan(at, count - examined, |record| {
+                    examined += 1;
+                    sizes.add(record);
+                });
+            }
         }
     }
 }

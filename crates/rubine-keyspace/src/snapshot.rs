@@ -3,24 +3,36 @@
 use rubine_structures::record::RecordRef;
 use rubine_structures::table::TableSnapshot;
 
-use crate::key::{Key, SHARD_COUNT, ScanCursor};
+use crate::key::{Key, SHARD_COUNT, ScanCursor, table_bits, table_number};
 use crate::shard::Shard;
+use crate::tables::Tables;
 
 /// All databases as they were at one instant.
 ///
 /// While it lives, writers copy what they change; dropping it frees what was copied for it alone.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// By shard, then by database.
-    shards: Vec<Vec<TableSnapshot>>,
+    /// By shard, then by database, then by the table's number.
+    shards: Vec<Vec<Box<[Image]>>>,
 }
+
+/// The image of one table, if that had keys.
+type Image = Option<TableSnapshot>;
 
 impl Snapshot {
     pub(crate) fn of<'a>(shards: impl Iterator<Item = &'a mut Shard>) -> Self {
-        let shards = shards
-            .map(|shard| shard.tables_mut().map(|(_, table)| table.snapshot()).collect())
-            .collect();
+        let shards =
+            shards.map(|shard| shard.databases_mut().map(Self::of_tables).collect()).collect();
         Self { shards }
+    }
+
+    fn of_tables(tables: &mut Tables) -> Box<[Image]> {
+        tables.each_mut().map(|it| (!it.is_empty()).then(|| it.snapshot())).collect()
+    }
+
+    /// The images of all tables of a database.
+    fn images(&self, db: usize) -> impl Iterator<Item = &TableSnapshot> {
+        self.shards.iter().filter_map(move |databases| databases.get(db)).flatten().flatten()
     }
 
     /// One of no keys.
@@ -30,13 +42,12 @@ impl Snapshot {
 
     /// Number of keys in a database, due ones included.
     pub fn len(&self, db: usize) -> usize {
-        self.shards.iter().filter_map(|tables| tables.get(db)).map(TableSnapshot::len).sum()
+        self.images(db).map(TableSnapshot::len).sum()
     }
 
     /// Number of keys in a database that have a deadline.
     pub fn volatile_len(&self, db: usize) -> usize {
-        let tables = self.shards.iter().filter_map(|tables| tables.get(db));
-        tables.map(TableSnapshot::volatile_len).sum()
+        self.images(db).map(TableSnapshot::volatile_len).sum()
     }
 
     pub fn is_empty(&self, db: usize) -> bool {
@@ -50,7 +61,8 @@ impl Snapshot {
 
     /// Bytes that the databases have replaced and keep for this snapshot and others, about.
     pub fn retained_bytes(&self) -> usize {
-        self.shards.iter().flatten().map(TableSnapshot::retained_bytes).sum()
+        let images = self.shards.iter().flatten().flatten().flatten();
+        images.map(TableSnapshot::retained_bytes).sum()
     }
 
     /// The tables of which it is made, database by database, those without keys left out. Whoever is done with one drops
@@ -59,8 +71,8 @@ impl Snapshot {
         let mut tables: Vec<_> = self
             .shards
             .into_iter()
-            .flat_map(|tables| tables.into_iter().enumerate())
-            .filter(|(_, table)| !table.is_empty())
+            .flat_map(|databases| databases.into_iter().enumerate())
+            .flat_map(|(db, images)| images.into_iter().flatten().map(move |it| (db, it)))
             .collect();
         tables.sort_by_key(|(db, _)| *db);
         tables
@@ -68,7 +80,9 @@ impl Snapshot {
 
     /// The record of `key`.
     pub fn find(&self, db: usize, key: Key<'_>) -> Option<RecordRef<'_>> {
-        self.shards[key.shard()].get(db)?.find(key.table_hash(), key.bytes())
+        let images = self.shards[key.shard()].get(db)?;
+        let number = table_number(key.table_hash(), table_bits());
+        images.get(number)?.as_ref()?.find(key.table_hash(), key.bytes())
     }
 
     /// Visits some `count` records of `db` from `cursor` on, at most one shard's. `None` after the last.
@@ -79,8 +93,15 @@ impl Snapshot {
         count: usize,
         visit: impl FnMut(RecordRef<'a>),
     ) -> Option<ScanCursor> {
-        let table = self.shards[cursor.shard()].get(db);
-        let next = table.and_then(|table| table.scan(cursor.table_hash(), count, visit));
-        cursor.advanced(next)
+        let images = self.shards[cursor.shard()].get(db);
+        let images = images.and_then(|it| it.get(cursor.table_number()..)).unwrap_or_default();
+        let mut images = images.iter().enumerate();
+        match images.find_map(|(index, image)| Some((index, image.as_ref()?))) {
+            Some((index, image)) => {
+                let cursor = cursor.passing(index);
+                cursor.advanced(image.scan(cursor.table_hash(), count, visit))
+            }
+            None => cursor.at_next_shard(),
+        }
     }
 }

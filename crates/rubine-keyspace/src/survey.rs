@@ -21,20 +21,22 @@ pub struct Survey {
 impl Shard {
     /// Keys of a database that a survey would look at: none where nothing has a deadline.
     pub fn survey_len(&self, db: usize) -> usize {
-        self.table(db).filter(|it| it.has_deadlines()).map_or(0, Table::len)
+        self.tables(db).filter(|it| it.has_deadlines()).map(Table::len).sum()
     }
 
     /// Looks at some `count` records of a database; at all, if it has fewer.
     pub fn survey(&self, db: usize, count: usize, now: i64, survey: &mut Survey) {
-        let Some(table) = self.table(db).filter(|it| it.has_deadlines()) else { return };
-        let (mut cursor, mut examined) = (Some(0), 0);
-        while let Some(at) = cursor
-            && examined < count
-        {
-            cursor = table.scan(at, count - examined, |record| {
-                examined += 1;
-                survey.add(record, now);
-            });
+        let mut examined = 0;
+        for table in self.tables(db).filter(|it| it.has_deadlines()) {
+            let mut cursor = Some(0);
+            while let Some(at) = cursor
+                && examined < count
+            {
+                cursor = table.scan(at, count - examined, |record| {
+                    examined += 1;
+                    survey.add(record, now);
+                });
+            }
         }
     }
 }

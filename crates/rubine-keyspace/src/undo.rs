@@ -6,6 +6,7 @@ use rubine_structures::table::Table;
 
 use crate::key::Key;
 use crate::keyspace::{Keyspace, Locked};
+use crate::tables::TableAt;
 
 /// A log that is longer than this gives its memory back.
 const KEPT_STEPS_MAX: usize = 1024;
@@ -49,7 +50,7 @@ impl Step {
 #[derive(Debug)]
 pub(crate) struct TakenTable {
     pub(crate) shard: usize,
-    pub(crate) db: usize,
+    pub(crate) at: TableAt,
     pub(crate) table: Table,
 }
 
@@ -125,19 +126,12 @@ impl Step {
                 let hash = Key::new(record.as_ref().key()).table_hash();
                 remove(locked, db, Key::new(record.as_ref().key()));
                 let shard = locked.shard_mut(Key::new(record.as_ref().key()));
-                shard.table_mut(db).insert(hash, record);
+                shard.table_mut(db, hash).insert(hash, record);
             }
             Self::WasMissing { db, key } => remove(locked, db, Key::new(&key)),
             Self::Emptied(tables) => {
-                // Tables come by shard, ascending.
-                let mut shards = locked.shards_mut().enumerate();
-                let mut current = shards.next();
-                for TakenTable { shard, db, mut table } in tables {
-                    while current.as_ref().is_some_and(|(number, _)| *number < shard) {
-                        current = shards.next();
-                    }
-                    let (_, shard) = current.as_mut().expect("all shards are locked");
-                    shard.table_mut(db).swap(&mut table);
+                for TakenTable { shard, at, mut table } in tables {
+                    locked.shard_numbered_mut(shard).table_at_mut(at).swap(&mut table);
                     debug_assert!(table.is_empty(), "what came later was taken back before");
                 }
             }
@@ -154,7 +148,7 @@ impl Step {
 
 fn remove(locked: &mut Locked<'_>, db: usize, key: Key<'_>) {
     let keyspace = locked.keyspace;
-    let table = locked.shard_mut(key).table_mut(db);
+    let table = locked.table_mut(db, key);
     if let Some(record) = table.remove(key.table_hash(), key.bytes()) {
         keyspace.discard_record(record);
     }

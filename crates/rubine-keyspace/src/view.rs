@@ -8,7 +8,7 @@ use rubine_structures::value::Value;
 use crate::access::Access;
 use crate::changes::Changes;
 use crate::counts::COUNTED_DBS;
-use crate::key::{Key, SHARD_COUNT, ScanCursor};
+use crate::key::{Key, SHARD_COUNT, ScanCursor, is_placed_by_slot};
 use crate::keyspace::Locked;
 use crate::shard::Shard;
 use crate::shard_set::ShardSet;
@@ -125,8 +125,7 @@ impl<'a, 'k> View<'a, 'k> {
     fn find_noting(&mut self, key: Key<'_>, notes_access: bool) -> Option<RecordRef<'_>> {
         self.remove_if_due(key);
         let due_until = self.due_until();
-        let table = self.locked.shard(key).table(self.db);
-        let record = table.and_then(|table| table.find(key.table_hash(), key.bytes()));
+        let record = self.locked.record_of(self.db, key);
         let record = record.filter(|it| it.deadline().is_none_or(|deadline| due_until < deadline));
         if let Some(record) = record {
             self.changes.hits += 1;
@@ -147,13 +146,13 @@ impl<'a, 'k> View<'a, 'k> {
     pub fn peek(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
         self.remove_if_due(key);
         let due_until = self.due_until();
-        let record = self.table(key)?.find(key.table_hash(), key.bytes())?;
+        let record = self.locked.record_of(self.db, key)?;
         record.deadline().is_none_or(|deadline| due_until < deadline).then_some(record)
     }
 
     /// Looks a key up without any trace, and whether it is due or not.
     pub fn peek_even_if_due(&self, key: Key<'_>) -> Option<RecordRef<'_>> {
-        self.table(key)?.find(key.table_hash(), key.bytes())
+        self.locked.record_of(self.db, key)
     }
 
     /// Whether the key is there. No trace.
@@ -173,8 +172,7 @@ impl<'a, 'k> View<'a, 'k> {
     pub fn find_to_write(&mut self, key: Key<'_>) -> Option<RecordRef<'_>> {
         self.remove_if_due(key);
         let due_until = self.due_until();
-        let table = self.locked.shard(key).table(self.db)?;
-        let record = table.find(key.table_hash(), key.bytes())?;
+        let record = self.locked.record_of(self.db, key)?;
         if record.deadline().is_some_and(|deadline| deadline <= due_until) {
             return None;
         }
@@ -195,7 +193,7 @@ impl<'a, 'k> View<'a, 'k> {
         self.remove_if_due(key);
         self.note_before(key);
         let due_until = self.due_until();
-        let table = self.locked.shard_mut(key).table_mut(self.db);
+        let table = self.locked.table_mut(self.db, key);
         let record = table.find_mut(key.table_hash(), key.bytes())?;
         if record.get().deadline().is_some_and(|deadline| deadline <= due_until) {
             return None;
@@ -234,7 +232,7 @@ impl<'a, 'k> View<'a, 'k> {
             Some(bits) => bits,
             None => self.access.initial(),
         };
-        let table = self.locked.shard_mut(key).table_mut(self.db);
+        let table = self.locked.table_mut(self.db, key);
         match table.store(key.table_hash(), key.bytes(), value, deadline, access) {
             Stored::Inserted => true,
             Stored::Replaced(old) => {
@@ -247,7 +245,7 @@ impl<'a, 'k> View<'a, 'k> {
     /// Adds a record whose key is known to be missing.
     pub fn insert(&mut self, key: Key<'_>, record: Record) {
         self.note_before(key);
-        self.locked.shard_mut(key).table_mut(self.db).insert(key.table_hash(), record);
+        self.locked.table_mut(self.db, key).insert(key.table_hash(), record);
     }
 
     /// Takes a key and its record out.
@@ -292,7 +290,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     /// Copies of a key that clients keep are out of date.
     #[cold]
-    fn note_stale(&mut self, key: Key<'_>, by_time: bool) {
+    pub(crate) fn note_stale(&mut self, key: Key<'_>, by_time: bool) {
         if let Some(readers) = self.locked.take_readers(key) {
             self.changes.stale.push(Stale::Read { readers, by_time });
         } else if self.changes.tracking == Tracking::Every {
@@ -370,7 +368,7 @@ impl<'a, 'k> View<'a, 'k> {
             return self.locked.keyspace.key_counts(self.db).1;
         }
         let mut len = 0;
-        self.for_each_shard(|shard| len += shard.table(self.db).map_or(0, Table::volatile_len));
+        self.for_each_shard(|shard| len += shard.volatile_len(self.db));
         len
     }
 
@@ -382,11 +380,12 @@ impl<'a, 'k> View<'a, 'k> {
     pub fn shape(&self) -> TableShape {
         let mut sum = TableShape::default();
         self.for_each_shard(|shard| {
-            let shape = shard.table(self.db).map(Table::shape).unwrap_or_default();
-            sum.directory_len += shape.directory_len;
-            sum.segments += shape.segments;
-            sum.slots += shape.slots;
-            sum.records += shape.records;
+            for shape in shard.tables(self.db).map(Table::shape) {
+                sum.directory_len += shape.directory_len;
+                sum.segments += shape.segments;
+                sum.slots += shape.slots;
+                sum.records += shape.records;
+            }
         });
         sum
     }
@@ -404,7 +403,7 @@ impl<'a, 'k> View<'a, 'k> {
     }
 
     /// Looks at one shard, as [`Self::for_each_shard`]; `None` if it is busy.
-    fn with_shard<T>(&self, index: usize, look: impl FnOnce(&Shard) -> T) -> Option<T> {
+    pub(crate) fn with_shard<T>(&self, index: usize, look: impl FnOnce(&Shard) -> T) -> Option<T> {
         if self.locked.is_whole() {
             return Some(look(self.locked.shards().nth(index).expect("all shards are locked")));
         }
@@ -432,7 +431,7 @@ impl<'a, 'k> View<'a, 'k> {
             let mut random = self.split_random();
             let due_until = self.due_until();
             let picked = self.with_shard(index, |shard| {
-                let record = shard.table(self.db)?.random(&mut random)?;
+                let record = shard.random(self.db, &mut random)?;
                 let is_due = record.deadline().is_some_and(|deadline| deadline <= due_until);
                 Some((record.key().to_vec(), is_due))
             })?;
@@ -457,7 +456,9 @@ impl<'a, 'k> View<'a, 'k> {
         let len_of = |view: &Self, index: usize| view.with_shard(index, |it| it.len(view.db));
         let any_shard = |random: &mut Random| random.below(SHARD_COUNT as u64) as usize;
         let samples = (0..SAMPLES).map(|_| len_of(self, any_shard(&mut random)));
-        let sampled = samples.sum::<Option<usize>>()?;
+        // Slots are as uneven as clients make them.
+        let are_spread = !is_placed_by_slot();
+        let sampled = if are_spread { samples.sum::<Option<usize>>()? } else { 0 };
         if EVEN_LEN_MIN * SAMPLES <= sampled {
             let bound = sampled / SAMPLES * 2;
             for _ in 0..TRIES_MAX {
@@ -468,15 +469,7 @@ impl<'a, 'k> View<'a, 'k> {
                 }
             }
         }
-        let mut lens = [0; SHARD_COUNT];
-        let mut index = 0;
-        self.for_each_shard(|shard| {
-            lens[index] = shard.len(self.db);
-            index += 1;
-        });
-        if self.is_cut_short() {
-            return None;
-        }
+        let lens = self.shard_lens()?;
         let len: usize = lens.iter().sum();
         let mut rank = random.below(len.max(1) as u64) as usize;
         lens.iter().position(|&it| {
@@ -486,11 +479,25 @@ impl<'a, 'k> View<'a, 'k> {
         })
     }
 
+    /// How many keys each shard has; `None` if one is busy.
+    fn shard_lens(&self) -> Option<[usize; SHARD_COUNT]> {
+        if self.reads_published_counts() {
+            let keyspace = self.locked.keyspace;
+            return Some(std::array::from_fn(|shard| keyspace.published.in_shard(self.db, shard)));
+        }
+        let (mut lens, mut index) = ([0; SHARD_COUNT], 0);
+        self.for_each_shard(|shard| {
+            lens[index] = shard.len(self.db);
+            index += 1;
+        });
+        (!self.is_cut_short()).then_some(lens)
+    }
+
     /// A key that is not due, found by a walk through a bounded number of records.
     fn first_key_after_random_position(&mut self) -> Option<Vec<u8>> {
         const RECORDS_MAX: usize = 1 << 16;
         const RECORDS_PER_STEP: usize = 64;
-        let start = ScanCursor::new(self.random.below(SHARD_COUNT as u64) as usize, 0);
+        let start = ScanCursor::at_shard(self.random.below(SHARD_COUNT as u64) as usize);
         let mut seen = 0;
         for mut cursor in [start, ScanCursor::START] {
             loop {
@@ -546,14 +553,31 @@ impl<'a, 'k> View<'a, 'k> {
             dbs.for_each(|db| shard.waiters.note_swap(db));
         }
         let removed = tables.iter().map(|it| it.table.len()).sum::<usize>() as u64;
+        self.forget_tables(tables);
+        self.changes.dirty += removed;
+        removed
+    }
+
+    /// Has freed what was taken out, unless it may have to come back.
+    pub(crate) fn forget_tables(&mut self, tables: Vec<TakenTable>) {
         if let Some(undo) = &mut self.changes.undo {
             undo.remember_emptied(tables);
         } else {
             let tables = tables.into_iter().map(|it| it.table);
             self.locked.keyspace.discard_tables(tables.collect());
         }
-        self.changes.dirty += removed;
-        removed
+    }
+
+    pub(crate) fn locked(&self) -> &Locked<'k> {
+        self.locked
+    }
+
+    pub(crate) fn locked_mut(&mut self) -> &mut Locked<'k> {
+        self.locked
+    }
+
+    pub(crate) fn changes(&self) -> &Changes {
+        self.changes
     }
 
     /// Exchanges two databases. All shards are locked.
@@ -587,13 +611,12 @@ impl<'a, 'k> View<'a, 'k> {
         let mut seen = 0;
         loop {
             let next = self.with_shard(cursor.shard(), |shard| {
-                let table = shard.table(self.db)?;
-                table.scan(cursor.table_hash(), count - seen.min(count), |record| {
+                shard.scan(self.db, cursor, None, count - seen.min(count), |record| {
                     seen += 1;
                     visit(record, record.deadline().is_some_and(|it| it <= due_until));
                 })
             })?;
-            cursor = cursor.advanced(next)?;
+            cursor = next?;
             if count <= seen {
                 return Some(cursor);
             }
@@ -612,7 +635,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     #[inline]
     fn table(&self, key: Key<'_>) -> Option<&Table> {
-        self.locked.shard(key).table(self.db)
+        self.locked.shard(key).table(self.db, key.table_hash())
     }
 
     /// Removes a key that is due, on a master. Free where the database has no keys with deadlines.
@@ -625,7 +648,7 @@ impl<'a, 'k> View<'a, 'k> {
     }
 
     fn remove_due(&mut self, key: Key<'_>) {
-        let found = self.table(key).and_then(|it| it.find(key.table_hash(), key.bytes()));
+        let found = self.locked.record_of(self.db, key);
         let deadline = found.and_then(RecordRef::deadline);
         if deadline.is_some_and(|deadline| deadline <= self.now) {
             self.expire(key);
@@ -647,7 +670,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     fn take_any(&mut self, key: Key<'_>) -> Option<Record> {
         self.note_before(key);
-        self.locked.shard_mut(key).table_mut(self.db).remove(key.table_hash(), key.bytes())
+        self.locked.table_mut(self.db, key).remove(key.table_hash(), key.bytes())
     }
 
     /// A key is about to be changed, and what was there may have to come back.
@@ -660,8 +683,7 @@ impl<'a, 'k> View<'a, 'k> {
 
     #[cold]
     fn remember(&mut self, key: Key<'_>) {
-        let table = self.locked.shard(key).table(self.db);
-        let found = table.and_then(|it| it.find(key.table_hash(), key.bytes()));
+        let found = self.locked.record_of(self.db, key);
         if let Some(undo) = &mut self.changes.undo {
             undo.remember(self.db, key, found);
         }
@@ -676,12 +698,10 @@ impl Locked<'_> {
             let dbs = db.map_or(0..shard.db_count(), |db| db..db + 1);
             for db in dbs {
                 let mut watched = shard.watched_keys(db);
-                watched.retain(|key| {
-                    let table = shard.table(db);
-                    table.is_some_and(|it| it.find(Key::new(key).table_hash(), key).is_some())
-                });
-                let taken = shard.take_table(db);
-                tables.extend(taken.map(|table| TakenTable { shard: number, db, table }));
+                watched.retain(|key| shard.find(db, key).is_some());
+                let taken = shard.take_tables(db);
+                let taken = taken.into_iter();
+                tables.extend(taken.map(|(at, table)| TakenTable { shard: number, at, table }));
                 watched.iter().for_each(|key| shard.break_watches(db, key));
             }
         }

@@ -5,6 +5,7 @@ use rubine_structures::record::RecordRef;
 use crate::key::SHARD_COUNT;
 use crate::keyspace::Keyspace;
 use crate::shard_set::ShardSet;
+use crate::tables::TableAt;
 
 /// Records that one step looks at, about.
 const STEP_RECORDS: usize = 64;
@@ -16,7 +17,8 @@ pub struct WeighingWalk {
     first: usize,
     step: usize,
     shard: usize,
-    db: usize,
+    /// `None` after the last of the shard.
+    at: Option<TableAt>,
     table_hash: u64,
 }
 
@@ -36,7 +38,7 @@ pub enum Weighed {
 impl WeighingWalk {
     /// A walk through the shards `first`, `first + step`, ...
     pub fn new(first: usize, step: usize) -> Self {
-        Self { first, step, shard: first, db: 0, table_hash: 0 }
+        Self { first, step, shard: first, at: Some(TableAt::default()), table_hash: 0 }
     }
 
     /// Shows some records of one shard, with their databases, while it is locked.
@@ -56,17 +58,22 @@ impl WeighingWalk {
         };
         let shard = locked.shards().next().expect("one shard was locked");
         let mut room = STEP_RECORDS;
-        while 0 < room && self.db < shard.db_count() {
-            let table = shard.table(self.db).filter(|it| !it.is_empty());
+        while 0 < room
+            && let Some(at) = self.at
+        {
+            let table = shard.table_at(at).filter(|it| !it.is_empty());
             let next = table.and_then(|table| {
                 table.scan(self.table_hash, room, |record| {
                     room = room.saturating_sub(1);
-                    visit(self.db, record);
+                    visit(at.db, record);
                 })
             });
-            (self.db, self.table_hash) = next.map_or((self.db + 1, 0), |it| (self.db, it));
+            if next.is_none() {
+                self.at = shard.table_after(at);
+            }
+            self.table_hash = next.unwrap_or(0);
         }
-        if self.db < shard.db_count() {
+        if self.at.is_some() {
             return Weighed::Part;
         }
         self.next_shard();
@@ -74,7 +81,8 @@ impl WeighingWalk {
     }
 
     fn next_shard(&mut self) {
-        (self.shard, self.db, self.table_hash) = (self.shard + self.step, 0, 0);
+        (self.shard, self.at) = (self.shard + self.step, Some(TableAt::default()));
+        self.table_hash = 0;
     }
 }
 
@@ -97,7 +105,8 @@ mod tests {
             let mut locked = keyspace.lock(&ShardSet::of(key));
             let shard = locked.shards_mut().next().expect("one shard was locked");
             let value = Value::text(b"some text");
-            shard.table_mut(number % 3).store(key.table_hash(), key.bytes(), value, None, |_| 0);
+            let table = shard.table_mut(number % 3, key.table_hash());
+            table.store(key.table_hash(), key.bytes(), value, None, |_| 0);
         }
         let mut walks = [WeighingWalk::new(0, 2), WeighingWalk::new(1, 2)];
         for _ in 0..2 {

@@ -15,9 +15,9 @@ use rubine_resp::command::{INTO_MEMORY, write_command};
 use rubine_resp::decode::{Value, decode};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, Type};
+use rustls::{ClientConfig, ServerConfig};
+use socket2::{Domain, Protocol, TcpKeepalive, Type};
 
 use crate::socket::Socket;
 use crate::tls::stream::{HandshakeError, TlsStream};
@@ -28,6 +28,8 @@ const READ_BYTES: usize = 16 * 1024;
 const INPUT_BYTES_MAX: usize = 256 * 1024;
 /// What waits to be sent, beyond which no command is taken. One command may be larger.
 const OUTPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+const ONE_SECOND: Duration = Duration::from_secs(1);
 
 /// A connection, or one that is on its way.
 #[derive(Debug)]
@@ -112,6 +114,24 @@ impl Link {
         };
         let phase = Phase::Connecting;
         Ok(Self { socket, phase, input: Vec::new(), output: Vec::new(), output_start: 0 })
+    }
+
+    /// Takes over a connection that the other side has made; with `tls`, it will be spoken.
+    pub fn accepted(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let socket = match tls {
+            Some(config) => Socket::Tls(Box::new(TlsStream::accepted(stream, config)?)),
+            None => Socket::Tcp(stream),
+        };
+        let phase = Phase::Handshaking;
+        Ok(Self { socket, phase, input: Vec::new(), output: Vec::new(), output_start: 0 })
+    }
+
+    /// Has the kernel look after so long a silence whether the other side is there still.
+    pub fn keep_alive(&self, after: Duration) -> io::Result<()> {
+        let keepalive =
+            TcpKeepalive::new().with_time(after).with_interval((after / 3).max(ONE_SECOND));
+        socket2::SockRef::from(&self.socket).set_tcp_keepalive(&keepalive.with_retries(3))
     }
 
     /// Has an event loop told when it is worth while to call [`Link::open`], [`Link::flush`] or [`Link::receive`].

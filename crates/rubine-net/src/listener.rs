@@ -11,6 +11,7 @@ use mio::{Interest, Registry, Token};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
 
+use crate::link::Link;
 use crate::socket::Socket;
 use crate::tls::Tls;
 use crate::tls::stream::TlsStream;
@@ -224,6 +225,26 @@ pub fn open_all(config: &Config) -> Result<Vec<Listener>, String> {
     Ok(listeners)
 }
 
+/// Opens the sockets at which other nodes of a cluster connect: one at each address of `bind`.
+pub fn open_bus(config: &Config, port: u16) -> Result<Vec<Listener>, String> {
+    let failed = |reason| format!("Failed listening on port {port} (cluster), aborting: {reason}");
+    let speech = if config.tls_cluster { Speech::Tls } else { Speech::Plain };
+    let mut listeners = Vec::new();
+    for place in places(&config.bind, speech, port).map_err(failed)? {
+        match open_at(config, &place) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if place.is_optional && is_unavailable(&error) => {}
+            Err(error) => return Err(failed(cannot_listen(place.address, &error))),
+        }
+    }
+    if listeners.is_empty() {
+        return Err(
+            "No bind address is configured, but it is required for the Cluster bus.".to_owned()
+        );
+    }
+    Ok(listeners)
+}
+
 /// The address does not exist on this machine, or its family does not.
 fn is_unavailable(error: &io::Error) -> bool {
     matches!(
@@ -357,6 +378,26 @@ impl Listener {
                 Ok(Accepted { socket: Socket::Unix(stream), addresses, ip: None })
             }
         }
+    }
+
+    /// The next connection of another node of a cluster, if one has come, and where from.
+    pub fn accept_node(&self, tls: &Tls) -> io::Result<(Link, SocketAddr)> {
+        let (listener, tls) = match self {
+            Self::Tcp(listener, _) => (listener, None),
+            Self::Tls(listener, _) => {
+                let current = tls.current();
+                let nodes = current.as_ref().and_then(|it| it.nodes.clone());
+                (listener, Some(nodes.ok_or(io::ErrorKind::ConnectionAborted)?))
+            }
+            Self::Unix(..) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let (stream, peer) = listener.accept()?;
+        Ok((Link::accepted(stream, tls)?, peer))
+    }
+
+    /// Has an event loop told when somebody connects.
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(self.source(), token, Interest::READABLE)
     }
 
     /// Where it listens; `None` for a unix socket.

@@ -40,6 +40,8 @@ pub struct Tls {
 #[derive(Debug)]
 pub struct Contexts {
     pub server: Arc<ServerConfig>,
+    /// For the bus of a cluster, where there is no node without a certificate; nothing without `tls-cluster`.
+    pub nodes: Option<Arc<ServerConfig>>,
     /// Towards other servers.
     pub client: Arc<ClientConfig>,
     pub facts: Facts,
@@ -115,8 +117,14 @@ impl Contexts {
         let roots = authorities.map_or_else(RootCertStore::empty, |it| it.roots);
         let roots = Arc::new(roots);
         let client = client_config(config, &provider, &roots, other.as_ref().unwrap_or(&own))?;
-        let server = server_config(config, &provider, &roots, own)?;
-        Ok(Self { server: Arc::new(server), client: Arc::new(client), facts, print })
+        let nodes = if config.tls_cluster {
+            let nodes = server_config(config, TlsAuthClients::Yes, &provider, &roots, &own)?;
+            Some(Arc::new(nodes))
+        } else {
+            None
+        };
+        let server = server_config(config, config.tls_auth_clients, &provider, &roots, &own)?;
+        Ok(Self { server: Arc::new(server), nodes, client: Arc::new(client), facts, print })
     }
 
     /// Whether the files that it was made from hold something else by now.
@@ -142,22 +150,23 @@ fn provider(config: &Config) -> Result<CryptoProvider, String> {
 
 fn server_config(
     config: &Config,
+    asks_clients: TlsAuthClients,
     provider: &Arc<CryptoProvider>,
     roots: &Arc<RootCertStore>,
-    identity: Identity,
+    identity: &Identity,
 ) -> Result<ServerConfig, String> {
     let versions = ciphers::versions(config.tls_protocols.as_deref())?;
     let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions)
         .map_err(|error| format!("Failed to configure tls-protocols: {error}"))?;
-    let builder = if config.tls_auth_clients == TlsAuthClients::No {
+    let builder = if asks_clients == TlsAuthClients::No {
         builder.with_no_client_auth()
     } else {
         let (roots, provider) = (Arc::clone(roots), Arc::clone(provider));
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
             // A folder of authorities would make a long list, which clients have no use for.
             .clear_root_hint_subjects();
-        let verifier = match config.tls_auth_clients {
+        let verifier = match asks_clients {
             TlsAuthClients::Optional => verifier.allow_unauthenticated(),
             _ => verifier,
         };
@@ -166,10 +175,9 @@ fn server_config(
         })?;
         builder.with_client_cert_verifier(verifier)
     };
-    let path = identity.key_path.clone();
     let mut server = builder
-        .with_single_cert(identity.certificates, identity.key)
-        .map_err(|error| format!("Failed to load private key: {path}: {error}"))?;
+        .with_single_cert(identity.certificates.clone(), identity.key.clone_key())
+        .map_err(|error| format!("Failed to load private key: {}: {error}", identity.key_path))?;
     server.ignore_client_order = config.tls_prefer_server_ciphers;
     if config.tls_session_caching {
         let (size, seconds) = (config.tls_session_cache_size, config.tls_session_cache_timeout);

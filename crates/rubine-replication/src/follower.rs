@@ -46,6 +46,8 @@ pub struct Terms {
     pub ip: Option<String>,
     /// The version of Valkey that this server follows: it decides about the version of the dump.
     pub version: &'static str,
+    /// Its id in a cluster.
+    pub node_id: Option<String>,
     /// What this server has of which history, or why it has to begin anew.
     pub place: Result<Place, &'static str>,
     /// The other side is to take over: it was a replica of this server, which it becomes the master of.
@@ -235,6 +237,7 @@ enum Introduction {
     Ip,
     Capabilities,
     Version,
+    NodeId,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -486,6 +489,10 @@ impl Follower {
         due.push_back(Introduction::Capabilities);
         send(actions, &[b"REPLCONF", b"version", terms.version.as_bytes()]);
         due.push_back(Introduction::Version);
+        if let Some(id) = &terms.node_id {
+            send(actions, &[b"REPLCONF", b"set-cluster-node-id", id.as_bytes()]);
+            due.push_back(Introduction::NodeId);
+        }
         self.state = State::Introducing { due };
     }
 
@@ -511,6 +518,7 @@ impl Follower {
             Introduction::Ip => "ip-address",
             Introduction::Capabilities => "capa",
             Introduction::Version => "version",
+            Introduction::NodeId => "set-cluster-node-id",
         };
         let text = format!("(Non critical) Primary does not understand REPLCONF {what}: {shown}");
         tell(actions, &text);

@@ -56,6 +56,7 @@ pub fn handshake(bytes: &[u8]) {
         port: 6379,
         ip: None,
         version: "9.1.2",
+        node_id: None,
         place: Err("it is new"),
         hands_over: false,
         takes_dual_channel: true,

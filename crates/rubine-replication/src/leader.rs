@@ -52,6 +52,8 @@ pub struct Introduction {
     /// It wants a dump and nothing after it.
     pub wants_dump_only: bool,
     pub content: Content,
+    /// Its id in the cluster that both are in.
+    pub node_id: Option<Box<[u8]>>,
     /// It takes the stream beside the dump in this way, and is to have it so.
     pub takes_channels: Option<Channels>,
     /// The connection is for a dump whose stream goes over another one.

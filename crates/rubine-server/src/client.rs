@@ -13,6 +13,7 @@ pub(crate) mod registry;
 pub(crate) mod replica;
 pub(crate) mod request;
 pub(crate) mod resting;
+pub(crate) mod slot;
 pub(crate) mod spool;
 pub(crate) mod subscriptions;
 pub(crate) mod suspension;

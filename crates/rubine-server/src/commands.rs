@@ -1,5 +1,6 @@
 //! The server's own commands, by topic.
 
+mod cluster;
 pub(crate) mod connection;
 pub(crate) mod functions;
 pub(crate) mod help;
@@ -20,6 +21,7 @@ use crate::core::{ServerFamily, SessionHandler};
 const FAMILIES: &[ServerFamily] = &[
     ServerFamily { group: Group::Connection, commands: connection::COMMANDS },
     ServerFamily { group: Group::Generic, commands: connection::WAIT_COMMANDS },
+    ServerFamily { group: Group::Cluster, commands: cluster::COMMANDS },
     ServerFamily { group: Group::Cluster, commands: connection::CLUSTER_COMMANDS },
     ServerFamily { group: Group::PubSub, commands: pubsub::COMMANDS },
     ServerFamily { group: Group::Server, commands: replication::COMMANDS },

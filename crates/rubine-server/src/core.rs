@@ -12,10 +12,13 @@ pub(crate) mod hand_offs;
 pub(crate) mod limiting;
 pub(crate) mod membership;
 pub(crate) mod observe;
+pub(crate) mod own_commands;
 pub(crate) mod permission;
 pub(crate) mod quorum;
+mod releasing;
 pub(crate) mod replaying;
 pub(crate) mod replicated;
+pub(crate) mod routing;
 pub(crate) mod script_threads;
 pub(crate) mod scripts;
 pub(crate) mod subscribing;
@@ -28,6 +31,7 @@ pub(crate) mod watching;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rubine_cluster::View;
 use rubine_commands::{Args, Command, CommandResult, Group, Runner};
 use rubine_journal::Offset;
 use rubine_keyspace::{Locked, OwedHandOffs};
@@ -62,6 +66,8 @@ pub(crate) struct Core {
     /// The handlers of the server's own commands, by their numbers.
     pub(crate) handlers: &'static [SessionHandler],
     pub(crate) settings: Arc<Settings>,
+    /// What this node knows of its cluster, if it is in one.
+    pub(crate) view: Option<Arc<View>>,
     /// From what on a command is looked at after it has run.
     notable: observe::Notable,
     /// What belongs in the command log when the command that runs is over.
@@ -175,6 +181,7 @@ impl Core {
             hot_keys: None,
             watch: watching::Watch::default(),
             settings,
+            view: routing::first_view(server),
             now: rubine_base::clock::unix_millis(),
             monotonic_ms: rubine_base::clock::monotonic_millis() as i64,
             runner: Runner::new(seed),

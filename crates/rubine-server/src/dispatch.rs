@@ -17,6 +17,7 @@ use crate::command_table::{Entry, Run, unknown_command, unknown_subcommand};
 use crate::core::Core;
 use crate::core::after_run::{Caller, RanCommand};
 use crate::core::limiting::Verdict;
+use crate::core::routing::is_about_place;
 use crate::core::scripts::flags_of;
 use crate::core::unit::Role;
 
@@ -30,6 +31,9 @@ pub(crate) enum Flow {
 
 /// The flags of clients whose requests are looked at before they run.
 const LOOKED_AT: ClientFlags = ClientFlags::PUBSUB.union(ClientFlags::LIMITED);
+
+/// The flags of clients about whose replies there is more to do.
+const SETTLED: ClientFlags = ClientFlags::REPLICA.union(ClientFlags::ASKING);
 
 /// A request before it runs, for those who decide on that.
 #[derive(Clone, Copy)]
@@ -150,7 +154,7 @@ impl Core {
             && let Some(transaction) = &mut client.transaction
         {
             let flags = flags_of(self.server, entry, args);
-            transaction.push(entry, flags, args, self.settings.limits.databases);
+            transaction.push(entry, flags, args, &self.settings.limits);
             reply.simple("QUEUED");
             return Flow::Next;
         }
@@ -172,6 +176,7 @@ impl Core {
         let mut error = None;
         if !is_limited || !gates::are_open(self, client, entry, args, rest) {
             self.follow_user(client);
+            self.follow_cluster();
             if client.flags.contains(ClientFlags::CLOSE_NOW) {
                 return Some(Flow::Stop);
             }
@@ -229,6 +234,10 @@ impl Core {
                     self.start_clock();
                     return;
                 };
+                if let Some(error) = self.look_again(client, entry, args, &locked) {
+                    drop(locked);
+                    return self.refuse(client, reply, Some(entry), &error);
+                }
                 self.begin_client_unit(client, reply);
                 reply_start = reply.mark();
                 let hold = if client.brought.is_some() { self.take_hold(client) } else { None };
@@ -386,8 +395,7 @@ impl Core {
             self.stats().commands[entry.number].rejected_calls.add(1);
         }
         let text = if runs_queue { error.to_string() } else { String::new() };
-        // Where it belongs is said as it is.
-        if runs_queue && !text.starts_with("REDIRECT ") {
+        if runs_queue && !is_about_place(&text) {
             let reason = text.strip_prefix("ERR ").unwrap_or(&text);
             let text = format!("EXECABORT Transaction discarded because of: {reason}");
             reply.error(&text);
@@ -409,10 +417,23 @@ fn settle_reply(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
     if client.sending.reply_mode != ReplyMode::On {
         suppress(client, reply, mark);
     }
+    if client.flags.intersects(SETTLED) {
+        settle_special(client, reply, mark);
+    }
+    client.sending.keeps_output = false;
+}
+
+/// A replica is answered nothing, and ASKING is for one command, or for one transaction.
+#[cold]
+fn settle_special(client: &mut Client, reply: &mut Reply<'_>, mark: Mark) {
     if client.flags.contains(ClientFlags::REPLICA) && reply.mark() != mark {
         end_rogue(client, reply, mark);
     }
-    client.sending.keeps_output = false;
+    if client.flags.contains(ClientFlags::ASKS_NEXT) {
+        client.flags -= ClientFlags::ASKS_NEXT;
+    } else if client.transaction.is_none() && client.suspension().is_none() {
+        client.flags -= ClientFlags::ASKING;
+    }
 }
 
 /// A replica sends nothing that is answered: an answer would stand among what it follows.

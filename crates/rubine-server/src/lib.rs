@@ -23,6 +23,7 @@ mod pause;
 mod publication;
 
 mod aside;
+mod cluster;
 mod pubsub;
 mod replication;
 mod sentinel;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mio::Waker;
 use parking_lot::Mutex;
 use rubine_base::hash::HashMap;
+use rubine_cluster::slots::SlotSet;
 use rubine_commands::{Shipment, Task};
 use rubine_journal::Offset;
 use rubine_resp::writer::Output;
@@ -94,6 +95,10 @@ pub(crate) enum Message {
     HandOffs { shards: Vec<usize> },
     /// This server follows another from now on: whoever waits for keys waits in vain.
     BecameReplica { sender: Sender<()> },
+    /// The cluster is known to be another than before: whoever waits for keys may wait in vain.
+    ClusterChanged,
+    /// Slots are no longer served here: whoever listens to channels in them is told.
+    SlotsReleased { slots: Arc<SlotSet> },
     /// All keys may be others than before: let those who wait for one look again.
     DataReplaced,
     /// Say when this is read: no command runs any more that began before it was sent.

@@ -29,6 +29,8 @@ pub(crate) enum Hold {
     Shutdown = 1,
     /// It hands its part over to a replica, which is to have everything.
     Failover = 2,
+    /// A replica of its shard is taking its place in the cluster.
+    Takeover = 4,
 }
 
 /// No pause lasts longer than to here.
@@ -63,10 +65,17 @@ impl Pause {
         }
     }
 
+    /// Whether the server holds writes back for that.
+    pub(crate) fn is_held(&self, what: Hold) -> bool {
+        self.holds.load(Ordering::Acquire) & what as u8 != 0
+    }
+
     /// For what the server itself holds writes back, if for anything.
     pub(crate) fn held_for(&self) -> Option<Hold> {
         let holds = self.holds.load(Ordering::Acquire);
-        [Hold::Shutdown, Hold::Failover].into_iter().find(|it| holds & *it as u8 != 0)
+        [Hold::Shutdown, Hold::Failover, Hold::Takeover]
+            .into_iter()
+            .find(|it| holds & *it as u8 != 0)
     }
 
     /// What waits at `now`, and until when: `(is everything paused, moment)`.

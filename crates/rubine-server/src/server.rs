@@ -32,6 +32,7 @@ use crate::aside::Aside;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
 use crate::client::{ClientFlags, ClientInfo};
+use crate::cluster::Cluster;
 use crate::command_table::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::observing::Observing;
@@ -66,7 +67,8 @@ pub(crate) struct Server {
     pub(crate) quotas: Quotas,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
-    /// Those of the workers, then those of the threads for scripts, then that of the thread that follows a master.
+    /// Those of the workers, then those of the threads for scripts, then those of the thread that follows a master and of the
+    /// one that speaks with a cluster.
     pub(crate) stats: Vec<WorkerStats>,
     pub(crate) observing: Observing,
     pub(crate) resting: Resting,
@@ -96,12 +98,16 @@ pub(crate) struct Server {
     pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
     pub(crate) shutdown: Ending,
+    /// Its part in a cluster, if it is in one.
+    pub(crate) cluster: Option<Cluster>,
     /// What it monitors, if it is a Sentinel and no server of data.
     pub(crate) sentinel: Option<Sentinel>,
 }
 
 /// Where the counters of the thread that follows a master are, behind those of the workers.
 pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
+/// Where those of the thread are that speaks with the nodes of a cluster.
+pub(crate) const BUS: usize = FOLLOWER + 1;
 
 /// When the files that TLS is made from are looked at again.
 #[derive(Default)]
@@ -149,6 +155,7 @@ impl Server {
     pub(crate) fn publish(&self, mut settings: Settings) {
         let checks_sums = self.switches.checks_dump_sums.load(Ordering::Relaxed);
         settings.limits.dump_checks.checksum = checks_sums;
+        settings.limits.slot_owners = self.cluster.as_ref().map(Cluster::slot_owners);
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
         self.observing.latency.set_threshold(settings.latency_ticks);
         self.settings.store(Arc::new(settings));

@@ -7,8 +7,8 @@ use rubine_resp::parser;
 use rubine_system::ticks;
 
 use rubine_config::{
-    Appendfsync, BusyReplyScope, Config, KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent,
-    OutputBufferLimit,
+    Appendfsync, BusyReplyScope, ClusterPreferredEndpointType, Config, KeyspaceEvents,
+    MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
 };
 
 /// Settings that every worker keeps at hand.
@@ -65,8 +65,20 @@ pub(crate) struct Settings {
     /// What the logs of slow commands, large requests and large replies take, in this order.
     pub(crate) command_logs: [LogLimits; 3],
     pub(crate) log_shows: Shows,
+    pub(crate) routing: Routing,
     /// From what on the latency monitor notes an event, in ticks; at the most, it notes none.
     pub(crate) latency_ticks: u64,
+}
+
+/// What a node of a cluster answers to what it does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Routing {
+    /// Reads are served while the cluster is down.
+    pub(crate) reads_when_down: bool,
+    /// So are the messages of sharded channels.
+    pub(crate) takes_messages_when_down: bool,
+    /// How nodes are named to clients.
+    pub(crate) endpoint: ClusterPreferredEndpointType,
 }
 
 /// How much of a command the logs show.
@@ -181,6 +193,11 @@ impl Settings {
                 0 => u64::MAX,
                 millis => (millis as f64 * 1000.0 * ticks::per_microsecond()) as u64,
             },
+            routing: Routing {
+                reads_when_down: config.cluster_allow_reads_when_down,
+                takes_messages_when_down: config.cluster_allow_pubsubshard_when_down,
+                endpoint: config.cluster_preferred_endpoint_type,
+            },
             waits_for_disk,
             stops_writes_on_failed_save: config.stop_writes_on_bgsave_error
                 && !config.save.is_empty(),
@@ -266,7 +283,7 @@ fn client_bytes_max(config: &Config) -> u64 {
 
 fn limits_of(config: &Config) -> Limits {
     Limits {
-        databases: config.databases as usize,
+        databases: config.database_count() as usize,
         string_len_max: config.proto_max_bulk_len,
         hash_max_listpack_entries: config.hash_max_listpack_entries,
         hash_max_listpack_value: config.hash_max_listpack_value,
@@ -280,6 +297,7 @@ fn limits_of(config: &Config) -> Limits {
         stream_node_max_entries: config.stream_node_max_entries as usize,
         hll_sparse_max_bytes: config.hll_sparse_max_bytes,
         cluster: config.cluster_enabled,
+        slot_owners: None,
         rdb_version: config.rdb_version.version(),
         dump_checks: Checks { version: config.rdb_version_check.meaning(), checksum: true },
         // A name that is unknown was refused, but for that of the environment.

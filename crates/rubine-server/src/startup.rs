@@ -18,8 +18,9 @@ use rubine_keyspace::{Discarded, Keyspace, Tell};
 
 use crate::access::{self, AccessControl};
 use crate::aside::Aside;
+use crate::cluster::Cluster;
 use crate::commands;
-use crate::control::{audit, sentinel, shutdown};
+use crate::control::{audit, cluster, sentinel, shutdown};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::follow;
@@ -35,7 +36,7 @@ use crate::process::stopping::Stopping;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
 use crate::sentinel::Sentinel;
-use crate::server::{FOLLOWER, Server, Switches, ThisProcess};
+use crate::server::{BUS, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
@@ -169,7 +170,9 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     let sentinel = sentinel_of(&config, &source, mode)?;
     let contexts = Contexts::of(&config)?;
     let listeners = listener::open_all(&config)?;
-    let (server, handlers, polls) = build(config, source, Some(logger), listeners, sentinel)?;
+    let cluster = if sentinel.is_some() { None } else { cluster::open(&config)? };
+    let modes = Modes { cluster, sentinel };
+    let (server, handlers, polls) = build(config, source, Some(logger), listeners, modes)?;
     server.tls.set(contexts.map(Arc::new));
     crash::install(server);
     audit::begin(server)?;
@@ -281,13 +284,17 @@ fn open_to_clients(
     revive_libraries(server)?;
     remove_due(server);
     server.persistence.set_trouble(Trouble::LOADING, false);
-    follow::begin_configured(server, handlers)
+    follow::begin_configured(server, handlers)?;
+    cluster::start(server, handlers)
 }
 
-/// What is set once and for all: the hash function, huge pages, the locale.
+/// What is set once and for all: the hash function, where keys are placed, huge pages, the locale.
 fn tune(config: &Config) -> Result<(), String> {
     if let Some(seed) = &config.hash_seed {
         rubine_base::hash::seed_global(seed);
+    }
+    if config.cluster_enabled {
+        rubine_keyspace::place_by_slot(config.cluster_databases as usize);
     }
     affinity::check(config);
     if let Some(max) = process::backlog_max().filter(|max| *max < config.tcp_backlog) {
@@ -365,13 +372,20 @@ fn where_it_listens(config: &Config) -> String {
     places.join(", ")
 }
 
+/// What a server may be beside a server of data, or in its place.
+#[derive(Default)]
+struct Modes {
+    cluster: Option<Cluster>,
+    sentinel: Option<Sentinel>,
+}
+
 /// Puts the shared parts together. The server lives as long as the process.
 fn build(
     mut config: Config,
     source: ConfigSource,
     logger: Option<Arc<logging::Logger>>,
     listeners: Vec<listener::Listener>,
-    sentinel: Option<Sentinel>,
+    Modes { cluster, sentinel }: Modes,
 ) -> Result<(&'static Server, &'static [SessionHandler], Vec<Poll>), String> {
     let table = if sentinel.is_some() { commands::sentinel_table } else { commands::command_table };
     let (commands, handlers) = table(&config.renamed_commands)?;
@@ -401,7 +415,7 @@ fn build(
         aof: rubine_storage::aof::Aof::default(),
         settings: ArcSwap::from_pointee(Settings::of(&config)),
         settings_version: AtomicU64::new(0),
-        stats: (0..=worker_count + FOLLOWER).map(|_| WorkerStats::new(commands.len())).collect(),
+        stats: (0..=worker_count + BUS).map(|_| WorkerStats::new(commands.len())).collect(),
         commands,
         access,
         quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
@@ -436,6 +450,7 @@ fn build(
             stopping: Stopping::default(),
         },
         config: ConfigStore::new(config, source),
+        cluster,
         sentinel,
     };
     server.journal.rename_history(new_history_id());

@@ -390,9 +390,18 @@ impl Worker {
                 }
                 Message::HandOffs { shards } => self.core.complete_hand_offs(shards),
                 Message::BecameReplica { sender } => {
-                    self.unblock_all();
+                    self.core.follow_cluster();
+                    self.tell_each(Core::answer_changed_role);
                     // Whoever asked may have given up.
                     let _ = sender.send(());
+                }
+                Message::ClusterChanged => {
+                    self.core.follow_cluster();
+                    self.tell_each(Core::answer_moved);
+                }
+                Message::SlotsReleased { slots } => {
+                    self.core.follow_cluster();
+                    self.tell_each(|core, client| core.end_listening(client, &slots));
                 }
                 Message::DataReplaced => self.core.wake_all_waiters(),
                 Message::Acknowledge { sender } => {
@@ -475,12 +484,12 @@ impl Worker {
         schedule(&mut self.scheduled, client, slot);
     }
 
-    /// Ends all waits, since the server is another from now on. Those who wait end with their connection.
-    fn unblock_all(&mut self) {
+    /// Tells each client what has become of the server, if `tell` has something to tell it.
+    fn tell_each(&mut self, tell: impl Fn(&mut Core, &mut Client) -> bool) {
         let Self { core, clients, scheduled, .. } = self;
         for (slot, client) in clients.iter_mut().enumerate() {
             let Some(client) = client else { continue };
-            if core.answer_changed_role(client) {
+            if tell(core, client) {
                 schedule(scheduled, client, slot);
             }
         }

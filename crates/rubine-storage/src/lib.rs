@@ -24,6 +24,7 @@ pub mod replica_dump;
 mod resuming;
 pub mod save_points;
 pub mod saves;
+pub mod slot_writer;
 mod storage;
 pub mod sync;
 pub mod tools;

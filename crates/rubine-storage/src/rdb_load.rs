@@ -213,7 +213,7 @@ impl Shared {
             options,
             limits: storage.host.value_limits(config),
             access: Access::new(storage.host.access_policy(config), now),
-            databases: config.databases as usize,
+            databases: config.database_count() as usize,
             now,
             has_failed: AtomicBool::new(false),
             tells_due: AtomicBool::new(false),

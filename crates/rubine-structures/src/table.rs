@@ -34,7 +34,7 @@ pub use self::hints::{Hint, Hints, Reading, free_what_waits};
 pub use self::prefetch::prefetch_whole;
 pub use self::snapshot::TableSnapshot;
 
-use self::hints::OwnHint;
+use self::hints::{OwnHint, free_unseen};
 use self::segment::{Place, SegmentCell, SegmentRef};
 use self::snapshot::{Garbage, SnapshotFacts, Versions};
 use crate::record::{Record, RecordRef, ValueMut};
@@ -48,26 +48,34 @@ const DEPTH_MAX: u8 = 24;
 pub type HashOf = fn(&[u8]) -> u64;
 
 /// A hash table of records, ordered by hash.
+///
+/// What most requests look at comes first, so that it lies on one line where the owner sees to it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Table {
     directory: Arc<[SegmentCell]>,
-    depth: u8,
-    hash_of: HashOf,
     len: usize,
     /// Records that have a deadline.
     volatile_len: usize,
+    versions: Option<Arc<Versions>>,
+    /// The epoch in which changes are made now; a snapshot starts the next one.
+    epoch: u64,
+    depth: u8,
     /// Whether [`Self::due`] can find anything: some record has or had a deadline, or an element of one.
     has_deadlines: bool,
     /// An element of a value has had a deadline, at some time.
     had_inner_deadlines: bool,
+    /// Whether somebody without the lock may have found the directory by a hint that shows another table by now.
+    was_shown: bool,
     /// Segments whose depth is the directory's; the directory halves when there is none.
     deepest_count: usize,
-    /// The epoch in which changes are made now; a snapshot starts the next one.
-    epoch: u64,
-    versions: Option<Arc<Versions>>,
+    hash_of: HashOf,
     /// Where others learn what to prefetch.
     hint: Option<OwnHint>,
 }
+
+/// Bytes of a table, from its first on, that most requests look at.
+pub const TABLE_BYTES_HOT: usize = std::mem::offset_of!(Table, deepest_count);
 
 /// What became of a record that was stored.
 #[derive(Debug)]
@@ -98,6 +106,7 @@ impl Table {
             volatile_len: 0,
             has_deadlines: false,
             had_inner_deadlines: false,
+            was_shown: false,
             deepest_count: 1,
             epoch: 1,
             versions: None,
@@ -112,6 +121,13 @@ impl Table {
         hint.replace(table.depth, &table.directory, None);
         table.hint = Some(hint);
         table
+    }
+
+    /// Tells whoever prefetches where this table lies. It stays there from now on, or says so again.
+    pub fn tell_address(&self) {
+        if let Some(hint) = &self.hint {
+            hint.tell_address(std::ptr::from_ref(self).addr());
+        }
     }
 
     /// Number of records.
@@ -131,23 +147,28 @@ impl Table {
     /// Empties the table and hands out what was in it.
     pub fn take(&mut self) -> Self {
         let mut taken = std::mem::replace(self, Self::new(self.hash_of));
-        let left = taken.directory.clone();
-        self.adopt_hint(taken.hint.take(), left);
+        self.adopt_hint(taken.give_hint());
         taken
     }
 
     /// Exchanges the content of two tables.
     pub fn swap(&mut self, other: &mut Self) {
-        let (own, others) = (self.hint.take(), other.hint.take());
+        let (own, others) = (self.give_hint(), other.give_hint());
         std::mem::swap(self, other);
-        self.adopt_hint(own, other.directory.clone());
-        other.adopt_hint(others, self.directory.clone());
+        self.adopt_hint(own);
+        other.adopt_hint(others);
     }
 
-    /// Lets `hint` show this table in place of the one whose directory is `old`.
-    fn adopt_hint(&mut self, hint: Option<OwnHint>, old: Arc<[SegmentCell]>) {
+    /// Gives up its hint, to be adopted by another table at once.
+    fn give_hint(&mut self) -> Option<OwnHint> {
+        self.was_shown |= self.hint.is_some();
+        self.hint.take()
+    }
+
+    /// Lets `hint` show this table in place of another.
+    fn adopt_hint(&mut self, hint: Option<OwnHint>) {
         if let Some(hint) = &hint {
-            hint.replace(self.depth, &self.directory, Some(old));
+            hint.replace(self.depth, &self.directory, None);
         }
         self.hint = hint;
     }
@@ -449,6 +470,8 @@ impl Table {
         self.depth = depth;
         if let Some(hint) = &self.hint {
             hint.replace(self.depth, &self.directory, Some(old));
+        } else if self.was_shown {
+            free_unseen(old);
         }
     }
 
@@ -524,6 +547,8 @@ impl Drop for Table {
         // Nobody shall find a segment any more before it is freed.
         if let Some(hint) = self.hint.take() {
             hint.clear(&self.directory);
+        } else if self.was_shown {
+            free_unseen(self.directory.clone());
         }
         let mut segments = Vec::new();
         self.for_each_segment(|segment| segments.push(segment));

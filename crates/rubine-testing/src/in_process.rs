@@ -10,8 +10,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rubine_base::crc::SLOT_COUNT;
 use rubine_base::hash::HashMap;
-use rubine_commands::{Args, Command, FAMILIES, Flags, Group, Nothing, Wait, awaited, shards_of};
+use rubine_commands::{
+    Args, Command, FAMILIES, Flags, Group, Nothing, SlotOwners, SlotUsage, Wait, awaited, shards_of,
+};
 use rubine_keyspace::{Locked, Serve, ShardSet, Waiter, WaiterState, complete_hand_offs};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
@@ -32,6 +35,24 @@ pub enum Expiry {
     Active,
     /// They stay until a command comes across them.
     Lazy,
+}
+
+/// A node that has all slots of its cluster, and counts what requests about them take: a microsecond for each, by slot.
+#[derive(Debug)]
+struct AllSlots;
+
+impl SlotOwners for AllSlots {
+    fn last_of_owner(&self, _: u16) -> u16 {
+        SLOT_COUNT - 1
+    }
+
+    fn is_of_our_shard(&self, _: u16) -> bool {
+        true
+    }
+
+    fn usage(&self, slot: u16) -> Option<SlotUsage> {
+        Some(SlotUsage { cpu_us: u64::from(slot), bytes_in: 1, bytes_out: 2 })
+    }
 }
 
 /// A server of data commands and the few others that a transcript cannot do without.
@@ -87,6 +108,14 @@ impl InProcess {
     /// As [`Self::new`], where each command runs twice: first it is taken back, and nothing may show it.
     pub fn rehearsing(expiry: Expiry) -> Self {
         Self { rehearsed_count: Some(0), ..Self::new(expiry) }
+    }
+
+    /// The same as a node of a cluster that has all slots, in a process that places keys by slot.
+    #[must_use]
+    pub fn in_cluster(mut self) -> Self {
+        self.settings.limits.cluster = true;
+        self.settings.limits.slot_owners = Some(Arc::new(AllSlots));
+        self
     }
 
     /// Runs data commands of a client as one unit, each in its database, and takes them back. What is none is left out.
@@ -411,8 +440,12 @@ impl Target for InProcess {
 
     fn reset(&mut self) -> io::Result<()> {
         self.check_all_keys();
-        let rehearsed_count = self.rehearsed_count;
+        let (rehearsed_count, is_in_cluster) = (self.rehearsed_count, self.settings.limits.cluster);
         *self = Self { rehearsed_count, ..Self::new(self.expiry) };
+        if is_in_cluster {
+            self.settings.limits.cluster = true;
+            self.settings.limits.slot_owners = Some(Arc::new(AllSlots));
+        }
         Ok(())
     }
 }

@@ -8,13 +8,13 @@ use rubine_rdb::dump::{self, Checks, DumpError};
 use rubine_rdb::error::WriteError;
 use rubine_structures::value::{Value, ValueRef};
 
-use crate::command::{Acl, Command};
+use crate::command::{Acl, Command, Flags};
 use crate::computation::Computation;
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
 
-pub(crate) const COMMANDS: &[Command] = &[DUMP, RESTORE];
+pub(crate) const COMMANDS: &[Command] = &[DUMP, RESTORE, RESTORE_ASKING];
 
 /// Bytes that are written or read in one step of a computation.
 const BYTES_PER_STEP: u64 = 64;
@@ -82,6 +82,18 @@ const RESTORE: Command = Command::new("RESTORE", restore)
     .arity(-4)
     .writes()
     .denies_oom()
+    .also(Acl::KEYSPACE.union(Acl::DANGEROUS))
+    .key("OW UPDATE");
+
+const RESTORE_ASKING: Command = Command::new("RESTORE-ASKING", restore)
+    .summary("Does what RESTORE does, in a slot that is being moved to this node.")
+    .syntax("key ttl serialized-value [REPLACE] [ABSTTL] [IDLETIME seconds] [FREQ frequency]")
+    .since("3.0.0")
+    .complexity("O(N) with N the size of the value, without holding up others if it is large.")
+    .arity(-4)
+    .writes()
+    .denies_oom()
+    .flag(Flags::ASKING)
     .also(Acl::KEYSPACE.union(Acl::DANGEROUS))
     .key("OW UPDATE");
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::args::Args;
-use crate::command::{Acl, Command, KeyPositions, KeySpec};
+use crate::command::{Acl, Command, Flags, KeyPositions, KeySpec};
 use crate::context::Context;
 use crate::error::{CommandError, CommandResult};
 use crate::event::Event;
@@ -33,6 +33,7 @@ const MIGRATE: Command = Command::new("MIGRATE", migrate)
     .arity(-6)
     .writes()
     .also(Acl::DANGEROUS)
+    .flag(Flags::MOVES_KEYS)
     .hides(find_secrets)
     .keys(KeySpec {
         positions: KeyPositions::Usually {
@@ -188,6 +189,7 @@ fn pack(cx: &mut Context<'_, '_>, request: Request) -> CommandResult {
         db: request.db,
         timeout_ms: request.timeout_ms,
         replaces: request.replaces,
+        asks: cx.limits.cluster,
         version: cx.limits.rdb_version,
         parcels,
         copies: request.copies,

@@ -1,10 +1,12 @@
 //! Walks through the keys of a database: KEYS, RANDOMKEY, SCAN. Never holds a shard's lock for more than a bounded
 //! number of records.
 
+use rubine_base::crc::{self, SLOT_COUNT};
 use rubine_base::glob;
-use rubine_base::number::parse_u64_loosely;
+use rubine_base::number::{parse_i64, parse_u64_loosely};
 use rubine_keyspace::{ScanCursor, Snapshot};
 use rubine_resp::writer::{Progress, Reply, ReplyStream};
+use rubine_structures::record::RecordRef;
 use rubine_structures::value::Type;
 
 use crate::args::Args;
@@ -207,13 +209,19 @@ fn scan(cx: &mut Context<'_, '_>) -> CommandResult {
     let options = ScanOptions::parse(cx.args)?;
     let mut names = Names::default();
     let mut due = Names::default();
-    let next = cx.keys.scan(ScanCursor::from_number(cursor), options.count, |record, is_due| {
-        let is_wanted = options.type_of.is_none_or(|it| it == record.value().type_of())
-            && options.pattern.matches(record.key());
-        if is_wanted {
+    let look = |record: RecordRef<'_>, is_due: bool| {
+        if options.wants(record) {
             if is_due { &mut due } else { &mut names }.push(record.key());
         }
-    });
+    };
+    let cursor = ScanCursor::from_number(cursor);
+    let next = match options.match_slot().filter(|_| cx.limits.cluster) {
+        // All that can match is in one slot.
+        Some(slot) => {
+            cx.keys.scan_slots(cursor.max(ScanCursor::at_slot(slot)), slot, options.count, look)
+        }
+        None => cx.keys.scan(cursor, options.count, look),
+    };
     due.iter().for_each(|key| cx.keys.found_due(key));
     cx.reply.array(2);
     let next = next.map_or(0, ScanCursor::number);
@@ -225,15 +233,39 @@ fn scan(cx: &mut Context<'_, '_>) -> CommandResult {
 
 /// What SCAN was asked for.
 #[derive(Debug)]
-struct ScanOptions<'a> {
+pub(crate) struct ScanOptions<'a> {
     pattern: Pattern<&'a [u8]>,
-    count: usize,
+    pub(crate) count: usize,
     type_of: Option<Type>,
+    pub(crate) slot: Option<u16>,
 }
 
 impl<'a> ScanOptions<'a> {
     fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut parsed = Self { pattern: Pattern::All, count: 10, type_of: None };
+        Self::parse_as(args, Slots::Unnamed)
+    }
+
+    /// As [`Self::parse`], with the option SLOT.
+    pub(crate) fn parse_with_slot(args: Args<'a>) -> Result<Self, CommandError> {
+        Self::parse_as(args, Slots::Named)
+    }
+
+    /// The slot that all keys are in which can match the pattern, if there is one.
+    pub(crate) fn match_slot(&self) -> Option<u16> {
+        match self.pattern {
+            Pattern::All => None,
+            Pattern::Glob(pattern) => crc::slot_of_pattern(pattern),
+        }
+    }
+
+    /// Whether a record is among what was asked for.
+    pub(crate) fn wants(&self, record: RecordRef<'_>) -> bool {
+        self.type_of.is_none_or(|it| it == record.value().type_of())
+            && self.pattern.matches(record.key())
+    }
+
+    fn parse_as(args: Args<'a>, slots: Slots) -> Result<Self, CommandError> {
+        let mut parsed = Self { pattern: Pattern::All, count: 10, type_of: None, slot: None };
         let mut options = args.options(2);
         while !options.is_at_end() {
             if options.keyword("NOVALUES") {
@@ -258,6 +290,15 @@ impl<'a> ScanOptions<'a> {
                 let name = options.required()?;
                 let found = Type::from_name(name);
                 parsed.type_of = Some(found.ok_or_else(|| CommandError::unknown_type(name))?);
+            } else if slots == Slots::Named && options.keyword("SLOT") {
+                if parsed.slot.is_some() {
+                    let error = "ERR SLOT option can only be specified once";
+                    return Err(CommandError::text(error));
+                }
+                let slot = parse_i64(options.required()?).and_then(|it| u16::try_from(it).ok());
+                let slot = slot.filter(|it| *it < SLOT_COUNT);
+                let error = CommandError::text("ERR Invalid or out of range slot");
+                parsed.slot = Some(slot.ok_or(error)?);
             } else {
                 return Err(CommandError::Syntax);
             }
@@ -266,24 +307,31 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
+/// Whether a walk can be told a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slots {
+    Named,
+    Unnamed,
+}
+
 /// Byte strings one behind the other, so that collecting them costs no allocation each.
 #[derive(Debug, Default)]
-struct Names {
+pub(crate) struct Names {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Names {
-    fn push(&mut self, name: &[u8]) {
+    pub(crate) fn push(&mut self, name: &[u8]) {
         self.bytes.extend_from_slice(name);
         self.ends.push(self.bytes.len());
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut start = 0;
         self.ends.iter().map(move |&end| &self.bytes[std::mem::replace(&mut start, end)..end])
     }

@@ -1,5 +1,6 @@
 //! The options of SORT. Never looks at a key.
 
+use rubine_base::crc::slot_of_pattern;
 use rubine_structures::sorted_set::Direction;
 
 use super::pattern::{Pattern, Subject};
@@ -18,6 +19,26 @@ pub(super) enum Form {
 pub(super) enum Readable {
     EveryKey,
     SomeKeys,
+    /// Every one, in a cluster in which this is the slot of the command: others may be elsewhere.
+    EveryKeyOfSlot(u16),
+}
+
+impl Readable {
+    /// The words that refuse a pattern by which an option names keys, if they may not be read or may be elsewhere.
+    fn refuses(self, pattern: &[u8]) -> Option<&'static str> {
+        match self {
+            Self::EveryKey => None,
+            Self::SomeKeys => Some("due to insufficient ACL permissions."),
+            Self::EveryKeyOfSlot(slot) if slot_of_pattern(pattern) == Some(slot) => None,
+            Self::EveryKeyOfSlot(_) => {
+                Some("in Cluster mode when keys formed by the pattern may be in different slots.")
+            }
+        }
+    }
+}
+
+fn denied(option: &str, why: &str) -> CommandError {
+    CommandError::Other(format!("ERR {option} option of SORT denied {why}").into())
 }
 
 /// What elements are sorted by.
@@ -81,22 +102,23 @@ impl Options {
                 options.skip(1);
             } else if has_value && options.keyword("BY") {
                 // What is the same for all elements has nothing to say about their order, nor does what comes after it.
-                let pattern = Pattern::parse(options.required()?);
-                if pattern.is_some() && readable == Readable::SomeKeys {
-                    return Err(CommandError::text(
-                        "ERR BY option of SORT denied due to insufficient ACL permissions.",
-                    ));
+                let given = options.required()?;
+                let pattern = Pattern::parse(given);
+                if pattern.is_some()
+                    && let Some(why) = readable.refuses(given)
+                {
+                    return Err(denied("BY", why));
                 }
                 if !matches!(parsed.by, By::Nothing) {
                     parsed.by = pattern.map_or(By::Nothing, By::Pattern);
                 }
             } else if has_value && options.keyword("GET") {
-                if readable == Readable::SomeKeys {
-                    return Err(CommandError::text(
-                        "ERR GET option of SORT denied due to insufficient ACL permissions.",
-                    ));
+                let given = options.required()?;
+                let is_element = given == b"#" && readable != Readable::SomeKeys;
+                if !is_element && let Some(why) = readable.refuses(given) {
+                    return Err(denied("GET", why));
                 }
-                parsed.gets.push(Subject::parse(options.required()?));
+                parsed.gets.push(Subject::parse(given));
             } else {
                 return Err(CommandError::Syntax);
             }

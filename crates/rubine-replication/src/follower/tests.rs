@@ -20,6 +20,7 @@ fn terms(place: Option<Place>) -> Box<Terms> {
         port: 6380,
         ip: Some("10.0.0.1".to_owned()),
         version: "9.1.2",
+        node_id: None,
         place: place.ok_or("it is new"),
         hands_over: false,
         takes_dual_channel: false,

@@ -244,6 +244,7 @@ impl Server {
             port: self.port,
             ip: Some(HOST.to_owned()),
             version: "9.1.2",
+            node_id: None,
             place: if is_known { Ok(place) } else { Err("nothing is known") },
             hands_over: self.hands_over(),
             takes_dual_channel: self.setup.channels == Some(Channels::Dual),

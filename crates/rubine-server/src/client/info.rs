@@ -23,6 +23,10 @@ bitflags! {
         /// It can be told by a redirection that data moved: `CLIENT CAPA redirect`.
         const CAPA_REDIRECT = 1 << 3;
         const READONLY = 1 << 4;
+        /// It said ASKING: its command, or its transaction, may be about a slot that is being moved here.
+        const ASKING = 1 << 17;
+        /// It has just said so.
+        const ASKS_NEXT = 1 << 18;
         /// It said `CLIENT IMPORT-SOURCE ON`.
         const IMPORT_SOURCE = 1 << 5;
         const MULTI = 1 << 6;

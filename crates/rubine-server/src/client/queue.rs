@@ -1,8 +1,9 @@
 //! What a client has queued between MULTI and EXEC. Never runs it.
 
-use rubine_commands::{Args, Databases, Flags, Group};
+use rubine_commands::{Args, Databases, Flags, Group, Limits};
 
 use super::request::OwnedArgs;
+use super::slot::RequestSlot;
 use crate::access::request::database;
 use crate::command_table::Entry;
 
@@ -16,6 +17,8 @@ pub(crate) struct Transaction {
     byte_count: usize,
     /// The last database that one of them selects.
     selected_db: Option<usize>,
+    /// That of all their keys, in a cluster.
+    slot: RequestSlot,
     /// One of them runs a script, which may have to run again.
     runs_scripts: bool,
     /// One of them was refused: EXEC will refuse all.
@@ -30,6 +33,7 @@ impl Default for Transaction {
             all_flags: Flags::all(),
             byte_count: 0,
             selected_db: None,
+            slot: RequestSlot::Any,
             runs_scripts: false,
             is_spoiled: false,
         }
@@ -51,18 +55,20 @@ impl Transaction {
         self.queued.get(number).map(|(entry, args)| (*entry, args.as_args()))
     }
 
-    /// Queues a command. `db_count` is how many databases there are.
-    /// Queues a command; `flags` say what it may do.
+    /// Queues a command; `flags` say what it may do, and `limits` how many databases there are, and whether slots matter.
     pub(crate) fn push(
         &mut self,
         entry: &'static Entry,
         flags: Flags,
         args: Args<'_>,
-        db_count: usize,
+        limits: &Limits,
     ) {
+        if limits.cluster {
+            self.slot = self.slot.with(RequestSlot::of(entry.spec, args));
+        }
         if let Databases::Selects(find) = entry.spec.databases {
             find(args, &mut |index| {
-                let selected = database(args.get(index), db_count).map(|it| it as usize);
+                let selected = database(args.get(index), limits.databases).map(|it| it as usize);
                 self.selected_db = selected.or(self.selected_db);
             });
         }
@@ -77,6 +83,11 @@ impl Transaction {
     /// The database in which a command is that is queued next, if it is another than the client's.
     pub(crate) fn selected_db(&self) -> Option<usize> {
         self.selected_db
+    }
+
+    /// The slot of all their keys, in a cluster.
+    pub(crate) fn slot(&self) -> RequestSlot {
+        self.slot
     }
 
     pub(crate) fn spoil(&mut self) {

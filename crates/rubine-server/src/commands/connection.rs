@@ -17,7 +17,8 @@ use rubine_resp::writer::Protocol;
 use crate::client::ClientFlags;
 use crate::core::{ServerCommand, Session};
 
-pub(crate) use mode::COMMANDS as CLUSTER_COMMANDS;
+pub(crate) use mode::{COMMANDS as CLUSTER_COMMANDS, NO_CLUSTER};
+pub(crate) use pause::timeout_ms;
 pub(crate) use wait::COMMANDS as WAIT_COMMANDS;
 
 pub(crate) const COMMANDS: &[ServerCommand] =

@@ -149,15 +149,18 @@ fn run(
         let kind = if given == Given::Function { ScriptKind::Function } else { ScriptKind::Script };
         let rules = rules_of(session, prepared.flags, kind, is_read_only)?;
         let script = ScriptRun { prepared, given, rules, name, command: args, key_count };
-        run_prepared(session, &mut interpreter, &script);
-        Ok(())
+        run_prepared(session, &mut interpreter, &script)
     });
     session.core.keep_interpreter(interpreter);
     result
 }
 
 /// Runs what was prepared, with the locks of its keys or of all, here or on another thread.
-fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script: &ScriptRun<'_>) {
+fn run_prepared(
+    session: &mut Session<'_>,
+    interpreter: &mut Interpreter,
+    script: &ScriptRun<'_>,
+) -> CommandResult {
     let long = |debugged| Long {
         given: script.given,
         rules: script.rules,
@@ -166,27 +169,13 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
     };
     let is_long = session.core.is_long(&script.name);
     if session.locked.is_some() {
-        let Session { core, client, reply, locked, .. } = session;
-        let Some(locked) = locked else { unreachable!("it was looked at") };
-        let is_worker = core.is_worker();
-        let setting = if is_worker { Venue::Worker } else { Venue::Thread };
-        let ended = if is_long && is_worker {
-            Ended::TooLong
-        } else {
-            core.run_script(client, interpreter, script, setting, reply, locked)
-        };
-        core.note_ended(&script.name, ended, false);
-        core.scripts.obstacle = match ended {
-            Ended::NeedsAll | Ended::NeedsMore => Some(Obstacle::NeedsAll),
-            Ended::TooLong => Some(Obstacle::TooLong(long(None))),
-            Ended::Replied | Ended::Stale => None,
-        };
-        return;
+        run_within(session, interpreter, script, is_long, long(None));
+        return Ok(());
     }
     let mut debugged = session.debugged();
     let mut slot = None;
     if is_long || debugged.is_some() {
-        let Some(taken) = session.take_slot() else { return };
+        let Some(taken) = session.take_slot() else { return Ok(()) };
         slot = Some(taken);
     }
     let mut shards = if session.core.is_wide(&script.name) {
@@ -198,15 +187,18 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
         let Some(mut locked) = session.lock(&shards) else {
             // Whoever comes back brings it along.
             session.client.brought = slot.map(Brought::Slot);
-            return;
+            return Ok(());
         };
-        let Session { core, client, reply, args, .. } = session;
+        let Session { core, client, reply, args, entry, .. } = session;
+        if let Some(error) = core.look_again(client, entry, *args, &locked) {
+            return Err(error);
+        }
         core.begin_client_unit(client, reply);
         core.begin_undoable();
         if let Some(slot) = slot.take() {
             let long = long(debugged.take());
             core.run_elsewhere(client, *args, (long, script.command), None, locked, slot);
-            return;
+            return Ok(());
         }
         let setting = Venue::Worker;
         let ended = core.run_script(client, interpreter, script, setting, reply, &mut locked);
@@ -215,17 +207,45 @@ fn run_prepared(session: &mut Session<'_>, interpreter: &mut Interpreter, script
             && let Some(slot) = core.take_slot(client)
         {
             core.run_elsewhere(client, *args, (long(None), script.command), None, locked, slot);
-            return;
+            return Ok(());
         }
         core.keep();
         core.end_client_unit(client, locked);
         core.forget_undo();
         match ended {
-            Ended::Replied => return,
-            Ended::TooLong => return session.wait_for_slot(),
+            Ended::Replied => return Ok(()),
+            Ended::TooLong => {
+                session.wait_for_slot();
+                return Ok(());
+            }
             Ended::NeedsAll | Ended::NeedsMore | Ended::Stale => shards = ShardSet::All,
         }
     }
+}
+
+/// Runs what was prepared under the locks of the transaction that it is in.
+fn run_within(
+    session: &mut Session<'_>,
+    interpreter: &mut Interpreter,
+    script: &ScriptRun<'_>,
+    is_long: bool,
+    long: Long,
+) {
+    let Session { core, client, reply, locked, .. } = session;
+    let Some(locked) = locked else { return };
+    let is_worker = core.is_worker();
+    let setting = if is_worker { Venue::Worker } else { Venue::Thread };
+    let ended = if is_long && is_worker {
+        Ended::TooLong
+    } else {
+        core.run_script(client, interpreter, script, setting, reply, locked)
+    };
+    core.note_ended(&script.name, ended, false);
+    core.scripts.obstacle = match ended {
+        Ended::NeedsAll | Ended::NeedsMore => Some(Obstacle::NeedsAll),
+        Ended::TooLong => Some(Obstacle::TooLong(long)),
+        Ended::Replied | Ended::Stale => None,
+    };
 }
 
 /// Ends the unit of a script that has run on another thread. Nothing is left of it if there is no reply.
@@ -262,6 +282,10 @@ fn rules_of(
     let is_compatible = flags.contains(ScriptFlags::COMPATIBLE);
     let writes = !flags.contains(ScriptFlags::NO_WRITES);
     if !is_compatible {
+        if flags.contains(ScriptFlags::NO_CLUSTER) && core.view.is_some() {
+            let text = "ERR Can not run script on cluster, 'no-cluster' flag is set.";
+            return Err(CommandError::text(text));
+        }
         if writes && is_read_only {
             let text = "ERR Can not execute a script with write flag using *_ro command.";
             return Err(CommandError::text(text));

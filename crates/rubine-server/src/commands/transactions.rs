@@ -67,7 +67,10 @@ fn watch(session: &mut Session<'_>) -> CommandResult {
     }
     let shards = shards_of(session.entry.spec, session.args, false);
     let Some(mut locked) = session.lock(&shards) else { return Ok(()) };
-    let Session { args, client, core, .. } = session;
+    let Session { args, client, core, entry, .. } = session;
+    if let Some(error) = core.look_again(client, entry, *args, &locked) {
+        return Err(error);
+    }
     for key in args.from(1) {
         client.watches.add(client.db, key, &mut locked, core.now);
     }
@@ -135,7 +138,14 @@ fn exec(session: &mut Session<'_>) -> CommandResult {
 
 /// Runs what is queued under the locks that are taken. Returns false if they do not do: then nothing is left of what it did.
 fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
-    let Session { core, client, reply, .. } = session;
+    let Session { core, client, reply, entry, args, .. } = session;
+    if let Some(error) = core.look_again(client, entry, *args, &locked) {
+        client.watches.clear(&mut locked);
+        client.transaction = None;
+        error.write(reply);
+        core.count_rejection(entry, &error);
+        return true;
+    }
     let is_broken = client.watches.is_broken() || client.watches.have_fallen_due(&locked, core.now);
     if is_broken {
         client.watches.clear(&mut locked);

@@ -20,6 +20,7 @@ use rubine_storage::{Host as _, Stall};
 use crate::client::replica::{ReplicaFeed, Stage};
 use crate::client::spool::{Spool, SpoolReader, SpoolWriter};
 use crate::mailbox::Message;
+use crate::pause;
 use crate::process::identity::new_history_id;
 use crate::process::logging::log;
 use crate::server::Server;
@@ -74,6 +75,8 @@ fn carry_out(server: &'static Server, action: Action) {
         }
     };
     match action {
+        // A replica that takes over has to come up to where the log ends.
+        Action::Ping if server.pause.is_held(pause::Hold::Takeover) => {}
         Action::Ping => {
             let second = (rubine_base::clock::unix_millis() / 1000) as u64;
             server.journal.tell_replicas(&[b"PING"], second);

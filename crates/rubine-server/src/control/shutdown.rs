@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rubine_base::clock::{monotonic_millis, unix_millis};
 
+use crate::cluster::Cluster;
 use crate::mailbox::Message;
 use crate::pause::Hold;
 use crate::persistence::load::wait_for_running_commands;
@@ -14,6 +15,7 @@ use crate::persistence::load::wait_for_running_commands;
 use crate::server::{Asker, Server};
 use rubine_config::ShutdownOptions;
 use rubine_keyspace::ShardSet;
+use rubine_replication::leader::State;
 use rubine_storage::disk::Disk;
 use rubine_storage::dump_file::Directory;
 use rubine_storage::saves::{self, Kind, Outcome, Start};
@@ -21,6 +23,13 @@ use rubine_storage::{dumps, log_load};
 
 /// What a client is told when the server does not end.
 const FAILED: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+
+/// Replicas from this version on take a primary's place when it says so in its stream.
+const HANDS_OVER_FROM: u32 = 0x09_00_00;
+/// So long is waited at most until a replica has heard that it is to take over.
+const HAND_OVER_MS_MAX: u64 = 1000;
+/// So long is waited at most for the configuration of the cluster to be saved.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a save is over that cannot be ended, and for how long in all: 30 s.
 const LOOK: Duration = Duration::from_millis(5);
@@ -58,6 +67,11 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
         }
     }
     tell_of_replicas(server);
+    if let Some(cluster) = &server.cluster
+        && !may_leave(server, cluster, options)
+    {
+        return false;
+    }
     // What is not complete must not take the place of what is.
     let may_save = !server.persistence.is_loading();
     let is_wanted = server.sentinel.is_none()
@@ -156,6 +170,72 @@ fn tell_of_replicas(server: &Server) {
     });
     if 0 < total {
         tracing::info!("{in_sync} of {total} replicas are in sync when shutting down.");
+    }
+}
+
+/// Whether this node may leave its cluster, in which a replica takes its place at once if the options say so.
+fn may_leave(server: &'static Server, cluster: &Cluster, options: ShutdownOptions) -> bool {
+    let view = cluster.view();
+    let votes = !view.is_replica() && view.owners.contains(&view.me);
+    if votes && options.contains(ShutdownOptions::SAFE) {
+        let text = "This is a voting primary. Shutting down may cause the cluster to go down.";
+        if !options.contains(ShutdownOptions::FORCE) {
+            tracing::warn!("{text} Can't exit.");
+            return false;
+        }
+        tracing::warn!("{text} Exit anyway.");
+    }
+    if options.contains(ShutdownOptions::FAILOVER) && !view.is_replica() {
+        hand_over(server);
+    }
+    tracing::info!("Saving the cluster configuration file before exiting.");
+    cluster.save_and_wait(SAVE_TIMEOUT);
+    true
+}
+
+/// Tells a replica that has everything to take this node's place, and waits until it has heard of it.
+fn hand_over(server: &'static Server) {
+    server.pause.hold(Hold::Shutdown, true);
+    wait_for_running_commands(server);
+    let end = server.journal.point().offset;
+    let candidate = server.replication.replicas.with(|leader| {
+        let mut best = Ok(None);
+        for (_, replica) in leader.replicas() {
+            if replica.introduction.version.is_none_or(|it| it < HANDS_OVER_FROM) {
+                best = Err("there are legacy replicas");
+                break;
+            }
+            let is_ready = replica.state == State::Online && replica.acknowledged == end;
+            if let Some(id) = replica.introduction.node_id.clone().filter(|_| is_ready) {
+                best = Ok(Some(id));
+            }
+        }
+        best
+    });
+    let id = match candidate {
+        Ok(Some(id)) => id,
+        Ok(None) => {
+            tracing::info!("Unable to find a replica to perform the auto failover on shutdown.");
+            return;
+        }
+        Err(why) => {
+            tracing::info!("Unable to perform auto failover on shutdown since {why}.");
+            return;
+        }
+    };
+    let words: [&[u8]; 5] = [b"CLUSTER", b"FAILOVER", b"FORCE", b"REPLICAID", &id];
+    let second = (unix_millis() / 1000) as u64;
+    server.journal.tell_replicas(&words, second);
+    let told = server.journal.tell_replicas(&[b"REPLCONF", b"GETACK", b"*"], second);
+    server.journal.notify();
+    tracing::info!(
+        "Perform auto failover to replica {} on shutdown.",
+        String::from_utf8_lossy(&id)
+    );
+    let ends_at = monotonic_millis() + HAND_OVER_MS_MAX;
+    let replicas = &server.replication.replicas;
+    while replicas.acknowledged.count(told) == 0 && monotonic_millis() < ends_at {
+        std::thread::sleep(LOOK);
     }
 }
 

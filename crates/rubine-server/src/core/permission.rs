@@ -89,7 +89,7 @@ impl Core {
     ) -> ClientFlags {
         match entry.spec.scope {
             Scope::AllIf(_) => self.flags_with_sight(client, entry, args),
-            Scope::Keys | Scope::All | Scope::Each => client.flags,
+            Scope::Keys | Scope::All | Scope::Each | Scope::Slot(_) => client.flags,
         }
     }
 

@@ -9,6 +9,7 @@ use super::Core;
 use crate::client::Client;
 use crate::client::suspension::TimeoutReply;
 use crate::mailbox::Message;
+use crate::pause::Hold;
 
 /// What WAITAOF asks for.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,10 @@ impl Core {
 
     /// Has replicas say how far they are.
     pub(super) fn ask_replicas(&self) {
+        if self.server.pause.is_held(Hold::Takeover) {
+            // The log stands still until a replica has taken over, which says where it is once a second.
+            return;
+        }
         let second = (self.now / 1000) as u64;
         self.server.journal.tell_replicas(&[b"REPLCONF", b"GETACK", b"*"], second);
     }

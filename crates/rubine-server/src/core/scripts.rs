@@ -26,6 +26,7 @@ use super::unit::Role;
 use super::{Core, Session};
 use crate::client::Client;
 use crate::client::away::Ended;
+use crate::client::slot::RequestSlot;
 use crate::command_table::Entry;
 use crate::server::{
     Debugged, Given, Rules, Running, ScriptKind, Scripting, Server, Wish, interpreter_settings,
@@ -212,6 +213,7 @@ impl Core {
             started_ms: monotonic_millis(),
             running: None,
             has_written: false,
+            slot: RequestSlot::of_keys(own_args.first(run.key_count)),
             is_journalled,
             ended: Ended::Replied,
             wish: Wish::GoesOn,
@@ -285,6 +287,8 @@ struct ScriptHost<'a> {
     /// What others know of it, once it has run for a while.
     running: Option<Arc<Running>>,
     has_written: bool,
+    /// In a cluster, the slot of all keys so far.
+    slot: RequestSlot,
     /// Somebody wants to hear of what it writes.
     is_journalled: bool,
     ended: Ended,
@@ -310,6 +314,11 @@ impl Host for ScriptHost<'_> {
         let needed = shards_of(entry.spec, args, true);
         if !self.locked.covers_all(&needed) && !self.add_locks(&needed) {
             return Called::Stop;
+        }
+        if let Err(error) = self.check_slot(entry, args) {
+            self.core.count_rejection(entry, &error);
+            error.write(reply);
+            return Called::Replied;
         }
         if entry.spec.flags.contains(Flags::WRITE) {
             self.note_write();
@@ -400,6 +409,25 @@ impl ScriptHost<'_> {
             running.note_shards(self.locked.shard_set());
         }
         true
+    }
+
+    /// In a cluster, the keys of a command belong here, and to the slot of those before, unless the script may use several.
+    #[inline]
+    fn check_slot(&mut self, entry: &'static Entry, args: Args<'_>) -> Result<(), CommandError> {
+        if self.core.view.is_none() {
+            return Ok(());
+        }
+        let slot = self.core.look_within_script(self.client, entry, args, self.locked)?;
+        let crosses = ScriptFlags::COMPATIBLE | ScriptFlags::ALLOW_CROSS_SLOT_KEYS;
+        if self.rules.flags.intersects(crosses) {
+            return Ok(());
+        }
+        self.slot = self.slot.with(slot);
+        if self.slot == RequestSlot::Several {
+            let text = "ERR Script attempted to access keys that do not hash to the same slot";
+            return Err(CommandError::text(text));
+        }
+        Ok(())
     }
 
     /// It may have changed something.

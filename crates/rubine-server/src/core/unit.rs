@@ -1,6 +1,7 @@
 //! One unit of work under the locks of its shards: it begins, runs commands, and reaches the journal in one piece. Takes
 //! and gives back no lock.
 
+use rubine_cluster::message::Relayed;
 use rubine_commands::{
     Args, ClientFacts, Command, CommandError, CommandResult, Effects, Event, EventClass, Flags,
     Occasion, Runner,
@@ -14,6 +15,7 @@ use crate::aside::compute::STEPS_AT_ONCE_MAX;
 use crate::client::away::{Away, Deferred, UnitMark};
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags};
+use crate::cluster::{Answer, Cluster, Job};
 use crate::pubsub::Notice;
 use crate::server::Server;
 
@@ -234,9 +236,12 @@ impl Core {
         !effects.is_silenced && effects.journal.audience() != Audience::Only(Side::Disk)
     }
 
-    /// Sends a message to replicas, whose clients listen as well. One load without them.
+    /// Sends a message to replicas, whose clients listen as well. One load without them. In a cluster it goes to all nodes.
     fn tell_replicas(&self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
         let server = self.server;
+        if let Some(cluster) = &server.cluster {
+            return relay(cluster, kind, channel, payload);
+        }
         if !server.journal.is_followed() || server.replication.following.is_replica() {
             return;
         }
@@ -305,6 +310,25 @@ impl Core {
         }
         end
     }
+}
+
+/// Passes a message on to the other nodes of a cluster.
+fn relay(cluster: &Cluster, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
+    let (channel, message) = (channel.to_vec(), payload.to_vec());
+    let relayed = match kind {
+        ChannelKind::ShardChannel => Relayed::PublishShard { channel, message },
+        ChannelKind::Channel | ChannelKind::Pattern => Relayed::Publish { channel, message },
+    };
+    cluster.submit(Job {
+        client: None,
+        worker: 0,
+        protocol: Protocol::Resp2,
+        after: None,
+        change: Box::new(|machine, _| {
+            machine.publish(relayed);
+            Ok(Answer::Ok)
+        }),
+    });
 }
 
 #[cold]

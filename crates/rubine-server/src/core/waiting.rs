@@ -168,6 +168,9 @@ impl Core {
 
     /// Ends a client's wait, and its connection, because the server is a replica from now on. Returns whether it waited.
     pub(crate) fn answer_changed_role(&mut self, client: &mut Client) -> bool {
+        if self.view.is_some() {
+            return self.answer_moved(client);
+        }
         // Reading goes on for those who said that they only read.
         let reads_on = client.flags.contains(ClientFlags::READONLY)
             && self
@@ -199,7 +202,7 @@ impl Core {
     }
 
     /// Gives a client the reply to the command that has waited.
-    fn answer_given_up(
+    pub(super) fn answer_given_up(
         &mut self,
         client: &mut Client,
         blocked: &Blocked,

@@ -23,6 +23,7 @@ const GATES: &[Gate] = &[
     protected,
     not_in_multi,
     permitted,
+    at_home,
     not_redirected,
     has_memory,
     can_be_saved,
@@ -63,6 +64,7 @@ pub(super) fn are_open(
         && core.server.persistence.troubles().is_empty()
         && is_taken_by_replica(core, client, entry)
         && core.may(client, entry, args)
+        && core.is_at_home(client, entry, args)
 }
 
 /// Whether this server is no replica, or one that takes such a command as a rule.
@@ -146,6 +148,12 @@ fn permitted(request: Request<'_>) -> Result<(), CommandError> {
         core.note_denial(client, entry, args, denial, context);
         core.no_permission("NOPERM ", denial, client, entry)
     })
+}
+
+/// In a cluster, the command's keys belong to this node.
+fn at_home(request: Request<'_>) -> Result<(), CommandError> {
+    let Request { core, client, entry, args } = request;
+    core.look_for_place(client, entry, args).map_or(Ok(()), Err)
 }
 
 /// There is room for what the command may add.

@@ -44,7 +44,7 @@ impl MemoryFacts {
                 databases.resize(shard.db_count(), DatabaseFacts::default());
             }
             for (db, facts) in databases.iter_mut().enumerate() {
-                if let Some(table) = shard.table(db) {
+                for table in shard.tables(db) {
                     facts.keys += table.len() as u64;
                     facts.volatile_keys += table.volatile_len() as u64;
                     facts.table_bytes += table.overhead_bytes() as u64;

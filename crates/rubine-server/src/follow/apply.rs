@@ -65,6 +65,8 @@ enum What {
     Publish(ChannelKind),
     /// A script, or something about scripts.
     Scripting,
+    /// An order about the cluster that the nodes of a shard share.
+    Order,
 }
 
 /// What the commands of a unit need, and whom they concern.
@@ -239,6 +241,8 @@ impl Applier {
                 }
                 What::Data(command)
             }
+            // How slots are moved is told to replicas only.
+            Run::Server(_) if entry.group == Group::Cluster => What::Order,
             Run::Server(_) if entry.group == Group::Scripting => {
                 plan.is_talk = false;
                 plan.has_script = true;
@@ -284,7 +288,7 @@ impl Applier {
                 let none = ClientFlags::empty();
                 core.run_data(command, db, none, Role::Master, &mut reply, args, locked)
             }
-            What::Scripting => {
+            What::Scripting | What::Order => {
                 core.run_among_others(client, Role::Script, &mut reply, entry, args, locked)
             }
             What::Publish(kind) => {

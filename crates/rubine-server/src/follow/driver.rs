@@ -307,6 +307,7 @@ impl Driver {
             port,
             ip: config.replica_announce_ip.clone().filter(|it| !it.is_empty()),
             version: VALKEY_VERSION,
+            node_id: self.server.cluster.as_ref().map(|it| it.view().myself().id.to_string()),
             place: if is_known {
                 Ok(place)
             } else {

@@ -19,6 +19,8 @@ pub(crate) struct Following {
     /// changes, whether the number is still that which it began with; who gives up a master takes all locks after it has
     /// changed the number. So nothing of a master comes after an order to leave it.
     order: AtomicU64,
+    /// Nothing of the master is taken for the moment.
+    is_fenced: AtomicBool,
     /// Until when the link does nothing, for tests: milliseconds of a clock that never goes back.
     sleeps_until: AtomicU64,
     /// Held while an order is given, so that no two are given at once.
@@ -125,9 +127,18 @@ impl Following {
         self.sleeps_until.fetch_max(moment_ms, Ordering::SeqCst);
     }
 
+    /// Takes nothing of the master from now on, or takes it again.
+    pub(crate) fn fence(&self, is_fenced: bool) {
+        self.is_fenced.store(is_fenced, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.is_fenced.load(Ordering::SeqCst)
+    }
+
     /// Whether the link does nothing at this moment.
     pub(crate) fn sleeps(&self, now_ms: u64) -> bool {
-        now_ms < self.sleeps_until.load(Ordering::SeqCst)
+        self.is_fenced() || now_ms < self.sleeps_until.load(Ordering::SeqCst)
     }
 
     /// The order that is in force.

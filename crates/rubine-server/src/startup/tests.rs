@@ -23,7 +23,7 @@ use rubine_testing::server::free_port;
 use rubine_testing::value::{self, Value};
 use rubine_testing::words;
 
-use super::{Server, build, listener, start_workers};
+use super::{Modes, Server, build, listener, start_workers};
 use crate::command_table::Run;
 use crate::persistence::{Finder, Replayer};
 use rubine_config::{Config, Mode};
@@ -47,7 +47,7 @@ fn start() -> (&'static Server, SocketAddr) {
 
     let listeners = listener::open_all(&config).expect("the port is free");
     let (server, handlers, polls) =
-        build(config, source, None, listeners, None).expect("it can be built");
+        build(config, source, None, listeners, Modes::default()).expect("it can be built");
     start_workers(server, handlers, polls).expect("threads can be started");
     (server, SocketAddr::from(([127, 0, 0, 1], port)))
 }

@@ -74,7 +74,7 @@ impl Batch {
         let mut look = |db: usize, place: Place| {
             if let Some(hint) = keyspace.hint(&reading, db, place) {
                 hint.prefetch_bucket();
-                keyspace.prefetch_shard(place);
+                keyspace.prefetch_shard(db, place);
                 hints.push(hint);
             }
         };

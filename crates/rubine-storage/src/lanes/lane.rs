@@ -153,7 +153,7 @@ fn prefetch<R: RunUnits>(keyspace: &Keyspace, batch: &Batch<R::Command>, units: 
         *hint = keyspace.hint(&reading, db, place);
         if let Some(hint) = hint {
             hint.prefetch_bucket();
-            keyspace.prefetch_shard(place);
+            keyspace.prefetch_shard(db, place);
         }
     }
     hints.into_iter().flatten().for_each(Hint::prefetch_record);

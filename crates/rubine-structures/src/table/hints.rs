@@ -6,8 +6,10 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use super::TABLE_BYTES_HOT;
+use super::prefetch::{LINE, prefetch_lines};
 use super::segment::{SegmentCell, SegmentRef};
 
 const POINTER_BITS: u32 = 48;
@@ -23,9 +25,15 @@ pub struct Hints {
 struct Slot {
     /// Address and depth of a directory, which has 2^depth entries; 0 for none.
     directory: AtomicU64,
-    /// A table has the number.
-    is_claimed: AtomicBool,
+    /// Where the table lies that has the number, [`SOMEWHERE`] if it has not said so; 0 for none.
+    table: AtomicUsize,
 }
+
+/// A table has the number, wherever it lies.
+const SOMEWHERE: usize = 1;
+
+/// Lines of a table that are worth fetching.
+const TABLE_LINES: usize = TABLE_BYTES_HOT.div_ceil(LINE);
 
 /// While it lives, hints may be read.
 pub struct Reading(crossbeam_epoch::Guard);
@@ -52,6 +60,11 @@ impl std::fmt::Debug for Reading {
 /// this, too, but only while tables change.
 pub fn free_what_waits() {
     crossbeam_epoch::pin().flush();
+}
+
+/// Lets go of a directory when nobody who has found it by a hint can be looking at it any more.
+pub(super) fn free_unseen(directory: Arc<[SegmentCell]>) {
+    crossbeam_epoch::pin().defer(move || drop(directory));
 }
 
 /// Where a record may be.
@@ -89,6 +102,17 @@ impl Hints {
         Some(Hint { segment, hash, reading: PhantomData })
     }
 
+    /// Asks the processor to fetch what most requests look at of table `number`, if it has said where it lies.
+    #[inline]
+    pub fn prefetch_table(&self, number: usize) {
+        if let Some(slot) = self.slots.get(number) {
+            let address = slot.table.load(Ordering::Relaxed);
+            if SOMEWHERE < address {
+                prefetch_lines(std::ptr::without_provenance(address), TABLE_LINES);
+            }
+        }
+    }
+
     #[inline]
     #[expect(unsafe_code, reason = "what is read is kept alive by the epoch")]
     fn segment(&self, reading: &Reading, number: usize, hash: u64) -> Option<SegmentRef> {
@@ -118,9 +142,14 @@ impl OwnHint {
     /// # Panics
     /// If another table has the number: the segments of one would be found through the other.
     pub(super) fn new(hints: Hints, number: usize) -> Self {
-        let was_claimed = hints.slots[number].is_claimed.swap(true, Ordering::AcqRel);
-        assert!(!was_claimed, "two tables with one number");
+        let claimed = hints.slots[number].table.swap(SOMEWHERE, Ordering::AcqRel);
+        assert!(claimed == 0, "two tables with one number");
         Self { hints, number }
+    }
+
+    /// The table lies at `address` until it says otherwise, or ends.
+    pub(super) fn tell_address(&self, address: usize) {
+        self.hints.slots[self.number].table.store(address, Ordering::Relaxed);
     }
 
     /// The directory is `directory` now, in place of `old`.
@@ -135,7 +164,7 @@ impl OwnHint {
         let slot = &self.hints.slots[self.number];
         slot.directory.store(address | u64::from(depth) << DEPTH_SHIFT, Ordering::Release);
         if let Some(old) = old {
-            crossbeam_epoch::pin().defer(move || drop(old));
+            free_unseen(old);
         }
     }
 
@@ -143,9 +172,8 @@ impl OwnHint {
     pub(super) fn clear(self, directory: &Arc<[SegmentCell]>) {
         let slot = &self.hints.slots[self.number];
         slot.directory.store(0, Ordering::Release);
-        slot.is_claimed.store(false, Ordering::Release);
-        let directory = directory.clone();
-        crossbeam_epoch::pin().defer(move || drop(directory));
+        slot.table.store(0, Ordering::Release);
+        free_unseen(directory.clone());
     }
 }
 

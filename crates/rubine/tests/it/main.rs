@@ -8,6 +8,8 @@ mod bad_disk;
 mod blocking;
 mod busy_shards;
 mod channels;
+mod cluster;
+mod cluster_bus;
 mod computing;
 mod following;
 mod histories;

@@ -471,7 +471,7 @@ fn a_script_says_who_hears_of_what_it_writes() {
     assert_eq!(call(&mut client, "DEBUG LOADAOF"), Value::Status("OK".into()));
     let found = call(&mut client, "MGET all none log replicas after last");
     let found = found.as_elements().unwrap().iter().map(Value::as_text);
-    let found: Vec<_> = found.map(|it| it.unwrap_or_default()).collect();
+    let found: Vec<_> = found.map(Option::unwrap_or_default).collect();
     assert_eq!(found, ["1", "", "2", "", "1", "1"]);
 }
 

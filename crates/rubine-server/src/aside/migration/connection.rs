@@ -168,7 +168,8 @@ impl Connection {
         let Parcel { key, value, deadline, is_there, .. } = &shipment.parcels[index];
         let left = deadline.map(|deadline| deadline - unix_millis());
         let Some(value) = value.as_ref().filter(|_| left.is_none_or(|left| 0 <= left)) else {
-            if !is_there {
+            // In a cluster it cannot be told so, and is due there by itself.
+            if !is_there || shipment.asks {
                 return Ok(None);
             }
             self.write(&[b"DEL", key]);
@@ -187,10 +188,11 @@ impl Connection {
         // 0 stands for no deadline.
         let ttl = left.map_or(0, |left| left.max(1)).to_string();
         let ttl = ttl.as_bytes();
+        let restore: &[u8] = if shipment.asks { b"RESTORE-ASKING" } else { b"RESTORE" };
         if shipment.replaces || *is_there {
-            self.write(&[b"RESTORE", key, ttl, &payload, b"REPLACE"]);
+            self.write(&[restore, key, ttl, &payload, b"REPLACE"]);
         } else {
-            self.write(&[b"RESTORE", key, ttl, &payload]);
+            self.write(&[restore, key, ttl, &payload]);
         }
         Ok(Some(Sent { index, version: Some(version), has_others }))
     }

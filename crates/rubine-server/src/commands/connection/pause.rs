@@ -60,7 +60,7 @@ fn answer_when_seen(session: &mut Session<'_>) {
 }
 
 /// The moment at which a time given in milliseconds is over; `None` for a time of zero.
-pub(super) fn timeout_ms(argument: &[u8], now: i64) -> Result<Option<i64>, CommandError> {
+pub(crate) fn timeout_ms(argument: &[u8], now: i64) -> Result<Option<i64>, CommandError> {
     let Some(timeout) = parse_i64(argument) else {
         return Err(CommandError::text("ERR timeout is not an integer or out of range"));
     };

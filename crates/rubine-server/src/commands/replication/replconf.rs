@@ -160,6 +160,8 @@ fn note(said: &mut Introduction, option: &[u8], value: &[u8]) -> CommandResult {
         b"rdb-only" => said.wants_dump_only = flag(value)?,
         b"rdb-filter-only" => said.content = content(value)?,
         b"version" => said.version = Some(version(value)?),
+        // Others know the node by the bus, and nobody follows a node that it does not know.
+        b"set-cluster-node-id" => said.node_id = Some(value.into()),
         _ => {
             let shown = String::from_utf8_lossy(option);
             let text = format!("ERR Unrecognized REPLCONF option: {shown}");

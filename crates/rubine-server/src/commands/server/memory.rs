@@ -54,7 +54,7 @@ fn stats(session: &mut Session<'_>) -> CommandResult {
         ("replicas.repl.buffer", facts.held as i64),
         ("clients.slaves", facts.replicas as i64),
         ("clients.normal", facts.clients as i64),
-        ("cluster.links", 0),
+        ("cluster.links", server.cluster.as_ref().map_or(0, |it| it.links().1 as i64)),
         ("cluster.slot_import", 0),
         ("cluster.slot_export", 0),
         ("aof.buffer", 0),

@@ -99,7 +99,7 @@ fn shutdown(session: &mut Session<'_>) -> CommandResult {
     if (aborts && !options.is_empty()) || contradicts {
         return Err(CommandError::Syntax);
     }
-    if options.contains(ShutdownOptions::FAILOVER) {
+    if options.contains(ShutdownOptions::FAILOVER) && session.core.server.cluster.is_none() {
         return Err(CommandError::text("ERR SHUTDOWN FAILOVER is only supported in cluster mode."));
     }
     let server = session.core.server;

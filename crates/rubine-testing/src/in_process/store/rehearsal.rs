@@ -27,9 +27,10 @@ impl Picture {
         let mut picture = Self::default();
         for shard in locked.shards() {
             for db in 0..shard.db_count() {
-                let Some(table) = shard.table(db).filter(|it| !it.is_empty()) else { continue };
-                picture.count(db, table.len(), table.volatile_len());
-                picture.add(db, |visit| assert_eq!(table.scan(0, usize::MAX, visit), None));
+                for table in shard.tables(db).filter(|it| !it.is_empty()) {
+                    picture.count(db, table.len(), table.volatile_len());
+                    picture.add(db, |visit| assert_eq!(table.scan(0, usize::MAX, visit), None));
+                }
             }
         }
         picture

@@ -17,7 +17,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     });
 
     text.field("connected_clients", facts.connected);
-    text.field("cluster_connections", 0);
+    text.field("cluster_connections", server.cluster.as_ref().map_or(0, |it| it.links().0));
     text.field("maxclients", server.config.load().maxclients);
     text.field("client_recent_max_input_buffer", facts.input_max);
     text.field("client_recent_max_output_buffer", facts.output_max);
@@ -32,7 +32,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     let now = monotonic_millis() as i64;
     let why = match server.pause.held_for() {
         Some(Hold::Shutdown) => "shutdown_in_progress",
-        Some(Hold::Failover) => "failover_in_progress",
+        Some(Hold::Failover | Hold::Takeover) => "failover_in_progress",
         None => "client_pause",
     };
     let (reason, actions, until) = match server.pause.in_force(now) {

@@ -39,12 +39,8 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("mem_replica_full_sync_buffer", facts.held);
     text.field("mem_clients_slaves", facts.replicas);
     text.field("mem_clients_normal", facts.clients);
-    text.zeros(&[
-        "mem_cluster_links",
-        "mem_cluster_slot_import",
-        "mem_cluster_slot_export",
-        "mem_aof_buffer",
-    ]);
+    text.field("mem_cluster_links", server.cluster.as_ref().map_or(0, |it| it.links().1));
+    text.zeros(&["mem_cluster_slot_import", "mem_cluster_slot_export", "mem_aof_buffer"]);
     let mailboxes = source.server.workers.iter();
     let on_their_way: usize = mailboxes.map(Mailbox::published_bytes).sum();
     text.field("mem_messages_on_their_way", on_their_way);

@@ -92,7 +92,13 @@ fn seconds(micros: u64) -> f64 {
 }
 
 pub(super) fn cluster(source: &Source<'_>, text: &mut Text) {
-    text.field("cluster_enabled", u8::from(source.server.config.load().cluster_enabled));
+    text.field("cluster_enabled", u8::from(source.server.cluster.is_some()));
+    if let Some(cluster) = &source.server.cluster {
+        let shown = cluster.ask(|machine, _| machine.info_text());
+        for (name, value) in shown.lines().filter_map(|it| it.split_once(':')) {
+            text.field(name, value);
+        }
+    }
 }
 
 /// Records of one database that are looked at for what is not counted.
@@ -112,11 +118,9 @@ pub(super) fn keyspace(source: &Source<'_>, text: &mut Text) {
             counts.resize(shard.db_count(), Counts::default());
         }
         for (db, count) in counts.iter_mut().enumerate() {
-            if let Some(table) = shard.table(db) {
-                count.keys += table.len();
-                count.volatile += table.volatile_len();
-                count.to_survey += shard.survey_len(db);
-            }
+            count.keys += shard.len(db);
+            count.volatile += shard.volatile_len(db);
+            count.to_survey += shard.survey_len(db);
         }
     });
     if matches!(source.shards, Shards::Free) {

@@ -1,0 +1,185 @@
+//! What the machine wants to be done, and that it is done in the order that was promised: what has to be on disk is there
+//! before anything leaves.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+use rubine_base::clock::Millis;
+use rubine_cluster::message::{Message, encode};
+use rubine_cluster::text::Host;
+use rubine_cluster::{Action, Effects, Event, Level, LinkId, Save, nodes_conf};
+
+use super::super::cluster_data;
+use super::Driver;
+
+/// Rounds of effects of effects: what fails leads to new ones.
+const ROUNDS_MAX: usize = 100;
+
+impl Driver {
+    /// Does what the machine wants to be done, until it wants nothing more. An error says why something could not be saved.
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        let mut saved = Ok(());
+        for _ in 0..ROUNDS_MAX {
+            let effects = self.cluster.machine().take_effects();
+            if effects.save.is_none() && effects.view.is_none() && effects.actions.is_empty() {
+                break;
+            }
+            saved = saved.and(self.carry_out(effects));
+        }
+        saved
+    }
+
+    /// Does what follows from something. No lock is held meanwhile: workers that ask the machine something wait for no disk.
+    pub(super) fn carry_out(&mut self, mut effects: Effects) -> Result<(), String> {
+        let mut saved = Ok(());
+        if let Some(save) = effects.save {
+            saved = self.save(save);
+            let (is_safe, now) = (saved.is_ok(), self.cluster.now());
+            self.cluster.machine().handle(Event::Saved { is_safe }, now);
+            if !is_safe {
+                effects.forget_promises();
+            }
+        }
+        if let Some(view) = effects.view {
+            cluster_data::publish_view(self.server, self.cluster, view);
+        }
+        for action in effects.actions {
+            self.act(action);
+        }
+        self.flush();
+        saved
+    }
+
+    fn save(&mut self, save: Save) -> Result<(), String> {
+        let saved = self.cluster.machine().saved();
+        let text = nodes_conf::write(&saved);
+        let disk = &self.server.persistence.disk;
+        let outcome = self.file.save(disk, &text, save == Save::Synced);
+        outcome.inspect_err(|reason| self.warn("save", reason))
+    }
+
+    /// Sends what was written.
+    fn flush(&mut self) {
+        for (link, outcome) in self.links.flush() {
+            match outcome {
+                Ok(unsent) => self.cluster.machine().set_buffered(link, unsent),
+                Err(reason) => self.drop_link(link, reason),
+            }
+        }
+    }
+
+    /// A connection is of no use any more, which the machine hears among the effects that are under way.
+    fn drop_link(&mut self, link: LinkId, reason: String) {
+        self.links.close(link);
+        let now = self.cluster.now();
+        self.cluster.machine().handle(Event::Closed { link, reason }, now);
+    }
+
+    fn act(&mut self, action: Action) {
+        let server = self.server;
+        match action {
+            Action::Connect { link, to: Host::Ip(ip), port } => {
+                self.connect(link, SocketAddr::new(ip, port));
+            }
+            Action::Connect { link, to: Host::Name(name), port } => {
+                self.names.find_for(link, &name, port);
+            }
+            Action::Send { links, message } => self.send(&links, &message),
+            Action::Close { link } => self.links.close(link),
+            Action::Resolve { host } => self.names.find(host),
+            Action::Log { level, text } => log(level, &text),
+            Action::Follow { primary, port, history } => {
+                let host = primary.to_string();
+                cluster_data::follow(server, self.own.handlers(), (&host, port), history);
+            }
+            Action::Promote => cluster_data::promote(server),
+            Action::DropAllKeys => cluster_data::drop_all_keys(&mut self.own),
+            Action::DropKeys { slots } => cluster_data::drop_keys(&mut self.own, &slots),
+            Action::VerifyKeys => {
+                let populated = cluster_data::slots_with_keys(server);
+                let now = self.cluster.now();
+                self.cluster.machine().verify_keys(&populated, now);
+            }
+            Action::PauseWrites { until } => self.pause_writes(until),
+            Action::ResumeWrites => self.resume_writes(),
+            Action::FencePrimary { is_fenced } => {
+                let offset = cluster_data::fence(server, is_fenced);
+                let now = self.cluster.now();
+                if is_fenced {
+                    self.cluster.machine().handle(Event::Fenced { offset }, now);
+                }
+            }
+            Action::ReleaseSlots { slots } => cluster_data::release_slots(server, slots),
+            Action::Publish { channel, message, is_sharded } => {
+                cluster_data::publish(server, &channel, &message, is_sharded);
+            }
+            Action::Exit { reason } => {
+                tracing::warn!("{reason}");
+                std::process::exit(1);
+            }
+        }
+    }
+
+    fn send(&mut self, links: &[LinkId], message: &Message) {
+        let packet = encode(message);
+        let kind = message.kind();
+        for &link in links {
+            if let Err(reason) = self.links.send(link, &packet) {
+                self.drop_link(link, reason);
+            }
+        }
+        let bytes = (links.len() * packet.len()) as u64;
+        self.cluster.machine().count_sent_bytes(kind, bytes);
+    }
+
+    fn connect(&mut self, link: LinkId, to: SocketAddr) {
+        let source = self.source_address();
+        let connected = source
+            .and_then(|source| self.links.connect(link, to, source, self.server.tls_to_nodes()));
+        if let Err(error) = connected {
+            self.drop_link(link, error.to_string());
+        }
+    }
+
+    /// The address that connections are made from, if one is set.
+    fn source_address(&self) -> std::io::Result<Option<IpAddr>> {
+        let source = self.config.bind_source_addr.as_deref().filter(|it| !it.is_empty());
+        let Some(source) = source else { return Ok(None) };
+        Ok((source, 0).to_socket_addrs()?.next().map(|it| it.ip()))
+    }
+
+    /// Connects to those whose names have been looked up.
+    pub(super) fn connect_found(&mut self) {
+        for (link, found) in self.names.take_found() {
+            match found {
+                // It was given up meanwhile.
+                _ if !self.cluster.machine().has_link(link) => {}
+                Ok(to) => self.connect(link, to),
+                Err(reason) => self.drop_link(link, reason),
+            }
+        }
+        let _ = self.settle();
+    }
+
+    fn pause_writes(&mut self, until: Millis) {
+        if self.paused_until.replace(until).is_none() {
+            cluster_data::pause_writes(self.server);
+        }
+        let (offset, now) = (self.server.journal.point().offset.0, self.cluster.now());
+        self.cluster.machine().handle(Event::Paused { offset }, now);
+    }
+
+    pub(super) fn resume_writes(&mut self) {
+        if self.paused_until.take().is_some() {
+            cluster_data::resume_writes(self.server);
+        }
+    }
+}
+
+fn log(level: Level, text: &str) {
+    match level {
+        Level::Debug => tracing::trace!("{text}"),
+        Level::Verbose => tracing::debug!("{text}"),
+        Level::Notice => tracing::info!("{text}"),
+        Level::Warning => tracing::warn!("{text}"),
+    }
+}

@@ -1,0 +1,280 @@
+//! `cargo xtask clusters`: clusters of our nodes and of Valkey's, each with replicas of the other family. They are written to
+//! while replicas take their primaries' places, nodes are killed, and slots are moved to and fro. In the end everything that
+//! was confirmed is there, once.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use rubine_base::random::Random;
+use rubine_testing::cluster::{self, Answer, Router};
+use rubine_testing::server::Server;
+use rubine_testing::value::Value;
+
+use crate::Failure;
+use crate::build;
+use crate::clock::Stopwatch;
+use crate::peer::valkey_program;
+
+/// Lists that are written to; each is in a slot of its own.
+const LISTS: u64 = 300;
+/// Between two mishaps.
+const QUIET: Duration = Duration::from_millis(700);
+/// For so long all may take to be well again.
+const SETTLE_SECONDS: u64 = 60;
+const WRITERS: usize = 3;
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Seconds for which each cluster is written to
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Another row of mishaps
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The server, instead of one built for it
+    #[arg(long)]
+    server: Option<std::path::PathBuf>,
+    /// Only clusters whose name contains this text
+    #[arg(long)]
+    only: Option<String>,
+}
+
+impl Options {
+    /// So many seconds of each cluster, with other mishaps each time.
+    pub(crate) fn for_every_change(seconds: u64) -> Self {
+        let seed = rubine_base::random::seed_from_os() % 1_000_000;
+        Self { seconds, seed, server: None, only: None }
+    }
+}
+
+/// Whose server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    Rubine,
+    Valkey,
+}
+
+/// Three primaries, and a replica of each.
+const CLUSTERS: &[(&str, [Family; 6])] = {
+    use Family::{Rubine, Valkey};
+    &[
+        ("ours", [Rubine, Rubine, Rubine, Rubine, Rubine, Rubine]),
+        ("crosswise", [Rubine, Rubine, Valkey, Valkey, Rubine, Rubine]),
+    ]
+};
+
+pub(crate) fn run(options: &Options) -> Result<(), Failure> {
+    let ours = match &options.server {
+        Some(path) => path.canonicalize()?,
+        None => build::server("dev")?,
+    };
+    let mut failures = Vec::new();
+    for (name, families) in CLUSTERS {
+        if options.only.as_ref().is_some_and(|it| !name.contains(it.as_str())) {
+            continue;
+        }
+        let program = |family: &Family| match family {
+            Family::Rubine => Some(ours.clone()),
+            Family::Valkey => valkey_program("valkey-server"),
+        };
+        let programs: Option<Vec<_>> = families.iter().map(program).collect();
+        let Some(programs) = programs else {
+            println!("clusters: {name}: left out, since a server is not at hand");
+            continue;
+        };
+        match play(options, &programs) {
+            Ok(told) => println!("clusters: {name}: {told}"),
+            Err(failure) => {
+                failures.push(format!("clusters: {name}, --seed {}: {failure}", options.seed));
+            }
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
+}
+
+/// What writers and whoever disturbs them share.
+struct Shared {
+    is_over: AtomicBool,
+    confirmed: AtomicU64,
+}
+
+/// Plays one cluster; returns what happened in it.
+fn play(options: &Options, programs: &[std::path::PathBuf]) -> Result<String, Failure> {
+    let mut nodes = start(programs)?;
+    let shared = Arc::new(Shared { is_over: AtomicBool::new(false), confirmed: AtomicU64::new(0) });
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|number| {
+            let router = Router::new(&nodes);
+            let shared = Arc::clone(&shared);
+            let random = Random::with_seed(options.seed * 100 + number as u64);
+            std::thread::spawn(move || write(router, number, random, &shared))
+        })
+        .collect();
+    let outcome = disturb(options, &mut nodes);
+    shared.is_over.store(true, Ordering::Relaxed);
+    let mut confirmed: Vec<(u64, String)> = Vec::new();
+    for writer in writers {
+        confirmed.extend(writer.join().map_err(|_| "a writer panicked")?);
+    }
+    let happened = outcome?;
+    settle(&nodes)?;
+    check(&nodes, &confirmed)?;
+    Ok(format!("{} confirmed writes are there once; {happened}", confirmed.len()))
+}
+
+fn start(programs: &[std::path::PathBuf]) -> Result<Vec<Server>, Failure> {
+    let mut nodes = Vec::new();
+    for program in programs {
+        nodes.push(cluster::node(program)?.start()?);
+    }
+    for (node, range) in nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
+        node.client().call(&["CLUSTER", "ADDSLOTSRANGE", range[0], range[1]])?;
+    }
+    for node in &nodes[1..] {
+        cluster::meet(&nodes[0], node)?;
+    }
+    let primaries = nodes.len() / 2;
+    for (index, replica) in nodes[primaries..].iter().enumerate() {
+        let primary = cluster::id(&nodes[index])?;
+        wait("a replica takes its primary", || {
+            let reply = replica.client().call(&["CLUSTER", "REPLICATE", &primary])?;
+            Ok(matches!(reply, Value::Status(_)))
+        })?;
+    }
+    settle(&nodes)?;
+    Ok(nodes)
+}
+
+/// Waits until all nodes find the cluster well, and all replicas are in sync.
+fn settle(nodes: &[Server]) -> Result<(), Failure> {
+    wait("the cluster is well", || {
+        let count = nodes.len().to_string();
+        for node in nodes {
+            let info = node.client().call(&["INFO", "replication"])?.as_text().unwrap_or_default();
+            let is_well = cluster::info(node, "cluster_state")? == "ok"
+                && cluster::info(node, "cluster_known_nodes")? == count
+                && !info.contains("master_link_status:down");
+            if !is_well {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+}
+
+fn wait(what: &str, mut has_come: impl FnMut() -> std::io::Result<bool>) -> Result<(), Failure> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < Duration::from_secs(SETTLE_SECONDS) {
+        if has_come().unwrap_or(false) {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err(format!("it never came: {what}").into())
+}
+
+/// Appends to lists, each element once; returns those that a replica has confirmed, too.
+fn write(
+    mut router: Router,
+    number: usize,
+    mut random: Random,
+    shared: &Shared,
+) -> Vec<(u64, String)> {
+    let mut confirmed = Vec::new();
+    let mut attempt = 0_u64;
+    while !shared.is_over.load(Ordering::Relaxed) {
+        attempt += 1;
+        let (list, element) = (random.below(LISTS), format!("{number}:{attempt}"));
+        let key = format!("list:{list}");
+        let pushed = router.call(key.as_bytes(), &[b"RPUSH", key.as_bytes(), element.as_bytes()]);
+        let is_pushed = matches!(pushed, Answer::Reply(Value::Integer(_)));
+        if is_pushed && router.wait_for_replica(key.as_bytes()) {
+            shared.confirmed.fetch_add(1, Ordering::Relaxed);
+            confirmed.push((list, element));
+        }
+    }
+    confirmed
+}
+
+fn disturb(options: &Options, nodes: &mut [Server]) -> Result<String, Failure> {
+    let mut random = Random::with_seed(options.seed);
+    let (mut failovers, mut kills, mut moves) = (0, 0, 0);
+    let watch = Stopwatch::start();
+    while watch.elapsed() < Duration::from_secs(options.seconds) {
+        std::thread::sleep(QUIET);
+        let index = random.below(nodes.len() as u64) as usize;
+        match random.below(4) {
+            0 => {
+                kills += 1;
+                nodes[index].kill();
+                // Long enough for a replica to take its place.
+                std::thread::sleep(Duration::from_secs(4));
+                nodes[index].restart()?;
+                settle(nodes)?;
+            }
+            1 => {
+                let reply = nodes[index].client().call(&["CLUSTER", "FAILOVER"])?;
+                failovers += u64::from(matches!(reply, Value::Status(_)));
+            }
+            _ => {
+                settle(nodes)?;
+                moves += u64::from(move_slots(nodes, &mut random)?);
+            }
+        }
+    }
+    Ok(format!("{failovers} planned failovers, {kills} kills, {moves} times slots moved"))
+}
+
+/// Moves some slots from one primary to another, as operators do.
+fn move_slots(nodes: &[Server], random: &mut Random) -> Result<bool, Failure> {
+    let Some(tool) = valkey_program("valkey-cli") else { return Ok(false) };
+    let mut primaries = Vec::new();
+    for node in nodes {
+        if cluster::role(node)? == "master" {
+            primaries.push(cluster::id(node)?);
+        }
+    }
+    let from = random.below(primaries.len() as u64) as usize;
+    let to = (from + 1) % primaries.len();
+    let output = Command::new(tool)
+        .args(["--cluster", "reshard", &nodes[0].address().to_string()])
+        .args(["--cluster-from", &primaries[from], "--cluster-to", &primaries[to]])
+        .args(["--cluster-slots", "20", "--cluster-yes", "--cluster-timeout", "5000"])
+        .output()?;
+    if output.status.success() {
+        return Ok(true);
+    }
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let tail: Vec<&str> = text.lines().rev().take(10).collect();
+    Err(format!("slots could not be moved: {}", tail.join(" | ")).into())
+}
+
+/// Whether everything that was confirmed is there, and nothing twice.
+fn check(nodes: &[Server], confirmed: &[(u64, String)]) -> Result<(), Failure> {
+    let mut router = Router::new(nodes);
+    for list in 0..LISTS {
+        let key = format!("list:{list}");
+        let Answer::Reply(reply) =
+            router.call(key.as_bytes(), &[b"LRANGE", key.as_bytes(), b"0", b"-1"])
+        else {
+            return Err(format!("{key} cannot be read").into());
+        };
+        let elements = reply.as_elements().ok_or_else(|| format!("{key} is {reply:?}"))?;
+        let mut elements: Vec<String> = elements.iter().filter_map(Value::as_text).collect();
+        let count = elements.len();
+        elements.sort();
+        elements.dedup();
+        if elements.len() != count {
+            return Err(format!("{key} has elements twice").into());
+        }
+        let is_lost = |(at, element): &&(u64, String)| {
+            *at == list && elements.binary_search(element).is_err()
+        };
+        if let Some((_, lost)) = confirmed.iter().find(is_lost) {
+            return Err(format!("{key} has lost {lost}").into());
+        }
+    }
+    Ok(())
+}
