@@ -140,11 +140,11 @@ impl Group {
 /// A primary with all slots, and its replica.
 fn pair() -> Group {
     let mut group = Group::new(2);
-    group.run(0, |it, now| it.add_slots(&[0..=16_383], now)).unwrap();
-    group.run(0, |it, now| it.meet_at("10.0.0.2", 7001, 17_001, ASKER, now)).unwrap();
+    group.run(0, |it, now| it.add_slots(&[0..=16_383], now)).expect("it may");
+    group.run(0, |it, now| it.meet_at("10.0.0.2", 7001, 17_001, ASKER, now)).expect("it may");
     group.live(1000);
     let primary = group.nodes[0].my_id();
-    group.run(1, |it, now| it.replicate(primary.as_bytes(), now)).unwrap();
+    group.run(1, |it, now| it.replicate(primary.as_bytes(), now)).expect("it may");
     group.live(4000);
     group
 }
@@ -155,7 +155,7 @@ fn text_of(protocol: Protocol, write: impl Fn(&mut Reply<'_>)) -> String {
     let mut slices = [IoSlice::new(&[]); 16];
     let count = out.front_slices(&mut slices, usize::MAX);
     let bytes: Vec<u8> = slices[..count].iter().flat_map(|it| it.iter().copied()).collect();
-    String::from_utf8(bytes).unwrap().replace("\r\n", " ")
+    String::from_utf8(bytes).expect("replies are text").replace("\r\n", " ")
 }
 
 #[test]

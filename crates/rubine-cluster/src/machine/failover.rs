@@ -232,9 +232,9 @@ impl Cluster {
             return true;
         }
         let shard = self.table.myself().shard;
-        // Whoever is of the shard may follow this primary by now, though we have not heard of it.
+        // Whoever is of the shard may follow this primary by now, though we have not heard of it: a primary of before, too.
         let may_follow = |key: Key, node: &Node| {
-            let is_idle = node.is_primary() && node.slot_count == 0 && !node.is_failed();
+            let is_idle = node.is_primary() && node.slot_count == 0;
             key != primary && node.shard == shard && (node.is_replica() || is_idle)
         };
         let replicas: Vec<Key> =

@@ -1,8 +1,11 @@
 //! One large cluster in which nothing goes wrong but one failure: what it says, and how soon all know.
 
+use rubine_base::clock::monotonic_nanos;
 use rubine_base::random::Random;
+use rubine_cluster::Viewer;
 use rubine_cluster::message::NodeFlags;
 use rubine_cluster::slots::SLOT_COUNT;
+use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::server::{BUS_PORT, Name, PORT, ip_of};
 use crate::world::{Settings, World};
@@ -46,6 +49,8 @@ pub(crate) fn run(count: usize) {
     );
     assert!(bytes <= bytes_max, "{bytes} bytes a node and second, {bytes_max} on paper");
 
+    time_reports(&world);
+
     let killed_at = world.now;
     world.kill(0).expect("it runs");
     let known = |world: &World, flags: NodeFlags| {
@@ -76,6 +81,22 @@ pub(crate) fn run(count: usize) {
     );
     // Silent for the timeout, then agreed upon by gossip.
     assert!(all <= NODE_TIMEOUT_MS * 2, "{all} ms until all know");
+}
+
+/// How long whoever asks for a report keeps the machine from its work.
+fn time_reports(world: &World) {
+    let machine = world.servers[0].machine.as_ref().expect("it runs");
+    let viewer = Viewer::default();
+    let micros = |report: &dyn Fn(&mut Reply<'_>)| {
+        let mut out = Output::new();
+        let before = monotonic_nanos();
+        report(&mut Reply::new(&mut out, Protocol::Resp3));
+        (monotonic_nanos() - before) / 1000
+    };
+    let nodes = micros(&|it| it.bulk(machine.nodes_text(viewer).as_bytes()));
+    let slots = micros(&|it| machine.reply_slots(viewer, it));
+    let shards = micros(&|it| machine.reply_shards(viewer, it));
+    eprintln!("NODES takes {nodes} us, SLOTS {slots} us, SHARDS {shards} us");
 }
 
 /// All are started at once, and know each other from before.

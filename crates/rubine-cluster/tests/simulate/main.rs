@@ -17,7 +17,7 @@ mod world;
 
 use crate::world::World;
 
-const SEEDS: u64 = 12;
+const SEEDS: u64 = 4;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|it| it.parse().expect("a number"))

@@ -68,7 +68,8 @@ impl World {
             }
             25..=32 => self.begin_to_move(),
             33 => self.meet_for_nothing(),
-            34 if self.settings.has_force => {
+            // In the moment in which a slot changes hands this leaves it to nobody, as it does in Valkey.
+            34 if self.settings.has_force && self.moves.is_none() => {
                 let who = self.anybody();
                 self.operate(who, rubine_cluster::Cluster::bump_own_epoch).map(drop)
             }
