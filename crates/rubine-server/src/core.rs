@@ -104,6 +104,8 @@ pub(crate) struct Core {
     pub(crate) is_out_of_memory: bool,
     /// Clients whose replies wait for the disk, or who asked to wait for it: offset and client.
     pub(crate) unsynced: BTreeSet<(Offset, u64)>,
+    /// Clients that wait until the log has a base, and so is one that could be loaded.
+    pub(crate) without_base: BTreeSet<u64>,
     /// Clients whose replies wait for replicas: offset and client, and since when, milliseconds of the monotonic clock.
     pub(crate) unconfirmed: BTreeMap<(Offset, u64), i64>,
     /// Somebody waits for replicas who did not when they were last asked.
@@ -195,6 +197,7 @@ impl Core {
             must_wake_waiters: false,
             is_out_of_memory: false,
             unsynced: BTreeSet::new(),
+            without_base: BTreeSet::new(),
             unconfirmed: BTreeMap::new(),
             must_ask_replicas: false,
             disk_waits: Window::new(ticks::now()),

@@ -652,18 +652,28 @@ impl Worker {
 
     /// Lets go whoever waits for the disk and need not any more.
     fn release_synced(&mut self) {
+        if !self.core.without_base.is_empty() && !self.core.server.aof.waits_for_base() {
+            for id in std::mem::take(&mut self.core.without_base) {
+                self.look_at_disk(id);
+            }
+        }
         let reached = self.core.server.aof.synced().reached();
         while let Some(&(offset, id)) = self.core.unsynced.first() {
             if reached < offset {
                 return;
             }
             self.core.unsynced.pop_first();
-            let Some(slot) = self.slot_of.get(&id).copied() else { continue };
-            if let Some(client) = &mut self.clients[slot] {
-                client.disk.is_unsynced = false;
-                self.core.answer_durable(client);
-                schedule(&mut self.scheduled, client, slot);
-            }
+            self.look_at_disk(id);
+        }
+    }
+
+    /// The disk has something that a client may have waited for.
+    fn look_at_disk(&mut self, id: u64) {
+        let Some(slot) = self.slot_of.get(&id).copied() else { return };
+        if let Some(client) = &mut self.clients[slot] {
+            client.disk.is_unsynced = false;
+            self.core.answer_durable(client);
+            schedule(&mut self.scheduled, client, slot);
         }
     }
 

@@ -243,6 +243,19 @@ impl Aof {
         self.control.lock().is_wanted
     }
 
+    /// Has the writer read no further than this for a rewrite, unless that is cancelled: then nobody would take the limit
+    /// away again. Whoever cancels one does so before it calls [`Self::lift_limit`].
+    pub(crate) fn limit_reading(&self, job: &Job, position: Offset) -> Result<(), String> {
+        let mut limit = self.read_limit.lock();
+        job.check()?;
+        *limit = position;
+        Ok(())
+    }
+
+    pub(crate) fn lift_limit(&self) {
+        *self.read_limit.lock() = Offset::MAX;
+    }
+
     /// Takes over what the configuration says: there shall be a log, or none. Returns at once.
     pub fn set_wanted(&self, is_wanted: bool) {
         let mut control = self.control.lock();
@@ -336,4 +349,25 @@ pub fn read_keys(config: &Config) -> Result<Option<KeyRing>, String> {
     let read = std::fs::File::open(name).and_then(|it| it.take(BYTES_MAX).read_to_end(&mut text));
     read.map_err(|error| fail(&error))?;
     KeyRing::parse(&text).map(Some).map_err(|error| fail(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aof::job::Kind;
+    use crate::pace::Share;
+
+    /// A rewrite that was cancelled before it had begun said later how far the writer may read: the log ended there, and
+    /// WAITAOF waited for ever.
+    #[test]
+    fn a_rewrite_that_is_over_stops_no_log() {
+        let aof = Aof::default();
+        let job = Job::new(Kind::Start, Share::Half, 0);
+        assert_eq!(aof.limit_reading(&job, 7), Ok(()));
+        assert_eq!(*aof.read_limit.lock(), 7);
+        job.cancel();
+        aof.lift_limit();
+        assert!(aof.limit_reading(&job, 9).is_err());
+        assert_eq!(*aof.read_limit.lock(), Offset::MAX);
+    }
 }

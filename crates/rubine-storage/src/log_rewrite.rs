@@ -54,9 +54,9 @@ pub(crate) fn spawn(storage: Storage, job: &Arc<Job>) {
     }
 }
 
-fn run(storage: Storage, job: &Job) -> Result<(), String> {
+fn run(storage: Storage, job: &Arc<Job>) -> Result<(), String> {
     tracing::info!("Background append only file rewriting started");
-    let (snapshot, reader) = begin(storage, job.kind)?;
+    let (snapshot, reader) = begin(storage, job)?;
     let increment = match reader {
         Some(reader) => Some(hand_over(storage, job, reader)?),
         None => None,
@@ -81,16 +81,16 @@ fn run(storage: Storage, job: &Job) -> Result<(), String> {
 }
 
 /// Takes the snapshot, and opens the journal for what comes after it.
-fn begin(storage: Storage, kind: Kind) -> Result<(Snapshot, Option<Reader>), String> {
-    let start = monotonic_nanos();
+fn begin(storage: Storage, job: &Job) -> Result<(Snapshot, Option<Reader>), String> {
     let mut locked = storage.keyspace.lock(&ShardSet::All);
-    let reader = if kind == Kind::Detached {
+    let start = monotonic_nanos();
+    let reader = if job.kind == Kind::Detached {
         None
     } else {
         let reader = storage.journal.open_reader(Start::End, Hold::Everything);
         let reader = reader.map_err(|error| error.to_string())?;
         // Nothing is appended meanwhile, so the writer has not read beyond this.
-        *storage.aof.read_limit.lock() = reader.position();
+        storage.aof.limit_reading(job, reader.position())?;
         Some(reader)
     };
     let snapshot = locked.snapshot();
@@ -100,9 +100,9 @@ fn begin(storage: Storage, kind: Kind) -> Result<(Snapshot, Option<Reader>), Str
 }
 
 /// Lets the writer go on in a new increment, and waits until it does.
-fn hand_over(storage: Storage, job: &Job, reader: Reader) -> Result<LogFile, String> {
+fn hand_over(storage: Storage, job: &Arc<Job>, reader: Reader) -> Result<LogFile, String> {
     let (done, answer) = mpsc::sync_channel(1);
-    storage.aof.order(Order::Switch { reader, kind: job.kind, done });
+    storage.aof.order(Order::Switch { reader, job: Arc::clone(job), done });
     let answer = answer.recv().map_err(|_| "the log was closed".to_owned())?;
     job.check()?;
     answer
@@ -269,7 +269,7 @@ fn conclude(storage: Storage, job: &Arc<Job>, seconds: u64, result: Result<(), S
         control.rewrite = None;
     }
     facts.last_rewrite_seconds.store(seconds + 1, Ordering::Relaxed);
-    facts.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
+    facts.last_rewrite_failed.store(is_current && result.is_err(), Ordering::Relaxed);
     let must_abandon = match result {
         Ok(()) => {
             let now = unix_millis();
@@ -284,12 +284,17 @@ fn conclude(storage: Storage, job: &Arc<Job>, seconds: u64, result: Result<(), S
             tracing::info!("Background AOF rewrite finished successfully");
             false
         }
+        // Nobody wants it any more, which says nothing about the next one.
+        Err(reason) if !is_current => {
+            tracing::info!("Background AOF rewrite ended: {reason}");
+            false
+        }
         Err(reason) => {
             tracing::warn!("Background AOF rewrite failed: {reason}");
             control.failures = control.failures.saturating_add(1);
             let doublings = (control.failures - 1).min(12);
             control.not_before = unix_millis() + (PAUSE_MS << doublings).min(PAUSE_MS_MAX);
-            is_current && job.kind == Kind::Start
+            job.kind == Kind::Start
         }
     };
     let failures = control.failures as usize;

@@ -215,9 +215,11 @@ impl Writer {
     fn obey(&mut self, order: Order, config: &Config) {
         match order {
             Order::Open { reader, increment } => self.open(reader, *increment),
-            Order::Switch { reader, kind, done } => {
+            Order::Switch { reader, job, done } => {
+                // What was cancelled may come late, and is not to disturb what was begun since.
+                let switched = job.check().and_then(|()| self.switch(reader, job.kind, config));
                 // Whoever asked may have given up.
-                let _ = done.send(self.switch(reader, kind, config));
+                let _ = done.send(switched);
             }
             Order::Write { done } => {
                 let written = self.write_until(self.storage.journal.end(), config);
@@ -253,7 +255,7 @@ impl Writer {
         }
         let written = self.write_until(reader.position(), config);
         let begun = written.and_then(|()| self.begin_increment(kind, config));
-        *aof.read_limit.lock() = Offset::MAX;
+        aof.lift_limit();
         let (file, increment) = begun?;
         let closed = self.increment.as_ref().map_or(0, Increment::len);
         if self.increment.is_none() {
@@ -599,7 +601,7 @@ impl Writer {
     fn close(&mut self) {
         let aof = self.storage.aof;
         aof.is_open.store(false, Ordering::Relaxed);
-        *aof.read_limit.lock() = Offset::MAX;
+        aof.lift_limit();
         self.reader = None;
         self.increment = None;
         if let (Some(file), Some(directory)) = (self.begun.take(), &*aof.directory.lock())

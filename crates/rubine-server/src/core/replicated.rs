@@ -52,7 +52,7 @@ impl Core {
         if 0 < replicas {
             self.ask_replicas();
         }
-        if self.server.aof.is_enabled() {
+        if self.server.aof.is_enabled() && !self.server.aof.waits_for_base() {
             self.unsynced.insert((offset, client.id));
         }
         self.answer_durable(client);
@@ -81,6 +81,7 @@ impl Core {
     pub(crate) fn answer_durable(&mut self, client: &mut Client) {
         let id = client.id;
         let is_closed = !self.server.aof.is_enabled();
+        let waits_for_base = self.server.aof.waits_for_base();
         let reached = self.server.aof.synced().reached();
         let Some(blocked) = client.blocked_mut() else { return };
         let TimeoutReply::Durable { local, wants_local, synced, offset, replicas } =
@@ -89,9 +90,13 @@ impl Core {
             return;
         };
         let is_refused = *wants_local && is_closed;
-        *local = i64::from(!is_closed && *offset <= reached);
+        *local = i64::from(!is_closed && !waits_for_base && *offset <= reached);
         if *wants_local && *local == 0 && !is_refused {
-            self.unsynced.insert((*offset, id));
+            if waits_for_base {
+                self.without_base.insert(id);
+            } else {
+                self.unsynced.insert((*offset, id));
+            }
             return;
         }
         if !is_refused && 0 < *replicas {
@@ -133,7 +138,8 @@ impl Core {
     /// Whether the disk of this server has what ends there.
     pub(crate) fn is_on_disk(&self, offset: Offset) -> bool {
         let aof = &self.server.aof;
-        aof.is_enabled() && offset <= aof.synced().reached()
+        // What is written of a log without its base is of no use after a restart.
+        aof.is_enabled() && !aof.waits_for_base() && offset <= aof.synced().reached()
     }
 }
 

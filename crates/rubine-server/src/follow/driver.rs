@@ -495,10 +495,10 @@ impl Driver {
         self.send(&bytes);
     }
 
-    /// Up to where the master's stream is on disk here, if there is a log.
+    /// Up to where the master's stream is on disk here, if there is a log. Without its base, nothing of it could be loaded.
     fn on_disk(&self) -> Option<ReplicationOffset> {
         let aof = &self.server.aof;
-        if !aof.is_enabled() {
+        if !aof.is_enabled() || aof.waits_for_base() {
             return None;
         }
         self.server.journal.offset_at(aof.synced().reached())

@@ -17,6 +17,7 @@ mod isolation;
 mod life;
 mod limits;
 mod listening;
+mod log_begun;
 mod long_arguments;
 mod messages;
 mod migrate;
