@@ -4,6 +4,7 @@ use rubine_journal::ReplicationOffset;
 
 use crate::follower::{Action, Event, Follower, Terms};
 use crate::stream::StreamReader;
+use crate::verify::{Answer, Request, key_digests, write_key_digest};
 
 /// Cuts bytes into units, at once and byte by byte: both find the same, and no byte is left out but between units.
 ///
@@ -88,6 +89,31 @@ pub fn handshake(bytes: &[u8]) {
     assert!(actions.contains(&Action::Connect), "it begins anew: {actions:?}");
 }
 
+/// Reads bytes as what master and replica say when they compare what they have. What can be read is the same when it was
+/// written and read again.
+///
+/// # Panics
+/// If that does not hold.
+pub fn verification(bytes: &[u8]) {
+    if let Some(request) = Request::parse(bytes) {
+        assert_eq!(Request::parse(request.text().as_bytes()), Some(request));
+    }
+    let mut keys = Vec::new();
+    for read in key_digests(bytes).map_while(Result::ok) {
+        write_key_digest(read, &mut keys);
+    }
+    assert!(bytes.starts_with(&keys), "keys are read as they were written");
+    let mut words = bytes.splitn(3, |it| *it == b' ');
+    if let (Some(sender), Some(kind), Some(payload)) = (words.next(), words.next(), words.next())
+        && let Ok((sender, answer)) = Answer::parse(sender, kind, payload)
+    {
+        assert!(
+            answer.command(&sender).len() < bytes.len() * 4 + 200,
+            "it does not grow without bound"
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -100,6 +126,15 @@ mod tests {
                 b"*", b"$", b"\r\n", b"9", b"-",
             ]), 0..20)) {
             super::stream(&words.concat());
+        }
+
+        #[test]
+        fn whatever_is_said_of_what_is_there(words in prop::collection::vec(
+            prop::sample::select(vec![
+                &b"verify:"[..], b"0123456789abcdef", b":begin:", b":list:", b":end", b"7", b":", b"a", b" BEGUN ", b" KEYS ",
+                b" DIGESTS ", b" LISTED ", b" REFUSED ", b"\x00\x00\x00\x00", b"\x01\x00\x00\x00", b"\xff",
+            ]), 0..20)) {
+            super::verification(&words.concat());
         }
 
         #[test]

@@ -9,3 +9,4 @@ pub mod follower;
 pub mod fuzz;
 pub mod leader;
 pub mod stream;
+pub mod verify;

@@ -7,6 +7,8 @@ pub(crate) mod defrag;
 pub(crate) mod failover;
 pub(crate) mod full_sync;
 pub(crate) mod reconfigure;
+pub(crate) mod repair;
 pub(crate) mod sentinel;
 pub(crate) mod shutdown;
 pub(crate) mod tls;
+pub(crate) mod verify;

@@ -5,6 +5,7 @@ mod apply;
 mod driver;
 mod held;
 mod sync;
+mod verify;
 mod wire;
 
 use std::io;

@@ -17,7 +17,7 @@ mod log_end;
 pub mod log_load;
 mod log_rewrite;
 pub mod log_writer;
-mod pace;
+pub mod pace;
 mod rdb_load;
 mod rdb_save;
 pub mod replica_dump;

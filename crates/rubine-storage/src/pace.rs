@@ -17,7 +17,7 @@ const MEMORY_NANOS: u64 = 20_000_000;
 
 /// How much of each period is for the work while others want processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Share {
+pub enum Share {
     /// Somebody waits for it to end.
     Half,
     /// The server began it by itself, and nobody does.
@@ -35,7 +35,7 @@ impl Share {
 }
 
 /// The pace of one thread.
-pub(crate) struct Pace {
+pub struct Pace {
     work_nanos: u64,
     /// How often the thread had to leave its processor to others.
     interruptions: u64,
@@ -47,7 +47,7 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// That of the calling thread.
-    pub(crate) fn new(share: Share) -> Self {
+    pub fn new(share: Share) -> Self {
         process::sleep_precisely();
         Self::after(process::interruptions(), share)
     }
@@ -58,7 +58,7 @@ impl Pace {
 
     /// Rests if it is time to. Called every some ten microseconds of work, where the thread holds nothing that anybody
     /// waits for.
-    pub(crate) fn step(&mut self) {
+    pub fn step(&mut self) {
         if let Some(rest) = self.rest_at(monotonic_nanos(), process::interruptions) {
             std::thread::sleep(rest);
         }

@@ -4,6 +4,7 @@ mod failover;
 mod replconf;
 pub(crate) mod replicaof;
 mod sync;
+mod verify;
 
 use crate::client::ClientInfo;
 use crate::core::ServerCommand;
@@ -14,6 +15,7 @@ pub(crate) const COMMANDS: &[ServerCommand] = &[
     sync::PSYNC,
     replconf::REPLCONF,
     replicaof::REPLICAOF,
+    verify::REPLICATION,
     replicaof::SLAVEOF,
     sync::SYNC,
 ];

@@ -10,10 +10,12 @@ use rubine_config::PropagationErrorBehavior;
 use rubine_journal::{Audience, Side};
 use rubine_keyspace::{Key, Locked, ShardSet};
 use rubine_replication::stream::Unit;
+use rubine_replication::verify::Request;
 use rubine_resp::writer::{Output, Reply};
 use rubine_storage::dumps;
 use smallvec::SmallVec;
 
+use super::verify::{Verifying, request_of};
 use crate::access;
 use crate::client::identity::Identity;
 use crate::client::subscriptions::ChannelKind;
@@ -48,6 +50,8 @@ pub(super) struct Applier {
     output: Output,
     /// The order that the stream belongs to.
     order: u64,
+    /// The image that the master compares with its own.
+    verifying: Verifying,
 }
 
 /// A command of a unit.
@@ -76,6 +80,8 @@ struct Plan<'a> {
     /// Whether nothing of it is of any use to a log on disk.
     is_talk: bool,
     has_script: bool,
+    /// What the master asks about the data as it is here.
+    request: Option<Request>,
 }
 
 impl Applier {
@@ -89,7 +95,8 @@ impl Applier {
         let core = Core::new(server, handlers, server.workers.len() + FOLLOWER);
         let (db, settings_version, failures, order) = Default::default();
         let (finder, output) = (Finder::new(server), Output::new());
-        Ok(Self { core, client, finder, db, settings_version, failures, output, order })
+        let verifying = Verifying::new(server);
+        Ok(Self { core, client, finder, db, settings_version, failures, output, order, verifying })
     }
 
     /// The stream that comes is that of the link which CLIENT LIST shows so.
@@ -103,12 +110,15 @@ impl Applier {
         client.db = self.db;
         client.publish();
         self.core.server.clients.add(Arc::clone(&client.info));
+        self.core.server.replication.outbox.set_open(true);
     }
 
     /// The link is gone.
     pub(super) fn leave(&mut self) {
         self.core.server.clients.remove(self.client.id);
         self.client.flags -= ClientFlags::MASTER;
+        self.verifying.abandon();
+        self.core.server.replication.outbox.set_open(false);
     }
 
     /// Whether somebody wants the link to end.
@@ -151,7 +161,7 @@ impl Applier {
     /// the master's: nothing of the unit was done.
     pub(super) fn apply(&mut self, unit: &Unit<'_>) -> Result<bool, String> {
         let before = self.db;
-        let plan = self.plan(unit).inspect_err(|_| self.db = before)?;
+        let mut plan = self.plan(unit).inspect_err(|_| self.db = before)?;
         let server = self.core.server;
         let mut locked = server.keyspace.lock(&plan.shards);
         if server.replication.following.order() != self.order {
@@ -162,6 +172,9 @@ impl Applier {
         let journal = &server.journal;
         let end = journal.append_master(unit.start, unit.bytes, audience, self.db as u32, second);
         let end = end.map_err(|misplaced| misplaced.to_string())?;
+        if let Some(request) = plan.request.take() {
+            self.verifying.take(request, &mut locked);
+        }
         if plan.steps.is_empty() {
             return Ok(true);
         }
@@ -197,11 +210,16 @@ impl Applier {
     /// Finds out what the commands of a unit are, which is all that can go wrong.
     fn plan<'a>(&mut self, unit: &Unit<'a>) -> Result<Plan<'a>, String> {
         let steps = SmallVec::new();
-        let mut plan = Plan { steps, shards: NO_KEYS, is_talk: true, has_script: false };
+        let (shards, request) = (NO_KEYS, None);
+        let mut plan = Plan { steps, shards, is_talk: true, has_script: false, request };
         for ranges in unit.commands() {
             let args = Args::new(unit.bytes, ranges);
             // It asks how far this replica is, which is answered by who drives the link.
             if args.at(0).eq_ignore_ascii_case(b"REPLCONF") {
+                plan.request = request_of(args).filter(|_| !unit.is_transaction);
+                if matches!(plan.request, Some(Request::Begin { .. })) {
+                    plan.shards = ShardSet::All;
+                }
                 continue;
             }
             match self.finder.find(args) {

@@ -163,6 +163,7 @@ impl Driver {
         if let Err(error) = flushed {
             return self.event(Event::Lost(&error.to_string()));
         }
+        self.send_answers();
         if !self.look_at_pause() {
             // It has said enough for now, and is not to be taken for gone.
             self.wire.lock().handle(Event::Heard);
@@ -279,6 +280,14 @@ impl Driver {
                 Action::Continue { id, rest } => self.go_on(id, &rest),
                 Action::Load { sync, form, rest, beside } => self.sync(&sync, form, rest, beside),
             }
+        }
+    }
+
+    /// Sends the master what else it is to know, as long as it takes that.
+    fn send_answers(&mut self) {
+        while self.stream.is_some() && self.wire.lock().is_flushed() {
+            let Some(message) = self.server.replication.outbox.take() else { return };
+            self.send(&message);
         }
     }
 

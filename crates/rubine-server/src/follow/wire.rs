@@ -274,6 +274,11 @@ impl Wire {
         self.channel.flush()
     }
 
+    /// Whether all that was to be sent has left.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.main.link.as_ref().is_none_or(|it| it.unsent() == 0)
+    }
+
     /// Reads what has come into `chunk`, unless it is to wait. Returns whether that is anything.
     pub(super) fn receive(&mut self, chunk: &mut Vec<u8>) -> io::Result<bool> {
         if self.machine.reads_link() { self.receive_from(LINK, chunk) } else { Ok(false) }

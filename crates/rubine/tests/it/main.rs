@@ -35,4 +35,5 @@ mod tls;
 mod tracking;
 mod transcripts;
 mod users;
+mod verification;
 mod waiting;

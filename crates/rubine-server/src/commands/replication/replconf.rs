@@ -6,6 +6,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 use rubine_config::Config;
 use rubine_journal::ReplicationOffset;
 use rubine_replication::leader::{Channels, Content, Introduction, Leader, Replica};
+use rubine_replication::verify::Answer;
 
 use super::host;
 use crate::client::ClientFlags;
@@ -44,6 +45,10 @@ fn replconf(session: &mut Session<'_>) -> CommandResult {
                 acknowledge(session, value, synced);
                 return Ok(());
             }
+            b"verify" => {
+                verified(session, value, args.get(at + 2), args.get(at + 3));
+                return Ok(());
+            }
             // It is for replicas, and comes to them on their link.
             b"getack" => return Ok(()),
             _ => introduce(session, &option, value)?,
@@ -78,6 +83,32 @@ fn acknowledge(session: &mut Session<'_>, has: &[u8], synced: Option<&[u8]>) {
         for worker in replicas.note_quorum(quorum.replicas, quorum.is_on_disk) {
             core.server.workers[worker as usize].send(Message::Wake);
         }
+    }
+}
+
+/// A replica says what it has, since it was asked. There is no reply.
+fn verified(session: &Session<'_>, sender: &[u8], kind: Option<&[u8]>, payload: Option<&[u8]>) {
+    let Session { core, client, .. } = session;
+    let (Some(kind), Some(payload)) = (kind, payload) else { return };
+    if !client.flags.contains(ClientFlags::REPLICA) {
+        return;
+    }
+    let Ok((sender, mut answer)) = Answer::parse(sender, kind, payload) else { return };
+    let replication = &core.server.replication;
+    if let Answer::Begun { address, .. } = &mut answer
+        && address.is_empty()
+    {
+        *address = replication
+            .replicas
+            .with(|it| it.get(client.id).map(Replica::name))
+            .unwrap_or_default();
+    }
+    if replication.following.is_replica() {
+        // It is the master's question. What there is no room for is missed there, too.
+        let _ = replication.outbox.pass_on(answer.command(&sender));
+        replication.following.wake();
+    } else {
+        replication.verification.answer(client.id, sender, answer);
     }
 }
 

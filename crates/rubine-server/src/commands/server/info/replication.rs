@@ -9,6 +9,7 @@ use rubine_replication::leader::{Replica, State};
 use super::Source;
 use super::text::Text;
 use crate::replication::following::{Following, shown};
+use crate::server::Server;
 
 pub(super) fn replication(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
@@ -131,6 +132,26 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
     if let Some((name, why)) = replicas.last_full() {
         text.field("last_full_sync_replica", name);
         text.field("last_full_sync_reason", why);
+    }
+    verification(server, text);
+}
+
+/// What came of the last comparison with replicas, if there was one.
+fn verification(server: &Server, text: &mut Text) {
+    let Some(run) = server.replication.verification.last() else { return };
+    let report = run.report.lock();
+    let with =
+        |outcome: &str| report.replicas.iter().filter(|it| it.outcome.name() == outcome).count();
+    text.field("verify_state", report.phase.name());
+    text.field("verify_last_time", report.ended_at.unwrap_or(run.started_at) / 1000);
+    text.field("verify_offset", report.offset);
+    text.field("verify_replicas_same", with("same"));
+    text.field("verify_replicas_different", with("differs"));
+    text.field("verify_replicas_unable", with("unable"));
+    text.field("verify_different_keys", report.differences.total());
+    if let Some(repair) = &report.repair {
+        text.field("repair_in_progress", u8::from(!repair.is_over));
+        text.field("repair_sent_keys", repair.sent);
     }
 }
 
