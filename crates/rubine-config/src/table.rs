@@ -378,6 +378,7 @@ directives! {
     repl_disable_tcp_nodelay: bool = false, "repl-disable-tcp-nodelay";
     repl_backlog_size: u64 = 10 << 20,
         "repl-backlog-size".memory(1, LONG);
+    repl_backlog_disk_size: u64 = 0, "repl-backlog-disk-size".memory(0, LONG);
     repl_backlog_ttl: u64 = 60 * 60, "repl-backlog-ttl".number(0, LONG);
     repl_mptcp: bool = false, "repl-mptcp".immutable();
     bind_source_addr: Option<String> = None, "bind-source-addr";

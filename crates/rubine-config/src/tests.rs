@@ -32,6 +32,7 @@ const OWN: &[&str] = &[
     "audit-log-events",
     "replica-refuse-empty-master",
     "replica-max-lag",
+    "repl-backlog-disk-size",
     "write-quorum",
     "write-quorum-timeout",
     "write-quorum-on-disk",

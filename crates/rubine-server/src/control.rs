@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod cluster;
 pub(crate) mod cluster_data;
+pub(crate) mod catching_up;
 pub(crate) mod defrag;
 pub(crate) mod failover;
 pub(crate) mod full_sync;

@@ -45,7 +45,7 @@ use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel, Mode};
 use rubine_net::listener;
 use rubine_net::tls::{Contexts, Tls};
-use rubine_storage::{Persistence, Trouble, load, log_load, log_writer};
+use rubine_storage::{Persistence, Trouble, backlog_writer, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
 
@@ -183,11 +183,10 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     tracing::info!("Server initialized");
     let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
     crate::aside::compute::start(&server.aside.computations, &server.workers, pin)?;
-    let (workers, aof_writer) = if server.sentinel.is_some() {
-        (monitor(server, handlers, polls)?, None)
+    let (workers, writers) = if server.sentinel.is_some() {
+        (monitor(server, handlers, polls)?, Vec::new())
     } else {
-        let (workers, writer) = load(server, handlers, polls)?;
-        (workers, Some(writer))
+        load(server, handlers, polls)?
     };
     // A score that the kernel refuses is told in the log, and no reason not to start.
     let _ = server.process.oom_score.apply(&config);
@@ -200,9 +199,10 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
         }
     }
     server.aof.finish();
+    server.persistence.backlog.finish();
     server.observing.audit.finish();
-    if aof_writer.is_some_and(|it| it.join().is_err()) {
-        return Err("the thread of the append-only file ended unexpectedly".to_owned());
+    if writers.into_iter().any(|it| it.join().is_err()) {
+        return Err("a thread that writes to the disk ended unexpectedly".to_owned());
     }
     if let Some(path) = pid_file {
         let _ = std::fs::remove_file(path);
@@ -249,12 +249,15 @@ fn monitor(
     start_workers(server, handlers, polls)
 }
 
+/// Threads whose end is waited for.
+type Threads = Vec<JoinHandle<()>>;
+
 /// Begins to serve, and loads what is on disk. Returns the threads of the workers, and that of the append-only file.
 fn load(
     server: &'static Server,
     handlers: &'static [SessionHandler],
     polls: Vec<Poll>,
-) -> Result<(Vec<JoinHandle<()>>, JoinHandle<()>), String> {
+) -> Result<(Threads, Threads), String> {
     let _ = server.scripting.logged.set(runner_of_scripts(server, handlers));
     log_load::load_keys(server.storage())?;
     // Clients can connect while data is loaded, and are told so.
@@ -271,9 +274,10 @@ fn load(
     } else {
         load::at_startup(server.storage())?;
     }
+    let backlog_writer = backlog_writer::start(server.storage())?;
     open_to_clients(server, handlers)?;
     let aof_writer = log_writer::start(server.storage())?;
-    Ok((workers, aof_writer))
+    Ok((workers, vec![aof_writer, backlog_writer]))
 }
 
 /// All data is there: serves it, and follows the master that is configured.

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod aof;
+pub mod backlog;
+pub mod backlog_writer;
 pub mod disk;
 pub mod dump_file;
 pub mod dumps;

@@ -10,6 +10,7 @@ use rubine_keyspace::{AccessPolicy, Keyspace};
 use rubine_persistence::log::Unit;
 
 use crate::aof::Aof;
+use crate::backlog::DiskBacklog;
 use crate::disk::Disk;
 use crate::loading::Loading;
 use crate::saves::Saves;
@@ -128,6 +129,8 @@ pub struct Persistence {
     pub disk: Disk,
     pub saves: Saves,
     pub loading: Loading,
+    /// What replicas get, on disk.
+    pub backlog: DiskBacklog,
 }
 
 impl Persistence {
@@ -135,7 +138,8 @@ impl Persistence {
     pub fn new(now: i64) -> Self {
         let troubles = AtomicU8::new(0);
         let (disk, loading) = (Disk::default(), Loading::default());
-        Self { troubles, disk, saves: Saves::new(now / 1000), loading }
+        let (saves, backlog) = (Saves::new(now / 1000), DiskBacklog::default());
+        Self { troubles, disk, saves, loading, backlog }
     }
 
     #[inline]

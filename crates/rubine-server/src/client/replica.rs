@@ -1,8 +1,10 @@
 //! What a client that is a replica is sent in place of replies: a dump, and what follows it. Sends nothing itself.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rubine_journal::{Lost, Reader, Slice};
 
 use super::spool::{Found, SpoolReader};
@@ -36,10 +38,18 @@ pub(crate) enum Stage {
     Sent {
         log: Option<Reader>,
     },
+    /// It gets what it lacks out of files, and then what the log has.
+    Catching {
+        spool: SpoolReader,
+        log: NextLog,
+    },
     Stream {
         log: Reader,
     },
 }
+
+/// The log behind what is in files, once somebody has got there.
+pub(crate) type NextLog = Arc<Mutex<Option<Reader>>>;
 
 /// Why nothing can be sent any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +88,19 @@ impl ReplicaFeed {
                 Found::End => {
                     self.stage = Stage::Sent { log: log.take() };
                     Ok(true)
+                }
+            },
+            Stage::Catching { spool, log } => match spool.take() {
+                Found::Piece(piece) => {
+                    self.pending.push_back(piece);
+                    Ok(false)
+                }
+                Found::Nothing => Ok(false),
+                Found::Broken => Err(Unfit::Broken),
+                Found::End => {
+                    let log = log.lock().take().ok_or(Unfit::Broken)?;
+                    self.stage = Stage::Stream { log };
+                    self.fill()
                 }
             },
             Stage::Stream { log } => {
@@ -122,7 +145,7 @@ impl ReplicaFeed {
     /// The log as it reads it.
     pub(crate) fn log(&self) -> Option<&Reader> {
         match &self.stage {
-            Stage::Waiting => None,
+            Stage::Waiting | Stage::Catching { .. } => None,
             Stage::Dump { log, .. } | Stage::Sent { log } => log.as_ref(),
             Stage::Stream { log } => Some(log),
         }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes that are kept in memory.
-const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Bytes that are kept in memory of a dump.
+pub(crate) const MEMORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// What is read from the file at a time.
 const FILE_READ_BYTES: u64 = 64 * 1024;
 /// How often the maker looks again whether somebody has gone.
@@ -35,6 +35,7 @@ pub(crate) struct Spool {
     wake: WakeWorker,
     /// What is in memory goes to a file if need be. Not where files have to be encrypted.
     may_spill: bool,
+    memory_bytes_max: u64,
     /// Called when nobody takes any more.
     abandoned: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
@@ -82,9 +83,9 @@ pub(crate) enum Found {
 }
 
 impl Spool {
-    pub(crate) fn new(wake: WakeWorker, may_spill: bool) -> Arc<Self> {
+    pub(crate) fn new(wake: WakeWorker, may_spill: bool, memory_bytes_max: u64) -> Arc<Self> {
         let (state, taken, abandoned) = Default::default();
-        Arc::new(Self { state, taken, wake, may_spill, abandoned })
+        Arc::new(Self { state, taken, wake, may_spill, memory_bytes_max, abandoned })
     }
 
     /// Has this called when nobody takes any more: what is made for nobody need not be.
@@ -125,7 +126,7 @@ impl Spool {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             state.forget_read();
-            if state.end - state.start < MEMORY_BYTES_MAX {
+            if state.end - state.start < self.memory_bytes_max {
                 break;
             }
             let is_somebody_idle = state.readers.iter().any(|it| it.position == state.end);
@@ -234,7 +235,7 @@ impl SpoolReader {
         };
         self.position += piece.len() as u64;
         self.place(&mut state).position = self.position;
-        if MEMORY_BYTES_MAX / 2 <= state.end - state.start {
+        if self.spool.memory_bytes_max / 2 <= state.end - state.start {
             self.spool.taken.notify_all();
         }
         Found::Piece(piece)
@@ -303,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_slow_reader_slows_nobody_and_misses_nothing() {
-        let spool = Spool::new(Box::new(|_| ()), true);
+        let spool = Spool::new(Box::new(|_| ()), true, MEMORY_BYTES_MAX);
         let (mut slow, mut fast) = (spool.reader(0), spool.reader(1));
         let piece = |number: u64| number.to_le_bytes().repeat(8 * 1024);
         let count = 3 * MEMORY_BYTES_MAX / (64 * 1024);
@@ -324,7 +325,7 @@ mod tests {
 
     #[test]
     fn the_maker_waits_for_the_only_reader_and_ends_without_one() {
-        let spool = Spool::new(Box::new(|_| ()), true);
+        let spool = Spool::new(Box::new(|_| ()), true, MEMORY_BYTES_MAX);
         let mut reader = spool.reader(0);
         let maker = std::thread::spawn(move || {
             let mut writer = SpoolWriter(spool);

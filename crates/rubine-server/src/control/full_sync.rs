@@ -18,7 +18,7 @@ use rubine_storage::replica_dump::{ReplicaDump, Wanted};
 use rubine_storage::{Host as _, Stall};
 
 use crate::client::replica::{ReplicaFeed, Stage};
-use crate::client::spool::{Spool, SpoolReader, SpoolWriter};
+use crate::client::spool::{MEMORY_BYTES_MAX, Spool, SpoolReader, SpoolWriter};
 use crate::mailbox::Message;
 use crate::pause;
 use crate::process::identity::new_history_id;
@@ -230,7 +230,7 @@ impl FollowUp {
 fn make_dump(server: &'static Server, transfer: &Transfer) -> std::io::Result<()> {
     let config = server.config.load();
     let wake = move |worker: usize| server.workers[worker].send(Message::Wake);
-    let spool = Spool::new(Box::new(wake), server.aof.keys().is_none());
+    let spool = Spool::new(Box::new(wake), server.aof.keys().is_none(), MEMORY_BYTES_MAX);
     let mut receivers: Vec<Receiver> = Vec::new();
     for &id in &transfer.replicas {
         let follow_up = server.replication.replicas.with(|it| it.get(id).map(FollowUp::of));

@@ -74,6 +74,9 @@ pub(crate) fn apply(
     if is_changed("repl-backlog-size") && server.journal.status().backlog_bytes_max != 0 {
         server.journal.set_backlog(full_sync::backlog_bytes(new));
     }
+    if is_changed("repl-backlog-disk-size") {
+        server.persistence.backlog.wake();
+    }
     if is_changed("appendonly") {
         server.aof.set_wanted(new.appendonly);
     }

@@ -84,8 +84,11 @@ impl Replicas {
             has_more |= match &replica.stage {
                 _ if replica.has_pending() => true,
                 Stage::Stream { log } => !log.arm(log.position() + 1, &self.waker),
-                // A dump wakes whoever found nothing.
-                Stage::Waiting | Stage::Dump { .. } | Stage::Sent { .. } => false,
+                // A dump wakes whoever found nothing, and so do files.
+                Stage::Waiting
+                | Stage::Dump { .. }
+                | Stage::Catching { .. }
+                | Stage::Sent { .. } => false,
             };
         }
         has_more
@@ -181,7 +184,7 @@ fn end_dump(core: &Core, client: &mut Client, now: u64) {
 
 fn tell_unfit(core: &Core, client: &Client, reason: Unfit) {
     match reason {
-        Unfit::Broken => log::warning!("A dump for replicas has ended before its time"),
+        Unfit::Broken => log::warning!("What a replica was being sent has ended before its time"),
         Unfit::Behind => {
             core.stats().output_buffer_limit_disconnections.add(1);
             let line = super::limits::line(core, client);

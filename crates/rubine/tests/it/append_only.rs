@@ -705,21 +705,21 @@ fn it_rewrites_by_itself_when_the_log_has_grown() {
     assert_eq!(text(&call(&mut server.client(), "GET k")), "last");
 }
 
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+pub(crate) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 const OTHER_KEY: &str = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff000102030405060708090a0b0c0d0e0f";
 
 /// A file of keys that goes with the test.
-struct KeyFile(PathBuf);
+pub(crate) struct KeyFile(PathBuf);
 
 impl KeyFile {
-    fn new(name: &str, text: &str) -> Self {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
         let file = format!("rubine-keys-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(file);
         fs::write(&path, text).expect("written");
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.0.to_str().expect("a plain path")
     }
 }

@@ -11,6 +11,7 @@ mod channels;
 mod cluster;
 mod cluster_bus;
 mod computing;
+mod disk_backlog;
 mod following;
 mod histories;
 mod isolation;

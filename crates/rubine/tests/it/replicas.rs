@@ -11,27 +11,37 @@ use rubine_testing::value::Value;
 use crate::support::{call, info, integer, options, send, wait_until};
 
 /// A replica that does what it is told.
-struct Replica {
-    stream: TcpStream,
+pub(crate) struct Replica {
+    pub(crate) stream: TcpStream,
     /// What was received and not looked at.
     input: Vec<u8>,
-    id: String,
+    pub(crate) id: String,
     /// Up to where it has everything.
-    offset: u64,
+    pub(crate) offset: u64,
 }
 
 /// What a replica was told about what it asked for.
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(crate) enum Answer {
     Full,
     Partial,
 }
 
 impl Replica {
-    fn connect(server: &Server) -> Self {
+    pub(crate) fn connect(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address()).expect("a master that answers");
         stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a master that answers");
         Self { stream, input: Vec::new(), id: "?".to_owned(), offset: 0 }
+    }
+
+    /// One that has everything of a history up to there.
+    pub(crate) fn at(server: &Server, id: &str, offset: u64) -> Self {
+        Self { id: id.to_owned(), offset, ..Self::connect(server) }
+    }
+
+    /// The same replica over a new link, without what it has not looked at.
+    pub(crate) fn again(self, server: &Server) -> Self {
+        Self::at(server, &self.id, self.offset)
     }
 
     fn say(&mut self, words: &[&str]) {
@@ -70,7 +80,7 @@ impl Replica {
     }
 
     /// Introduces itself and asks to go on.
-    fn synchronize(&mut self, port: u16) -> Answer {
+    pub(crate) fn synchronize(&mut self, port: u16) -> Answer {
         let port = port.to_string();
         assert_eq!(self.ask(&["REPLCONF", "listening-port", &port]), "+OK");
         assert_eq!(self.ask(&["REPLCONF", "capa", "eof", "capa", "psync2"]), "+OK");
@@ -93,7 +103,7 @@ impl Replica {
     }
 
     /// Takes the dump, whatever form it has.
-    fn take_dump(&mut self) -> Vec<u8> {
+    pub(crate) fn take_dump(&mut self) -> Vec<u8> {
         let header = self.line();
         if let Some(mark) = header.strip_prefix("$EOF:") {
             assert_eq!(mark.len(), 40);
@@ -122,7 +132,7 @@ impl Replica {
     }
 
     /// The next command of the stream that is not a ping or the like.
-    fn command(&mut self) -> Vec<String> {
+    pub(crate) fn command(&mut self) -> Vec<String> {
         loop {
             let Some((value, len)) =
                 rubine_testing::value::decode(&self.input).expect("a master that answers")

@@ -11,7 +11,7 @@ use super::host;
 use crate::client::ClientFlags;
 use crate::client::line::short_line;
 use crate::client::replica::{ReplicaFeed, Stage};
-use crate::control::full_sync;
+use crate::control::{catching_up, full_sync};
 use crate::core::{ServerCommand, Session};
 use crate::follow;
 use crate::mailbox::Message;
@@ -95,9 +95,29 @@ fn psync(session: &mut Session<'_>) -> CommandResult {
             });
             go_on(session, Stage::Stream { log: reader });
         }
+        Err(refusal @ NotShared::Range(_)) => {
+            match catching_up::begin(server, session.core.index, id, offset) {
+                Some(stage) => catch_up(session, offset, stage),
+                None => refuse(session, id, offset, refusal),
+            }
+        }
         Err(refusal) => refuse(session, id, offset, refusal),
     }
     Ok(())
+}
+
+/// A replica gets what it lacks out of files, and then goes on.
+fn catch_up(session: &mut Session<'_>, offset: ReplicationOffset, stage: Stage) {
+    log::notice!(
+        "Partial resynchronization request from {} accepted. Sending the backlog on disk starting from offset {}.",
+        name(session),
+        offset.0 + 1
+    );
+    let (client, now) = (&*session.client, monotonic_millis());
+    session.core.server.replication.replicas.with(|leader| {
+        leader.go_on(client.id, host(&client.info), offset, now);
+    });
+    go_on(session, stage);
 }
 
 /// The master asks this server, its replica, to take over. Returns false if that is put off.

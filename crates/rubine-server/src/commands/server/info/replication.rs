@@ -129,6 +129,13 @@ fn as_master(source: &Source<'_>, text: &mut Text) {
     text.field("repl_backlog_size", config.repl_backlog_size);
     text.field("repl_backlog_first_byte_offset", if is_kept { first } else { 0 });
     text.field("repl_backlog_histlen", if is_kept { kept } else { 0 });
+    let on_disk = server.persistence.backlog.status();
+    text.field("repl_backlog_disk_size", config.repl_backlog_disk_size);
+    text.field("repl_backlog_disk_active", u8::from(on_disk.is_active));
+    let first = if on_disk.first < on_disk.end { on_disk.first + 1 } else { 0 };
+    text.field("repl_backlog_disk_first_byte_offset", first);
+    text.field("repl_backlog_disk_histlen", on_disk.end - on_disk.first);
+    text.field("repl_backlog_disk_failure", on_disk.failure.as_deref().unwrap_or(""));
     if let Some((name, why)) = replicas.last_full() {
         text.field("last_full_sync_replica", name);
         text.field("last_full_sync_reason", why);

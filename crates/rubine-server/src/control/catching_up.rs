@@ -1,0 +1,99 @@
+//! Replicas that lack more than the log has in memory: what they lack is read from the backlog on disk by a thread of its own, a
+//! piece at a time, up to where the log goes on.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rubine_journal::{HistoryId, NotShared, ReplicaStart, ReplicationOffset};
+use rubine_storage::backlog::Cursor;
+
+use super::full_sync;
+use crate::client::replica::{NextLog, Stage};
+use crate::client::spool::{Spool, SpoolWriter};
+use crate::mailbox::Message;
+use crate::process::logging::log;
+use crate::server::Server;
+
+/// What one replica may have read for it that it has not taken.
+const MEMORY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// How long it waits for what is in neither yet, and how often.
+const LOOK: Duration = Duration::from_millis(2);
+const LOOKS_MAX: usize = 5000;
+
+/// Begins to read what follows `offset` of the history `id` for a replica of this worker, if it is on disk.
+pub(crate) fn begin(
+    server: &'static Server,
+    worker: usize,
+    id: HistoryId,
+    offset: ReplicationOffset,
+) -> Option<Stage> {
+    if !server.journal.point().history.shares(id, offset) {
+        return None;
+    }
+    let cursor = server.persistence.backlog.cursor(offset)?;
+    let wake = move |worker: usize| server.workers[worker].send(Message::Wake);
+    let spool = Spool::new(Box::new(wake), false, MEMORY_BYTES_MAX);
+    let (reader, next) = (spool.reader(worker), NextLog::default());
+    let log = Arc::clone(&next);
+    let run = move || {
+        let is_complete = read(server, id, cursor, &spool, &next);
+        spool.end(is_complete);
+    };
+    let thread = std::thread::Builder::new().name("backlog reader".to_owned());
+    if let Err(error) = thread.spawn(run) {
+        log::warning!("Can't read the backlog on disk: no thread can be started: {error}");
+        return None;
+    }
+    Some(Stage::Catching { spool: reader, log })
+}
+
+/// Reads up to where the log goes on, and opens that. Returns whether it has got there.
+fn read(
+    server: &Server,
+    id: HistoryId,
+    mut cursor: Cursor,
+    spool: &Arc<Spool>,
+    next: &NextLog,
+) -> bool {
+    let backlog = &server.persistence.backlog;
+    let keys = server.aof.keys();
+    let mut out = SpoolWriter(Arc::clone(spool));
+    let mut looks = 0;
+    while looks < LOOKS_MAX {
+        match backlog.read(&mut cursor, keys.as_deref()) {
+            Ok(Some(bytes)) => {
+                looks = 0;
+                // Without a reader there is nobody to tell.
+                if out.write_all(&bytes).is_err() {
+                    return false;
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                log::warning!("The backlog on disk cannot be read: {error}");
+                // What was too old by now is in order, what should be there is not.
+                if backlog.cursor(cursor.offset()).is_some() {
+                    backlog.note_damage();
+                }
+                return false;
+            }
+        }
+        let start = ReplicaStart::After { id, offset: cursor.offset() };
+        let hold = full_sync::hold(&server.config.load());
+        match server.journal.open_replica_reader(start, hold) {
+            Ok(log) => {
+                *next.lock() = Some(log);
+                return true;
+            }
+            Err(NotShared::History) => return false,
+            // It is written right now.
+            Err(NotShared::Range(_)) => {
+                looks += 1;
+                std::thread::sleep(LOOK);
+            }
+        }
+    }
+    false
+}
