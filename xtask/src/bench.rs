@@ -9,6 +9,7 @@ mod latency;
 mod load;
 mod memory;
 mod persistence;
+mod replication;
 mod scaling;
 mod sweep;
 mod tenants;
@@ -31,8 +32,8 @@ const CLIENT_CORE: &str = "1";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Modes (throughput, algebra, memory, fragmentation, latency, scaling, persistence, tenants,
-    /// watched, sweep), or rows of them: set,
+    /// Modes (throughput, algebra, memory, fragmentation, latency, scaling, persistence, replication,
+    /// tenants, watched, sweep), or rows of them: set,
     /// zset-of-1m, latency/xrange-1m; everything but sweep by default
     names: Vec<String>,
     /// Our server, instead of building it
@@ -87,7 +88,7 @@ struct Mode {
 /// Runs only if it is asked for: it looks at what other modes measure with care.
 const SWEEP: &str = "sweep";
 
-const MODES: [Mode; 10] = [
+const MODES: [Mode; 11] = [
     Mode { name: "throughput", rows: throughput::rows, run: throughput::run },
     Mode { name: "algebra", rows: algebra::rows, run: algebra::run },
     Mode { name: "memory", rows: memory::rows, run: memory::run },
@@ -95,6 +96,7 @@ const MODES: [Mode; 10] = [
     Mode { name: "latency", rows: latency::rows, run: latency::run },
     Mode { name: "scaling", rows: scaling::rows, run: scaling::run },
     Mode { name: "persistence", rows: persistence::rows, run: persistence::run },
+    Mode { name: "replication", rows: replication::rows, run: replication::run },
     Mode { name: "tenants", rows: tenants::rows, run: tenants::run },
     Mode { name: "watched", rows: watched::rows, run: watched::run },
     Mode { name: SWEEP, rows: sweep::rows, run: sweep::run },
