@@ -83,7 +83,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         Family::OldRedis => redis_server(),
     };
     let mut failures = Vec::new();
-    for (name, chain) in CHAINS {
+    for (number, (name, chain)) in CHAINS.iter().enumerate() {
         if options.only.as_ref().is_some_and(|it| !name.contains(it.as_str())) {
             continue;
         }
@@ -92,8 +92,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             println!("chains: {name}: left out, since a server is not at hand");
             continue;
         };
-        match play(options, chain, &programs) {
-            Ok(told) => println!("chains: {name}: {told}"),
+        // Every other one, and the others with the next seed.
+        let channels = if (number as u64 + options.seed).is_multiple_of(2) { "no" } else { "yes" };
+        match play(options, chain, &programs, channels) {
+            Ok(told) => println!("chains: {name}, two connections for a sync {channels}: {told}"),
             Err(failure) => {
                 failures.push(format!("chains: {name}, --seed {}: {failure}", options.seed));
             }
@@ -107,6 +109,7 @@ fn play(
     options: &Options,
     chain: &[(Family, usize)],
     programs: &[std::path::PathBuf],
+    channels: &str,
 ) -> Result<String, Failure> {
     let mut servers: Vec<Server> = Vec::new();
     for (index, program) in programs.iter().enumerate() {
@@ -114,6 +117,13 @@ fn play(
             .with("enable-debug-command", "yes")
             .with("repl-diskless-sync-delay", "0")
             .with("repl-backlog-size", "10mb");
+        let family = chain[index].0;
+        if matches!(family, Family::Rubine | Family::Valkey) {
+            server = server.with("dual-channel-replication-enabled", channels);
+        }
+        if matches!(family, Family::Rubine | Family::Redis) {
+            server = server.with("repl-rdb-channel", channels);
+        }
         if 0 < index {
             let master = servers[chain[index].1].address();
             server = server.with("replicaof", &format!("{} {}", master.ip(), master.port()));

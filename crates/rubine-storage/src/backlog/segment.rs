@@ -196,3 +196,46 @@ impl Blocks {
         self.at
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const ID: &[u8; 40] = b"0123456789012345678901234567890123456789";
+
+    /// Whatever a file has, reading it ends with whole blocks or with an error.
+    #[test]
+    fn no_file_is_believed() {
+        let folder = std::env::temp_dir().join(format!("rubine-segment-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join(name(7));
+        let header = Header { id: HistoryId::parse(ID).unwrap(), start: 7, previous: Some(3) };
+        let mut output = Output::create(&Disk::default(), &path, None, header).unwrap();
+        output.write_block(b"first").unwrap();
+        output.write_block(&vec![b'x'; BLOCK_BYTES_MAX]).unwrap();
+        drop(output);
+        assert_eq!(find(&folder).unwrap(), [(7, path.clone())]);
+        let whole = fs::read(&path).unwrap();
+        let mut blocks = Blocks::open(&path, None).unwrap();
+        assert_eq!(blocks.header, header);
+        assert_eq!((blocks.next().unwrap(), blocks.at), (b"first".to_vec(), 12));
+        assert_eq!(blocks.find_end(), 12 + BLOCK_BYTES_MAX as u64);
+        for len in (0..HEADER_BYTES + 40).chain([whole.len() - 1]) {
+            fs::write(&path, &whole[..len]).unwrap();
+            let end = Blocks::open(&path, None).map(Blocks::find_end);
+            assert!(end.is_err() || matches!(end, Ok(7 | 12)), "{len}");
+        }
+        for at in 0..HEADER_BYTES + 40 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            fs::write(&path, &bytes).unwrap();
+            // Only what stands in front of the blocks is for others to doubt.
+            let is_sound = Blocks::open(&path, None)
+                .is_ok_and(|it| it.header != header || it.find_end() < 12 + BLOCK_BYTES_MAX as u64);
+            assert!(is_sound || Blocks::open(&path, None).is_err(), "{at}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}

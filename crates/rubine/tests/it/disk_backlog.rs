@@ -204,3 +204,35 @@ fn a_file_that_is_spoilt_is_never_sent() {
     let mut replica = replica.again(&server);
     assert_eq!(replica.synchronize(7000), Answer::Full, "a new beginning");
 }
+
+/// A replica that is promoted has both histories in its files, and a restart finds the right one.
+#[test]
+fn a_promotion_begins_a_file() {
+    let above = options().with("repl-diskless-sync-delay", "0").start().unwrap();
+    let mut server = master("64mb").with("save", "3600 1000000").start().unwrap();
+    let (mut writer, mut client) = (above.client(), server.client());
+    call(&mut client, &format!("REPLICAOF 127.0.0.1 {}", above.address().port()));
+    wait_until("the link", || info(&mut client, "replication", "master_link_status") == "up");
+    wait_until("the files", || field(&mut client, "repl_backlog_disk_active") == 1);
+    write(&mut writer, 0..5);
+    let offset = field(&mut writer, "master_repl_offset");
+    write(&mut writer, 5..10);
+    let end = field(&mut writer, "master_repl_offset");
+    wait_until("all of it", || end <= field(&mut client, "master_repl_offset"));
+    settle(&mut client);
+    call(&mut client, "REPLICAOF NO ONE");
+    write(&mut client, 10..20);
+    settle(&mut client);
+    let id = info(&mut client, "replication", "master_replid");
+    let has_name =
+        |path: &PathBuf| fs::read(path).expect("a file").windows(40).any(|it| it == id.as_bytes());
+    let named = files(&server).iter().filter(|it| has_name(it)).count();
+    assert!(0 < named && named < files(&server).len(), "some are of the time before");
+    server.terminate().expect("it ends");
+    server.restart().expect("it starts");
+    let mut client = server.client();
+    let mut replica = Replica::at(&server, &id, offset);
+    assert_eq!(replica.synchronize(7000), Answer::Partial);
+    write(&mut client, 20..25);
+    expect(&mut replica, 5..25);
+}
