@@ -124,6 +124,13 @@ directives! {
     rdma_completion_vector: i32 = -1,
         "rdma-completion-vector".number(-1, 1024).immutable().no_meaning(RDMA);
 
+    // HTTP.
+    http_port: u16 = 0, "http-port".number(0, 65_535);
+    http_bind: Vec<String> = ["127.0.0.1", "-::1"].map(str::to_owned).to_vec(), "http-bind".many();
+    http_tls: bool = false, "http-tls";
+    http_auth: bool = false, "http-auth";
+    ready_max_link_down: u32 = 60, "ready-max-link-down".number(0, INT);
+
     // Threads.
     workers: u16 = 0, "workers".alias("io-threads").number(0, 256).is(Traits::FIXED);
     io_threads_always_active: bool = false,

@@ -182,6 +182,13 @@ fn all_places(config: &Config) -> Result<Vec<Place>, String> {
     Ok(all)
 }
 
+/// The addresses of `bind`, with `port`, and whether each may be missing on this machine; none for port 0. For listeners
+/// that are not of this module.
+pub fn addresses(bind: &[String], port: u16) -> Result<Vec<(SocketAddr, bool)>, String> {
+    let places = places(bind, Speech::Plain, port)?;
+    Ok(places.into_iter().map(|it| (it.address, it.is_optional)).collect())
+}
+
 /// Where to listen on `port` at all addresses of `bind`. One with a `-` in front may be missing.
 fn places(bind: &[String], speech: Speech, port: u16) -> Result<Vec<Place>, String> {
     let mut places = Vec::new();

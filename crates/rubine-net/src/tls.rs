@@ -73,7 +73,8 @@ impl Tls {
 
 /// Whether anything needs TLS.
 pub fn is_wanted(config: &Config) -> bool {
-    config.tls_port != 0 || config.tls_replication || config.tls_cluster
+    let is_for_http = config.http_port != 0 && config.http_tls;
+    config.tls_port != 0 || config.tls_replication || config.tls_cluster || is_for_http
 }
 
 impl Contexts {

@@ -198,8 +198,8 @@ pub(crate) struct Traffic {
 impl Client {
     pub(crate) fn new(socket: Socket, info: Arc<ClientInfo>, identity: Identity) -> Self {
         let flags = match socket {
-            Socket::Unix(_) => ClientFlags::UNIX_SOCKET,
-            Socket::Tcp(_) | Socket::Tls(_) => ClientFlags::empty(),
+            Socket::Unix(_) if !info.comes_by_http => ClientFlags::UNIX_SOCKET,
+            _ => ClientFlags::empty(),
         };
         Self {
             id: info.id,

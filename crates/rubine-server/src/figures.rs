@@ -3,7 +3,6 @@
 
 pub(crate) mod clients;
 pub(crate) mod memory;
-#[expect(dead_code, reason = "nobody shows metrics so far")]
 pub(crate) mod metrics;
 pub(crate) mod saving;
 

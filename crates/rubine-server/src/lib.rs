@@ -33,6 +33,8 @@ mod server;
 
 mod figures;
 
+mod http;
+
 mod persistence;
 
 mod core;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
-use rubine_config::{ConfigStore, Listed, RewriteError, RewriteScope};
+use rubine_config::{Config, ConfigStore, Listed, RewriteError, RewriteScope};
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
 use rubine_net::listener::Listening;
@@ -100,6 +100,8 @@ pub(crate) struct Server {
     pub(crate) shutdown: Ending,
     /// Its part in a cluster, if it is in one.
     pub(crate) cluster: Option<Cluster>,
+    /// Metrics, health and the console.
+    pub(crate) http: rubine_http::Service,
     /// What it monitors, if it is a Sentinel and no server of data.
     pub(crate) sentinel: Option<Sentinel>,
 }
@@ -172,6 +174,12 @@ impl Server {
         } else {
             "standalone"
         }
+    }
+
+    /// Whether protected mode is there to keep such a client out.
+    pub(crate) fn keeps_out(&self, config: &Config, is_local: bool) -> bool {
+        let takes_all = || self.access.users().default_user().takes_any_password();
+        config.protected_mode && !is_local && takes_all()
     }
 
     /// Closes another client's connection. Nobody finds it any more from now on, and none of its commands runs.

@@ -24,6 +24,7 @@ use crate::control::{audit, cluster, sentinel, shutdown};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::follow;
+use crate::http;
 use crate::mailbox::{Mailbox, Message};
 use crate::persistence::load::{remove_due, revive_libraries};
 use crate::process::affinity;
@@ -40,7 +41,7 @@ use crate::server::{BUS, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
-use crate::tools::{check_system, restore, test_memory};
+use crate::tools::{check_system, health_check, restore, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel, Mode};
 use rubine_net::listener;
@@ -57,6 +58,7 @@ Usage: rubine-server [/path/to/rubine.conf] [options] [-]
        rubine-server -h or --help
        rubine-server --test-memory <megabytes>
        rubine-server --check-system
+       rubine-server --healthcheck [http://host:port/path]
 
 Every directive of the configuration file is an option too, after those of the file:
        rubine-server (run with the defaults)
@@ -80,6 +82,7 @@ pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
             return code;
         }
         Some(b"--test-memory") => return test_memory::main(&args[1..]),
+        Some(b"--healthcheck") => return health_check::main(&args[1..]),
         _ => {}
     }
     let mut args = args.to_vec();
@@ -180,6 +183,8 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     let pid_file = write_pid_file(&config, is_daemon);
     process_title::show(&config, server.config.source());
     install_signals(server)?;
+    // Before anything is loaded: whoever asks is told how far that is.
+    http::listen(server, &config)?;
     tracing::info!("Server initialized");
     let pin = || affinity::pin(server.config.load().bio_cpulist.as_deref());
     crate::aside::compute::start(&server.aside.computations, &server.workers, pin)?;
@@ -445,6 +450,7 @@ fn build(
         replication: crate::replication::Replication::default(),
         persistence: Persistence::new(now),
         shutdown: crate::server::Ending::default(),
+        http: rubine_http::Service::default(),
         process: ThisProcess {
             logger,
             run_id: new_run_id(),

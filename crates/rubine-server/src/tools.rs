@@ -2,6 +2,7 @@
 //! look at files and change them; they serve nobody.
 
 pub(crate) mod check_system;
+pub(crate) mod health_check;
 pub(crate) mod test_memory;
 
 use std::process::ExitCode;

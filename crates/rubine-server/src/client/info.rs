@@ -84,6 +84,8 @@ pub(crate) struct ClientInfo {
     pub(crate) fd: i32,
     /// Whether the client comes from this machine.
     pub(crate) is_local: bool,
+    /// It speaks HTTP, with a thread that speaks for it here.
+    pub(crate) comes_by_http: bool,
     /// Unix milliseconds.
     pub(crate) connected_at: i64,
     pub(crate) names: Mutex<ClientNames>,
@@ -158,6 +160,7 @@ impl ClientInfo {
             local_address: addresses.1,
             fd,
             is_local,
+            comes_by_http: false,
             connected_at: now,
             names: Mutex::new(names),
             last_interaction: AtomicI64::new(now),

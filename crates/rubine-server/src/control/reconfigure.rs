@@ -2,6 +2,7 @@
 //! Either all of it is done or nothing.
 
 use super::{audit, full_sync, tls};
+use crate::http;
 use crate::process::oom_score;
 use crate::process::process_title;
 use crate::server::Server;
@@ -116,10 +117,15 @@ fn apply_to_system(
     }
     let tuned = ["tcp-congestion", "tcp-fastopen"].into_iter().find(|name| is_changed(name));
     let moved = ["port", "tls-port", "bind"].into_iter().find(|name| is_changed(name));
+    let http = ["http-port", "http-bind", "http-tls"].into_iter().find(|name| is_changed(name));
     let listeners = tuned
         .map_or(Ok(()), |directive| tune_listeners(server, new, directive))
-        .and_then(|()| moved.map_or(Ok(()), |directive| move_listeners(server, new, directive)));
+        .and_then(|()| moved.map_or(Ok(()), |directive| move_listeners(server, new, directive)))
+        .and_then(|()| http.map_or(Ok(()), |directive| move_http(server, new, directive)));
     listeners.inspect_err(|_| {
+        if moved.is_some() {
+            let _ = server.listening.rebind(old);
+        }
         // What was possible a moment ago is so still; the log tells if not.
         if tuned.is_some() {
             let _ = server.listening.retune(old);
@@ -163,6 +169,18 @@ fn enter(new: &Config) -> Result<(), Refusal> {
         // Without the number that the standard library puts behind the words.
         let reason = text.split(" (os error").next().unwrap_or(&text).to_owned();
         Refusal { directive: "dir", reason }
+    })
+}
+
+fn move_http(
+    server: &'static Server,
+    new: &Config,
+    directive: &'static str,
+) -> Result<(), Refusal> {
+    http::listen(server, new).map_err(|reason| {
+        tracing::warn!("{reason}");
+        let reason = "Unable to listen there for HTTP. Check server logs.".to_owned();
+        Refusal { directive, reason }
     })
 }
 

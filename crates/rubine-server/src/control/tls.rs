@@ -12,7 +12,7 @@ use crate::server::Server;
 
 /// Whether connections are made otherwise when a directive has changed.
 pub(super) fn concerns(directive: &str) -> bool {
-    directive.starts_with("tls-")
+    directive.starts_with("tls-") || ["http-port", "http-tls"].contains(&directive)
 }
 
 /// Makes what `new` means, or says that it cannot be, and why in the log.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use rubine_base::clock::unix_millis;
 use rubine_config::Config;
 use rubine_journal::{JournalStatus, Point};
-use rubine_metrics::{Family, Metric, Samples};
+use rubine_metrics::{Family, Samples};
 
 use self::row::{Row, Value};
 use super::clients::ClientFacts;
@@ -65,7 +65,8 @@ pub(crate) fn collect(server: &'static Server) -> Samples {
 }
 
 /// Every metric as it is declared.
-pub(crate) fn declared() -> impl Iterator<Item = &'static Metric> {
+#[cfg(test)]
+pub(crate) fn declared() -> impl Iterator<Item = &'static rubine_metrics::Metric> {
     TABLES.iter().copied().flatten().map(|it| &it.metric)
 }
 

@@ -109,6 +109,7 @@ impl Driver {
         self.was_in_sync = false;
         *following.syncs.refusal.lock() = None;
         following.link.down_since.store(unix_millis(), Ordering::Relaxed);
+        following.link.was_up.store(false, Ordering::Relaxed);
         self.note_phase();
         if let Some(ReplicaOf { host, port }) = &self.master {
             tracing::info!("Connecting to PRIMARY {host}:{port}");

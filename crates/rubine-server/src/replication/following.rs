@@ -40,6 +40,8 @@ pub(crate) struct LinkFacts {
     pub(crate) heard_at: AtomicI64,
     /// Since when there is no link that is in order, Unix milliseconds; 0 if there never was one.
     pub(crate) down_since: AtomicI64,
+    /// It has been in order since this master is followed: all that the master had was here.
+    pub(crate) was_up: AtomicBool,
     /// Bytes that have come from masters since the counters were reset.
     pub(crate) input_bytes: AtomicU64,
     /// The offset up to which the stream was received.
@@ -74,8 +76,9 @@ const PHASES: [Phase; 5] =
 
 impl Default for LinkFacts {
     fn default() -> Self {
-        let (phase, heard_at, down_since, input_bytes, received, caught_up_at) = Default::default();
-        Self { phase, heard_at, down_since, input_bytes, received, caught_up_at }
+        let (phase, heard_at, down_since, was_up) = Default::default();
+        let (input_bytes, received, caught_up_at) = Default::default();
+        Self { phase, heard_at, down_since, was_up, input_bytes, received, caught_up_at }
     }
 }
 
@@ -98,6 +101,9 @@ impl LinkFacts {
         let before = self.phase();
         let index = PHASES.iter().position(|it| *it == phase).expect("every phase is listed");
         self.phase.store(index as u8, Ordering::Relaxed);
+        if phase == Phase::Connected {
+            self.was_up.store(true, Ordering::Relaxed);
+        }
         if before == Phase::Connected && phase != Phase::Connected {
             self.down_since.store(now, Ordering::Relaxed);
         }

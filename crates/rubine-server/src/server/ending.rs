@@ -98,6 +98,12 @@ impl Ending {
         self.is_asked.load(Ordering::Acquire)
     }
 
+    /// Whether the end was asked for and goes on, or is about to.
+    pub(crate) fn is_coming(&self) -> bool {
+        let state = self.state.lock();
+        state.asked.is_some() || state.going_on.is_some()
+    }
+
     pub(crate) fn take_asked(&self) -> Option<ShutdownOptions> {
         let asked = self.state.lock().asked.take();
         self.is_asked.store(false, Ordering::Release);

@@ -32,7 +32,7 @@ pub(crate) fn admit(
     let is_local = ip.is_none_or(|it| it.is_loopback());
     let server = core.server;
     // Whoever has yet to shake hands would not understand why not.
-    let is_exposed = !socket.is_handshaking() && is_kept_out(core, config, is_local);
+    let is_exposed = !socket.is_handshaking() && server.keeps_out(config, is_local);
     let is_full = config.maxclients as usize <= server.clients.len();
     if is_full || is_exposed {
         refuse(core, &mut socket, if is_full { TOO_MANY } else { PROTECTED });
@@ -48,17 +48,12 @@ pub(crate) fn admit(
 
 /// As [`admit`], for a client that has just shaken hands. Returns whether it may stay.
 pub(super) fn admit_later(core: &mut Core, client: &mut Client) -> bool {
-    let is_exposed = is_kept_out(core, &core.server.config.load(), client.info.is_local);
+    let server = core.server;
+    let is_exposed = server.keeps_out(&server.config.load(), client.info.is_local);
     if is_exposed {
         refuse(core, &mut client.socket, PROTECTED);
     }
     !is_exposed
-}
-
-/// Whether protected mode is there to keep such a client out.
-fn is_kept_out(core: &Core, config: &Config, is_local: bool) -> bool {
-    let takes_all = || core.server.access.users().default_user().takes_any_password();
-    config.protected_mode && !is_local && takes_all()
 }
 
 fn refuse(core: &mut Core, socket: &mut Socket, text: &[u8]) {

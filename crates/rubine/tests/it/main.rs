@@ -14,6 +14,7 @@ mod computing;
 mod disk_backlog;
 mod following;
 mod histories;
+mod http;
 mod isolation;
 mod life;
 mod limits;

@@ -1,7 +1,7 @@
 //! TLS as clients meet it: who may in, who is sent away, records cut anywhere, storms, and certificates that change.
 
 #[expect(clippy::unwrap_used, reason = "a test without papers has failed")]
-mod line;
+pub(crate) mod line;
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;

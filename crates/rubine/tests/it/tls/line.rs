@@ -26,7 +26,7 @@ pub(super) fn prepared(papers: &Papers) -> ServerOptions {
 }
 
 /// What a client begins with that trusts the authority of `papers`, and shows the certificate of that name of others.
-pub(super) fn client_config(papers: &Papers, shown: Option<(&str, &Papers)>) -> Arc<ClientConfig> {
+pub(crate) fn client_config(papers: &Papers, shown: Option<(&str, &Papers)>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&papers.path("ca.crt")) {
         roots.add(certificate).unwrap();
@@ -61,7 +61,7 @@ pub(super) fn connect(papers: &Papers, server: &Server) -> Line {
     StreamOwned::new(connection(&known_config(papers)), socket(server))
 }
 
-pub(super) fn connection(config: &Arc<ClientConfig>) -> ClientConnection {
+pub(crate) fn connection(config: &Arc<ClientConfig>) -> ClientConnection {
     let name = ServerName::try_from("localhost").unwrap();
     ClientConnection::new(Arc::clone(config), name).unwrap()
 }
