@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod checks;
+mod environment;
 mod include;
 mod line;
 mod load;

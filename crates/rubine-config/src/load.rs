@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rubine_base::quote::{split_args, write_repr};
 
+use super::environment::{self, Variable};
 use super::line::{ConfigLine, SentinelLine, UserLine};
 use super::quota::{QuotaRule, QuotaSubject};
 use super::setting::utf8;
 use super::table::Config;
-use super::table::directive::{Traits, closest, find};
+use super::table::directive::{Directive, Traits, closest, find};
 use super::values::reason;
 
 /// Files that include each other in a circle stop here.
@@ -18,6 +19,9 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 
 /// A configuration file is written by people.
 const FILE_SIZE_MAX: u64 = 16 << 20;
+
+/// What the command line is called.
+const COMMAND_LINE: &str = "the command line";
 
 const UNBALANCED: &str = "Unbalanced quotes in configuration line";
 
@@ -62,6 +66,8 @@ pub struct ConfigSource {
     pub file: Option<PathBuf>,
     /// Sentences for the log: directives that were set and have no effect.
     pub notes: Vec<String>,
+    /// Where each directive was set that was set at all, in words: the last place counts.
+    pub origins: Vec<(&'static str, String)>,
 }
 
 /// Why the server cannot start with this configuration.
@@ -91,11 +97,25 @@ impl Config {
     /// The configuration that a command line (without the program's name) asks for:
     /// `[file] [-] [--directive value ..] ..`, where `-` is standard input.
     pub fn from_args(args: &[Vec<u8>], mode: Mode) -> Result<(Self, ConfigSource), ConfigError> {
-        Self::from_args_and_input(args, mode, &mut std::io::stdin().lock())
+        let environment = std::env::vars_os().filter_map(environment::directive_of);
+        let mut environment: Vec<Variable> = environment.collect();
+        environment.sort();
+        Self::from_all(args, &environment, mode, &mut std::io::stdin().lock())
     }
 
+    #[cfg(test)]
     pub(super) fn from_args_and_input(
         args: &[Vec<u8>],
+        mode: Mode,
+        input: &mut dyn Read,
+    ) -> Result<(Self, ConfigSource), ConfigError> {
+        Self::from_all(args, &[], mode, input)
+    }
+
+    /// Files, then the environment, then the command line: what comes later counts.
+    pub(super) fn from_all(
+        args: &[Vec<u8>],
+        environment: &[Variable],
         mode: Mode,
         input: &mut dyn Read,
     ) -> Result<(Self, ConfigSource), ConfigError> {
@@ -103,6 +123,7 @@ impl Config {
         let mut loader = Loader::new(mode);
         loader.assign_line(&[b"dir".to_vec(), b".".to_vec()]).map_err(ConfigError::without_line)?;
         loader.mentioned.clear();
+        loader.origins.clear();
 
         let mut source = ConfigSource::default();
         if let Some(name) = command_line.file {
@@ -117,8 +138,10 @@ impl Config {
             })?;
             loader.load_text(&text, "standard input", 0)?;
         }
-        loader.load_text(&command_line.options, "the command line", 0)?;
+        environment.iter().try_for_each(|it| loader.load_variable(it))?;
+        loader.load_text(&command_line.options, COMMAND_LINE, 0)?;
         source.notes = loader.notes();
+        source.origins = std::mem::take(&mut loader.origins);
         let mut config = loader.config;
         config.settle()?;
         Ok((config, source))
@@ -213,6 +236,9 @@ struct Loader {
     config: Config,
     /// Names and aliases of directives that some line sets.
     mentioned: Vec<&'static str>,
+    /// Where each of them was set last, and where what is read now stands.
+    origins: Vec<(&'static str, String)>,
+    place: String,
     /// Sentences about lines that belong to other servers.
     foreign: Vec<String>,
 }
@@ -225,7 +251,8 @@ impl Loader {
             // The others have to reach it.
             config.protected_mode = false;
         }
-        Self { mode, config, mentioned: Vec::new(), foreign: Vec::new() }
+        let (mentioned, origins, place, foreign) = Default::default();
+        Self { mode, config, mentioned, origins, place, foreign }
     }
 
     fn load_file(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
@@ -237,6 +264,24 @@ impl Loader {
         let mut file = std::fs::File::open(path).map_err(|error| failed(&error))?;
         let text = read_bounded(&mut file).map_err(|error| failed(&error))?;
         self.load_text(&text, &path.display().to_string(), depth)
+    }
+
+    /// Takes a directive from the environment.
+    fn load_variable(&mut self, variable: &Variable) -> Result<(), ConfigError> {
+        let failed = |reason: String| {
+            ConfigError::without_line(format!("{} of the environment: {reason}", variable.name))
+        };
+        let value = variable.read().map_err(failed)?;
+        let origin = format!("{} of the environment", variable.name);
+        let takes_many = |it: &&Directive| it.traits.contains(Traits::MANY_ARGUMENTS);
+        let mut words = vec![variable.directive.name.as_bytes().to_vec()];
+        if takes_many(&variable.directive) && !value.is_empty() {
+            words.extend(split_args(&value).map_err(|_| failed(UNBALANCED.to_owned()))?);
+        } else {
+            words.push(value);
+        }
+        self.place = origin;
+        self.assign_line(&words).map_err(failed)
     }
 
     fn load_text(&mut self, text: &[u8], origin: &str, depth: usize) -> Result<(), ConfigError> {
@@ -254,6 +299,10 @@ impl Loader {
                 reason,
             };
             let words = split_args(line).map_err(|_| at_this_line(UNBALANCED.to_owned()))?;
+            self.place = match origin {
+                COMMAND_LINE => origin.to_owned(),
+                _ => format!("line {} of {origin}", idx + 1),
+            };
             match words.as_slice() {
                 [] => {}
                 [name, pattern] if name.eq_ignore_ascii_case(b"include") => {
@@ -318,6 +367,8 @@ impl Loader {
         if !takes_many && arguments.len() != 1 {
             return Err("wrong number of arguments".to_owned());
         }
+        self.origins.retain(|(name, _)| *name != directive.name);
+        self.origins.push((directive.name, self.place.clone()));
         let is_first = !self.mentioned.contains(&directive.name);
         if is_first {
             self.mentioned.push(directive.name);

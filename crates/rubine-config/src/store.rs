@@ -16,6 +16,8 @@ use crate::values::ReplicaOf;
 pub struct ConfigStore {
     current: ArcSwap<Config>,
     source: ConfigSource,
+    /// What was in force at the start.
+    initial: Arc<Config>,
     /// Held while a change is prepared, applied and published, and while the file is rewritten.
     writing: Mutex<()>,
 }
@@ -152,7 +154,9 @@ impl Config {
 
 impl ConfigStore {
     pub fn new(config: Config, source: ConfigSource) -> Self {
-        Self { current: ArcSwap::from_pointee(config), source, writing: Mutex::new(()) }
+        let initial = Arc::new(config);
+        let current = ArcSwap::new(Arc::clone(&initial));
+        Self { current, source, initial, writing: Mutex::new(()) }
     }
 
     /// The configuration in force. Take it once for a piece of work.
@@ -163,6 +167,16 @@ impl ConfigStore {
     /// Where the configuration was read from at the start.
     pub fn source(&self) -> &ConfigSource {
         &self.source
+    }
+
+    /// Where the value of a directive comes from, in words.
+    pub fn origin(&self, directive: &Directive) -> String {
+        if directive.text(&self.load()) != directive.text(&self.initial) {
+            return "set since the start".to_owned();
+        }
+        let origins = self.source.origins.iter();
+        let origin = origins.into_iter().find(|(name, _)| *name == directive.name);
+        origin.map_or("the default".to_owned(), |(_, origin)| origin.clone())
     }
 
     /// CONFIG SET: all of `arguments` (alternating names and values), or nothing.

@@ -51,7 +51,7 @@ mod tests {
         let (config, _) = Config::from_args(&arguments, rubine_config::Mode::Server)
             .expect("the arguments are right");
         let file = Some("/etc/rubine.conf".into());
-        of(&config, &ConfigSource { file, notes: Vec::new() }, "./rubine-server")
+        of(&config, &ConfigSource { file, ..ConfigSource::default() }, "./rubine-server")
     }
 
     #[test]
