@@ -86,12 +86,13 @@ const CLIENTS_OF_SENTINEL: [(&str, Prepare); 2] = [
 /// Installs a client library; gives the command that runs its script, or why there is none.
 type Prepare = fn(&Path) -> Result<Command, String>;
 
-const CLIENTS: [(&str, Prepare); 5] = [
+const CLIENTS: [(&str, Prepare); 6] = [
     ("redis-py", |folder| prepare_python(folder, "redis_py.py")),
     ("rq, huey, Celery", |folder| prepare_python(folder, "scripts.py")),
     ("bullmq", |folder| prepare_node(folder, "bullmq.mjs")),
     ("ioredis", |folder| prepare_node(folder, "ioredis.mjs")),
     ("node-redis", |folder| prepare_node(folder, "node_redis.mjs")),
+    ("console", prepare_browser),
 ];
 
 fn play(mut script: Command, server: &Server) -> Result<String, Failure> {
@@ -131,6 +132,14 @@ fn prepare_node(folder: &Path, script: &str) -> Result<Command, String> {
     install(npm.current_dir(folder).args(["install", "--silent", "--no-audit", "--no-fund"]))?;
     let mut command = Command::new(node);
     command.current_dir(folder).arg(script);
+    Ok(command)
+}
+
+/// The console is clicked through in Debian's Chromium; pictures are kept in `target/e2e/screenshots`.
+fn prepare_browser(folder: &Path) -> Result<Command, String> {
+    let browser = find_program("chromium").ok_or("there is no chromium")?;
+    let mut command = prepare_node(folder, "console.mjs")?;
+    command.env("CHROMIUM", browser);
     Ok(command)
 }
 

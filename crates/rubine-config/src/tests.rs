@@ -37,6 +37,13 @@ const OWN: &[&str] = &[
     "write-quorum-timeout",
     "write-quorum-on-disk",
     "write-quorum-users",
+    "http-port",
+    "http-bind",
+    "http-tls",
+    "http-auth",
+    "console",
+    "console-writable",
+    "ready-max-link-down",
 ];
 const REDIS_ONLY: &[&str] = &[
     "aof-load-corrupt-tail-max-size",

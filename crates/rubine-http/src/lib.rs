@@ -6,19 +6,24 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
+mod console;
 mod context;
 mod credentials;
+mod form;
 mod health;
 mod host;
+mod jobs;
 mod link;
 mod listen;
 mod probe;
 mod reply;
 mod route;
 mod service;
+mod sessions;
 
 pub use health::{HealthFacts, LinkFacts, LoadingFacts};
-pub use host::{Host, Peer, Settings};
+pub use host::{AboutDirective, Host, Peer, Settings};
 pub use probe::probe;
 pub use service::{Place, Service};
 pub use tokio_rustls::rustls::ServerConfig;

@@ -40,12 +40,14 @@ pub(crate) enum LinkError {
     Closed(String),
     /// The reply did not come in time, or was too long.
     TooMuch(&'static str),
+    /// The server, or the console, does not do it.
+    Refused(String),
 }
 
 impl LinkError {
     pub(crate) fn words(&self) -> &str {
         match self {
-            Self::Closed(words) => words,
+            Self::Closed(words) | Self::Refused(words) => words,
             Self::TooMuch(words) => words,
         }
     }
@@ -83,6 +85,18 @@ impl Link {
             write_command(args, &mut request).expect(INTO_MEMORY);
         }
         self.send_and_read(request, commands.len()).await
+    }
+
+    /// Whether it is there still.
+    pub(crate) fn is_usable(&mut self) -> bool {
+        let mut nothing = [0; 1];
+        let mut is_silent = || {
+            self.stream
+                .try_read(&mut nothing)
+                .is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock)
+        };
+        // Whatever comes without being asked for is not understood here.
+        !self.is_broken && self.input.is_empty() && is_silent()
     }
 
     async fn send_and_read(

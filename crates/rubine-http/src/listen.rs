@@ -54,11 +54,11 @@ async fn serve_one(context: Context, stream: TcpStream, is_tls: bool) {
     // It only delays, if it cannot be set.
     let _ = stream.set_nodelay(true);
     if !is_tls {
-        return converse(context, stream, peer).await;
+        return converse(context, stream, peer, false).await;
     }
     let Some(tls) = context.host.tls() else { return };
     match timeout(HANDSHAKE_TIME, TlsAcceptor::from(tls).accept(stream)).await {
-        Ok(Ok(stream)) => converse(context, stream, peer).await,
+        Ok(Ok(stream)) => converse(context, stream, peer, true).await,
         Ok(Err(error)) => tracing::debug!("No TLS with {remote} on the port of HTTP: {error}"),
         Err(_) => {}
     }
@@ -68,10 +68,11 @@ async fn converse(
     context: Context,
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     peer: Peer,
+    is_tls: bool,
 ) {
     let answer = service_fn(move |request| {
         let context = context.clone();
-        async move { Ok::<_, Infallible>(route::answer(&context, peer, request).await) }
+        async move { Ok::<_, Infallible>(route::answer(&context, peer, is_tls, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rubine_base::clock::unix_millis;
 use rubine_config::{Config, MaxmemoryPolicy};
 use rubine_http::{
-    HealthFacts, Host, LinkFacts, LoadingFacts, Peer, Place, ServerConfig, Settings,
+    AboutDirective, HealthFacts, Host, LinkFacts, LoadingFacts, Peer, Place, ServerConfig, Settings,
 };
 use rubine_metrics::Samples;
 use rubine_net::listener;
@@ -43,6 +43,9 @@ impl Host for Server {
         Settings {
             asks_for_login: config.http_auth,
             link_down_seconds_max: config.ready_max_link_down.into(),
+            has_console: config.console,
+            is_console_writable: config.console_writable,
+            takes_anybody: self.access.users().default_user().takes_any_password(),
         }
     }
 
@@ -73,6 +76,14 @@ impl Host for Server {
                 || self.pause.held_for() == Some(Hold::Failover),
             turn_seconds_max: self.longest_turn_seconds(),
         }
+    }
+
+    fn directive(&self, name: &str) -> AboutDirective {
+        let directive = rubine_config::find(name.as_bytes());
+        directive.map_or_else(AboutDirective::default, |it| AboutDirective {
+            origin: self.config.origin(it),
+            is_secret: it.is_sensitive(),
+        })
     }
 
     fn connect(&self, peer: Peer) -> Result<UnixStream, String> {

@@ -381,6 +381,79 @@ fn what_dashboards_query_is_there() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// A request with a body.
+fn post(port: u16, path: &str, headers: &str, body: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect(WORKS);
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).expect(WORKS);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect(WORKS);
+    Answer::parse(&answer)
+}
+
+#[test]
+fn the_console_does_what_its_user_may() {
+    let (options, port) = with_http();
+    let server = options.start().expect("the server starts");
+    let mut client = server.client();
+    call(
+        &mut client,
+        "ACL SETUSER ann on >secret ~a* +@read +set +command|info +select +client|setinfo",
+    );
+    call(&mut client, "MSET a 1 b 2");
+    assert_eq!(status(port, "/console"), 303);
+    assert_eq!(post(port, "/console/login", "", "user=ann&password=wrong").status, 403);
+    let login = post(port, "/console/login", "", "user=ann&password=secret");
+    assert_eq!(login.status, 303, "{}", login.body);
+    let cookie = login.head.split("set-cookie: ").nth(1).and_then(|it| it.split(';').next());
+    let cookie = format!("Cookie: {}\r\n", cookie.expect("a cookie"));
+    let page = try_get(port, "/console/keys", &cookie).expect(WORKS);
+    assert!(page.status == 200 && page.body.contains("2 match"), "{}", page.body);
+    let run = |words: &str| {
+        let headers = format!("{cookie}Content-Type: application/json\r\n");
+        post(port, "/api/v1/command", &headers, &format!("{{\"command\": [{words}]}}")).body
+    };
+    assert_eq!(run("\"GET\", \"a\""), "{\"reply\":\"1\"}");
+    assert!(run("\"GET\", \"b\"").contains("NOPERM"));
+    assert!(run("\"SET\", \"a\", \"3\"").contains("console-writable is no"));
+    call(&mut client, "CONFIG SET console-writable yes");
+    assert_eq!(run("\"SET\", \"a\", \"3\""), "{\"reply\":\"OK\"}");
+    assert!(run("\"FLUSHALL\"").contains("sure"));
+    assert!(run("\"SUBSCRIBE\", \"x\"").contains("is not for"));
+    // What is no JSON may come from another site.
+    assert_eq!(post(port, "/api/v1/command", &cookie, "{\"command\": [\"PING\"]}").status, 403);
+    let clients = call(&mut client, "CLIENT LIST").as_text().expect("text");
+    assert!(
+        clients.contains(" user=ann ") && clients.contains("lib-name=rubine-console"),
+        "{clients}"
+    );
+    // Whoever is closed logs in anew by itself, until it may not any more.
+    call(&mut client, "CLIENT KILL USER ann");
+    assert_eq!(run("\"GET\", \"a\""), "{\"reply\":\"3\"}");
+    call(&mut client, "ACL SETUSER ann resetpass >other");
+    call(&mut client, "CLIENT KILL USER ann");
+    wait_until("it may not", || run("\"GET\", \"a\"").contains("not known any more"));
+    call(&mut client, "CONFIG SET console no");
+    assert_eq!([status(port, "/console/login"), status(port, "/healthz")], [404, 200]);
+}
+
+#[test]
+fn directives_come_from_the_environment() {
+    let server = options().behind(&["env", "RUBINE_MAXMEMORY=5mb", "RUBINE_MAXCLIENTS=77"]);
+    let server = server.with("maxclients", "78").start().expect("the server starts");
+    let mut client = server.client();
+    let value = |client: &mut _, name: &str| {
+        let reply = call(client, &format!("CONFIG GET {name}"));
+        crate::support::elements(&reply)[1].as_text().expect("text")
+    };
+    assert_eq!(value(&mut client, "maxmemory"), "5242880");
+    // The command line counts more.
+    assert_eq!(value(&mut client, "maxclients"), "78");
+}
+
 fn options_of_replica(master: &Server) -> ServerOptions {
     let (options, _) = with_http();
     options.with("replicaof", &format!("127.0.0.1 {}", master.address().port()))
