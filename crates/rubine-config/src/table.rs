@@ -129,6 +129,7 @@ directives! {
     http_bind: Vec<String> = ["127.0.0.1", "-::1"].map(str::to_owned).to_vec(), "http-bind".many();
     http_tls: bool = false, "http-tls";
     http_auth: bool = false, "http-auth";
+    metrics_config: bool = false, "metrics-config";
     console: bool = true, "console";
     console_writable: bool = false, "console-writable";
     ready_max_link_down: u32 = 60, "ready-max-link-down".number(0, INT);

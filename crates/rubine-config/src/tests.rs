@@ -41,6 +41,7 @@ const OWN: &[&str] = &[
     "http-bind",
     "http-tls",
     "http-auth",
+    "metrics-config",
     "console",
     "console-writable",
     "ready-max-link-down",

@@ -43,7 +43,7 @@ pub(super) fn page(visit: &Visit<'_>, title: &str, content: &Markup) -> Reply {
         }
         nav aria-label="Pages" {
             @for (path, name) in PLACES {
-                @let current = (path == place).then_some("page");
+                @let current = (path == place || (path == "keys" && place == "key")).then_some("page");
                 a href=(address(path)) aria-current=[current] { (name) }
             }
         }

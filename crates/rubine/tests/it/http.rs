@@ -354,6 +354,7 @@ fn what_dashboards_query_is_there() {
     let server = options
         .with("appendonly", "yes")
         .with("enable-debug-command", "yes")
+        .with("metrics-config", "yes")
         .start()
         .expect("the server starts");
     let mut client = server.client();

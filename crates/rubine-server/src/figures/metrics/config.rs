@@ -1,7 +1,7 @@
 //! Metrics of the configuration: the limits that dashboards hold other figures against.
 
-use rubine_config::OutputBufferLimit;
-use rubine_metrics::Kind;
+use rubine_config::{DIRECTIVES, OutputBufferLimit, Traits};
+use rubine_metrics::{Family, Kind};
 
 use super::Look;
 use super::row::{Row, family, gauge};
@@ -65,7 +65,44 @@ pub(super) const ROWS: &[Row] = &[
     gauge("redis_commandlog_large_reply_max_len", "Large replies that are kept.", |it| {
         it.config.commandlog_large_reply_max_len as f64
     }),
+    family(
+        Kind::Gauge,
+        "redis_config_key_value",
+        &["key", "value"],
+        "1, with a directive and its value as labels.",
+        |it, family| {
+            for_each_directive(it, |name, value| {
+                let labels = [("key", name.into()), ("value", value.into())];
+                family.add_with(labels, 1.0);
+            });
+        },
+    ),
+    family(
+        Kind::Gauge,
+        "redis_config_value",
+        &["key"],
+        "The value of a directive that is a number.",
+        numbers,
+    ),
 ];
+
+fn numbers(look: &Look, family: &mut Family) {
+    for_each_directive(look, |name, value| {
+        if let Some(number) = value.parse::<f64>().ok().filter(|it| it.is_finite()) {
+            family.add_with([("key", name.into())], number);
+        }
+    });
+}
+
+/// Visits every directive that is no secret, if they are wanted.
+fn for_each_directive(look: &Look, mut visit: impl FnMut(&'static str, String)) {
+    let is_shown = |traits: Traits| !traits.intersects(Traits::SENSITIVE | Traits::HIDDEN);
+    let wanted = DIRECTIVES.iter().filter(|it| look.config.metrics_config && is_shown(it.traits));
+    for directive in wanted {
+        let value = directive.text(&look.config);
+        visit(directive.name, String::from_utf8_lossy(&value).into_owned());
+    }
+}
 
 fn limits(look: &Look) -> [(&'static str, OutputBufferLimit); 3] {
     let limits = look.config.client_output_buffer_limit;
