@@ -33,6 +33,13 @@ pub enum RuleLine {
     Tuned { name: &'static str, tuning: Tuning },
 }
 
+/// The same is what is written the same.
+impl PartialEq for RuleLine {
+    fn eq(&self, other: &Self) -> bool {
+        self.words() == other.words()
+    }
+}
+
 impl RuleLine {
     /// Reads what stands behind `alert`: a name, an expression unless the rule is built in, and options.
     pub fn parse(words: &[&[u8]]) -> Result<Self, String> {

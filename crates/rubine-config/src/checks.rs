@@ -28,6 +28,11 @@ pub(super) fn dbfilename(text: &str) -> Check {
     expect(is_base_name(text), "dbfilename can't be a path, just a filename")
 }
 
+pub(super) fn history_file(text: &str) -> Check {
+    expect(!text.is_empty(), "history-file can't be empty")?;
+    expect(is_base_name(text), "history-file can't be a path, just a filename")
+}
+
 pub(super) fn appendfilename(text: &str) -> Check {
     expect(!text.is_empty(), "appendfilename can't be empty")?;
     expect(is_base_name(text), "appendfilename can't be a path, just a filename")

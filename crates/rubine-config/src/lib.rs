@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alerting;
 mod checks;
 mod environment;
 mod include;
@@ -19,6 +20,7 @@ mod template;
 mod tests;
 mod values;
 
+pub use alerting::{AlertLabels, AlertWebhooks};
 pub use line::{ConfigLine, SentinelLine, UserLine};
 pub use load::{ConfigError, ConfigSource, Mode};
 pub use quota::{Per, QuotaMode, QuotaRule, QuotaSubject, Rate};

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use rubine_base::quote::{split_args, write_repr};
 
 use super::environment::{self, Variable};
+use rubine_alerts::RuleLine;
+
 use super::line::{ConfigLine, SentinelLine, UserLine};
 use super::quota::{QuotaRule, QuotaSubject};
 use super::setting::utf8;
@@ -323,6 +325,9 @@ impl Loader {
                 [name, quota @ ..] if name.eq_ignore_ascii_case(b"quota") && !quota.is_empty() => {
                     self.set_quota(quota).map_err(at_this_line)?;
                 }
+                [name, alert @ ..] if name.eq_ignore_ascii_case(b"alert") && !alert.is_empty() => {
+                    self.set_alert(alert).map_err(at_this_line)?;
+                }
                 [name, words @ ..]
                     if name.eq_ignore_ascii_case(b"sentinel") && self.mode == Mode::Sentinel =>
                 {
@@ -344,6 +349,15 @@ impl Loader {
         let rule = QuotaRule::parse(&words)?;
         self.config.quotas.retain(|it| it.subject != rule.subject);
         self.config.quotas.push(rule);
+        Ok(())
+    }
+
+    /// Takes what an `alert` line says in place of an earlier one of the same name.
+    fn set_alert(&mut self, words: &[Vec<u8>]) -> Result<(), String> {
+        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        let line = RuleLine::parse(&words)?;
+        self.config.alert_rules.retain(|it| it.name() != line.name());
+        self.config.alert_rules.push(line);
         Ok(())
     }
 
@@ -408,9 +422,11 @@ impl Loader {
             ("sentinel", [_, ..]) => {
                 Err("sentinel directive while not in sentinel mode".to_owned())
             }
-            ("include" | "rename-command" | "user" | "quota" | "loadmodule" | "sentinel", _) => {
-                Err("Bad directive or wrong number of arguments".to_owned())
-            }
+            (
+                "include" | "rename-command" | "user" | "quota" | "alert" | "loadmodule"
+                | "sentinel",
+                _,
+            ) => Err("Bad directive or wrong number of arguments".to_owned()),
             _ => Err(unknown_directive(&name)),
         }
     }

@@ -3,7 +3,10 @@
 
 pub(crate) mod directive;
 
+use rubine_alerts::RuleLine;
+
 use self::directive::{Directive, Traits};
+use super::alerting::{AlertLabels, AlertWebhooks};
 use super::checks;
 use super::line::{SentinelLine, UserLine};
 use super::quota::QuotaRule;
@@ -72,6 +75,8 @@ macro_rules! directives {
             pub users: Vec<UserLine>,
             /// The `quota` lines, one of each subject.
             pub quotas: Vec<QuotaRule>,
+            /// The `alert` lines, one of each name.
+            pub alert_rules: Vec<RuleLine>,
             /// The `sentinel` lines.
             pub sentinel: Vec<SentinelLine>,
         }
@@ -83,6 +88,7 @@ macro_rules! directives {
                     renamed_commands: Vec::new(),
                     users: Vec::new(),
                     quotas: Vec::new(),
+                    alert_rules: Vec::new(),
                     sentinel: Vec::new(),
                 }
             }
@@ -211,6 +217,16 @@ directives! {
     audit_log_events: AuditEvents =
         AuditEvents(["logins", "refusals", "users", "config"].map(str::to_owned).to_vec()),
         "audit-log-events".many();
+
+    // Alerts and history.
+    alerts: bool = false, "alerts";
+    alert_webhook: AlertWebhooks = AlertWebhooks::default(),
+        "alert-webhook".many().is(Traits::ACCUMULATES).sensitive();
+    alert_instance: String = String::new(), "alert-instance";
+    alert_labels: AlertLabels = AlertLabels::default(), "alert-labels".many();
+    history: bool = false, "history";
+    history_file: String = "history.dat".to_owned(),
+        "history-file".checked(checks::history_file).is(Traits::PROTECTED);
     acllog_max_len: u64 = 128, "acllog-max-len".number(0, LONG);
 
     // Limits of clients.

@@ -30,6 +30,12 @@ const OWN: &[&str] = &[
     "busy-reply-scope",
     "audit-log",
     "audit-log-events",
+    "alerts",
+    "alert-webhook",
+    "alert-instance",
+    "alert-labels",
+    "history",
+    "history-file",
     "replica-refuse-empty-master",
     "replica-max-lag",
     "repl-backlog-disk-size",
@@ -595,6 +601,57 @@ fn a_rewritten_file_is_replaced_and_loads_to_the_same() {
     assert_eq!(
         default_store().rewrite(RewriteScope::Changed, Listed::default()).unwrap_err().to_string(),
         "The server is running without a config file"
+    );
+}
+
+#[test]
+fn alerts_have_lines_and_webhooks() {
+    let config = from_text(
+        "alert Mine 'redis_db_keys{db=\"db0\"} > 5' for 5m severity critical\n\
+         alert MemoryHigh threshold 80\nalert mine redis_up == 0\nalert Mine redis_up == 0\n\
+         alert-webhook http://a format=slack\nalert-webhook https://b severity=critical\n\
+         alert-webhook http://a timeout=1s",
+    )
+    .unwrap();
+    let names: Vec<_> = config.alert_rules.iter().map(rubine_alerts::RuleLine::name).collect();
+    assert_eq!(names, ["MemoryHigh", "mine", "Mine"]);
+    let text = "http://a format=slack https://b format=webhook4 severity=critical \
+                http://a format=webhook4 timeout=1s";
+    assert_eq!(get(&config, "alert-webhook"), text);
+    let words: Vec<Vec<u8>> = config
+        .alert_rules
+        .iter()
+        .flat_map(|it| [vec![b"alert".to_vec()], it.words()].concat())
+        .collect();
+    let listed = Listed { alerts: &[words[..4].to_vec()], ..Listed::default() };
+    let old = "# mine\nalert Other redis_up == 0\nalert-webhook http://c\n";
+    let new = config.rewritten(old.as_bytes(), RewriteScope::Changed, listed);
+    let new = String::from_utf8(new).unwrap();
+    let expected = "# mine\nalert MemoryHigh threshold 80\nalert-webhook http://a format=slack\n";
+    assert!(new.starts_with(expected), "{new}");
+    let store = ConfigStore::new(config, ConfigSource::default());
+    set(&store, &["alert-webhook", "http://d http://e format=slack"]).unwrap();
+    assert_eq!(
+        get(&store.load(), "alert-webhook"),
+        "http://d format=webhook4 http://e format=slack"
+    );
+    set(&store, &["alert-webhook", ""]).unwrap();
+    assert_eq!(get(&store.load(), "alert-webhook"), "");
+    for (name, value) in [
+        ("alert-webhook", "d"),
+        ("alert-webhook", "http://a speed=1"),
+        ("alert-labels", "x"),
+        ("alert-labels", "severity=x"),
+    ] {
+        assert!(set(&store, &[name, value]).is_err(), "{name} {value}");
+    }
+    set(&store, &["alert-labels", "env=prod team=db"]).unwrap();
+    assert_eq!(get(&store.load(), "alert-labels"), "env=prod team=db");
+    let error = from_text("port 1\nalert Mine redis_up >").unwrap_err();
+    assert_eq!(error.line.unwrap().number, 2);
+    assert_eq!(
+        error.reason,
+        "in 'redis_up >' at character 11: expected a metric, a number or a bracket, found the end"
     );
 }
 

@@ -10,8 +10,10 @@ mod stats;
 mod command_table;
 
 mod access;
+mod alerting;
 pub mod process;
 mod quotas;
+mod recording;
 
 mod observing;
 

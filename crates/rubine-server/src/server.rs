@@ -28,6 +28,7 @@ pub(crate) use self::scripting::{
     log_of_script,
 };
 use crate::access::AccessControl;
+use crate::alerting::Alerting;
 use crate::aside::Aside;
 use crate::client::registry::Clients;
 use crate::client::resting::Resting;
@@ -43,6 +44,7 @@ use crate::process::stopping::Stopping;
 use crate::process::watchdog::Watchdog;
 use crate::pubsub::Registry;
 use crate::quotas::Quotas;
+use crate::recording::Recording;
 use crate::replication::Replication;
 use crate::sentinel::Sentinel;
 use crate::settings::Settings;
@@ -65,6 +67,9 @@ pub(crate) struct Server {
     pub(crate) access: AccessControl,
     /// What users, databases and prefixes of keys may take.
     pub(crate) quotas: Quotas,
+    pub(crate) alerting: Alerting,
+    /// What metrics were.
+    pub(crate) recording: Recording,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
     /// Those of the workers, then those of the threads for scripts, then those of the thread that follows a master and of the
@@ -270,7 +275,9 @@ impl Server {
             words
         };
         let quotas: Vec<_> = self.quotas.table().quotas().iter().map(line).collect();
-        self.config.rewrite(scope, Listed { users: &users, quotas: &quotas, sentinel })
+        let alerts = self.alerting.lines();
+        let listed = Listed { users: &users, quotas: &quotas, alerts: &alerts, sentinel };
+        self.config.rewrite(scope, listed)
     }
 
     /// Lets every worker make a turn.

@@ -17,10 +17,11 @@ use rubine_journal::Journal;
 use rubine_keyspace::{Discarded, Keyspace, Tell};
 
 use crate::access::{self, AccessControl};
+use crate::alerting::Alerting;
 use crate::aside::Aside;
 use crate::cluster::Cluster;
 use crate::commands;
-use crate::control::{audit, cluster, sentinel, shutdown};
+use crate::control::{audit, cluster, sentinel, shutdown, watching};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::follow;
@@ -179,6 +180,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     server.tls.set(contexts.map(Arc::new));
     crash::install(server);
     audit::begin(server)?;
+    watching::begin(server)?;
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
     process_title::show(&config, server.config.source());
@@ -206,6 +208,8 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     server.aof.finish();
     server.persistence.backlog.finish();
     server.observing.audit.finish();
+    server.alerting.finish();
+    server.recording.finish();
     if writers.into_iter().any(|it| it.join().is_err()) {
         return Err("a thread that writes to the disk ended unexpectedly".to_owned());
     }
@@ -428,6 +432,8 @@ fn build(
         commands,
         access,
         quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
+        alerting: Alerting::new(&config)?,
+        recording: crate::recording::Recording::default(),
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,

@@ -1,12 +1,14 @@
 //! Commands about the server as a whole, by topic.
 
 mod acl;
+mod alert;
 mod aof;
 mod command;
 mod command_log;
 mod config;
 mod debug;
 mod disk_fault;
+mod history;
 mod hot_keys;
 mod info;
 mod latency;
@@ -27,12 +29,14 @@ use crate::core::{ServerCommand, Session, SessionHandler};
 /// All of them, in order of name.
 pub(crate) const COMMANDS: &[ServerCommand] = &[
     acl::ACL,
+    alert::ALERT,
     aof::BGREWRITEAOF,
     persistence::BGSAVE,
     command::COMMAND,
     command_log::COMMANDLOG,
     config::CONFIG,
     debug::DEBUG,
+    history::HISTORY,
     hot_keys::HOTKEYS,
     info::INFO,
     persistence::LASTSAVE,

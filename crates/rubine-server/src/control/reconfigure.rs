@@ -1,7 +1,7 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use super::{audit, full_sync, tls};
+use super::{audit, full_sync, tls, watching};
 use crate::http;
 use crate::process::oom_score;
 use crate::process::process_title;
@@ -47,6 +47,8 @@ pub(crate) fn apply(
     } else {
         None
     };
+    let receivers = watching::prepare(new, &is_changed);
+    let receivers = receivers.inspect_err(|_| leave(old, is_changed("dir")))?;
     let tls_before = server.tls.current().clone();
     let has_tls = tls.is_some();
     if let Some(contexts) = tls {
@@ -65,6 +67,7 @@ pub(crate) fn apply(
     if let Some(audit) = audit {
         audit::turn(server, audit);
     }
+    watching::turn(server, new, receivers);
     let settings = Settings::of(new);
     server.observing.logs.trim(&settings.command_logs);
     server.publish(settings);

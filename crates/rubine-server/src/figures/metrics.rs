@@ -5,6 +5,7 @@
 //! Names that begin with `redis_` are those that `redis_exporter` made common, with its types and labels, so that dashboards
 //! and alerts work as they are. What only this server has begins with `rubine_`.
 
+mod alerts;
 mod clients;
 mod commands;
 mod config;
@@ -44,6 +45,7 @@ const TABLES: &[&[Row]] = &[
     config::ROWS,
     own::ROWS,
     own::QUOTAS,
+    alerts::ROWS,
     sentinel::ROWS,
 ];
 

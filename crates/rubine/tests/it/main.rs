@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alerts;
 mod append_only;
 mod audit;
 mod bad_disk;
@@ -15,6 +16,7 @@ mod disk_backlog;
 mod following;
 mod histories;
 mod http;
+mod history;
 mod isolation;
 mod life;
 mod limits;

@@ -24,6 +24,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
     "DEBUG",
     super::never_runs,
     &[
+        ALERT_SPEED,
         super::aof::AOF_FLUSH_SLEEP,
         ASSERT,
         CHANGE_REPL_ID,
@@ -52,6 +53,22 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         STRUCTSIZE,
     ],
 );
+
+const ALERT_SPEED: ServerCommand = form("ALERT-SPEED", alert_speed)
+    .summary("Lets time pass so many times as quickly for alerts.")
+    .syntax("factor")
+    .arity(3);
+
+/// A look at all rules takes a while, which no clock makes shorter.
+const ALERT_SPEED_MAX: u64 = 1000;
+
+fn alert_speed(session: &mut Session<'_>) -> CommandResult {
+    let factor = parse_i64(session.args.at(2)).and_then(|it| u64::try_from(it).ok());
+    let factor = factor.filter(|it| (1..=ALERT_SPEED_MAX).contains(it));
+    session.core.server.alerting.hurry(factor.ok_or(CommandError::NotInteger)?);
+    session.reply.ok();
+    Ok(())
+}
 
 const ASSERT: ServerCommand =
     form("ASSERT", crash).summary("Ends the server as a broken invariant would.");

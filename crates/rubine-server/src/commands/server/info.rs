@@ -1,9 +1,11 @@
 //! INFO: what the server knows of itself, in sections of `name:value` lines that tools parse. Field names and their
 //! order are those of Redis and Valkey. Never locks a shard inside a transaction, which holds them all.
 
+mod alerts;
 mod audit;
 mod clients;
 mod counters;
+mod history;
 mod keysizes;
 mod memory;
 mod persistence;
@@ -108,6 +110,8 @@ const SECTIONS: &[Section] = &[
     Section::usual("memory", "Memory", memory::memory),
     Section::usual("persistence", "Persistence", persistence::persistence),
     Section::further("audit", "Audit", audit::audit),
+    Section::further("alerts", "Alerts", alerts::alerts),
+    Section::further("history", "History", history::history),
     Section::further("quotas", "Quotas", quotas::quotas),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
