@@ -16,6 +16,7 @@ mod e2e;
 mod exchange;
 mod fuzz;
 mod oracle;
+mod package;
 mod peer;
 mod process;
 mod sentinels;
@@ -59,6 +60,8 @@ enum Command {
     Simulate(simulate::Options),
     /// Lets groups of our Sentinels and real ones fail real servers over
     Sentinels(sentinels::Options),
+    /// Makes the Debian package, with manual pages and completions
+    Package(package::Options),
     /// All that must hold before a change is taken
     Ci,
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
     let result = match Command::parse() {
         Command::Test(options) => test::run(&options),
         Command::Tidy(options) => tidy::run(&options),
+        Command::Package(options) => package::run_package(&options),
         Command::Oracle(options) => oracle::run(&options),
         Command::Docs => docs::run(),
         Command::Compat(options) => compat::run(&options),

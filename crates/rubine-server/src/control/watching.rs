@@ -119,6 +119,31 @@ mod tests {
         }
     }
 
+    /// The names in a text that begin as those of metrics do.
+    fn metrics_in(text: &str) -> Vec<&str> {
+        let is_of_name = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == ':';
+        let words = text.split(|it| !is_of_name(it));
+        words.filter(|it| it.starts_with("redis_") || it.starts_with("rubine_")).collect()
+    }
+
+    #[test]
+    fn dashboards_and_rules_look_at_metrics_that_there_are() {
+        let dashboard = include_str!("../../../../packaging/grafana/rubine.json");
+        let parsed: serde_json::Value = serde_json::from_str(dashboard).unwrap();
+        let panels = parsed["panels"].as_array().unwrap();
+        let ids: std::collections::BTreeSet<_> =
+            panels.iter().map(|it| it["id"].as_u64().unwrap()).collect();
+        assert_eq!(ids.len(), panels.len());
+        let rules = include_str!("../../../../packaging/prometheus/rubine.rules.yml");
+        for text in [dashboard, rules] {
+            let names = metrics_in(text);
+            assert!(15 < names.len());
+            for name in names {
+                assert!(is_declared(name), "there is no metric {name}");
+            }
+        }
+    }
+
     #[test]
     fn parts_of_histograms_are_known() {
         assert!(is_declared("redis_commands_latencies_usec_bucket"));
