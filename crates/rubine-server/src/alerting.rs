@@ -20,6 +20,9 @@ use rubine_config::{Config, SavePoint};
 pub(crate) use self::delivery_log::{DeliveryLog, Outcome};
 use self::receiver::Receiver;
 
+/// At the end of the server, what waits is told unless that takes longer.
+const END_WAIT_MS_MAX: u64 = 2000;
+
 /// Alerts, and who is told.
 pub(crate) struct Alerting {
     engine: Mutex<Alerts>,
@@ -235,7 +238,8 @@ impl Alerting {
         self.switched.notify_all();
         drop(switch);
         let receivers = self.receivers.lock();
-        receivers.iter().for_each(|it| it.finish());
+        let end_ms = monotonic_millis() + END_WAIT_MS_MAX;
+        receivers.iter().for_each(|it| it.finish(end_ms));
     }
 
     fn now(&self) -> Moment {

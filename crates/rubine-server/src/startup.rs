@@ -405,15 +405,7 @@ fn build(
     let worker_count = worker_count(&mut config, sentinel.is_some());
     let access = AccessControl::new(&commands, &config);
     access::files::load_at_start(&access, &config)?;
-    let mut polls = Vec::new();
-    let mut workers = Vec::new();
-    for _ in 0..worker_count {
-        let poll = Poll::new().map_err(|error| format!("Can't make an event queue: {error}"))?;
-        let waker = Waker::new(poll.registry(), MAILBOX)
-            .map_err(|error| format!("Can't make an event queue: {error}"))?;
-        polls.push(poll);
-        workers.push(Mailbox::new(waker));
-    }
+    let (polls, workers) = event_queues(worker_count)?;
     let registry = polls[0].registry().try_clone();
     let listening = registry
         .and_then(|registry| listener::Listening::new(registry, listeners))
@@ -473,6 +465,20 @@ fn build(
     server.observing.latency.set_threshold(server.settings.load().latency_ticks);
     server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
+}
+
+/// The event queue of each worker, and its mailbox.
+fn event_queues(worker_count: usize) -> Result<(Vec<Poll>, Vec<Mailbox>), String> {
+    let failed = |error: std::io::Error| format!("Can't make an event queue: {error}");
+    let mut polls = Vec::new();
+    let mut workers = Vec::new();
+    for _ in 0..worker_count {
+        let poll = Poll::new().map_err(failed)?;
+        let waker = Waker::new(poll.registry(), MAILBOX).map_err(failed)?;
+        polls.push(poll);
+        workers.push(Mailbox::new(waker));
+    }
+    Ok((polls, workers))
 }
 
 /// How many workers there are, as the configuration says from now on. A Sentinel needs no more than one; its configuration

@@ -21,8 +21,6 @@ const PAUSE_MS_MAX: u64 = 60_000;
 /// A message is given up after so many tries, or so long.
 const ATTEMPTS_MAX: u32 = 20;
 const AGE_MS_MAX: u64 = 15 * 60_000;
-/// At the end of the server, what waits is told unless that takes longer.
-const END_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Whom alerts are told to.
 pub(super) struct Receiver {
@@ -92,11 +90,12 @@ impl Receiver {
         self.filled.notify_one();
     }
 
-    /// Waits until everything is told, but not for ever.
-    pub(super) fn finish(&self) {
+    /// Waits until everything is told, but not past a moment, in monotonic milliseconds.
+    pub(super) fn finish(&self, end_ms: u64) {
         let mut queue = self.queue.lock();
         let is_busy = |it: &mut Queue| it.is_sending || !it.messages.is_empty();
-        self.emptied.wait_while_for(&mut queue, is_busy, END_WAIT_MAX);
+        let left = Duration::from_millis(end_ms.saturating_sub(monotonic_millis()));
+        self.emptied.wait_while_for(&mut queue, is_busy, left);
     }
 
     /// Messages that wait.

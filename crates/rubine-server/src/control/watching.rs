@@ -18,6 +18,11 @@ use crate::server::Server;
 /// Begins what the configuration asks for at the start.
 pub(crate) fn begin(server: &'static Server) -> Result<(), String> {
     let config = server.config.load();
+    if server.sentinel.is_some() && (config.alerts || config.history) {
+        tracing::warn!(
+            "A Sentinel has neither alerts nor a history: both are about a server's data."
+        );
+    }
     let receivers = alerting::prepare(&config).map_err(|it| format!("alert-webhook: {it}"))?;
     server.alerting.set_receivers(receivers)?;
     switch(server, &config)?;

@@ -70,8 +70,9 @@ pub(super) const ROWS: &[Row] = &[
     counter("rubine_history_write_errors_total", "Writes of its file that failed.", |it| {
         it.server.recording.counts.errors.load(Relaxed) as f64
     }),
-    gauge("rubine_disk_size_bytes", "Size of the disk that the data folder is on.", |it| {
-        disk(it, |it| it.f_blocks * it.f_frsize)
+    gauge("rubine_disk_size_bytes", "Used and free bytes of the disk of the data folder.", |it| {
+        // What is kept for others is neither, as df has it.
+        disk(it, |it| (it.f_blocks.saturating_sub(it.f_bfree) + it.f_bavail) * it.f_frsize)
     }),
     gauge("rubine_disk_free_bytes", "What of it is free for the server.", |it| {
         disk(it, |it| it.f_bavail * it.f_frsize)
