@@ -27,6 +27,7 @@ mod sample;
 mod set;
 mod shipment;
 mod slot_filter;
+mod slot_usage;
 mod sort;
 mod sorted_set;
 mod sorting;
@@ -35,7 +36,6 @@ mod string;
 mod table;
 
 pub use self::args::{ArgCursor, Args, ArgsApart};
-pub use self::cluster::stats::{SlotUsage, SlotUsageCounts};
 pub use self::command::{
     Acl, ArgFinder, Channels, Command, Databases, Flags, Group, Handler, KeyAccess, KeyFinder,
     KeyPositions, KeySpec, NumberFinder, Scope, Spec,
@@ -49,4 +49,5 @@ pub use self::limits::{Limits, SlotOwners};
 pub use self::runner::{Occasion, Runner, RunnerMark};
 pub use self::shipment::{Parcel, Shipment, Target};
 pub use self::slot_filter::{FilterError, SlotFilter};
+pub use self::slot_usage::{SlotUsage, SlotUsageCounts};
 pub use self::table::{FAMILIES, Family};

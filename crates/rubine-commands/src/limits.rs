@@ -11,7 +11,7 @@ use rubine_structures::list::ChunkLimit;
 use rubine_structures::set::SetLimits;
 use rubine_structures::sorted_set::SortedSetLimits;
 
-use crate::cluster::stats::SlotUsage;
+use crate::slot_usage::SlotUsage;
 
 /// Settings of the data commands. Sizes are bytes, entries are elements.
 #[derive(Clone, Debug)]
