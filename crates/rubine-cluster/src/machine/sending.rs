@@ -139,9 +139,13 @@ impl Cluster {
                 continue;
             }
             let Some(id) = node.link else { continue };
-            // A packet without a header is only for those who know by now whose connection this is.
-            let is_known =
-                self.links.get(id).is_some_and(|it| it.created <= node.times.pong_received);
+            // A packet without a header is only for those who know by now whose connection this is: others end it. One answer
+            // does not show that, as whoever does not know us yet answers, too; after so long there have been more.
+            let known_from = |created| created + self.config.node_timeout;
+            let is_known = self
+                .links
+                .get(id)
+                .is_some_and(|it| known_from(it.created) <= node.times.pong_received);
             let takes_light = node.is(NodeFlags::LIGHT_PUBLISH) && is_known;
             (if takes_light { &mut light } else { &mut full }).push(id);
         }
