@@ -51,6 +51,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let (options, tls_port) = papers.give_to(options);
         let server = options.start()?;
         let mut script = script;
+        script.env("RUBINE_PROGRAM", &program);
         script.env("RUBINE_TLS_PORT", tls_port.to_string());
         for name in ["ca.crt", "client.crt", "client.key"] {
             let variable = format!("RUBINE_{}", name.to_uppercase().replace('.', "_"));
@@ -87,6 +88,9 @@ const CLIENTS_OF_SENTINEL: [(&str, Prepare); 2] = [
 type Prepare = fn(&Path) -> Result<Command, String>;
 
 const CLIENTS: [(&str, Prepare); 6] = [
+    ("backups in S3", |folder| {
+        prepare_python_with(folder, "backups.py", "requirements-backups.txt", "python-backups")
+    }),
     ("redis-py", |folder| prepare_python(folder, "redis_py.py")),
     ("rq, huey, Celery", |folder| prepare_python(folder, "scripts.py")),
     ("bullmq", |folder| prepare_node(folder, "bullmq.mjs")),
@@ -101,9 +105,19 @@ fn play(mut script: Command, server: &Server) -> Result<String, Failure> {
 }
 
 fn prepare_python(folder: &Path, script: &str) -> Result<Command, String> {
+    prepare_python_with(folder, script, "requirements.txt", "python")
+}
+
+/// With libraries of its own, in an environment of its own.
+fn prepare_python_with(
+    folder: &Path,
+    script: &str,
+    requirements: &str,
+    environment: &str,
+) -> Result<Command, String> {
     let python = find_program("python3").ok_or("there is no python3")?;
-    let requirements = root().join("tests/e2e/requirements.txt");
-    let environment = folder.join("python");
+    let requirements = root().join("tests/e2e").join(requirements);
+    let environment = folder.join(environment);
     let own_python = environment.join("bin/python");
     if !own_python.is_file() {
         install(Command::new(python).args(["-m", "venv"]).arg(&environment))?;

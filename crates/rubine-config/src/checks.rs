@@ -43,6 +43,11 @@ pub(super) fn appenddirname(text: &str) -> Check {
     expect(is_base_name(text), "appenddirname can't be a path, just a dirname")
 }
 
+pub(super) fn backupdirname(text: &str) -> Check {
+    expect(!text.is_empty(), "backupdirname can't be empty")?;
+    expect(is_base_name(text), "backupdirname can't be a path, just a dirname")
+}
+
 pub(super) fn announced_ip(text: &str) -> Check {
     expect(text.len() < 46, "cluster-announce-ip is too long")?;
     expect(is_plain(text), "cluster-announce-ip contains invalid character")

@@ -270,6 +270,25 @@ directives! {
         "active-defrag-max-scan-fields".number(1, LONG).no_meaning(DEFRAG_STEP);
     import_mode: bool = false, "import-mode";
 
+    // Backups.
+    backup_url: String = String::new(), "backup-url".is(Traits::PROTECTED);
+    backup_schedule: String = String::new(), "backup-schedule";
+    backup_jitter: u32 = 60, "backup-jitter".number(0, 86_400);
+    backup_retention: u32 = 7, "backup-retention".number(0, 100_000);
+    backup_compression_level: u8 = 1, "backup-compression-level".number(0, 19);
+    backup_rate_limit: u64 = 0, "backup-rate-limit".memory(0, LONG);
+    backup_pitr: bool = false, "backup-pitr";
+    backup_pitr_interval: u32 = 5, "backup-pitr-interval".number(1, 3600);
+    backup_pitr_buffer: u64 = 256 << 20, "backup-pitr-buffer".memory(1 << 20, LONG);
+    backup_endpoint: String = String::new(), "backup-endpoint".is(Traits::PROTECTED);
+    backup_region: String = String::new(), "backup-region";
+    backup_access_key: String = String::new(), "backup-access-key".sensitive();
+    backup_secret_key: String = String::new(), "backup-secret-key".sensitive();
+    backupdirname: String = "backupdir".to_owned(),
+        "backupdirname".checked(checks::backupdirname).immutable();
+    backup_sealed_ttl: u32 = 0, "backup-sealed-ttl".number(0, INT);
+    backup_timeout: u32 = 30, "backup-timeout".number(1, 3600);
+
     // Encodings.
     hash_max_listpack_entries: usize = 512,
         "hash-max-listpack-entries".alias("hash-max-ziplist-entries").number(0, LONG);

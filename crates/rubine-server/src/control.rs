@@ -1,9 +1,10 @@
 //! What changes the running server as a whole: new settings, and its end.
 
 pub(crate) mod audit;
+pub(crate) mod backup;
+pub(crate) mod catching_up;
 pub(crate) mod cluster;
 pub(crate) mod cluster_data;
-pub(crate) mod catching_up;
 pub(crate) mod defrag;
 pub(crate) mod failover;
 pub(crate) mod full_sync;

@@ -1,5 +1,6 @@
 //! What of the data on disk has to do with workers and commands. The files are the concern of `rubine-storage`.
 
+pub(crate) mod backup;
 mod host;
 mod known;
 pub(crate) mod load;

@@ -102,6 +102,7 @@ pub(crate) struct Server {
     pub(crate) switches: Switches,
     pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
+    pub(crate) backups: Backups,
     pub(crate) shutdown: Ending,
     /// Its part in a cluster, if it is in one.
     pub(crate) cluster: Option<Cluster>,
@@ -115,6 +116,13 @@ pub(crate) struct Server {
 pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
 /// Where those of the thread are that speaks with the nodes of a cluster.
 pub(crate) const BUS: usize = FOLLOWER + 1;
+
+/// What is kept elsewhere, and what somebody else copies there.
+#[derive(Default)]
+pub(crate) struct Backups {
+    pub(crate) service: rubine_backup::service::Service,
+    pub(crate) set: rubine_storage::backup_set::BackupSet,
+}
 
 /// When the files that TLS is made from are looked at again.
 #[derive(Default)]

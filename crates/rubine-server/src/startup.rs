@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
@@ -21,7 +22,7 @@ use crate::alerting::Alerting;
 use crate::aside::Aside;
 use crate::cluster::Cluster;
 use crate::commands;
-use crate::control::{audit, cluster, sentinel, shutdown, watching};
+use crate::control::{audit, backup, cluster, sentinel, shutdown, watching};
 use crate::core::replaying::runner_of_scripts;
 use crate::core::{Core, SessionHandler};
 use crate::follow;
@@ -42,14 +43,18 @@ use crate::server::{BUS, Server, Switches, ThisProcess};
 use crate::settings::Settings;
 use crate::stats::WorkerStats;
 use crate::stats::memory::MemoryHistory;
-use crate::tools::{check_system, health_check, restore, test_memory};
+use crate::tools::{check_system, health_check, restore, restore_backup, test_memory};
 use crate::worker::{MAILBOX, Worker};
+use rubine_backup::restore::files::obstacle;
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel, Mode};
 use rubine_net::listener;
 use rubine_net::tls::{Contexts, Tls};
 use rubine_storage::{Persistence, Trouble, backlog_writer, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
+
+/// At the end of the server, what the log of backups has yet to get is shipped, unless that takes longer.
+const BACKUP_WAIT_MAX: Duration = Duration::from_secs(10);
 
 const HELP: &str = "\
 Usage: rubine-server [/path/to/rubine.conf] [options] [-]
@@ -69,6 +74,8 @@ Every directive of the configuration file is an option too, after those of the f
        rubine-server sentinel.conf --sentinel
        rubine-server rubine.conf --restore-to 2026-11-21T10:00:00Z [--restore-dir /new/folder]
                      (start with what the append-only file held then, in a new folder)
+       rubine-server rubine.conf --restore s3://bucket/prefix[@latest|@ID|@2026-11-30T10:00:00Z] [--restore-dir /folder]
+                     (start with a backup, in an empty folder)
 ";
 
 /// Runs the server that `args` (without the program's name) ask for, until it is shut down. `program`, the name, or an option
@@ -87,6 +94,10 @@ pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
         _ => {}
     }
     let mut args = args.to_vec();
+    let backup = match restore_backup::take_request(&mut args) {
+        Ok(backup) => backup,
+        Err(reason) => return fail(&reason),
+    };
     let request = match restore::take_request(&mut args) {
         Ok(request) => request,
         Err(reason) => return fail(&reason),
@@ -100,13 +111,8 @@ pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
         // No other thread has been started so far.
         title::prepare();
     }
-    if let Some(request) = request {
-        match restore::restore(&request, &mut config) {
-            Ok(told) => {
-                print(&(told.join("\n") + "\n"));
-            }
-            Err(reason) => return fail(&reason),
-        }
+    if let Err(reason) = restore_first(backup.as_ref(), request.as_ref(), &mut config) {
+        return fail(&reason);
     }
     let logs_to_output = config.logfile.is_empty() && config.loglevel != LogLevel::Nothing;
     let is_sentinel = mode == Mode::Sentinel;
@@ -123,6 +129,23 @@ pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
             fail(&reason)
         }
     }
+}
+
+/// Does what is to be done before the server starts: makes a folder from a backup, or from what the log held once.
+fn restore_first(
+    backup: Option<&restore_backup::Request>,
+    request: Option<&restore::Request>,
+    config: &mut Config,
+) -> Result<(), String> {
+    let told = match (backup, request) {
+        (Some(_), Some(_)) => return Err("--restore and --restore-to are two things".to_owned()),
+        (Some(backup), None) => restore_backup::restore(backup, config)?,
+        (None, Some(request)) => restore::restore(request, config)?,
+        // What is not all there is nothing to start from.
+        (None, None) => return obstacle(config.dir.as_path()).map_or(Ok(()), Err),
+    };
+    print(&(told.join("\n") + "\n"));
+    Ok(())
 }
 
 /// Whether a program of that name, with these options, is a Sentinel.
@@ -180,6 +203,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     server.tls.set(contexts.map(Arc::new));
     crash::install(server);
     audit::begin(server)?;
+    backup::begin(server)?;
     watching::begin(server)?;
     let config = server.config.load();
     let pid_file = write_pid_file(&config, is_daemon);
@@ -207,6 +231,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     }
     server.aof.finish();
     server.persistence.backlog.finish();
+    server.backups.service.finish(BACKUP_WAIT_MAX);
     server.observing.audit.finish();
     server.alerting.finish();
     server.recording.finish();
@@ -447,6 +472,7 @@ fn build(
         gauges: crate::stats::gauges::Gauges::default(),
         replication: crate::replication::Replication::default(),
         persistence: Persistence::new(now),
+        backups: crate::server::Backups::default(),
         shutdown: crate::server::Ending::default(),
         http: rubine_http::Service::default(),
         process: ThisProcess {

@@ -3,6 +3,7 @@
 
 pub(crate) mod check_system;
 pub(crate) mod health_check;
+pub(crate) mod restore_backup;
 pub(crate) mod test_memory;
 
 use std::process::ExitCode;

@@ -7,6 +7,8 @@
 pub mod aof;
 pub mod backlog;
 pub mod backlog_writer;
+pub mod backup_image;
+pub mod backup_set;
 pub mod disk;
 pub mod dump_file;
 pub mod dumps;

@@ -1,6 +1,7 @@
 //! What persistence costs and how fast it is: saving and loading, the append-only file, and the tools that check files.
 //! Both servers have both cores here, as they would.
 
+mod backups;
 mod logging;
 mod saving;
 mod tools;
@@ -18,9 +19,10 @@ struct Row {
     run: fn(&Bench) -> Result<(), Failure>,
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 7] = [
     Row { name: "save and load", run: |bench| saving::run(bench, &saving::STRINGS) },
     Row { name: "save and load all types", run: |bench| saving::run(bench, &saving::ALL_TYPES) },
+    Row { name: "backups", run: backups::run },
     Row { name: "fsync always", run: logging::always },
     Row { name: "fsync everysec", run: logging::every_second },
     Row { name: "load a log", run: logging::load },

@@ -3,6 +3,7 @@
 mod acl;
 mod alert;
 mod aof;
+mod backup;
 mod command;
 mod command_log;
 mod config;
@@ -30,6 +31,7 @@ use crate::core::{ServerCommand, Session, SessionHandler};
 pub(crate) const COMMANDS: &[ServerCommand] = &[
     acl::ACL,
     alert::ALERT,
+    backup::BACKUP,
     aof::BGREWRITEAOF,
     persistence::BGSAVE,
     command::COMMAND,

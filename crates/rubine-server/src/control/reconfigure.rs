@@ -1,7 +1,7 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use super::{audit, full_sync, tls, watching};
+use super::{audit, backup, full_sync, tls, watching};
 use crate::http;
 use crate::process::oom_score;
 use crate::process::process_title;
@@ -38,6 +38,7 @@ pub(crate) fn apply(
         Some(directive) => Some(tls::prepare(new, directive.name)?),
         None => None,
     };
+    let backups = backup::prepare_changed(new, changed)?;
     if is_changed("dir") {
         enter(new)?;
     }
@@ -75,6 +76,7 @@ pub(crate) fn apply(
     if let Some(keys) = keys {
         server.aof.set_keys(keys);
     }
+    backup::turn(server, new, backups);
     if is_changed("repl-backlog-size") && server.journal.status().backlog_bytes_max != 0 {
         server.journal.set_backlog(full_sync::backlog_bytes(new));
     }

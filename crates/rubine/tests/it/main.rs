@@ -5,6 +5,7 @@
 mod alerts;
 mod append_only;
 mod audit;
+mod backups;
 mod bad_disk;
 mod blocking;
 mod busy_shards;

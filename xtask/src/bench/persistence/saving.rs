@@ -179,7 +179,7 @@ fn writers(benchmark: &Path, server: &Server, keys: u64) -> Result<std::process:
 }
 
 /// From the start of the program until it answers with data.
-fn time_load(server: &mut Server, file: &PathBuf) -> Result<Duration, Failure> {
+pub(super) fn time_load(server: &mut Server, file: &PathBuf) -> Result<Duration, Failure> {
     server.kill();
     // The file is read once before, so that neither server pays for a cold disk.
     drop(fs::read(file)?);

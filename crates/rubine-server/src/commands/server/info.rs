@@ -3,6 +3,7 @@
 
 mod alerts;
 mod audit;
+mod backup;
 mod clients;
 mod counters;
 mod history;
@@ -112,6 +113,7 @@ const SECTIONS: &[Section] = &[
     Section::further("audit", "Audit", audit::audit),
     Section::further("alerts", "Alerts", alerts::alerts),
     Section::further("history", "History", history::history),
+    Section::further("backup", "Backup", backup::backup),
     Section::further("quotas", "Quotas", quotas::quotas),
     Section::further("threads", "Threads", counters::threads),
     Section::usual("stats", "Stats", counters::stats),
