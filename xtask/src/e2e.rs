@@ -87,7 +87,7 @@ const CLIENTS_OF_SENTINEL: [(&str, Prepare); 2] = [
 /// Installs a client library; gives the command that runs its script, or why there is none.
 type Prepare = fn(&Path) -> Result<Command, String>;
 
-const CLIENTS: [(&str, Prepare); 6] = [
+const CLIENTS: [(&str, Prepare); 7] = [
     ("backups in S3", |folder| {
         prepare_python_with(folder, "backups.py", "requirements-backups.txt", "python-backups")
     }),

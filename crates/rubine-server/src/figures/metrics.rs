@@ -67,7 +67,6 @@ pub(crate) fn collect(server: &'static Server) -> Samples {
 }
 
 /// Every metric as it is declared.
-#[cfg(test)]
 pub(crate) fn declared() -> impl Iterator<Item = &'static rubine_metrics::Metric> {
     TABLES.iter().copied().flatten().map(|it| &it.metric)
 }
