@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rubine_base::clock::unix_millis;
+use rubine_cluster::State;
 use rubine_config::{Config, MaxmemoryPolicy};
 use rubine_http::{
     AboutDirective, HealthFacts, Host, LinkFacts, LoadingFacts, Peer, Place, ServerConfig, Settings,
@@ -70,7 +71,7 @@ impl Host for Server {
             refuses_writes: self.why_no_writes(&config),
             is_memory_full: is_hard_limit && config.maxmemory != 0 && config.maxmemory <= used,
             are_clients_full: config.maxclients as usize <= self.clients.len(),
-            is_cluster_down: false,
+            is_cluster_down: self.cluster.as_ref().is_some_and(|it| it.view().state != State::Ok),
             is_ending: self.shutdown.is_coming() || self.is_shutting_down.load(Relaxed),
             fails_over: failover != failover::Phase::None
                 || self.pause.held_for() == Some(Hold::Failover),
