@@ -475,14 +475,7 @@ fn build(
         backups: crate::server::Backups::default(),
         shutdown: crate::server::Ending::default(),
         http: rubine_http::Service::default(),
-        process: ThisProcess {
-            logger,
-            run_id: new_run_id(),
-            started_at: now,
-            oom_score: OomScore::default(),
-            watchdog: Watchdog::default(),
-            stopping: Stopping::default(),
-        },
+        process: this_process(logger, now),
         config: ConfigStore::new(config, source),
         cluster,
         sentinel,
@@ -505,6 +498,18 @@ fn event_queues(worker_count: usize) -> Result<(Vec<Poll>, Vec<Mailbox>), String
         workers.push(Mailbox::new(waker));
     }
     Ok((polls, workers))
+}
+
+/// This run, which began at `now`.
+fn this_process(logger: Option<Arc<logging::Logger>>, now: i64) -> ThisProcess {
+    ThisProcess {
+        logger,
+        run_id: new_run_id(),
+        started_at: now,
+        oom_score: OomScore::default(),
+        watchdog: Watchdog::default(),
+        stopping: Stopping::default(),
+    }
 }
 
 /// How many workers there are, as the configuration says from now on. A Sentinel needs no more than one; its configuration
