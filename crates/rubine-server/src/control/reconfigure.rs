@@ -65,9 +65,7 @@ pub(crate) fn apply(
     if let Some(logger) = &server.process.logger {
         logger.apply(new);
     }
-    if let Some(audit) = audit {
-        audit::turn(server, audit);
-    }
+    audit.into_iter().for_each(|it| audit::turn(server, it));
     watching::turn(server, new, receivers);
     let settings = Settings::of(new);
     server.observing.logs.trim(&settings.command_logs);
