@@ -229,12 +229,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
             return Err("a worker thread ended unexpectedly".to_owned());
         }
     }
-    server.aof.finish();
-    server.persistence.backlog.finish();
-    server.backups.service.finish(BACKUP_WAIT_MAX);
-    server.observing.audit.finish();
-    server.alerting.finish();
-    server.recording.finish();
+    finish(server);
     if writers.into_iter().any(|it| it.join().is_err()) {
         return Err("a thread that writes to the disk ended unexpectedly".to_owned());
     }
@@ -246,6 +241,16 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     }
     tracing::warn!("Rubine is now ready to exit, bye bye...");
     Ok(())
+}
+
+/// Has all threads come to their end that write, or send, something still.
+fn finish(server: &Server) {
+    server.aof.finish();
+    server.persistence.backlog.finish();
+    server.backups.service.finish(BACKUP_WAIT_MAX);
+    server.observing.audit.finish();
+    server.alerting.finish();
+    server.recording.finish();
 }
 
 /// What a Sentinel begins with, if this is to be one. It needs a file in which it can keep what it finds out.

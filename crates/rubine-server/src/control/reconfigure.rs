@@ -75,12 +75,7 @@ pub(crate) fn apply(
         server.aof.set_keys(keys);
     }
     backup::turn(server, new, backups);
-    if is_changed("repl-backlog-size") && server.journal.status().backlog_bytes_max != 0 {
-        server.journal.set_backlog(full_sync::backlog_bytes(new));
-    }
-    if is_changed("repl-backlog-disk-size") {
-        server.persistence.backlog.wake();
-    }
+    apply_to_backlog(server, new, &is_changed);
     if is_changed("appendonly") {
         server.aof.set_wanted(new.appendonly);
     }
@@ -91,6 +86,16 @@ pub(crate) fn apply(
         process_title::show(new, server.config.source());
     }
     Ok(())
+}
+
+/// How much of the log is kept for replicas that come back.
+fn apply_to_backlog(server: &Server, new: &Config, is_changed: &impl Fn(&str) -> bool) {
+    if is_changed("repl-backlog-size") && server.journal.status().backlog_bytes_max != 0 {
+        server.journal.set_backlog(full_sync::backlog_bytes(new));
+    }
+    if is_changed("repl-backlog-disk-size") {
+        server.persistence.backlog.wake();
+    }
 }
 
 fn apply_to_users(server: &Server, new: &Config, is_changed: &impl Fn(&str) -> bool) {
