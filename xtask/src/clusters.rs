@@ -215,7 +215,12 @@ fn disturb(options: &Options, nodes: &mut [Server]) -> Result<String, Failure> {
                 settle(nodes)?;
             }
             1 => {
-                let reply = nodes[index].client().call(&["CLUSTER", "FAILOVER"])?;
+                settle(nodes)?;
+                let roles: Vec<_> = nodes.iter().map(cluster::role).collect::<Result<_, _>>()?;
+                let replicas: Vec<_> =
+                    (0..nodes.len()).filter(|it| roles[*it] == "slave").collect();
+                let replica = &nodes[replicas[index % replicas.len()]];
+                let reply = replica.client().call(&["CLUSTER", "FAILOVER"])?;
                 failovers += u64::from(matches!(reply, Value::Status(_)));
             }
             _ => {
