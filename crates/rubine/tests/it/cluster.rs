@@ -70,6 +70,12 @@ fn start(replicas: usize) -> Vec<Server> {
         });
     }
     wait_until_ok(&nodes);
+    wait_until("all nodes are connected", || {
+        nodes.iter().all(|node| {
+            let shown = call(&mut node.client(), "CLUSTER NODES").as_text().expect("it is text");
+            !shown.contains("disconnected")
+        })
+    });
     for replica in &nodes[3..] {
         wait_until("the replica is in sync", || {
             let info = call(&mut replica.client(), "INFO replication").as_text().expect("text");
