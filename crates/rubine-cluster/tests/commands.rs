@@ -93,6 +93,7 @@ impl Group {
                     self.follows[who] = Some((primary.to_string(), history));
                 }
                 Action::Promote => self.follows[who] = None,
+                Action::PauseWrites { .. } => self.handle(who, Event::Paused { offset: 100 }),
                 _ => {}
             }
         }

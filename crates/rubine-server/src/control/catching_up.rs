@@ -64,8 +64,8 @@ fn read(
         match backlog.read(&mut cursor, keys.as_deref()) {
             Ok(Some(bytes)) => {
                 looks = 0;
-                // Without a reader there is nobody to tell.
-                if out.write_all(&bytes).is_err() {
+                if let Err(error) = out.write_all(&bytes) {
+                    log::verbose!("What a replica lacks is not read on: {error}");
                     return false;
                 }
                 continue;
@@ -87,7 +87,10 @@ fn read(
                 *next.lock() = Some(log);
                 return true;
             }
-            Err(NotShared::History) => return false,
+            Err(NotShared::History) => {
+                log::warning!("What a replica lacks is of a history that was given up meanwhile.");
+                return false;
+            }
             // It is written right now.
             Err(NotShared::Range(_)) => {
                 looks += 1;
@@ -95,5 +98,9 @@ fn read(
             }
         }
     }
+    let (offset, end) = (cursor.offset().0, server.journal.point().offset.0);
+    log::warning!(
+        "The backlog on disk ends at {offset}, and the log at {end} does not go on there."
+    );
     false
 }

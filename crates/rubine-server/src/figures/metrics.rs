@@ -7,6 +7,7 @@
 
 mod alerts;
 mod clients;
+mod cluster;
 mod commands;
 mod config;
 mod keys;
@@ -33,7 +34,7 @@ use super::{Shards, Source};
 use crate::server::Server;
 use crate::stats::WorkerStats;
 
-/// All metrics, by topic. Those of a cluster will be one more table.
+/// All metrics, by topic.
 const TABLES: &[&[Row]] = &[
     server::ROWS,
     clients::ROWS,
@@ -46,6 +47,7 @@ const TABLES: &[&[Row]] = &[
     own::ROWS,
     own::QUOTAS,
     alerts::ROWS,
+    cluster::ROWS,
     sentinel::ROWS,
 ];
 
@@ -83,6 +85,7 @@ struct Look {
     journal: JournalStatus,
     point: Point,
     shards: keys::ShardFacts,
+    cluster: Option<cluster::ClusterFacts>,
 }
 
 impl Look {
@@ -100,6 +103,7 @@ impl Look {
             journal: server.journal.status(),
             point: server.journal.point(),
             shards: keys::ShardFacts::gather(server, now),
+            cluster: cluster::ClusterFacts::gather(server),
         }
     }
 

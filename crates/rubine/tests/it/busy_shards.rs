@@ -123,7 +123,6 @@ fn walks_begin_again_when_it_is_free() {
         (0, "KEYS *"),
         (1, "KEYS *"),
         (0, "SCAN 0 COUNT 100000"),
-        (1, "RANDOMKEY"),
         (0, "DEBUG DIGEST"),
         (0, "SORT none BY none:* GET none:*"),
         (0, "SAVE"),
@@ -140,10 +139,11 @@ fn walks_begin_again_when_it_is_free() {
     assert_eq!(elements(&replies[0]).len(), 2000);
     assert_eq!(replies[1], Value::Array(vec![text("one")]));
     assert_eq!(elements(&elements(&replies[2])[1]).len(), 2000);
-    assert_eq!(replies[3], text("one"));
-    assert_eq!(replies[4].as_text().expect("a digest").len(), 40);
-    assert_eq!(replies[5], Value::Array(Vec::new()));
-    assert_eq!(replies[6], Value::Status("OK".into()));
+    assert_eq!(replies[3].as_text().expect("a digest").len(), 40);
+    assert_eq!(replies[4], Value::Array(Vec::new()));
+    assert_eq!(replies[5], Value::Status("OK".into()));
+    // It waits only if chance has it look there first.
+    assert_eq!(call(&mut control, "RANDOMKEY"), text("one"));
 }
 
 #[test]

@@ -44,7 +44,6 @@ pub(super) const ROWS: &[Row] = &[
         "The largest output of any client.",
         |it| it.clients.output_max as f64,
     ),
-    gauge("redis_cluster_connections", "Connections of the cluster bus.", |_| 0.0),
     counter("redis_connections_received_total", "Connections that were accepted.", |it| {
         it.total(|it| it.connections_received.get())
     }),

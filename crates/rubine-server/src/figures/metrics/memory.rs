@@ -88,7 +88,6 @@ pub(super) const ROWS: &[Row] = &[
     gauge("redis_mem_clients_slaves", "Buffers of replicas.", |it| {
         it.clients.replica_buffer_bytes as f64
     }),
-    gauge("redis_mem_cluster_links_bytes", "Buffers of the cluster bus.", |_| 0.0),
     gauge("redis_mem_aof_buffer_bytes", "0: the log is read from the journal.", |_| 0.0),
     gauge("redis_mem_replication_backlog_bytes", "Memory of the backlog.", |it| {
         it.journal.backlog_bytes() as f64

@@ -55,8 +55,8 @@ fn every_name_of_the_exporter_is_here_with_its_type_and_labels() {
 }
 
 #[test]
-fn what_dashboards_query_is_here_unless_it_is_of_a_cluster() {
-    let allowed = ["no cluster mode yet", "a recording rule of one dashboard", "not yet"];
+fn what_dashboards_query_is_here() {
+    let allowed = ["a recording rule of one dashboard", "not yet"];
     for it in expected().iter().filter(|it| !it.queried_by.is_empty()) {
         let is_excused = allowed.contains(&it.absent);
         assert!(find(it.name).is_some() || is_excused, "{}: {}", it.name, it.absent);
