@@ -307,6 +307,8 @@ async function onPhone(browser, base) {
 async function byKeyboard(visitor) {
   const { page } = visitor;
   await visitor.logIn("ann", "secret");
+  await page.waitForLoadState("load");
+  await page.bringToFront();
   await page.keyboard.press("Tab");
   assert.equal(await page.evaluate(() => document.activeElement.textContent), "To the content");
   for (let presses = 0; presses < 30; presses += 1) {

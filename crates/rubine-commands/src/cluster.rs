@@ -174,8 +174,8 @@ const KEYSLOT: Command = Command::new("KEYSLOT", keyslot)
     .arity(3)
     .flag(Flags::STALE);
 
+/// It is a question about a key alone, and answered outside a cluster, too, as in Valkey 9.1.
 fn keyslot(cx: &mut Context<'_, '_>) -> CommandResult {
-    check_mode(cx)?;
     cx.reply.integer(i64::from(crc::slot_of(cx.args.at(2))));
     Ok(())
 }

@@ -285,7 +285,7 @@ directives! {
     backup_access_key: String = String::new(), "backup-access-key".sensitive();
     backup_secret_key: String = String::new(), "backup-secret-key".sensitive();
     backupdirname: String = "backupdir".to_owned(),
-        "backupdirname".checked(checks::backupdirname).immutable();
+        "backupdirname".checked(checks::backupdirname).is(Traits::FIXED);
     backup_sealed_ttl: u32 = 0, "backup-sealed-ttl".number(0, INT);
     backup_timeout: u32 = 30, "backup-timeout".number(1, 3600);
 
