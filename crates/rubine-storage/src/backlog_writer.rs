@@ -54,12 +54,12 @@ pub fn start(storage: Storage) -> Result<JoinHandle<()>, String> {
         folder: PathBuf::new(),
         retry_at: 0,
     };
-    // What follows is read from here on, however long it takes to look at what is there.
     let is_wanted = writer.bytes_max() != 0 && writer.open();
+    // The heads of some files are read, and one of them to its end: a replica that comes first of all finds what is there.
+    writer.take_up(is_wanted);
     let thread = std::thread::Builder::new().name("backlog".to_owned());
     let run = move || {
         storage.host.pin(storage.config.load().bio_cpulist.as_deref());
-        writer.take_up(is_wanted);
         writer.run();
     };
     let thread = thread.spawn(run).map_err(|error| format!("Can't start a thread: {error}"))?;
