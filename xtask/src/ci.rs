@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::clock::Stopwatch;
 use crate::compat::{self, Family};
 use crate::process::{cargo, find_program, output};
-use crate::{Failure, chains, clusters, diff, e2e, fuzz, oracle, peer, test};
+use crate::{Failure, chains, clusters, diff, e2e, fuzz, oracle, partitions, peer, test};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -152,6 +152,8 @@ const DIFF_USERS_SECONDS: u64 = 5;
 const CHAIN_SECONDS: u64 = 4;
 /// .. and each cluster.
 const CLUSTER_SECONDS: u64 = 15;
+/// No further mishap befalls the cluster with namespaces after so many.
+const PARTITION_SECONDS: u64 = 45;
 
 /// Set to `1` for a machine that can have neither real servers nor valgrind: CI then goes without what needs them.
 const WITHOUT_PEERS: &str = "RUBINE_CI_WITHOUT_PEERS";
@@ -201,6 +203,9 @@ fn hold_against_peers(steps: &mut Steps) {
     }
     steps.step("chains", || chains::run(&chains::Options::for_every_change(CHAIN_SECONDS)));
     steps.step("clusters", || clusters::run(&clusters::Options::for_every_change(CLUSTER_SECONDS)));
+    steps.step("partitions", || {
+        partitions::run(&partitions::Options::for_every_change(PARTITION_SECONDS))
+    });
     if has_redis {
         let options = compat::Options::for_units(Family::Redis, REDIS_UNITS, REDIS_BUDGET_SECONDS);
         steps.step("compat with Redis", || compat::run(&options));

@@ -2,6 +2,7 @@
 //! connections of its bus, and its file. Decides nothing, and knows no key.
 
 mod links;
+mod messages;
 mod nodes_file;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
+use rubine_cluster::message::Relayed;
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
 use rubine_journal::Offset;
@@ -20,6 +22,7 @@ use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
 pub(crate) use self::links::Links;
+use self::messages::Messages;
 pub(crate) use self::nodes_file::NodesFile;
 
 /// A node's part in its cluster.
@@ -29,8 +32,11 @@ pub(crate) struct Cluster {
     views: Arc<Views>,
     /// That of the view, written after it.
     version: AtomicU64,
-    /// Orders that the thread of the cluster has not taken yet.
+    /// Orders that the thread of the cluster has not taken yet: one of each client at most, since clients wait for what comes of
+    /// them, and those of the server itself.
     jobs: Mutex<Vec<Job>>,
+    /// What clients have published, and the thread of the cluster has yet to pass on.
+    pub(crate) messages: Messages,
     waker: Waker,
     /// What the machine's clock is ahead of the monotonic one, milliseconds.
     clock_ahead: Millis,
@@ -128,6 +134,7 @@ impl Cluster {
             views: Arc::new(Views(ArcSwap::new(view))),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
+            messages: Messages::default(),
             waker,
             clock_ahead,
             first: Mutex::new(first),
@@ -168,6 +175,16 @@ impl Cluster {
         jobs.push(job);
         let is_first = jobs.len() == 1;
         drop(jobs);
+        self.wake_if(is_first);
+    }
+
+    /// Has the other nodes get a message of a client, if not too many wait for that.
+    pub(crate) fn relay(&self, message: Relayed) {
+        let is_first = self.messages.push(message);
+        self.wake_if(is_first);
+    }
+
+    fn wake_if(&self, is_first: bool) {
         if is_first {
             // A queue of events that cannot be woken is gone, and the process with it.
             let _ = self.waker.wake();

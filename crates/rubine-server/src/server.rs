@@ -300,6 +300,11 @@ impl Server {
         self.aof.is_behind(self.journal.end())
     }
 
+    /// Whether whoever publishes has to wait for the thread of the cluster.
+    pub(crate) fn is_relay_behind(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|it| it.messages.are_behind())
+    }
+
     /// Waits until all is on disk that was written so far, but not for ever.
     pub(crate) fn wait_for_disk(&self) {
         const POLLS_MAX: u32 = 5000;

@@ -15,13 +15,17 @@ const RELAYED_SIZE_MAX: usize = u32::MAX as usize - RELAYED_ROOM;
 impl Relayed {
     /// Whether a packet has room for it.
     pub fn fits(&self) -> bool {
-        let size = match self {
+        self.size() <= RELAYED_SIZE_MAX
+    }
+
+    /// Bytes of what it says.
+    pub fn size(&self) -> usize {
+        match self {
             Self::Publish { channel, message } | Self::PublishShard { channel, message } => {
                 channel.len().saturating_add(message.len())
             }
             Self::Module { payload, .. } => payload.len(),
-        };
-        size <= RELAYED_SIZE_MAX
+        }
     }
 }
 

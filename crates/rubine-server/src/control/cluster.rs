@@ -133,6 +133,8 @@ struct Driver {
     /// When the machine wants its next turn.
     turn_at: Millis,
     warned_at: BTreeMap<&'static str, Millis>,
+    /// Of the messages that were dropped, so many are in the log.
+    dropped_told: u64,
 }
 
 impl Driver {
@@ -150,7 +152,7 @@ impl Driver {
         let own = OwnCommands::new(server, handlers, server.workers.len() + BUS)?;
         let names = Names::start(cluster)?;
         let config = server.config.load();
-        let (waiting, paused_until, warned_at) = Default::default();
+        let (waiting, paused_until, warned_at, dropped_told) = Default::default();
         Ok(Self {
             server,
             cluster,
@@ -166,6 +168,7 @@ impl Driver {
             paused_until,
             turn_at: 0,
             warned_at,
+            dropped_told,
         })
     }
 
@@ -199,13 +202,16 @@ impl Driver {
             }
             self.connect_found();
             self.take_orders();
+            self.relay_messages();
             self.take_turn();
         }
     }
 
     /// How long nothing is to be done.
     fn until_next(&self) -> Duration {
-        if self.links.are_readable() {
+        let can_relay =
+            self.cluster.messages.are_waiting() && self.links.have_room(self.cluster.now());
+        if self.links.are_readable() || can_relay {
             return Duration::ZERO;
         }
         let left = (self.turn_at - self.cluster.now()).clamp(0, SLEEP_MAX_MS);
@@ -270,7 +276,7 @@ impl Driver {
 
     /// Goes on with a connection: what has come is taken in, packet by packet, since each may change who is known.
     fn serve(&mut self, id: LinkId) {
-        let Some(gone_on) = self.links.go_on(id) else { return };
+        let Some(gone_on) = self.links.go_on(id, self.cluster.now()) else { return };
         if let Some(opened) = gone_on.opened {
             self.handle(opened);
         }
@@ -324,14 +330,15 @@ impl Driver {
         let _ = self.settle();
     }
 
-    /// Logs what others bring about, but not as often as they like.
-    fn warn(&mut self, about: &'static str, text: &str) {
+    /// Logs what others bring about, but not as often as they like. Returns whether it is in the log.
+    fn warn(&mut self, about: &'static str, text: &str) -> bool {
         let now = self.cluster.now();
         let last = self.warned_at.get(about).copied();
         if last.is_some_and(|it| now - it < WARNING_PERIOD_MS) {
-            return;
+            return false;
         }
         self.warned_at.insert(about, now);
         tracing::warn!("{text}");
+        true
     }
 }

@@ -10,7 +10,7 @@ use rubine_testing::papers::Papers;
 use rubine_testing::server::{Server, ServerOptions, free_port};
 use rubine_testing::value::Value;
 
-use crate::support::{call, options, wait_until};
+use crate::support::{call, info, options, wait_until};
 
 /// How long the other side may take to end a connection.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -178,4 +178,43 @@ fn what_a_node_knows_is_kept() {
             it.starts_with(&id) && it.contains(&format!("@{moved}")) && it.ends_with("0-100")
         })
     });
+}
+
+#[test]
+fn whoever_publishes_waits_for_the_other_nodes() {
+    const MESSAGES: usize = 800;
+    const MESSAGE_BYTES: usize = 256 * 1024;
+    const PUBLISHERS: usize = 4;
+    let start = || {
+        let (options, bus) = node();
+        let options = options.with("client-output-buffer-limit", "pubsub 0 0 0");
+        (options.start().expect("it starts"), bus)
+    };
+    let ((first, _), (second, bus)) = (start(), start());
+    meet(&first, (second.address().port(), bus));
+    wait_until("they know each other", || knows(&first, 2) && knows(&second, 2));
+    let mut listener = second.client();
+    call(&mut listener, "SUBSCRIBE news");
+    let message = vec![b'x'; MESSAGE_BYTES];
+    let publish = || {
+        let mut client = first.client();
+        (0..MESSAGES / PUBLISHERS).for_each(|_| {
+            client.send(&[&b"PUBLISH"[..], b"news", &message]).expect("it is sent");
+        });
+        (0..MESSAGES / PUBLISHERS).for_each(|_| {
+            client.reply().expect("it is published");
+        });
+    };
+    std::thread::scope(|scope| {
+        (0..PUBLISHERS).for_each(|_| drop(scope.spawn(publish)));
+        (0..MESSAGES).for_each(|_| {
+            let heard = listener.reply().expect("a message");
+            let text = heard.as_elements().and_then(|it| it[2].as_text());
+            assert_eq!(text.expect("it is a message").len(), MESSAGE_BYTES);
+        });
+    });
+    // What waited at any moment, of the 200 MB that were published.
+    let peak = info(&mut first.client(), "memory", "used_memory_peak");
+    let peak: usize = peak.parse().expect("it is a number");
+    assert!(peak < 96 << 20, "{peak}");
 }

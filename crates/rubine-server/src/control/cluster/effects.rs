@@ -54,12 +54,16 @@ impl Driver {
         let text = nodes_conf::write(&saved);
         let disk = &self.server.persistence.disk;
         let outcome = self.file.save(disk, &text, save == Save::Synced);
-        outcome.inspect_err(|reason| self.warn("save", reason))
+        if let Err(reason) = &outcome {
+            self.warn("save", reason);
+        }
+        outcome
     }
 
     /// Sends what was written.
     fn flush(&mut self) {
-        for (link, outcome) in self.links.flush() {
+        let now = self.cluster.now();
+        for (link, outcome) in self.links.flush(now) {
             match outcome {
                 Ok(unsent) => self.cluster.machine().set_buffered(link, unsent),
                 Err(reason) => self.drop_link(link, reason),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Look;
-use super::row::{Row, flag, gauge};
+use super::row::{Row, counter, flag, gauge};
 use crate::server::Server;
 
 /// What CLUSTER INFO says at one moment.
@@ -62,6 +62,12 @@ pub(super) const ROWS: &[Row] = &[
     gauge("redis_cluster_messages_received_total", "Messages received over the bus.", |it| {
         number(it, "cluster_stats_messages_received")
     }),
+    counter(
+        "rubine_cluster_messages_dropped_total",
+        "Messages of scripts and transactions that the other nodes never get.",
+        |it| it.server.cluster.as_ref().map_or(0.0, |it| it.messages.dropped() as f64),
+    )
+    .only_if(is_node),
     gauge("redis_cluster_connections", "Connections of the cluster bus.", |it| links(it).0 as f64),
     gauge("redis_mem_cluster_links_bytes", "Buffers of the cluster bus.", |it| links(it).1 as f64),
 ];
