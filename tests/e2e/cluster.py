@@ -1,4 +1,4 @@
-"""redis-py's RedisCluster against three primaries with a replica each (RUBINE_CLUSTER has their ports), whose writes a replica
+"""redis-py's RedisCluster against three primaries with a replica each (E2E_CLUSTER has their ports), whose writes a replica
 confirms: what programs do every day, and then writers whose nodes fail over, are killed and lose slots. Whoever is killed is
 started again by `cargo xtask e2e`, which runs this."""
 
@@ -16,7 +16,7 @@ from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 from redis.exceptions import RedisClusterException, ResponseError, WatchError
 from redis.retry import Retry
 
-PORTS = [int(port) for port in os.environ["RUBINE_CLUSTER"].split(",")]
+PORTS = [int(port) for port in os.environ["E2E_CLUSTER"].split(",")]
 LISTS = 200
 WRITERS = 3
 

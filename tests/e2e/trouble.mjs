@@ -1,10 +1,10 @@
-// Trouble for those who write to a cluster (RUBINE_CLUSTER has the ports of its nodes): nodes fail over, are killed and lose
+// Trouble for those who write to a cluster (E2E_CLUSTER has the ports of its nodes): nodes fail over, are killed and lose
 // slots. Whoever is killed is started again by `cargo xtask e2e`. In the end each confirmed write is there once.
 
 import assert from "node:assert/strict";
 import { Redis } from "ioredis";
 
-export const ports = process.env.RUBINE_CLUSTER.split(",").map(Number);
+export const ports = process.env.E2E_CLUSTER.split(",").map(Number);
 const LISTS = 200;
 const WRITERS = 3;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -20,7 +20,7 @@ use crate::process::{find_program, output_of_both};
 use crate::{Failure, process};
 
 /// Says that the process is in the namespaces that the network is to be made in.
-const INSIDE: &str = "RUBINE_PARTITIONS_INSIDE";
+const INSIDE: &str = "PARTITIONS_INSIDE";
 /// What is needed of the system: namespaces, a bridge and pairs of devices. What names of namespaces are kept in is hidden.
 const PREPARE: &str = "mount -t tmpfs none /run && ip link add probe type bridge && ip link del probe \
                        && ip link add probe type veth peer name other && ip link del probe";

@@ -40,7 +40,7 @@ impl Group {
         let is_over = AtomicBool::new(false);
         let played = thread::scope(|scope| {
             let supervisor = scope.spawn(|| supervise(&mut self.nodes, &is_over));
-            let played = output_of_both(script.env("RUBINE_CLUSTER", ports.join(",")));
+            let played = output_of_both(script.env("E2E_CLUSTER", ports.join(",")));
             is_over.store(true, Ordering::Relaxed);
             let supervised = supervisor.join().map_err(|_| "the supervisor panicked")?;
             supervised?;

@@ -114,7 +114,14 @@ mod tests {
 
     #[test]
     fn built_in_rules_look_at_metrics_that_there_are() {
-        let situation = Situation { save_seconds_max: Some(60), has_maxmemory: true };
+        let situation = Situation {
+            save_seconds_max: Some(60),
+            has_maxmemory: true,
+            is_node: true,
+            has_backups: true,
+            backup_seconds_max: Some(60),
+            has_backup_log: true,
+        };
         let alerts = Alerts::new(Identity::default(), Vec::new(), situation).unwrap();
         for report in alerts.rules() {
             let rule = report.rule.unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rubine_testing::papers::Papers;
@@ -205,13 +206,26 @@ fn whoever_publishes_waits_for_the_other_nodes() {
             client.reply().expect("it is published");
         });
     };
+    let is_over = AtomicBool::new(false);
+    // Somebody who publishes nothing is not held up.
+    let ask = || {
+        let mut client = first.client();
+        let mut answers = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            assert_eq!(call(&mut client, "PING").as_text().as_deref(), Some("PONG"));
+            answers += 1;
+        }
+        assert!(10 < answers, "{answers}");
+    };
     std::thread::scope(|scope| {
         (0..PUBLISHERS).for_each(|_| drop(scope.spawn(publish)));
+        scope.spawn(ask);
         (0..MESSAGES).for_each(|_| {
             let heard = listener.reply().expect("a message");
             let text = heard.as_elements().and_then(|it| it[2].as_text());
             assert_eq!(text.expect("it is a message").len(), MESSAGE_BYTES);
         });
+        is_over.store(true, Ordering::Relaxed);
     });
     // What waited at any moment, of the 200 MB that were published.
     let peak = info(&mut first.client(), "memory", "used_memory_peak");
