@@ -49,12 +49,13 @@ def keys_of_all_slots(r):
     names = [f"key:{number}" for number in range(600)]
     for name in names:
         assert r.set(name, name, ex=1000)
-    assert r.dbsize() == 600 and sorted(r.keys("key:*")) == sorted(names)
+    primaries = {"target_nodes": RedisCluster.PRIMARIES}
+    assert r.dbsize(**primaries) == 600 and sorted(r.keys("key:*", **primaries)) == sorted(names)
     assert sorted(set(r.scan_iter("key:*", count=50))) == sorted(names)
     assert r.mget_nonatomic(names) == names
     assert r.mset_nonatomic({name: "other" for name in names[:50]})
     assert r.get("key:7") == "other" and r.get("key:70") == "key:70"
-    assert r.exists(*names[:100]) == 100 and r.delete(*names) == 600 and r.dbsize() == 0
+    assert r.exists(*names[:100]) == 100 and r.delete(*names) == 600 and r.dbsize(**primaries) == 0
     try:
         r.execute_command("MGET", "a", "b", target_nodes=r.get_node_from_key("a"))
         raise AssertionError("keys of several slots were taken")
@@ -189,9 +190,9 @@ def role(port):
 def owner(slot):
     for port in PORTS:
         try:
-            for (first, last), info in direct(port).cluster("SLOTS").items():
+            for first, last, primary, *_ in direct(port).execute_command("CLUSTER", "SLOTS"):
                 if first <= slot <= last:
-                    return info["primary"][1]
+                    return primary[1]
         except (redis.RedisError, OSError):
             pass
     return None
@@ -200,7 +201,7 @@ def owner(slot):
 def is_well():
     for port in PORTS:
         node = direct(port)
-        if node.cluster("INFO")["cluster_state"] != "ok":
+        if "cluster_state:ok" not in node.execute_command("CLUSTER", "INFO"):
             return False
         state = node.info("replication")
         if state["role"] == "slave" and state["master_link_status"] != "up":
