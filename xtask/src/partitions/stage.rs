@@ -17,10 +17,9 @@ use crate::process::output_of_both;
 
 const SHARDS: usize = 3;
 pub(super) const NODES: usize = 2 * SHARDS;
-/// Keys, one of each shard's first slots.
 const NODE_TIMEOUT_MS: &str = "1500";
 /// Who stopped hearing the others at a moment takes no writes after so long: the node timeout, and what a busy machine needs.
-pub(super) const MINORITY_AFTER: Duration = Duration::from_millis(1500 + 1000);
+pub(super) const MINORITY_AFTER: Duration = Duration::from_millis(1500 + 2000);
 /// For so long a node is asked again and again whether it takes writes.
 const ASKED_FOR: usize = 20;
 const POLL: Duration = Duration::from_millis(20);

@@ -27,9 +27,9 @@ pub(super) const ROWS: &[Row] = &[
     gauge(
         "rubine_backup_last_good_timestamp_seconds",
         "When the image of the last good backup was made, Unix seconds.",
-        |it| seconds(&figures(it).last_good_at),
+        |it| moment(&figures(it).last_good_at) as f64 / 1000.0,
     )
-    .only_if(|it| is_on(it) && was_ever(&figures(it).last_good_at)),
+    .only_if(|it| is_on(it) && moment(&figures(it).last_good_at) != 0),
     gauge("rubine_backup_last_good_size_bytes", "Bytes of the last good backup.", |it| {
         number(&figures(it).last_good_bytes)
     })
@@ -48,10 +48,10 @@ pub(super) const ROWS: &[Row] = &[
     .only_if(is_on),
     gauge(
         "rubine_backup_log_covers_until_timestamp_seconds",
-        "Any second up to this one can be restored, Unix seconds.",
-        |it| seconds(&figures(it).log_covers_until),
+        "What happened up to this moment can be restored, by the log or the last good backup, Unix seconds.",
+        |it| covers_until(it) as f64 / 1000.0,
     )
-    .only_if(|it| is_on(it) && it.config.backup_pitr && was_ever(&figures(it).log_covers_until)),
+    .only_if(|it| is_on(it) && it.config.backup_pitr && covers_until(it) != 0),
     counter(
         "rubine_backup_log_breaks_total",
         "How often a part of the log was lost before it was uploaded.",
@@ -69,12 +69,15 @@ fn is_on(look: &Look) -> bool {
     figures(look).target() != TargetState::Off
 }
 
-fn was_ever(moment: &AtomicI64) -> bool {
-    moment.load(Relaxed) != 0
+/// A log that was never uploaded covers nothing beyond the image, and it is worth an alert that it was not.
+fn covers_until(look: &Look) -> i64 {
+    let figures = figures(look);
+    moment(&figures.log_covers_until).max(moment(&figures.last_good_at))
 }
 
-fn seconds(moment: &AtomicI64) -> f64 {
-    moment.load(Relaxed) as f64 / 1000.0
+/// Unix milliseconds, 0 for never.
+fn moment(moment: &AtomicI64) -> i64 {
+    moment.load(Relaxed)
 }
 
 fn number(counter: &AtomicU64) -> f64 {
