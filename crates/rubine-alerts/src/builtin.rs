@@ -60,12 +60,17 @@ pub struct Situation {
     pub has_maxmemory: bool,
     /// The server is a node of a cluster.
     pub is_node: bool,
-    /// Backups have a place where they are kept.
-    pub has_backups: bool,
-    /// The longest time between two backups, in seconds, if there is a schedule.
-    pub backup_seconds_max: Option<u64>,
-    /// The log is kept beside the backups.
-    pub has_backup_log: bool,
+    /// There is a place where backups are kept.
+    pub backups: Option<Backups>,
+}
+
+/// What of the configuration of backups rules depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// The longest time between two of them, in seconds, if there is a schedule.
+    pub seconds_max: Option<u64>,
+    /// The log is kept beside them.
+    pub has_log: bool,
 }
 
 /// What an operator wants of a built-in rule otherwise than it is.
@@ -79,6 +84,7 @@ pub struct Tuning {
 }
 
 /// Why a built-in rule is not looked at.
+const NO_BACKUPS: &str = "there is no backup-url";
 pub(crate) const SWITCHED_OFF: &str = "it is switched off";
 
 impl Builtin {
@@ -100,7 +106,7 @@ impl Builtin {
             Threshold::None => 0.0,
             Threshold::Of(threshold) => threshold,
             Threshold::TwiceTheSavePoints => twice(situation.save_seconds_max),
-            Threshold::TwiceTheSchedule => twice(situation.backup_seconds_max),
+            Threshold::TwiceTheSchedule => twice(situation.backups.and_then(|it| it.seconds_max)),
         });
         let hold = self.expression(threshold + self.hold_by);
         Ok(Rule {
@@ -179,16 +185,14 @@ impl Needs {
                 (situation.save_seconds_max.is_some() || has_threshold, "there are no save points")
             }
             Self::Cluster => (situation.is_node, "the server is no node of a cluster"),
-            Self::Backups | Self::BackupSchedule if !situation.has_backups => {
-                (false, "there is no backup-url")
-            }
-            Self::Backups => (true, ""),
+            Self::Backups => (situation.backups.is_some(), NO_BACKUPS),
+            Self::BackupSchedule if situation.backups.is_none() => (false, NO_BACKUPS),
             Self::BackupSchedule => (
-                situation.backup_seconds_max.is_some() || has_threshold,
+                situation.backups.is_some_and(|it| it.seconds_max.is_some()) || has_threshold,
                 "there is no backup-schedule",
             ),
             Self::BackupLog => {
-                (situation.has_backups && situation.has_backup_log, "there is no backup-pitr")
+                (situation.backups.is_some_and(|it| it.has_log), "there is no backup-pitr")
             }
         };
         (!is_there).then_some(reason)
@@ -197,16 +201,14 @@ impl Needs {
 
 #[cfg(test)]
 mod tests {
-    use super::{Situation, Tuning, builtins};
+    use super::{Backups, Situation, Tuning, builtins};
 
     /// That of a server for which all rules have a meaning.
     const EVERYTHING: Situation = Situation {
         save_seconds_max: Some(3600),
         has_maxmemory: true,
         is_node: true,
-        has_backups: true,
-        backup_seconds_max: Some(86_400),
-        has_backup_log: true,
+        backups: Some(Backups { seconds_max: Some(86_400), has_log: true }),
     };
 
     #[test]
@@ -252,12 +254,10 @@ mod tests {
         for name in ["BackupFailed", "BackupTooOld"] {
             assert_eq!(why(name, nothing), Some("there is no backup-url"));
         }
-        let kept = Situation { has_backups: true, ..nothing };
+        let kept = Situation { backups: Some(Backups::default()), ..nothing };
         assert_eq!(why("BackupFailed", kept), None);
         assert_eq!(why("BackupTooOld", kept), Some("there is no backup-schedule"));
         assert_eq!(why("BackupLogBehind", kept), Some("there is no backup-pitr"));
-        let log_alone = Situation { has_backup_log: true, ..nothing };
-        assert_eq!(why("BackupLogBehind", log_alone), Some("there is no backup-pitr"));
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
         let nightly = of("BackupTooOld", EVERYTHING);
         assert_eq!(nightly.matches("> 172800").count(), 2, "{nightly}");
         let tuning = Tuning { threshold: Some(60.0), ..Tuning::default() };
-        let by_hand = Situation { has_backups: true, ..Situation::default() };
+        let by_hand = Situation { backups: Some(Backups::default()), ..Situation::default() };
         assert!(rule_of("BackupTooOld", &tuning, by_hand).unwrap().contains("> 60"));
     }
 }

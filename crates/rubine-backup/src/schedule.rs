@@ -93,7 +93,7 @@ mod tests {
         assert_eq!(hours("15 3 * * *"), Some(24.0));
         assert_eq!(hours("@hourly"), Some(1.0));
         assert_eq!(hours("0 3 * * 1-5"), Some(72.0));
-        assert_eq!(hours("0 0 1 1 *"), Some(365.0 * 24.0));
+        assert_eq!(hours("0 0 1 1 *"), Some(366.0 * 24.0));
         assert_eq!(hours("*/15 * * * *"), Some(0.25));
         let mornings = hours("*/15 9-17 * * 1-5").unwrap();
         assert!((62.25..=63.25).contains(&mornings), "{mornings}");

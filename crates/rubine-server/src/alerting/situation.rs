@@ -1,7 +1,7 @@
 //! What of the configuration built-in rules depend on.
 
 use parking_lot::Mutex;
-use rubine_alerts::Situation;
+use rubine_alerts::{Backups, Situation};
 use rubine_backup::schedule::Schedule;
 use rubine_base::clock::unix_millis;
 use rubine_config::{Config, SavePoint};
@@ -20,9 +20,10 @@ impl Situations {
             save_seconds_max: config.save.iter().map(seconds).max(),
             has_maxmemory: config.maxmemory != 0,
             is_node: config.cluster_enabled,
-            has_backups: !config.backup_url.is_empty(),
-            backup_seconds_max: self.longest_gap(&config.backup_schedule),
-            has_backup_log: config.backup_pitr,
+            backups: (!config.backup_url.is_empty()).then(|| Backups {
+                seconds_max: self.longest_gap(&config.backup_schedule),
+                has_log: config.backup_pitr,
+            }),
         }
     }
 

@@ -110,7 +110,7 @@ fn is_declared(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::is_declared;
-    use rubine_alerts::{Alerts, Identity, Situation};
+    use rubine_alerts::{Alerts, Backups, Identity, Situation};
 
     #[test]
     fn built_in_rules_look_at_metrics_that_there_are() {
@@ -118,9 +118,7 @@ mod tests {
             save_seconds_max: Some(60),
             has_maxmemory: true,
             is_node: true,
-            has_backups: true,
-            backup_seconds_max: Some(60),
-            has_backup_log: true,
+            backups: Some(Backups { seconds_max: Some(60), has_log: true }),
         };
         let alerts = Alerts::new(Identity::default(), Vec::new(), situation).unwrap();
         for report in alerts.rules() {
