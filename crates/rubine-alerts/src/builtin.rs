@@ -83,7 +83,7 @@ pub struct Tuning {
     pub severity: Option<Severity>,
 }
 
-/// Why a built-in rule is not looked at.
+/// Why built-in rules are not looked at.
 const NO_BACKUPS: &str = "there is no backup-url";
 pub(crate) const SWITCHED_OFF: &str = "it is switched off";
 

@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn figures(look: &Look) -> &Figures {
-    &look.server.backups.service.figures
+    &look.server.operating.backups.service.figures
 }
 
 /// There is a place where backups are to be kept.
