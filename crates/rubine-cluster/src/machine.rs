@@ -4,6 +4,7 @@ mod cron;
 mod election;
 mod failover;
 mod failure;
+mod faults;
 mod gossip;
 mod handshake;
 mod health;
@@ -31,6 +32,8 @@ use rubine_base::random::Random;
 
 use self::election::Election;
 pub(crate) use self::election::Obstacle;
+pub use self::faults::Fault;
+use self::faults::Faults;
 use self::health::Health;
 use self::links::Links;
 use self::manual::ManualFailover;
@@ -71,11 +74,14 @@ pub struct Cluster {
     turns: Turns,
     pub(crate) todo: Todo,
     pub(crate) effects: Effects,
+    /// What was decided and is not on disk has to be there, or this node ends: more than a client's wish.
+    must_save: bool,
     /// When it was last logged that the configuration cannot be saved.
     unsaved_logged_at: Option<Millis>,
     /// Slots whose new owner is believed whatever its epoch is: this node has let go of them.
     pub(crate) granted: SlotSet,
     fence: Fence,
+    faults: Faults,
     is_ip_announced: bool,
     /// Whether the own address was seen to be right in the life of this process.
     is_ip_confirmed: bool,
@@ -217,6 +223,7 @@ impl Cluster {
         if todo.contains(Todo::SAVE) {
             let save = if todo.contains(Todo::SYNC) { Save::Synced } else { Save::Written };
             self.effects.save = self.effects.save.max(Some(save));
+            self.must_save = true;
             self.is_view_stale = true;
         }
         if let Some(released) = self.table.take_released() {
@@ -228,7 +235,8 @@ impl Cluster {
     }
 
     fn was_saved(&mut self, is_safe: bool) {
-        if is_safe {
+        let had_to = std::mem::replace(&mut self.must_save, false);
+        if is_safe || !had_to {
             return;
         }
         if self.config.save_behavior == SaveBehavior::Sync {
@@ -280,6 +288,11 @@ impl Cluster {
     pub(crate) fn named(&self, key: Key) -> String {
         let node = &self.table[key];
         format!("{} ({})", node.id, node.human_name(self.config.tls_cluster))
+    }
+
+    /// This node as the log names it.
+    pub fn my_name_in_shard(&self) -> String {
+        self.named_in_shard(self.table.me)
     }
 
     pub(crate) fn named_in_shard(&self, key: Key) -> String {

@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     waker: Waker,
     /// What the machine's clock is ahead of the monotonic one, milliseconds.
     clock_ahead: Millis,
+    /// Where the bus listens, wherever clients are by now.
+    bus_port: u16,
     /// What the machine wants done to begin with.
     first: Mutex<Effects>,
     /// Taken by the thread of the cluster, when it starts.
@@ -130,6 +132,7 @@ impl Cluster {
             jobs: Mutex::default(),
             waker,
             clock_ahead,
+            bus_port: bus.port,
             first: Mutex::new(first),
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
@@ -172,6 +175,16 @@ impl Cluster {
             // A queue of events that cannot be woken is gone, and the process with it.
             let _ = self.waker.wake();
         }
+    }
+
+    /// Where the bus listens.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus_port
+    }
+
+    /// Has the thread of the cluster do what follows from something that the machine was told by somebody else.
+    pub(crate) fn wake(&self) {
+        let _ = self.waker.wake();
     }
 
     /// Has the configuration saved, and waits until it is, but no longer than `timeout`.

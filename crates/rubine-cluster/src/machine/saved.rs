@@ -6,6 +6,7 @@ use rubine_base::clock::Millis;
 use rubine_base::random::Random;
 
 use super::election::Election;
+use super::faults::Faults;
 use super::health::Health;
 use super::links::Links;
 use super::manual::ManualFailover;
@@ -230,6 +231,8 @@ impl Cluster {
             unsaved_logged_at: None,
             granted: SlotSet::new(),
             fence: Fence::Open,
+            faults: Faults::default(),
+            must_save: false,
             is_ip_announced: false,
             is_ip_confirmed: false,
             lease,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
-use rubine_base::crc::SLOT_COUNT;
 use rubine_cluster::slots::SlotSet;
 use rubine_cluster::{Announce, Facts, History, PreferredEndpoint, SaveBehavior};
 use rubine_config::{ClusterConfigSaveBehavior, ClusterPreferredEndpointType, Config, ReplicaOf};
@@ -137,21 +136,14 @@ pub(super) fn drop_keys(own: &mut OwnCommands, slots: &SlotSet) {
     }
 }
 
-/// The slots in which there are keys.
-pub(super) fn slots_with_keys(server: &Server) -> SlotSet {
+/// Those of some slots in which there are keys. Whoever has found one of them here before it went has written by then.
+pub(super) fn slots_with_keys(server: &Server, slots: impl Iterator<Item = u16>) -> SlotSet {
     let databases = server.settings.load().limits.databases;
-    let mut populated = SlotSet::new();
-    for slot in 0..SLOT_COUNT {
-        let shard = ShardSet::of_slot(slot);
-        let has_keys = (0..databases).any(|db| match server.keyspace.slot_len(db, slot) {
-            Ok(len) => len != 0,
-            Err(_) => server.keyspace.lock(&shard).shards().any(|it| it.slot_len(db, slot) != 0),
-        });
-        if has_keys {
-            populated.insert(slot);
-        }
-    }
-    populated
+    let has_keys = |slot: &u16| {
+        let locked = server.keyspace.lock(&ShardSet::of_slot(*slot));
+        locked.shards().any(|it| (0..databases).any(|db| it.slot_len(db, *slot) != 0))
+    };
+    slots.filter(has_keys).collect()
 }
 
 /// Lets no client write, nor keys expire. Returns when nothing runs any more that began before.
