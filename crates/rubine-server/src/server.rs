@@ -330,6 +330,9 @@ impl Server {
         self.scripting.scripts.reset_evicted_count();
         self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.memory.over_limit.reset();
+        if let Some(cluster) = &self.cluster {
+            cluster.ask(|machine, _| machine.reset_statistics());
+        }
         self.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
     }
 

@@ -128,8 +128,10 @@ impl Cluster {
         }
         // Whose primary is known belongs to its shard, whatever was saved.
         for key in cluster.table.keys() {
-            if let Some(primary) = cluster.table[key].primary {
-                cluster.table[key].shard = cluster.table[primary].shard;
+            let shard = cluster.table[key].primary.map(|it| cluster.table[it].shard);
+            if let Some(shard) = shard.filter(|it| *it != cluster.table[key].shard) {
+                cluster.table[key].shard = shard;
+                cluster.todo |= Todo::SAVE;
             }
         }
         cluster.table.take_released();

@@ -40,12 +40,15 @@ pub(super) fn facts(server: &Server, cluster: &Cluster) -> Facts {
     }
 }
 
+/// Two turns of the machine: whoever waits for less takes every node for failed, itself included.
+const NODE_TIMEOUT_MS_MIN: Millis = 200;
+
 /// What the directives mean for the machine. `ports` are those that are listened on, for clients and for the bus.
 pub(super) fn config_of(config: &Config) -> rubine_cluster::Config {
     let text = |it: &Option<String>| it.clone().unwrap_or_default();
     let announced = |announced: u16, own: u16| if announced == 0 { own } else { announced };
     rubine_cluster::Config {
-        node_timeout: config.cluster_node_timeout as Millis,
+        node_timeout: (config.cluster_node_timeout as Millis).max(NODE_TIMEOUT_MS_MIN),
         ping_interval: config.cluster_ping_interval as Millis,
         message_gossip_perc: config.cluster_message_gossip_perc,
         require_full_coverage: config.cluster_require_full_coverage,
