@@ -49,6 +49,14 @@ use crate::id::{NodeId, ShardId};
 use crate::slots::{SLOT_COUNT, SlotSet};
 use crate::view::Lease;
 
+/// How the configuration gets on disk.
+#[derive(Debug, Default)]
+struct Saving {
+    /// What was decided has to be there, or this node ends: more than a client's wish.
+    is_due: bool,
+    failure_logged_at: Option<Millis>,
+}
+
 /// One node of a cluster.
 ///
 /// Its time is in milliseconds since the Unix epoch when the process began, and goes on by a clock that nobody sets: a wall
@@ -74,10 +82,7 @@ pub struct Cluster {
     turns: Turns,
     pub(crate) todo: Todo,
     pub(crate) effects: Effects,
-    /// What was decided and is not on disk has to be there, or this node ends: more than a client's wish.
-    must_save: bool,
-    /// When it was last logged that the configuration cannot be saved.
-    unsaved_logged_at: Option<Millis>,
+    saving: Saving,
     /// Slots whose new owner is believed whatever its epoch is: this node has let go of them.
     pub(crate) granted: SlotSet,
     fence: Fence,
@@ -223,7 +228,7 @@ impl Cluster {
         if todo.contains(Todo::SAVE) {
             let save = if todo.contains(Todo::SYNC) { Save::Synced } else { Save::Written };
             self.effects.save = self.effects.save.max(Some(save));
-            self.must_save = true;
+            self.saving.is_due = true;
             self.is_view_stale = true;
         }
         if let Some(released) = self.table.take_released() {
@@ -235,7 +240,7 @@ impl Cluster {
     }
 
     fn was_saved(&mut self, is_safe: bool) {
-        let had_to = std::mem::replace(&mut self.must_save, false);
+        let had_to = std::mem::replace(&mut self.saving.is_due, false);
         if is_safe || !had_to {
             return;
         }
@@ -244,9 +249,10 @@ impl Cluster {
             self.log(Level::Warning, reason.clone());
             return self.do_it(Action::Exit { reason });
         }
-        let is_news = self.unsaved_logged_at.is_none_or(|it| UNSAVED_LOG_PERIOD_MS < self.now - it);
+        let is_news =
+            self.saving.failure_logged_at.is_none_or(|it| UNSAVED_LOG_PERIOD_MS < self.now - it);
         if is_news {
-            self.unsaved_logged_at = Some(self.now);
+            self.saving.failure_logged_at = Some(self.now);
             let text = "Cluster config updated even though writing the cluster config file to disk failed.";
             self.log(Level::Warning, text.to_owned());
         }

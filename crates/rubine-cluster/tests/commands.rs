@@ -435,8 +435,9 @@ fn faults_are_made_and_mended() {
     assert_ne!(pings(&group, "Dropping"), 0);
     assert_eq!(group.wires.len(), 4);
     group.nodes[1].set_fault(Fault::CloseOnDrop(true));
+    group.live(3000);
     group.nodes[0].set_fault(Fault::NoReconnection(true));
-    group.live(800);
+    group.live(3000);
     assert!(group.log.iter().any(|it| it == "Closing link for matching packet type ping"));
     assert_eq!(group.wires.len(), 2, "the first one's own connection is gone");
     group.nodes[1].set_fault(Fault::DropPackets(-1));
