@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
-use rubine_journal::Offset;
+use rubine_journal::{HistoryId, Offset};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
@@ -36,6 +36,8 @@ pub(crate) struct Cluster {
     clock_ahead: Millis,
     /// Where the bus listens, wherever clients are by now.
     bus_port: u16,
+    /// The history of data that is another shard's, until the primary's has come in its place.
+    foreign: Mutex<Option<HistoryId>>,
     /// What the machine wants done to begin with.
     first: Mutex<Effects>,
     /// Taken by the thread of the cluster, when it starts.
@@ -133,6 +135,7 @@ impl Cluster {
             waker,
             clock_ahead,
             bus_port: bus.port,
+            foreign: Mutex::default(),
             first: Mutex::new(first),
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
@@ -175,6 +178,15 @@ impl Cluster {
             // A queue of events that cannot be woken is gone, and the process with it.
             let _ = self.waker.wake();
         }
+    }
+
+    /// The data is not that of this node's shard as long as its history is this one.
+    pub(crate) fn set_foreign(&self, history: HistoryId) {
+        *self.foreign.lock() = Some(history);
+    }
+
+    pub(crate) fn is_foreign(&self, history: HistoryId) -> bool {
+        *self.foreign.lock() == Some(history)
     }
 
     /// Where the bus listens.

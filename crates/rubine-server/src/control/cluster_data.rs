@@ -31,9 +31,12 @@ pub(super) fn facts(server: &Server, cluster: &Cluster) -> Facts {
     let heard_at = heard_at.load(std::sync::atomic::Ordering::Relaxed);
     // The link has the clock of the wall, which may have been set since.
     let ago = (unix_millis() - heard_at).max(0);
+    let (point, is_following) = (server.journal.point(), following.is_replica());
+    // How much a replica has of another shard says nothing to those who vote in this one.
+    let has_nothing = is_following && cluster.is_foreign(point.history.id);
     Facts {
-        offset: server.journal.point().offset.0,
-        is_following: following.is_replica(),
+        offset: if has_nothing { 0 } else { point.offset.0 },
+        is_following,
         primary_heard_at: if heard_at == 0 { 0 } else { cluster.now() - ago },
         is_empty: server.keyspace.total_key_counts().0 == 0,
         is_loading: server.persistence.is_loading(),
@@ -102,13 +105,16 @@ pub(crate) fn bus_port(config: &Config) -> u16 {
 /// Follows a primary from now on.
 pub(super) fn follow(
     server: &'static Server,
+    cluster: &Cluster,
     handlers: &'static [SessionHandler],
     (host, port): (&str, u16),
     history: History,
 ) {
     if history == History::Foreign {
         // Whatever the primary knows of, it is not what is here.
-        server.journal.rename_history(new_history_id());
+        let id = new_history_id();
+        cluster.set_foreign(id);
+        server.journal.rename_history(id);
     }
     let master = ReplicaOf { host: host.to_owned(), port };
     if let Err(error) = follow::follow(server, handlers, master) {

@@ -90,7 +90,8 @@ impl Driver {
             Action::Log { level, text } => log(level, &text),
             Action::Follow { primary, port, history } => {
                 let host = primary.to_string();
-                cluster_data::follow(server, self.own.handlers(), (&host, port), history);
+                let handlers = self.own.handlers();
+                cluster_data::follow(server, self.cluster, handlers, (&host, port), history);
             }
             Action::Promote => cluster_data::promote(server),
             Action::DropAllKeys => cluster_data::drop_all_keys(&mut self.own),
