@@ -8,6 +8,7 @@ mod build;
 mod chains;
 mod ci;
 mod clock;
+mod cluster_tools;
 mod clusters;
 mod compat;
 mod diff;
@@ -59,6 +60,8 @@ enum Command {
     Clusters(clusters::Options),
     /// Cuts the ways between the nodes of a cluster, in namespaces, and stops and kills them
     Partitions(partitions::Options),
+    /// Lets the command line tools of both families make and change clusters of our nodes
+    ClusterTools(cluster_tools::Options),
     /// Lives through worlds of Sentinels, made from seeds
     Simulate(simulate::Options),
     /// Lets groups of our Sentinels and real ones fail real servers over
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Chains(options) => chains::run(&options),
         Command::Clusters(options) => clusters::run(&options),
         Command::Partitions(options) => partitions::run(&options),
+        Command::ClusterTools(options) => cluster_tools::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Sentinels(options) => sentinels::run(&options),
         Command::Ci => ci::run(),

@@ -17,7 +17,7 @@ use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
 use rubine_cluster::message::Relayed;
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
-use rubine_journal::Offset;
+use rubine_journal::{HistoryId, Offset};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
@@ -40,6 +40,10 @@ pub(crate) struct Cluster {
     waker: Waker,
     /// What the machine's clock is ahead of the monotonic one, milliseconds.
     clock_ahead: Millis,
+    /// Where the bus listens, wherever clients are by now.
+    bus_port: u16,
+    /// The history of data that is another shard's, until the primary's has come in its place.
+    foreign: Mutex<Option<HistoryId>>,
     /// What the machine wants done to begin with.
     first: Mutex<Effects>,
     /// Taken by the thread of the cluster, when it starts.
@@ -137,6 +141,8 @@ impl Cluster {
             messages: Messages::default(),
             waker,
             clock_ahead,
+            bus_port: bus.port,
+            foreign: Mutex::default(),
             first: Mutex::new(first),
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
@@ -189,6 +195,25 @@ impl Cluster {
             // A queue of events that cannot be woken is gone, and the process with it.
             let _ = self.waker.wake();
         }
+    }
+
+    /// The data is not that of this node's shard as long as its history is this one.
+    pub(crate) fn set_foreign(&self, history: HistoryId) {
+        *self.foreign.lock() = Some(history);
+    }
+
+    pub(crate) fn is_foreign(&self, history: HistoryId) -> bool {
+        *self.foreign.lock() == Some(history)
+    }
+
+    /// Where the bus listens.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus_port
+    }
+
+    /// Has the thread of the cluster do what follows from something that the machine was told by somebody else.
+    pub(crate) fn wake(&self) {
+        let _ = self.waker.wake();
     }
 
     /// Has the configuration saved, and waits until it is, but no longer than `timeout`.

@@ -356,6 +356,9 @@ impl Server {
         self.aside.defrag.reset();
         self.replication.replicas.reset_stats();
         self.scripting.scripts.reset_evicted_count();
+        if let Some(cluster) = &self.cluster {
+            cluster.ask(|machine, _| machine.reset_statistics());
+        }
         self.stats.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.stats.memory.over_limit.reset();
         self.stats.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);

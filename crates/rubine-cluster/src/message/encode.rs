@@ -186,7 +186,7 @@ fn put_extension(packet: &mut Vec<u8>, extension: &Extension) {
         }
         Extension::ShardId(id) => (extension::SHARD_ID, id.as_bytes().to_vec()),
         Extension::ClientIpv4(ip) => (extension::CLIENT_IPV4, text(&ip.to_string())),
-        Extension::ClientIpv6(ip) => (extension::CLIENT_IPV6, text(&ip.to_string())),
+        Extension::ClientIpv6(ip) => (extension::CLIENT_IPV6, text(ip)),
         Extension::ClientPort(port) => (extension::CLIENT_PORT, port.to_be_bytes().to_vec()),
         Extension::ClientTlsPort(port) => (extension::CLIENT_TLS_PORT, port.to_be_bytes().to_vec()),
         Extension::AvailabilityZone(name) => (extension::AVAILABILITY_ZONE, text(name)),

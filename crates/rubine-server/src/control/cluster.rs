@@ -97,6 +97,13 @@ fn settings_of(config: &Config, port: u16) -> rubine_cluster::Config {
     settings
 }
 
+/// Has the machine work by another configuration. Whoever is told that it is in force finds that the node says so.
+pub(super) fn configure(cluster: &Cluster, config: &Config) {
+    let settings = settings_of(config, cluster.bus_port());
+    cluster.ask(|machine, now| machine.configure(settings, now));
+    cluster.wake();
+}
+
 /// Begins to be a node. All data is there.
 pub(crate) fn start(
     server: &'static Server,
@@ -125,9 +132,8 @@ struct Driver {
     names: Names,
     /// Orders that wait for replicas.
     waiting: Vec<Job>,
-    /// The configuration that the machine knows.
+    /// That of this turn.
     config: Arc<Config>,
-    port: u16,
     /// Until when clients may not write.
     paused_until: Option<Millis>,
     /// When the machine wants its next turn.
@@ -144,7 +150,7 @@ impl Driver {
         handlers: &'static [SessionHandler],
         bus: Bus,
     ) -> io::Result<Self> {
-        let Bus { poll, mut listeners, file, port } = bus;
+        let Bus { poll, mut listeners, file, port: _ } = bus;
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(FIRST_LISTENER + index))?;
         }
@@ -164,7 +170,6 @@ impl Driver {
             names,
             waiting,
             config,
-            port,
             paused_until,
             turn_at: 0,
             warned_at,
@@ -219,17 +224,11 @@ impl Driver {
         if self.waiting.is_empty() { left } else { left.min(cluster_data::CONFIRMATION_POLL) }
     }
 
-    /// Tells the machine how the server stands, and what is configured.
+    /// Tells the machine how the server stands.
     fn tell_facts(&mut self) {
         let facts = cluster_data::facts(self.server, self.cluster);
-        let config = self.server.config.load();
-        let now = self.cluster.now();
-        let mut machine = self.cluster.machine();
-        machine.set_facts(facts);
-        if !Arc::ptr_eq(&config, &self.config) {
-            machine.configure(settings_of(&config, self.port), now);
-            self.config = config;
-        }
+        self.config = self.server.config.load();
+        self.cluster.machine().set_facts(facts);
     }
 
     /// Lets happen what is due.
@@ -308,6 +307,7 @@ impl Driver {
         match received.content {
             Ok(message) => self.handle(Event::Received { link, message, size: received.size }),
             Err(defect) => {
+                self.cluster.machine().count_received(received.kind, received.size);
                 let from = self.links.peer(link);
                 self.warn(
                     "packet",

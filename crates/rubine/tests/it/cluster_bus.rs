@@ -129,6 +129,22 @@ fn nodes_speak_tls_among_each_other() {
     assert!(!answer.windows(4).any(|it| it == b"RCmb"), "{answer:?}");
 }
 
+/// Whoever asks for a save is told that it has failed, and the node goes on: nothing was decided.
+#[test]
+fn a_save_that_a_client_wants_may_fail() {
+    let server = node().0.start().expect("it starts");
+    assert_eq!(text(&server, "CLUSTER SAVECONFIG"), "OK");
+    assert_eq!(integer(&server, "DEBUG DISK-FAULT SYNC 0 1 ENOSPC"), 0);
+    let Value::Error(error) = call(&mut server.client(), "CLUSTER SAVECONFIG") else {
+        panic!("it was saved");
+    };
+    assert!(
+        error.starts_with("ERR error saving the cluster node config: Could not sync"),
+        "{error}"
+    );
+    assert_eq!(text(&server, "CLUSTER SAVECONFIG"), "OK");
+}
+
 /// All that a node has decided is on disk, or it says that it is not.
 #[test]
 fn a_full_disk_is_told() {
@@ -143,7 +159,7 @@ fn a_full_disk_is_told() {
         panic!("it was saved");
     };
     let expected =
-        "ERR error saving the cluster node config: Could not write to temp cluster config file";
+        "ERR error saving the cluster node config: Could not write to tmp cluster config file";
     assert!(error.starts_with(expected), "{error}");
     let after = fs::read_to_string(server.directory().join("nodes.conf")).expect("it is there");
     assert_eq!(after, before);
