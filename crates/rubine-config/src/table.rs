@@ -34,7 +34,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 const COMPATIBILITY: &str = "commands are not checked for what a cluster would refuse";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
 const SLOT_MIGRATION: &str = "slots are moved by CLUSTER SETSLOT and MIGRATE only so far";
-const SLOT_STATS: &str = "the use of slots is not counted yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
 // Why a directive cannot mean anything here.
@@ -485,7 +484,7 @@ directives! {
     cluster_blacklist_ttl: u64 = 60, "cluster-blacklist-ttl".number(0, ULONG);
     cluster_manual_failover_timeout: u64 = 5000,
         "cluster-manual-failover-timeout".number(1, INT);
-    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled".not_yet(SLOT_STATS);
+    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled";
     cluster_slot_migration_log_max_len: u64 = 1000,
         "cluster-slot-migration-log-max-len".number(0, LONG).not_yet(SLOT_MIGRATION);
     slot_migration_max_failover_repl_bytes: i64 = 0,

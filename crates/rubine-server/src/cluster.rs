@@ -3,6 +3,7 @@
 
 mod links;
 mod nodes_file;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,6 +22,7 @@ use rubine_resp::writer::Protocol;
 
 pub(crate) use self::links::Links;
 pub(crate) use self::nodes_file::NodesFile;
+pub(crate) use self::usage::SlotUsages;
 
 /// A node's part in its cluster.
 pub(crate) struct Cluster {
@@ -53,11 +55,14 @@ pub(crate) struct Bus {
 
 /// What is known by now, for those who need no more than that.
 #[derive(Debug)]
-struct Views(ArcSwap<View>);
+struct Views {
+    view: ArcSwap<View>,
+    usages: SlotUsages,
+}
 
 impl SlotOwners for Views {
     fn last_of_owner(&self, slot: u16) -> u16 {
-        let view = self.0.load();
+        let view = self.view.load();
         let from = usize::from(slot);
         let rest = &view.owners[from..];
         let len = rest.iter().take_while(|it| **it == rest[0]).count();
@@ -65,12 +70,12 @@ impl SlotOwners for Views {
     }
 
     fn is_of_our_shard(&self, slot: u16) -> bool {
-        let view = self.0.load();
+        let view = self.view.load();
         view.owners[usize::from(slot)] == view.my_primary()
     }
 
-    fn usage(&self, _slot: u16) -> Option<SlotUsage> {
-        None
+    fn usage(&self, slot: u16) -> Option<SlotUsage> {
+        self.usages.of(slot)
     }
 }
 
@@ -125,7 +130,7 @@ impl Cluster {
         let view = first.view.take().expect("a machine begins with a view");
         Self {
             version: AtomicU64::new(view.version),
-            views: Arc::new(Views(ArcSwap::new(view))),
+            views: Arc::new(Views { view: ArcSwap::new(view), usages: SlotUsages::default() }),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
             waker,
@@ -213,7 +218,12 @@ impl Cluster {
 
     /// What is known by now.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.views.0.load_full()
+        self.views.view.load_full()
+    }
+
+    /// What requests about each slot have taken.
+    pub(crate) fn usages(&self) -> &SlotUsages {
+        &self.views.usages
     }
 
     /// Who has which slots, for commands that walk through those of one owner.
@@ -229,7 +239,7 @@ impl Cluster {
     /// From now on this is known. Workers find it with their next request.
     pub(crate) fn publish(&self, view: Arc<View>) {
         let version = view.version;
-        self.views.0.store(view);
+        self.views.view.store(view);
         self.version.store(version, Ordering::Release);
     }
 }

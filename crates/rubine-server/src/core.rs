@@ -2,6 +2,7 @@
 
 pub(crate) mod after_run;
 mod auditing;
+pub(crate) mod charging;
 pub(crate) mod certificates;
 mod client_memory;
 mod debugging;
@@ -76,6 +77,8 @@ pub(crate) struct Core {
     audited: Option<Arc<Audited>>,
     /// Where keys are counted, while somebody wants to know which take most.
     hot_keys: Option<Arc<Tracking>>,
+    /// What requests take, charged to slots.
+    charging: charging::Charging,
     /// What MONITOR shows.
     pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
@@ -181,6 +184,7 @@ impl Core {
             later: Vec::new(),
             audited: server.observing.audit.audited(),
             hot_keys: None,
+            charging: charging::Charging::of(server, index),
             watch: watching::Watch::default(),
             settings,
             view: routing::first_view(server),

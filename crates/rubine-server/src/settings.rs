@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) maxmemory: u64,
     pub(crate) eviction: MaxmemoryPolicy,
     pub(crate) tracks_latency: bool,
+    /// What requests take is charged to the slots of their keys.
+    pub(crate) counts_slots: bool,
     pub(crate) eviction_samples: usize,
     pub(crate) eviction_tenacity: u8,
     pub(crate) bulk_bytes_max: i64,
@@ -155,6 +157,7 @@ impl Settings {
             maxmemory: config.maxmemory,
             eviction: config.maxmemory_policy,
             tracks_latency: config.latency_tracking,
+            counts_slots: config.cluster_slot_stats_enabled,
             eviction_samples: config.maxmemory_samples as usize,
             eviction_tenacity: config.maxmemory_eviction_tenacity as u8,
             bulk_bytes_max: i64::try_from(config.proto_max_bulk_len).unwrap_or(i64::MAX),

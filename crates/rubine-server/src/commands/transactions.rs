@@ -163,6 +163,7 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
         return run_with_scripts(session, locked, progress);
     }
     core.begin_several();
+    let start = core.ticks();
     reply.array(transaction.len());
     for (entry, args) in transaction.commands() {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
@@ -175,6 +176,9 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
     }
     client.watches.clear(&mut locked);
     core.end_client_unit(client, locked);
+    // The time of its commands is its own, too.
+    core.resume_clock(start);
+    core.note_slot(transaction.slot());
     true
 }
 
@@ -201,6 +205,7 @@ fn run_with_scripts(
     mut progress: Progress,
 ) -> bool {
     let Session { core, client, reply, args: exec, .. } = session;
+    let start = core.ticks();
     let mut replies = Reply::new(&mut progress.replies, client.protocol);
     while let Some((entry, args)) = progress.transaction.command(progress.at) {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
@@ -238,12 +243,14 @@ fn run_with_scripts(
     core.keep();
     core.end_client_unit(client, locked);
     core.forget_undo();
+    core.resume_clock(start);
+    core.note_slot(progress.transaction.slot());
     true
 }
 
 /// Goes on with a transaction of which a script has run on another thread. Returns false if it has to begin anew.
 fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
-    let Ran { away, ended, reply, name, spent_ticks, was_short } = ran;
+    let Ran { away, ended, reply, name, spent_ticks, was_short, .. } = ran;
     let Session { core, client, .. } = session;
     core.note_ended(&name, ended, was_short);
     let locked = core.take_up(away);
@@ -256,7 +263,7 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
     let reply_start = replies.mark();
     replies.append(reply);
     if let Some((entry, args)) = progress.transaction.command(progress.at) {
-        let (reply, caller, result) = (&mut replies, Caller::Client, Ok(()));
+        let (reply, caller, result) = (&mut replies, Caller::Transaction, Ok(()));
         core.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
     progress.at += 1;
