@@ -129,13 +129,17 @@ impl Migrations {
         self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
     }
 
-    /// The slots are this node's, with all their keys.
-    pub fn taken_over(&mut self, id: JobId, now: Millis) {
+    /// Whether what has come may be shown, which has to be done then: the slots are this node's. `false` if the migration has
+    /// failed since it was granted them. To be asked where nobody sees the slots' data until that is done.
+    #[must_use]
+    pub fn taken_over(&mut self, id: JobId, now: Millis) -> bool {
         self.now = now;
-        if self.find_mut(id).is_some_and(|it| it.stage == Stage::ImportGranted) {
+        let is_granted = self.find_mut(id).is_some_and(|it| it.stage == Stage::ImportGranted);
+        if is_granted {
             self.note(id, "completed successfully. This node is now the owner of the slots");
             self.end(id, Stage::Success);
         }
+        is_granted
     }
 
     /// What had come is gone, here and from the own replicas.
