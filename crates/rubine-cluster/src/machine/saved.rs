@@ -230,6 +230,7 @@ impl Cluster {
             unsaved_logged_at: None,
             granted: SlotSet::new(),
             fence: Fence::Open,
+            claim: None,
             is_ip_announced: false,
             is_ip_confirmed: false,
             lease,

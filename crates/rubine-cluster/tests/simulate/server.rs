@@ -76,6 +76,9 @@ pub(crate) struct Server {
     pub(crate) heard_at: i64,
     pub(crate) is_fenced: bool,
     pub(crate) paused_until: i64,
+    /// Whether it wants to move slots by itself, and whether it may.
+    pub(crate) wants_turn: bool,
+    pub(crate) has_turn: bool,
     /// How much of the log each replica has acknowledged.
     pub(crate) acks: BTreeMap<Name, usize>,
     /// Writes that wait for replicas: where in the log they end, and which they are.
@@ -118,6 +121,8 @@ impl Server {
             heard_at: 0,
             is_fenced: false,
             paused_until: 0,
+            wants_turn: false,
+            has_turn: false,
             acks: BTreeMap::new(),
             waiting: Vec::new(),
         }
@@ -157,6 +162,7 @@ impl Server {
         self.heard_at = now - self.skew;
         self.is_fenced = false;
         self.paused_until = 0;
+        (self.wants_turn, self.has_turn) = (false, false);
         self.waiting.clear();
         self.acks.clear();
         self.tell_facts();
