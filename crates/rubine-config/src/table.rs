@@ -33,7 +33,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const COMPATIBILITY: &str = "commands are not checked for what a cluster would refuse";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
-const SLOT_MIGRATION: &str = "slots are moved by CLUSTER SETSLOT and MIGRATE only so far";
 const SLOT_STATS: &str = "the use of slots is not counted yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
@@ -487,9 +486,9 @@ directives! {
         "cluster-manual-failover-timeout".number(1, INT);
     cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled".not_yet(SLOT_STATS);
     cluster_slot_migration_log_max_len: u64 = 1000,
-        "cluster-slot-migration-log-max-len".number(0, LONG).not_yet(SLOT_MIGRATION);
+        "cluster-slot-migration-log-max-len".number(0, LONG);
     slot_migration_max_failover_repl_bytes: i64 = 0,
-        "slot-migration-max-failover-repl-bytes".signed_memory(-1, LONG).not_yet(SLOT_MIGRATION);
+        "slot-migration-max-failover-repl-bytes".signed_memory(-1, LONG);
     cluster_message_gossip_perc: u32 = 10,
         "cluster-message-gossip-perc".number(1, 100).hidden();
     cluster_ping_interval: u64 = 0,

@@ -2,6 +2,7 @@
 //! connections of its bus, and its file. Decides nothing, and knows no key.
 
 mod links;
+mod migration;
 mod nodes_file;
 
 use std::sync::Arc;
@@ -13,13 +14,15 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
+use rubine_cluster::migration::{MigrationConfig, Migrations};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
-use rubine_journal::Offset;
+use rubine_journal::{Journal, Offset};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
 pub(crate) use self::links::Links;
+pub(crate) use self::migration::{MigrationLink, Order, Side, SlotMigrations};
 pub(crate) use self::nodes_file::NodesFile;
 
 /// A node's part in its cluster.
@@ -41,6 +44,8 @@ pub(crate) struct Cluster {
     /// How many connections the bus has, and the memory that they take.
     link_count: AtomicUsize,
     link_memory: AtomicUsize,
+    /// Slots that move by themselves.
+    pub(crate) migrations: SlotMigrations,
 }
 
 /// What the thread of the cluster begins with.
@@ -120,7 +125,13 @@ pub(crate) struct Confirmation {
 
 impl Cluster {
     /// A part in a cluster that `machine` knows, and a thread that is woken by `waker`.
-    pub(crate) fn new(mut machine: Machine, waker: Waker, clock_ahead: Millis, bus: Bus) -> Self {
+    pub(crate) fn new(
+        mut machine: Machine,
+        migrations: MigrationConfig,
+        waker: Waker,
+        clock_ahead: Millis,
+        bus: Bus,
+    ) -> Self {
         let mut first = machine.take_effects();
         let view = first.view.take().expect("a machine begins with a view");
         Self {
@@ -134,6 +145,7 @@ impl Cluster {
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
             link_memory: AtomicUsize::new(0),
+            migrations: SlotMigrations::new(migrations),
         }
     }
 
@@ -162,6 +174,28 @@ impl Cluster {
         question(&mut self.machine.lock(), now)
     }
 
+    /// Tells the machine of migrations something, and has the thread of the cluster do what follows.
+    pub(crate) fn tell_migrations<T>(
+        &self,
+        journal: &Journal,
+        tell: impl FnOnce(&mut Migrations, &View, Millis) -> T,
+    ) -> T {
+        let (view, now) = (self.view(), self.now());
+        let second = (unix_millis() / 1000) as u64;
+        let (answer, has_more) =
+            self.migrations.tell(journal, second, |machine| tell(machine, &view, now));
+        if has_more {
+            self.wake();
+        }
+        answer
+    }
+
+    /// Has the thread of the cluster look what there is to do.
+    pub(crate) fn wake(&self) {
+        // A queue of events that cannot be woken is gone, and the process with it.
+        let _ = self.waker.wake();
+    }
+
     /// Has the thread of the cluster carry an order out.
     pub(crate) fn submit(&self, job: Job) {
         let mut jobs = self.jobs.lock();
@@ -169,8 +203,7 @@ impl Cluster {
         let is_first = jobs.len() == 1;
         drop(jobs);
         if is_first {
-            // A queue of events that cannot be woken is gone, and the process with it.
-            let _ = self.waker.wake();
+            self.wake();
         }
     }
 

@@ -220,10 +220,11 @@ impl Migrations {
 
     fn pause_if_little_is_left(&mut self, id: JobId) {
         let (now, bytes_max) = (self.now, self.config.failover_bytes_max);
+        let prevented = self.stops.before_pause;
         let until = now + self.config.failover_timeout * PAUSE_TIMEOUTS;
         let job = self.job_mut(id);
         let is_little = u64::try_from(bytes_max).is_ok_and(|max| job.remaining_bytes <= max);
-        if job.held_until == 0 && (bytes_max < 0 || is_little) {
+        if !prevented && job.held_until == 0 && (bytes_max < 0 || is_little) {
             job.held_until = until;
             let slots = job.slots.set();
             let text = format!("pauses writes (remaining_repl_size is {})", job.remaining_bytes);

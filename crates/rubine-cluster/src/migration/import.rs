@@ -125,17 +125,29 @@ impl Migrations {
             return self.fail(id, "Unexpected state machine transition");
         }
         self.enter(id, Stage::ImportGranted);
-        let slots = self.job_mut(id).slots.set();
-        self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
+        self.take_over_if_granted(id);
     }
 
-    /// The slots are this node's, with all their keys.
-    pub fn taken_over(&mut self, id: JobId, now: Millis) {
+    /// Takes the slots that this node may take, once.
+    pub(super) fn take_over_if_granted(&mut self, id: JobId) {
+        let may_take = !self.stops.before_takeover;
+        let job = self.job_mut(id);
+        if may_take && job.stage == Stage::ImportGranted && !std::mem::replace(&mut job.is_shown, true) {
+            let slots = job.slots.set();
+            self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
+        }
+    }
+
+    /// The slots are this node's, with all their keys. Returns whether they may be: not if the migration has failed
+    /// meanwhile.
+    pub fn taken_over(&mut self, id: JobId, now: Millis) -> bool {
         self.now = now;
-        if self.find_mut(id).is_some_and(|it| it.stage == Stage::ImportGranted) {
+        let is_granted = self.find_mut(id).is_some_and(|it| it.stage == Stage::ImportGranted);
+        if is_granted {
             self.note(id, "completed successfully. This node is now the owner of the slots");
             self.end(id, Stage::Success);
         }
+        is_granted
     }
 
     /// What had come is gone, here and from the own replicas.

@@ -349,6 +349,7 @@ impl Applier {
         }
         let changes = &mut self.core.runner.changes;
         changes.found_due.clear();
+        changes.was_emptied = false;
         if std::mem::take(&mut changes.was_flushed) {
             let now = self.core.now;
             let save = move || dumps::note_flush(server.storage(), now);

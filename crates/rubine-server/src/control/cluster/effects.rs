@@ -41,6 +41,7 @@ impl Driver {
         }
         if let Some(view) = effects.view {
             cluster_data::publish_view(self.server, self.cluster, view);
+            self.tell_migrations(|machine, view, now| machine.view_changed(view, now));
         }
         for action in effects.actions {
             self.act(action);
@@ -175,7 +176,7 @@ impl Driver {
     }
 }
 
-fn log(level: Level, text: &str) {
+pub(super) fn log(level: Level, text: &str) {
     match level {
         Level::Debug => tracing::trace!("{text}"),
         Level::Verbose => tracing::debug!("{text}"),
