@@ -28,16 +28,14 @@ pub(crate) fn begin(
     id: HistoryId,
     offset: ReplicationOffset,
 ) -> Option<Stage> {
-    if !server.journal.point().history.shares(id, offset) {
-        return None;
-    }
+    let line = Line { id, offset }.as_it_is_now(server)?;
     let cursor = server.persistence.backlog.cursor(offset)?;
     let wake = move |worker: usize| server.workers[worker].send(Message::Wake);
     let spool = Spool::new(Box::new(wake), false, MEMORY_BYTES_MAX);
     let (reader, next) = (spool.reader(worker), NextLog::default());
     let log = Arc::clone(&next);
     let run = move || {
-        let is_complete = read(server, id, cursor, &spool, &next);
+        let is_complete = read(server, line, cursor, &spool, &next);
         spool.end(is_complete);
     };
     let thread = std::thread::Builder::new().name("backlog reader".to_owned());
@@ -48,10 +46,25 @@ pub(crate) fn begin(
     Some(Stage::Catching { spool: reader, log })
 }
 
+/// Where the line of histories was last known to be that of the log. All files are of one line.
+#[derive(Clone, Copy)]
+struct Line {
+    id: HistoryId,
+    offset: ReplicationOffset,
+}
+
+impl Line {
+    /// The same line under the name that it has now; `None` if it was left.
+    fn as_it_is_now(self, server: &Server) -> Option<Self> {
+        let history = server.journal.point().history;
+        history.shares(self.id, self.offset).then_some(Self { id: history.id, ..self })
+    }
+}
+
 /// Reads up to where the log goes on, and opens that. Returns whether it has got there.
 fn read(
     server: &Server,
-    id: HistoryId,
+    mut line: Line,
     mut cursor: Cursor,
     spool: &Arc<Spool>,
     next: &NextLog,
@@ -64,6 +77,9 @@ fn read(
         match backlog.read(&mut cursor, keys.as_deref()) {
             Ok(Some(bytes)) => {
                 looks = 0;
+                // What was read may be of files that were begun for another line by now.
+                let Some(now) = line.as_it_is_now(server) else { return note_left_line() };
+                line = Line { offset: cursor.offset(), ..now };
                 if let Err(error) = out.write_all(&bytes) {
                     log::verbose!("What a replica lacks is not read on: {error}");
                     return false;
@@ -80,17 +96,14 @@ fn read(
                 return false;
             }
         }
-        let start = ReplicaStart::After { id, offset: cursor.offset() };
+        let start = ReplicaStart::After { id: line.id, offset: cursor.offset() };
         let hold = full_sync::hold(&server.config.load());
         match server.journal.open_replica_reader(start, hold) {
             Ok(log) => {
                 *next.lock() = Some(log);
                 return true;
             }
-            Err(NotShared::History) => {
-                log::warning!("What a replica lacks is of a history that was given up meanwhile.");
-                return false;
-            }
+            Err(NotShared::History) => return note_left_line(),
             // It is written right now.
             Err(NotShared::Range(_)) => {
                 looks += 1;
@@ -102,5 +115,10 @@ fn read(
     log::warning!(
         "The backlog on disk ends at {offset}, and the log at {end} does not go on there."
     );
+    false
+}
+
+fn note_left_line() -> bool {
+    log::warning!("What a replica lacks is of a history that was given up meanwhile.");
     false
 }

@@ -8,8 +8,8 @@ use rubine_base::number::parse_i64;
 use rubine_commands::{Args, Command, CommandError, Group, Scope, shards_of};
 use rubine_config::PropagationErrorBehavior;
 use rubine_journal::{Audience, Side};
-use rubine_keyspace::{Key, Locked, ShardSet};
-use rubine_replication::stream::Unit;
+use rubine_keyspace::{Hint, Key, Locked, Reading, ShardSet};
+use rubine_replication::stream::{UNITS_AHEAD, Unit};
 use rubine_replication::verify::Request;
 use rubine_resp::writer::{Output, Reply};
 use rubine_storage::dumps;
@@ -155,6 +155,22 @@ impl Applier {
     /// Whatever is applied from now on belongs to this order.
     pub(super) fn obey(&mut self, order: u64) {
         self.order = order;
+    }
+
+    /// Asks for keys that units will need: memory is what they would wait for most. The database may turn out to be another.
+    pub(super) fn prefetch<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        let keyspace = &self.core.server.keyspace;
+        let reading = Reading::new();
+        let mut hints: [Option<Hint<'_>>; UNITS_AHEAD] = [const { None }; UNITS_AHEAD];
+        for (key, hint) in keys.zip(&mut hints) {
+            let place = Key::new(key).place();
+            *hint = keyspace.hint(&reading, self.db, place);
+            if let Some(hint) = hint {
+                hint.prefetch_bucket();
+                keyspace.prefetch_shard(self.db, place);
+            }
+        }
+        hints.into_iter().flatten().for_each(Hint::prefetch_record);
     }
 
     /// Runs a unit. Returns whether it was run: not when another order came. An error says that the data would no longer be

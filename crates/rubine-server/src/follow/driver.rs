@@ -433,6 +433,9 @@ impl Driver {
             self.applier.begin(bytes.len());
             let mut outcome = Ok(());
             while outcome.is_ok() {
+                if stream.cut_ahead() {
+                    self.applier.prefetch(stream.keys_ahead());
+                }
                 match stream.next_unit() {
                     Ok(None) => break,
                     Ok(Some(unit)) => {

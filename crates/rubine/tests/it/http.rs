@@ -366,13 +366,18 @@ fn what_dashboards_query_is_there() {
     let as_master = get(port, "/metrics").body;
     let replica_port = replica_http_port(&replica);
     let as_replica = get(replica_port, "/metrics").body;
+    let (options, node_port) = with_http();
+    let node = options.with("cluster-enabled", "yes").start().expect("the node starts");
+    call(&mut node.client(), "CLUSTER ADDSLOTSRANGE 0 16383");
+    wait_until("the cluster", || get(node_port, "/metrics").body.contains("cluster_state 1"));
+    let as_node = get(node_port, "/metrics").body;
     let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/metrics/exporter.tsv");
     let table = std::fs::read_to_string(table).expect("the table is there");
     let mut missing = Vec::new();
     for line in table.lines().filter(|it| it.starts_with("redis_")) {
         let columns: Vec<&str> = line.split('\t').collect();
         let (name, kind, absent) = (columns[0], columns[1], columns[4]);
-        let is_there = [&as_master, &as_replica]
+        let is_there = [&as_master, &as_replica, &as_node]
             .iter()
             .any(|it| it.contains(&format!("\n# TYPE {name} {kind}\n")));
         if is_there != absent.is_empty() {
