@@ -96,7 +96,7 @@ pub enum MigrationAction {
         slots: SlotSet,
     },
     /// What was kept out of sight is the slots' data from now on. On a primary the slots are this node's in the same moment
-    /// ([`crate::Cluster::take_slots_over`]), and [`Migrations::taken_over`] is the answer.
+    /// ([`crate::Cluster::take_slots_over`]), if [`Migrations::taken_over`] says so then: the migration may have failed since.
     Show {
         job: JobId,
         slots: SlotSet,

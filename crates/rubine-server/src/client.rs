@@ -23,12 +23,12 @@ pub(crate) mod watches;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rubine_cluster::id::MigrationId;
 use rubine_commands::Flags;
 use rubine_journal::Offset;
 use rubine_keyspace::Standing;
 use rubine_net::socket::Socket;
 use rubine_net::tls::stream::TlsStream;
-use rubine_cluster::id::MigrationId;
 use rubine_resp::parser::Parser;
 use rubine_resp::writer::{Output, Protocol};
 

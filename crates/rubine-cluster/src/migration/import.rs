@@ -132,14 +132,18 @@ impl Migrations {
     pub(super) fn take_over_if_granted(&mut self, id: JobId) {
         let may_take = !self.stops.before_takeover;
         let job = self.job_mut(id);
-        if may_take && job.stage == Stage::ImportGranted && !std::mem::replace(&mut job.is_shown, true) {
+        if may_take
+            && job.stage == Stage::ImportGranted
+            && !std::mem::replace(&mut job.is_shown, true)
+        {
             let slots = job.slots.set();
             self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
         }
     }
 
-    /// The slots are this node's, with all their keys. Returns whether they may be: not if the migration has failed
-    /// meanwhile.
+    /// Whether what has come may be shown, which has to be done then: the slots are this node's. `false` if the migration has
+    /// failed since it was granted them. To be asked where nobody sees the slots' data until that is done.
+    #[must_use]
     pub fn taken_over(&mut self, id: JobId, now: Millis) -> bool {
         self.now = now;
         let is_granted = self.find_mut(id).is_some_and(|it| it.stage == Stage::ImportGranted);

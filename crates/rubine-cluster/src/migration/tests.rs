@@ -138,10 +138,11 @@ impl World {
                 self.nodes[node].paused(job, now);
             }
             MigrationAction::Show { job, takes_over, .. } => {
-                self.done.push(format!("show on {node}"));
-                if takes_over {
+                let is_shown = !takes_over || self.nodes[node].taken_over(job, now);
+                let what = if is_shown { "show" } else { "show nothing" };
+                self.done.push(format!("{what} on {node}"));
+                if takes_over && is_shown {
                     self.owner = node as u16;
-                    self.nodes[node].taken_over(job, now);
                     for node in [SOURCE, TARGET] {
                         let view = self.view(node);
                         self.nodes[node].view_changed(&view, now);
@@ -523,8 +524,39 @@ fn a_pause_waits_until_little_is_left() {
     assert_eq!(world.states(), ["success", "success"]);
 }
 
-/// Something that happens to one end of a migration, whether or not it is its turn.
-fn happen(node: &mut Migrations, what: u8, job: JobId, view: &View, now: Millis) {
+/// A target that was granted the slots was told to show what had come, failed before it had, and was told to drop it as
+/// well: whoever did both, in this order, dropped what clients saw.
+#[test]
+fn what_fails_before_it_is_shown_is_not_shown() {
+    let failures: [fn(&mut Migrations, JobId, Millis); 4] = [
+        |node, job, now| node.received(job, Word::SnapshotEof, now),
+        |node, job, now| node.received_unknown(job, now),
+        |node, _, now| node.flushed(now),
+        |node, job, now| node.out_of_memory(job, now),
+    ];
+    for fail in failures {
+        let mut world = World::new();
+        world.migrate().unwrap();
+        world.run(|_, action| matches!(action, MigrationAction::Show { .. }));
+        let (job, now) = (world.job(), world.now);
+        fail(&mut world.nodes[TARGET], job, now);
+        world.run(never);
+        let of_target = |it: &&String| it.ends_with(" on 1");
+        let done: Vec<_> = world.done.iter().filter(of_target).map(String::as_str).collect();
+        assert_eq!(done, ["hide on 1", "show nothing on 1", "drop on 1"]);
+        // The source keeps what it had, as soon as it may.
+        world.now += 60_000;
+        let view = world.view(SOURCE);
+        world.nodes[SOURCE].tick(&view, world.now, |_| 0);
+        world.run(never);
+        assert_eq!(world.states(), ["failed", "failed"]);
+        assert_eq!(world.done.last().map(String::as_str), Some("resume"));
+        assert!(world.done.iter().any(|it| it == "revoke"));
+    }
+}
+
+/// Something that happens to one end of a migration, whether or not it is its turn. Returns whether it shows what has come.
+fn happen(node: &mut Migrations, what: u8, job: JobId, view: &View, now: Millis) -> bool {
     const WORDS: [Word; 6] = [
         Word::Ack,
         Word::SnapshotEof,
@@ -542,7 +574,7 @@ fn happen(node: &mut Migrations, what: u8, job: JobId, view: &View, now: Millis)
         10 => node.snapshot_sent(job, now),
         11 => node.snapshot_failed(job, now),
         12 => node.paused(job, now),
-        13 => node.taken_over(job, now),
+        13 => return node.taken_over(job, now),
         14 => node.cleaned_up(job, now),
         15 => node.flushed(now),
         16 => node.out_of_memory(job, now),
@@ -554,6 +586,7 @@ fn happen(node: &mut Migrations, what: u8, job: JobId, view: &View, now: Millis)
         22 => node.view_changed(view, now),
         _ => node.tick(view, now, |_| 0),
     }
+    false
 }
 
 /// The cluster as each node sees it where one of three has all slots.
@@ -572,16 +605,17 @@ proptest! {
         world.run(|_, action| matches!(action, MigrationAction::SendKeys { .. }));
         let job = world.job();
         let mut seen: Vec<MigrationAction> = Vec::new();
+        let mut shown = 0;
         for (node, what, owner, ms) in steps {
             world.now += ms;
             let view = &VIEWS[node][usize::from(owner)];
-            happen(&mut world.nodes[node], what, job, view, world.now);
+            shown += usize::from(happen(&mut world.nodes[node], what, job, view, world.now));
             seen.extend(world.nodes[node].take_actions());
         }
         for node in [SOURCE, TARGET] {
             let now = world.now + 1_000_000;
             world.nodes[node].tick(&VIEWS[node][SOURCE], now, |_| 0);
-            world.nodes[node].taken_over(job, now);
+            shown += usize::from(world.nodes[node].taken_over(job, now));
             world.nodes[node].cleaned_up(job, now);
             world.nodes[node].promoted(now);
             world.nodes[node].cleaned_up(job, now);
@@ -590,10 +624,10 @@ proptest! {
         let count = |is: fn(&MigrationAction) -> bool| seen.iter().filter(|it| is(it)).count();
         let pauses = count(|it| matches!(it, MigrationAction::Pause { .. }));
         prop_assert_eq!(pauses, count(|it| matches!(it, MigrationAction::Resume { .. })));
-        let is_shown_or_dropped = count(|it| {
-            matches!(it, MigrationAction::Show { .. } | MigrationAction::Drop { .. })
-        });
-        prop_assert!(is_shown_or_dropped == 1, "{:?}", seen);
+        let dropped = count(|it| matches!(it, MigrationAction::Drop { .. }));
+        prop_assert!(shown + dropped == 1, "{} shown, {:?}", shown, seen);
+        let shows = count(|it| matches!(it, MigrationAction::Show { .. }));
+        prop_assert!(shown <= shows && shows <= 1, "{} shown, {:?}", shown, seen);
         let revokes = count(|it| matches!(it, MigrationAction::Revoke { .. }));
         let is_exported = world.nodes.iter().any(|it| it.is_any(Operation::Export));
         prop_assert!(revokes <= 1 && !is_exported);

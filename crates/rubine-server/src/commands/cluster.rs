@@ -30,8 +30,7 @@ const CHANGES: Flags = Flags::NO_ASYNC_LOADING
     .union(Flags::NOSCRIPT);
 
 /// What all forms have that are about slots which move by themselves.
-const MIGRATES: Flags =
-    Flags::NO_ASYNC_LOADING.union(Flags::ADMIN).union(Flags::STALE);
+const MIGRATES: Flags = Flags::NO_ASYNC_LOADING.union(Flags::ADMIN).union(Flags::STALE);
 
 /// A connection that brings slots is no client any more, so it cannot become one within a transaction or a script.
 const SYNCS: Flags =

@@ -35,8 +35,8 @@ pub(super) fn migrate(session: &mut Session<'_>) -> CommandResult {
 pub(super) fn cancel(session: &mut Session<'_>) -> CommandResult {
     let cluster = cluster_of(session)?;
     let server = session.core.server;
-    let ended =
-        cluster.tell_migrations(&server.journal, |machine: &mut Migrations, _, now| machine.cancel(now));
+    let ended = cluster
+        .tell_migrations(&server.journal, |machine: &mut Migrations, _, now| machine.cancel(now));
     ended.map_err(refused)?;
     let asker = short_line(session.client, &server.config.load());
     tracing::info!("Canceled all in progress slot migrations (user request from '{asker}')");
@@ -144,7 +144,8 @@ fn establish(session: &mut Session<'_>) -> CommandResult {
 fn finish(session: &mut Session<'_>) -> CommandResult {
     let cluster = cluster_of(session)?;
     let args: Vec<&[u8]> = session.args.from(3).collect();
-    let finish = Finish::parse(&args).map_err(|error| CommandError::Other(error.to_string().into()))?;
+    let finish =
+        Finish::parse(&args).map_err(|error| CommandError::Other(error.to_string().into()))?;
     let journal = &session.core.server.journal;
     let ended =
         cluster.tell_migrations(journal, |machine, _, now| machine.finish_import(&finish, now));

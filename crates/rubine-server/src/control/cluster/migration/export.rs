@@ -31,8 +31,7 @@ const TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// No reply is longer.
 const REPLY_BYTES_MAX: usize = 16 * 1024;
 /// What the target says is short.
-const LIMITS: Limits =
-    Limits { bulk_bytes_max: REPLY_BYTES_MAX as i64, sender: Sender::Stranger };
+const LIMITS: Limits = Limits { bulk_bytes_max: REPLY_BYTES_MAX as i64, sender: Sender::Stranger };
 /// Why what fits is always taken.
 const ROOM: &str = "no more is made than what has room";
 
@@ -323,8 +322,7 @@ impl Export {
 
 /// The word of SYNCSLOTS that somebody says, if it is one.
 pub(super) fn word_of(said: Args<'_>) -> Option<Word> {
-    let is = |index: usize, word: &[u8]| {
-        said.get(index).is_some_and(|it| it.eq_ignore_ascii_case(word))
-    };
+    let is =
+        |index: usize, word: &[u8]| said.get(index).is_some_and(|it| it.eq_ignore_ascii_case(word));
     if is(0, b"CLUSTER") && is(1, b"SYNCSLOTS") { Word::parse(said.get(2)?) } else { None }
 }

@@ -11,9 +11,7 @@ use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_u64;
 use rubine_cluster::migration::JobId;
 use rubine_cluster::slots::SlotSet;
-use rubine_commands::{
-    Args, ClientFacts, CommandError, Occasion, Runner, Scope, shards_of,
-};
+use rubine_commands::{Args, ClientFacts, CommandError, Occasion, Runner, Scope, shards_of};
 use rubine_config::MaxmemoryPolicy;
 use rubine_journal::Effects;
 use rubine_keyspace::{Changes, DueKeys, Key, ShardSet, ViewOptions};
@@ -298,7 +296,8 @@ impl Import {
         let mut is_known = true;
         match entry.spec.scope {
             Scope::Slot(index) => {
-                let slot = args.get(index).and_then(parse_u64).and_then(|it| u16::try_from(it).ok());
+                let slot =
+                    args.get(index).and_then(parse_u64).and_then(|it| u16::try_from(it).ok());
                 is_known = slot.is_some_and(|it| self.slots.contains(it));
             }
             Scope::Keys => entry.spec.for_each_key(args, |index| {
