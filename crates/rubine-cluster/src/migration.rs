@@ -102,11 +102,12 @@ pub enum MigrationAction {
         slots: SlotSet,
         takes_over: bool,
     },
-    /// Drop what was kept out of sight. On a primary, replicas and the log are to hear of it; then
-    /// [`Migrations::cleaned_up`] is the answer.
+    /// Drop what was kept out of sight. If replicas and the log are to hear of it from this node, [`Migrations::cleaned_up`]
+    /// is the answer then; else they hear what this node has heard.
     Drop {
         job: JobId,
         slots: SlotSet,
+        propagates: bool,
     },
     /// For the own replicas and the log on disk.
     Propagate {
@@ -188,6 +189,11 @@ impl Migrations {
     /// The slots of a migration that has not come to its end; `None` once it has.
     pub fn slots_of(&self, id: JobId) -> Option<SlotSet> {
         self.jobs.iter().find(|it| it.id == id && it.is_in_progress()).map(|it| it.slots.set())
+    }
+
+    /// What is being taken in, with the name of each: whoever makes an image of the data has to say so.
+    pub fn imports(&self) -> impl Iterator<Item = (JobId, &SlotRanges)> {
+        self.jobs_of(Operation::Import).filter(|it| !it.is_over()).map(|it| (it.id, &it.slots))
     }
 
     /// So much is to be sent still for a migration.
@@ -394,7 +400,7 @@ impl Migrations {
         }
         let is_dropped = operation == Operation::Import && stage != Stage::Success;
         if is_dropped && was != Stage::CleaningUp {
-            self.actions.push(MigrationAction::Drop { job: id, slots });
+            self.actions.push(MigrationAction::Drop { job: id, slots, propagates: !is_tracked });
             if !is_tracked {
                 return self.enter(id, Stage::CleaningUp);
             }

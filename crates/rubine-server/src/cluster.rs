@@ -1,6 +1,7 @@
 //! This server's part in a cluster: the state machine, what workers know of it, and what clients have ordered; the
 //! connections of its bus, and its file. Decides nothing, and knows no key.
 
+pub(crate) mod hidden;
 mod links;
 mod migration;
 mod nodes_file;
@@ -18,8 +19,11 @@ use rubine_cluster::migration::{MigrationConfig, Migrations};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
 use rubine_journal::{Journal, Offset};
+use rubine_keyspace::{Keyspace, ShardSet};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
+
+use crate::server::Server;
 
 pub(crate) use self::links::Links;
 pub(crate) use self::migration::{MigrationLink, Order, Side, SlotMigrations};
@@ -58,11 +62,15 @@ pub(crate) struct Bus {
 
 /// What is known by now, for those who need no more than that.
 #[derive(Debug)]
-struct Views(ArcSwap<View>);
+struct Views {
+    view: ArcSwap<View>,
+    /// Where keys are that nobody sees yet.
+    beside: Arc<Keyspace>,
+}
 
 impl SlotOwners for Views {
     fn last_of_owner(&self, slot: u16) -> u16 {
-        let view = self.0.load();
+        let view = self.view.load();
         let from = usize::from(slot);
         let rest = &view.owners[from..];
         let len = rest.iter().take_while(|it| **it == rest[0]).count();
@@ -70,8 +78,15 @@ impl SlotOwners for Views {
     }
 
     fn is_of_our_shard(&self, slot: u16) -> bool {
-        let view = self.0.load();
+        let view = self.view.load();
         view.owners[usize::from(slot)] == view.my_primary()
+    }
+
+    fn hidden_len(&self, db: usize, slot: u16) -> usize {
+        self.beside.slot_len(db, slot).unwrap_or_else(|_| {
+            let locked = self.beside.lock(&ShardSet::of_slot(slot));
+            locked.shards().map(|shard| shard.slot_len(db, slot)).sum()
+        })
     }
 
     fn usage(&self, _slot: u16) -> Option<SlotUsage> {
@@ -134,9 +149,11 @@ impl Cluster {
     ) -> Self {
         let mut first = machine.take_effects();
         let view = first.view.take().expect("a machine begins with a view");
+        let migrations = SlotMigrations::new(migrations);
+        let beside = Arc::clone(migrations.beside());
         Self {
             version: AtomicU64::new(view.version),
-            views: Arc::new(Views(ArcSwap::new(view))),
+            views: Arc::new(Views { view: ArcSwap::new(view), beside }),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
             waker,
@@ -145,7 +162,7 @@ impl Cluster {
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
             link_memory: AtomicUsize::new(0),
-            migrations: SlotMigrations::new(migrations),
+            migrations,
         }
     }
 
@@ -188,6 +205,22 @@ impl Cluster {
             self.wake();
         }
         answer
+    }
+
+    /// Tells the machine of migrations something of which what follows is done before anybody sees data again.
+    pub(crate) fn tell_at_once(&self, server: &Server, tell: fn(&mut Migrations, Millis)) {
+        self.tell_migrations(&server.journal, |machine, _, now| tell(machine, now));
+        let mut locked = server.keyspace.lock(&ShardSet::All);
+        self.migrations.obey(&server.keyspace, &mut locked);
+    }
+
+    /// What was on disk is loaded. What was being taken in then does not go on, if this node is a primary.
+    pub(crate) fn end_reload(&self, server: &Server) {
+        self.tell_migrations(&server.journal, |machine, view, now| {
+            if !view.is_replica() {
+                machine.restarted(now);
+            }
+        });
     }
 
     /// Has the thread of the cluster look what there is to do.
@@ -246,7 +279,7 @@ impl Cluster {
 
     /// What is known by now.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.views.0.load_full()
+        self.views.view.load_full()
     }
 
     /// Who has which slots, for commands that walk through those of one owner.
@@ -262,7 +295,7 @@ impl Cluster {
     /// From now on this is known. Workers find it with their next request.
     pub(crate) fn publish(&self, view: Arc<View>) {
         let version = view.version;
-        self.views.0.store(view);
+        self.views.view.store(view);
         self.version.store(version, Ordering::Release);
     }
 }

@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::job::{Job, Operation, Stage};
 use super::wire::{Establish, SyntaxError, Word, parse_ranges};
 use super::{JobId, MigrationAction, Migrations};
+use crate::effect::Level;
 use crate::id::{MigrationId, NodeId};
 use crate::slots::SlotSet;
 use crate::view::View;
@@ -227,8 +228,11 @@ impl Migrations {
         if !prevented && job.held_until == 0 && (bytes_max < 0 || is_little) {
             job.held_until = until;
             let slots = job.slots.set();
-            let text = format!("pauses writes (remaining_repl_size is {})", job.remaining_bytes);
-            self.note(id, &text);
+            let (bytes, job) = (job.remaining_bytes, job.description());
+            let text = format!(
+                "Pausing writes (remaining_repl_size is {bytes}) to allow slot migration {job} to finalize failover."
+            );
+            self.actions.push(MigrationAction::Log { level: Level::Notice, text });
             self.actions.push(MigrationAction::Pause { job: id, slots, until });
         }
     }

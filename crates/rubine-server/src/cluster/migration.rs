@@ -6,10 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mio::Waker;
 use parking_lot::Mutex;
+use rubine_base::clock::unix_millis;
 use rubine_cluster::migration::{JobId, MigrationAction, MigrationConfig, Migrations};
 use rubine_cluster::slots::SlotSet;
+use rubine_commands::Args;
 use rubine_journal::{Effects, Journal};
-use rubine_keyspace::Keyspace;
+use rubine_keyspace::{Keyspace, Locked, ShardSet, SlotImport, Snapshot};
+
+use super::hidden::is_about;
+use crate::command_table::Entry;
 
 /// The migrations of this node.
 pub(crate) struct SlotMigrations {
@@ -17,7 +22,7 @@ pub(crate) struct SlotMigrations {
     state: Mutex<State>,
     /// Where what comes is kept out of everybody's sight. Whoever locks shards of it has locked those of the data before, if
     /// both are needed.
-    beside: Keyspace,
+    beside: Arc<Keyspace>,
     /// Slots whose keys are kept there.
     hidden: Mutex<SlotSet>,
     has_hidden: AtomicBool,
@@ -28,14 +33,20 @@ struct State {
     machine: Migrations,
     /// What the thread of the cluster is to do, in this order.
     actions: Vec<MigrationAction>,
+    /// What whoever has told what a primary or a log tells is to do at once.
+    told: Vec<MigrationAction>,
 }
 
 impl SlotMigrations {
     pub(crate) fn new(config: MigrationConfig) -> Self {
         Self {
-            state: Mutex::new(State { machine: Migrations::new(config), actions: Vec::new() }),
+            state: Mutex::new(State {
+                machine: Migrations::new(config),
+                actions: Vec::new(),
+                told: Vec::new(),
+            }),
             // What is freed there is freed by whoever frees it.
-            beside: Keyspace::new().0,
+            beside: Arc::new(Keyspace::new().0),
             hidden: Mutex::new(SlotSet::new()),
             has_hidden: AtomicBool::new(false),
             links: Mutex::default(),
@@ -61,6 +72,8 @@ impl SlotMigrations {
             match action {
                 MigrationAction::Hide { slots, .. } => self.hide(&slots),
                 MigrationAction::Propagate { command } => append(journal, &command, second),
+                action @ (MigrationAction::Show { takes_over: false, .. }
+                | MigrationAction::Drop { propagates: false, .. }) => state.told.push(action),
                 action => state.actions.push(action),
             }
         }
@@ -72,8 +85,52 @@ impl SlotMigrations {
     }
 
     /// Where what comes is kept.
-    pub(crate) fn beside(&self) -> &Keyspace {
+    pub(crate) fn beside(&self) -> &Arc<Keyspace> {
         &self.beside
+    }
+
+    /// Does what follows from what a primary or a log has told. All shards are locked, so that nobody sees a part of it.
+    pub(crate) fn obey(&self, keyspace: &Keyspace, locked: &mut Locked<'_>) {
+        for action in std::mem::take(&mut self.state.lock().told) {
+            let (slots, is_shown) = match action {
+                MigrationAction::Show { slots, .. } => (slots, true),
+                MigrationAction::Drop { slots, .. } => (slots, false),
+                _ => continue,
+            };
+            let numbers: Vec<u16> = slots.iter().collect();
+            let mut beside = self.beside.lock(&ShardSet::of_slots(slots.iter()));
+            if is_shown {
+                locked.exchange_slots(&mut beside, &numbers, unix_millis());
+            }
+            keyspace.discard_slots_of(&mut beside, &numbers);
+            drop(beside);
+            self.unhide(&slots);
+        }
+    }
+
+    /// Whether a command is about keys that are kept out of sight.
+    pub(crate) fn hides(&self, entry: &Entry, args: Args<'_>) -> bool {
+        self.has_hidden.load(Ordering::Acquire) && is_about(entry, args, &self.hidden.lock())
+    }
+
+    /// Whether the keys of a slot are kept out of sight.
+    pub(crate) fn hides_slot(&self, slot: u16) -> bool {
+        self.has_hidden.load(Ordering::Acquire) && self.hidden.lock().contains(slot)
+    }
+
+    /// Adds what is kept out of sight to an image. All shards are locked, so that no migration begins or ends meanwhile.
+    pub(crate) fn add_to(&self, image: &mut Snapshot) {
+        let imports: Vec<SlotImport> = self.ask(|machine| {
+            let imports = machine.imports().map(|(id, slots)| SlotImport {
+                name: id.as_bytes().to_vec(),
+                ranges: slots.ranges().iter().map(|it| (*it.start(), *it.end())).collect(),
+            });
+            imports.collect()
+        });
+        if !imports.is_empty() {
+            let hidden = self.beside.lock(&ShardSet::All).snapshot();
+            image.add_hidden(hidden, imports);
+        }
     }
 
     fn hide(&self, slots: &SlotSet) {

@@ -4,7 +4,7 @@
 //! effects may have to be on disk before it is answered; no worker waits for that.
 
 mod change;
-mod migrate;
+pub(crate) mod migrate;
 mod set_slot;
 mod show;
 mod slots;

@@ -187,6 +187,7 @@ impl Driver {
         // What fails here is logged, and told to the machine.
         let _ = self.carry_out(first);
         let _ = self.settle();
+        self.cluster.end_reload(self.server);
         let mut events = Events::with_capacity(EVENTS);
         while !self.server.is_shutting_down.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, Some(self.until_next())) {

@@ -2,12 +2,16 @@
 //! state machine of migrations knows.
 
 use rubine_cluster::migration::{
-    Establish, EstablishError, Finish, JobReport, MigrateError, Migrations, SyntaxError, Word,
+    Establish, EstablishError, Finish, FinishError, JobReport, MigrateError, Migrations,
+    SyntaxError, Word,
 };
-use rubine_commands::{CommandError, CommandResult};
+use rubine_commands::{Args, CommandError, CommandResult};
+use rubine_journal::Journal;
+use rubine_keyspace::ShardSet;
 
 use super::cluster_of;
 use crate::client::line::short_line;
+use crate::cluster::Cluster;
 use crate::core::Session;
 
 /// Bytes of the random part of a migration's name.
@@ -119,37 +123,66 @@ pub(super) fn sync(session: &mut Session<'_>) -> CommandResult {
 fn establish(session: &mut Session<'_>) -> CommandResult {
     let cluster = cluster_of(session)?;
     let server = session.core.server;
-    let is_told = session.client.identity.is_trusted();
-    let args: Vec<&[u8]> = session.args.from(3).collect();
-    let begun = cluster.tell_migrations(&server.journal, |machine, view, now| {
-        let establish = Establish::parse(&args, view).map_err(|error| match error {
-            SyntaxError::Syntax => EstablishError::Syntax,
-            error => EstablishError::Node(error.into()),
-        })?;
-        if is_told {
-            machine.track_import(establish, view, now)
-        } else {
-            machine.establish_import(establish, view, now)
-        }
-    });
-    let job = begun.map_err(|error| CommandError::Other(error.to_string().into()))?;
-    if !is_told {
-        session.client.migration = Some(job);
+    if session.client.identity.is_trusted() {
+        hear(cluster, &server.journal, session.args)?;
+        session.reply.ok();
+        return Ok(());
     }
+    let args: Vec<&[u8]> = session.args.from(3).collect();
+    // Whoever makes an image of all data has locked all, and sees it before this or after it.
+    let locked = server.keyspace.lock(&ShardSet::One(0));
+    let begun = cluster.tell_migrations(&server.journal, |machine, view, now| {
+        let establish = Establish::parse(&args, view).map_err(told)?;
+        machine.establish_import(establish, view, now)
+    });
+    drop(locked);
+    let job = begun.map_err(|error| CommandError::Other(error.to_string().into()))?;
+    session.client.migration = Some(job);
     session.reply.ok();
     Ok(())
+}
+
+fn told(error: SyntaxError) -> EstablishError {
+    match error {
+        SyntaxError::Syntax => EstablishError::Syntax,
+        error => EstablishError::Node(error.into()),
+    }
 }
 
 /// A migration that this node's primary, or a log, has told of is over.
 fn finish(session: &mut Session<'_>) -> CommandResult {
     let cluster = cluster_of(session)?;
-    let args: Vec<&[u8]> = session.args.from(3).collect();
-    let finish =
-        Finish::parse(&args).map_err(|error| CommandError::Other(error.to_string().into()))?;
-    let journal = &session.core.server.journal;
-    let ended =
-        cluster.tell_migrations(journal, |machine, _, now| machine.finish_import(&finish, now));
-    ended.map_err(|error| CommandError::Other(error.to_string().into()))?;
+    if !session.client.identity.is_trusted() {
+        let args: Vec<&[u8]> = session.args.from(3).collect();
+        let finish =
+            Finish::parse(&args).map_err(|it| CommandError::Other(it.to_string().into()))?;
+        if cluster.migrations.ask(|machine| machine.slots_of(finish.id())).is_some() {
+            return Err(CommandError::text(
+                "ERR CLUSTER SYNCSLOTS FINISH should only be used by primaries",
+            ));
+        }
+    }
+    hear(cluster, &session.core.server.journal, session.args)?;
     session.reply.ok();
     Ok(())
+}
+
+/// Takes in what this node's primary, or a log, tells by `CLUSTER SYNCSLOTS`. What follows from it,
+/// [`crate::cluster::SlotMigrations::obey`] does.
+pub(crate) fn hear(cluster: &Cluster, journal: &Journal, args: Args<'_>) -> CommandResult {
+    let words: Vec<&[u8]> = args.from(3).collect();
+    let is = |word: &str| args.get(2).is_some_and(|it| it.eq_ignore_ascii_case(word.as_bytes()));
+    let failure = cluster.tell_migrations(journal, |machine, view, now| match () {
+        () if is("ESTABLISH") => {
+            let begun = Establish::parse_told(&words).map_err(told);
+            begun.and_then(|it| machine.track_import(it, view, now)).err().map(|it| it.to_string())
+        }
+        () if is("FINISH") => {
+            let finish = Finish::parse(&words).map_err(FinishError::from);
+            finish.and_then(|it| machine.finish_import(&it, now)).err().map(|it| it.to_string())
+        }
+        // What a primary has heard itself is nothing to its replicas.
+        () => None,
+    });
+    failure.map_or(Ok(()), |text| Err(CommandError::Other(text.into())))
 }

@@ -92,7 +92,10 @@ impl Driver {
                 let host = primary.to_string();
                 cluster_data::follow(server, self.own.handlers(), (&host, port), history);
             }
-            Action::Promote => cluster_data::promote(server),
+            Action::Promote => {
+                cluster_data::promote(server);
+                self.tell_migrations(|machine, _, now| machine.promoted(now));
+            }
             Action::DropAllKeys => cluster_data::drop_all_keys(&mut self.own),
             Action::DropKeys { slots } => cluster_data::drop_keys(&mut self.own, &slots),
             Action::VerifyKeys => {

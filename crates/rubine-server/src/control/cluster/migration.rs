@@ -88,7 +88,7 @@ impl Driver {
             MigrationAction::Grant { slots } => self.cluster.machine().grant_slots(&slots),
             MigrationAction::Revoke { slots } => self.cluster.machine().revoke_slots(&slots),
             MigrationAction::Show { job, slots, .. } => self.order(job, Order::TakeOver(slots)),
-            MigrationAction::Drop { job, slots } => self.drop_hidden(job, &slots),
+            MigrationAction::Drop { job, slots, .. } => self.drop_hidden(job, &slots),
             MigrationAction::Close { job } => {
                 if let Some(link) = self.cluster.migrations.link(job) {
                     link.close();
@@ -149,12 +149,16 @@ impl Driver {
         let numbers: Vec<u16> = slots.iter().collect();
         let migrations = &self.cluster.migrations;
         let shards = ShardSet::of_slots(numbers.iter().copied());
+        // Whoever makes an image of all data finds all of this done, or nothing.
+        let locked = self.server.keyspace.lock(&shards);
         let mut beside = migrations.beside().lock(&shards);
         let emptied = self.server.keyspace.discard_slots_of(&mut beside, &numbers);
         cluster_data::tell_emptied(self.server, &emptied);
         drop(beside);
         self.tell_migrations(|machine, _, now| machine.cleaned_up(job, now));
         migrations.unhide(slots);
+        drop(locked);
+        self.server.journal.notify();
     }
 }
 

@@ -31,12 +31,12 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
     text.field("total_blocking_keys_on_nokey", needed_keys);
     let now = monotonic_millis() as i64;
     let why = match server.pause.held_for() {
-        None if source.server.pause.holds_slots() => "slot_migration_in_progress",
         Some(Hold::Shutdown) => "shutdown_in_progress",
         Some(Hold::Failover | Hold::Takeover) => "failover_in_progress",
         None => "client_pause",
     };
     let (reason, actions, until) = match server.pause.in_force(now) {
+        None if server.pause.holds_slots() => ("slot_migration_in_progress", "write", now),
         None => ("none", "none", now),
         Some((true, until)) => (why, "all", until),
         Some((false, until)) => (why, "write", until),

@@ -11,19 +11,19 @@ use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_u64;
 use rubine_cluster::migration::JobId;
 use rubine_cluster::slots::SlotSet;
-use rubine_commands::{Args, ClientFacts, CommandError, Occasion, Runner, Scope, shards_of};
+use rubine_commands::{Args, CommandError, Scope, shards_of};
 use rubine_config::MaxmemoryPolicy;
 use rubine_journal::Effects;
-use rubine_keyspace::{Changes, DueKeys, Key, ShardSet, ViewOptions};
+use rubine_keyspace::{Key, ShardSet};
 use rubine_net::link::Link;
 use rubine_net::socket::Socket;
 use rubine_resp::parser::{ArgRange, Limits, Parsed, Parser, Sender};
-use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_system::allocator::used_memory;
 
 use super::carrier::Carrier;
 use super::export::word_of;
 use crate::client::ClientInfo;
+use crate::cluster::hidden::{HiddenRunner, is_about};
 use crate::cluster::{Answer, Cluster, Job, Order, Side};
 use crate::command_table::{Entry, Run};
 use crate::mailbox::Message;
@@ -38,8 +38,6 @@ const LIMITS: Limits = Limits { bulk_bytes_max: i64::MAX, sender: Sender::Primar
 const LOOK: Duration = Duration::from_millis(1);
 /// How often that is, at most, where memory is used up: what others evict makes room.
 const MEMORY_LOOKS_MAX: usize = 1000;
-/// An output that was longer is not kept for the next reply.
-const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// What a client was that a source turned out to be.
 pub(crate) struct Arrival {
@@ -73,10 +71,9 @@ struct Import {
     slots: SlotSet,
     input: Vec<u8>,
     parser: Parser,
-    runner: Runner,
+    runner: HiddenRunner,
     finder: Finder,
     effects: Effects,
-    output: Output,
     db: usize,
 }
 
@@ -106,10 +103,9 @@ impl Import {
             slots,
             input: Vec::new(),
             parser: Parser::new(),
-            runner: Runner::new(rubine_base::random::seed_from_os()),
+            runner: HiddenRunner::new(),
             finder,
             effects: Effects::new(),
-            output: Output::new(),
             db: 0,
         })
     }
@@ -237,7 +233,8 @@ impl Import {
         });
     }
 
-    /// Runs a command, and has it in the journal under the same locks.
+    /// Runs a command, and has it in the journal under the same locks. Those of the data are taken, too, though it is not
+    /// looked at: whoever makes an image of all has locked all, and finds here what the journal says.
     fn run_command(
         &mut self,
         entry: &'static Entry,
@@ -245,71 +242,33 @@ impl Import {
         args: Args<'_>,
     ) -> Result<(), Failure> {
         let Run::Data(command) = entry.run else { return Ok(()) };
-        self.check_slots(entry, args)?;
+        if !is_about(entry, args, &self.slots) {
+            let text = format!("'{}' is about other slots than those that come", entry.full_name);
+            return Err(Failure::Command(text));
+        }
         self.look_at_memory()?;
         let server = self.carrier.server;
-        let settings = server.settings.load();
-        let now = unix_millis();
-        let protocol = Protocol::Resp2;
-        let occasion = Occasion {
-            db: self.db,
-            now,
-            limits: &settings.limits,
-            access: settings.access,
-            view: ViewOptions { notes_access: true, due_keys: DueKeys::Shown },
-            client: ClientFacts {
-                protocol,
-                may_wait: false,
-                is_script: false,
-                steps_at_once_max: u64::MAX,
-                is_trusted: true,
-                reads_every_key: true,
-            },
-        };
         let shards = match entry.single_key {
             Some(index) if matches!(entry.spec.scope, Scope::Keys) => {
                 ShardSet::of_shard(Key::new(args.at(index)).shard())
             }
             _ => shards_of(&command.spec, args, true),
         };
-        let mut locked = self.carrier.cluster.migrations.beside().lock(&shards);
+        let locked = server.keyspace.lock(&shards);
+        let mut beside = self.carrier.cluster.migrations.beside().lock(&shards);
         // What is dropped is dropped under these locks, and nothing comes behind it.
         if self.carrier.handle.is_closed() {
             return Err(Failure::Over);
         }
-        let start = self.output.mark();
-        let mut reply = Reply::new(&mut self.output, protocol);
-        let result = self.runner.run(command, &occasion, &mut reply, args, &mut locked);
-        self.output.truncate_to(start);
+        let result = self.runner.run(server, command, self.db, args, &mut beside);
         if result.is_ok() && server.journal.is_active() {
             self.effects.encoded(self.db as u32, bytes);
-            server.journal.append(&mut self.effects, (now / 1000) as u64);
+            server.journal.append(&mut self.effects, (unix_millis() / 1000) as u64);
         }
+        drop(beside);
         drop(locked);
-        self.forget();
         self.carrier.handle.progress.commands.fetch_add(1, Ordering::Relaxed);
         Ok(result?)
-    }
-
-    /// What it is about comes from there.
-    fn check_slots(&self, entry: &Entry, args: Args<'_>) -> Result<(), Failure> {
-        let mut is_known = true;
-        match entry.spec.scope {
-            Scope::Slot(index) => {
-                let slot =
-                    args.get(index).and_then(parse_u64).and_then(|it| u16::try_from(it).ok());
-                is_known = slot.is_some_and(|it| self.slots.contains(it));
-            }
-            Scope::Keys => entry.spec.for_each_key(args, |index| {
-                is_known &= self.slots.contains(rubine_base::crc::slot_of(args.at(index)));
-            }),
-            _ => is_known = false,
-        }
-        if is_known {
-            return Ok(());
-        }
-        let text = format!("'{}' is about other slots than those that come", entry.full_name);
-        Err(Failure::Command(text))
     }
 
     /// Waits for memory, where others may evict something for it.
@@ -335,17 +294,6 @@ impl Import {
             server.journal.notify();
             std::thread::sleep(LOOK);
         }
-    }
-
-    /// Forgets what a client would get, and what else would follow.
-    fn forget(&mut self) {
-        if KEPT_OUTPUT_BYTES_MAX < self.output.buffered_bytes() {
-            self.output = Output::new();
-        }
-        self.runner.effects.events.clear();
-        self.runner.effects.wait = None;
-        self.runner.effects.shipment = None;
-        self.runner.changes = Changes::default();
     }
 
     /// What has come is what the slots hold from now on, for everybody and in one step. The own replicas and the log know it
