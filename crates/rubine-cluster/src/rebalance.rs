@@ -62,8 +62,8 @@ fn even_step(members: &[Member], threshold: u64) -> Option<Step> {
     let to = stay().min_by_key(|it| (it.weight, it.id))?;
     let (low, high) = (total / count, total.div_ceil(count));
     let tolerance = (u128::from(low) * u128::from(threshold) / 100).min(u64::MAX.into()) as u64;
-    let is_even = from.weight <= high.saturating_add(tolerance)
-        && low <= to.weight.saturating_add(tolerance);
+    let is_even =
+        from.weight <= high.saturating_add(tolerance) && low <= to.weight.saturating_add(tolerance);
     if is_even || from.id == to.id {
         return None;
     }
@@ -303,7 +303,8 @@ mod tests {
         assert_eq!(next_step(std::slice::from_ref(&lonely), 0), None);
         assert_eq!(next_step(&[Member { is_draining: true, ..lonely }], 0), None);
         // Others may say what they like.
-        let loud = |number| Member { id: id(number), slots: 1, weight: u64::MAX, is_draining: false };
+        let loud =
+            |number| Member { id: id(number), slots: 1, weight: u64::MAX, is_draining: false };
         assert_eq!(next_step(&[loud(1), loud(2), loud(3)], u64::MAX), None);
         next_step(&[loud(1), loud(2), loud(3)], 0);
     }

@@ -1,7 +1,10 @@
 //! This server's part in a cluster: the state machine, what workers know of it, and what clients have ordered; the
 //! connections of its bus, and its file. Decides nothing, and knows no key.
 
+mod balance;
+pub(crate) mod hidden;
 mod links;
+mod migration;
 mod nodes_file;
 mod usage;
 
@@ -14,13 +17,19 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
+use rubine_cluster::migration::{MigrationConfig, Migrations};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
-use rubine_journal::Offset;
+use rubine_journal::{Journal, Offset};
+use rubine_keyspace::{Keyspace, ShardSet};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
+use crate::server::Server;
+
+pub(crate) use self::balance::{Balancing, Doing};
 pub(crate) use self::links::Links;
+pub(crate) use self::migration::{MigrationLink, Order, Side, SlotMigrations};
 pub(crate) use self::nodes_file::NodesFile;
 pub(crate) use self::usage::SlotUsages;
 
@@ -43,6 +52,10 @@ pub(crate) struct Cluster {
     /// How many connections the bus has, and the memory that they take.
     link_count: AtomicUsize,
     link_memory: AtomicUsize,
+    /// Slots that move by themselves.
+    pub(crate) migrations: SlotMigrations,
+    /// Slots that should be elsewhere.
+    pub(crate) balancing: Balancing,
 }
 
 /// What the thread of the cluster begins with.
@@ -58,6 +71,8 @@ pub(crate) struct Bus {
 struct Views {
     view: ArcSwap<View>,
     usages: SlotUsages,
+    /// Where keys are that nobody sees yet.
+    beside: Arc<Keyspace>,
 }
 
 impl SlotOwners for Views {
@@ -72,6 +87,13 @@ impl SlotOwners for Views {
     fn is_of_our_shard(&self, slot: u16) -> bool {
         let view = self.view.load();
         view.owners[usize::from(slot)] == view.my_primary()
+    }
+
+    fn hidden_len(&self, db: usize, slot: u16) -> usize {
+        self.beside.slot_len(db, slot).unwrap_or_else(|_| {
+            let locked = self.beside.lock(&ShardSet::of_slot(slot));
+            locked.shards().map(|shard| shard.slot_len(db, slot)).sum()
+        })
     }
 
     fn usage(&self, slot: u16) -> Option<SlotUsage> {
@@ -125,12 +147,24 @@ pub(crate) struct Confirmation {
 
 impl Cluster {
     /// A part in a cluster that `machine` knows, and a thread that is woken by `waker`.
-    pub(crate) fn new(mut machine: Machine, waker: Waker, clock_ahead: Millis, bus: Bus) -> Self {
+    pub(crate) fn new(
+        mut machine: Machine,
+        migrations: MigrationConfig,
+        waker: Waker,
+        clock_ahead: Millis,
+        bus: Bus,
+    ) -> Self {
         let mut first = machine.take_effects();
         let view = first.view.take().expect("a machine begins with a view");
+        let migrations = SlotMigrations::new(migrations);
+        let beside = Arc::clone(migrations.beside());
         Self {
             version: AtomicU64::new(view.version),
-            views: Arc::new(Views { view: ArcSwap::new(view), usages: SlotUsages::default() }),
+            views: Arc::new(Views {
+                view: ArcSwap::new(view),
+                usages: SlotUsages::default(),
+                beside,
+            }),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
             waker,
@@ -139,6 +173,8 @@ impl Cluster {
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
             link_memory: AtomicUsize::new(0),
+            migrations,
+            balancing: Balancing::default(),
         }
     }
 
@@ -167,6 +203,44 @@ impl Cluster {
         question(&mut self.machine.lock(), now)
     }
 
+    /// Tells the machine of migrations something, and has the thread of the cluster do what follows.
+    pub(crate) fn tell_migrations<T>(
+        &self,
+        journal: &Journal,
+        tell: impl FnOnce(&mut Migrations, &View, Millis) -> T,
+    ) -> T {
+        let (view, now) = (self.view(), self.now());
+        let second = (unix_millis() / 1000) as u64;
+        let (answer, has_more) =
+            self.migrations.tell(journal, second, |machine| tell(machine, &view, now));
+        if has_more {
+            self.wake();
+        }
+        answer
+    }
+
+    /// Tells the machine of migrations something of which what follows is done before anybody sees data again.
+    pub(crate) fn tell_at_once(&self, server: &Server, tell: fn(&mut Migrations, Millis)) {
+        self.tell_migrations(&server.journal, |machine, _, now| tell(machine, now));
+        let mut locked = server.keyspace.lock(&ShardSet::All);
+        self.migrations.obey(&server.keyspace, &mut locked);
+    }
+
+    /// What was on disk is loaded. What was being taken in then does not go on, if this node is a primary.
+    pub(crate) fn end_reload(&self, server: &Server) {
+        self.tell_migrations(&server.journal, |machine, view, now| {
+            if !view.is_replica() {
+                machine.restarted(now);
+            }
+        });
+    }
+
+    /// Has the thread of the cluster look what there is to do.
+    pub(crate) fn wake(&self) {
+        // A queue of events that cannot be woken is gone, and the process with it.
+        let _ = self.waker.wake();
+    }
+
     /// Has the thread of the cluster carry an order out.
     pub(crate) fn submit(&self, job: Job) {
         let mut jobs = self.jobs.lock();
@@ -174,8 +248,7 @@ impl Cluster {
         let is_first = jobs.len() == 1;
         drop(jobs);
         if is_first {
-            // A queue of events that cannot be woken is gone, and the process with it.
-            let _ = self.waker.wake();
+            self.wake();
         }
     }
 

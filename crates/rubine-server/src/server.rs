@@ -197,7 +197,7 @@ impl Server {
         settings.limits.dump_checks.checksum = checks_sums;
         settings.limits.slot_owners = self.cluster.as_ref().map(Cluster::slot_owners);
         if let Some(cluster) = &self.cluster {
-            cluster.usages().turn(settings.counts_slots);
+            cluster.usages().turn(settings.counts_slots, settings.shows_slots);
         }
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
         self.observing.latency.set_threshold(settings.latency_ticks);

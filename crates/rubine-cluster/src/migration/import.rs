@@ -52,7 +52,7 @@ impl Migrations {
             return Err(EstablishError::SourceIsMyself);
         }
         self.check_slots(&establish)?;
-        if source != establish.owner {
+        if Some(source) != establish.owner {
             return Err(EstablishError::NotTheOwner);
         }
         Ok(self.begin_import(establish, Told::BySource, view))
@@ -125,8 +125,20 @@ impl Migrations {
             return self.fail(id, "Unexpected state machine transition");
         }
         self.enter(id, Stage::ImportGranted);
-        let slots = self.job_mut(id).slots.set();
-        self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
+        self.take_over_if_granted(id);
+    }
+
+    /// Takes the slots that this node may take, once.
+    pub(super) fn take_over_if_granted(&mut self, id: JobId) {
+        let may_take = !self.stops.before_takeover;
+        let job = self.job_mut(id);
+        if may_take
+            && job.stage == Stage::ImportGranted
+            && !std::mem::replace(&mut job.is_shown, true)
+        {
+            let slots = job.slots.set();
+            self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
+        }
     }
 
     /// Whether what has come may be shown, which has to be done then: the slots are this node's. `false` if the migration has
@@ -174,9 +186,16 @@ impl Migrations {
         self.fail_imports("A failover occurred during slot import", Told::BySource, now);
     }
 
-    /// All data is replaced by a primary's.
+    /// All data is about to be replaced by a primary's, which tells of its migrations anew.
     pub fn synced_fully(&mut self, now: Millis) {
         self.fail_imports("Full resynchronization occurred", Told::ByPrimary, now);
+        self.jobs.retain(|it| !it.is_over());
+    }
+
+    /// All data is about to be replaced by what is on disk, and so is what is known of migrations that are over.
+    pub fn loading(&mut self, now: Millis) {
+        self.fail_imports("A new RDB is being loaded", Told::ByPrimary, now);
+        self.jobs.retain(|it| !it.is_over());
     }
 
     /// What was on disk is loaded, and this node is a primary.

@@ -151,6 +151,8 @@ pub struct Job {
     /// Whether the other node has got our leave to take the slots.
     pub(super) is_granted: bool,
     pub(super) remaining_bytes: u64,
+    /// What came is being shown.
+    pub(super) is_shown: bool,
 }
 
 /// What GETSLOTMIGRATIONS shows of one. Times are in seconds.
@@ -196,6 +198,7 @@ impl Job {
             held_until: 0,
             is_granted: false,
             remaining_bytes: 0,
+            is_shown: false,
         }
     }
 

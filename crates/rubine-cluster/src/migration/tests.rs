@@ -392,7 +392,7 @@ fn a_replica_that_is_promoted_drops_what_came() {
     let mut replica = Migrations::new(config());
     let job = "a".repeat(40);
     let args: Vec<&[u8]> = vec![b"NAME", job.as_bytes(), b"SLOTSRANGE", b"1", b"3"];
-    let id = replica.track_import(Establish::parse(&args, &view).unwrap(), &view, 1).unwrap();
+    let id = replica.track_import(Establish::parse_told(&args).unwrap(), &view, 1).unwrap();
     replica.promoted(2);
     replica.cleaned_up(id, 3);
     let actions = replica.take_actions();

@@ -14,6 +14,8 @@ use rubine_commands::{SlotUsage, SlotUsageCounts};
 #[derive(Default)]
 pub(crate) struct SlotUsages {
     is_on: AtomicBool,
+    /// It is counted for people, too, and not only for a load that is to be even.
+    is_shown: AtomicBool,
     all: Mutex<All>,
 }
 
@@ -32,9 +34,10 @@ impl fmt::Debug for SlotUsages {
 }
 
 impl SlotUsages {
-    /// Counts from now on, or no longer. What was counted stays.
-    pub(crate) fn turn(&self, is_on: bool) {
+    /// Counts from now on, or no longer, and shows it, or does not. What was counted stays.
+    pub(crate) fn turn(&self, is_on: bool, is_shown: bool) {
         self.is_on.store(is_on, Ordering::Relaxed);
+        self.is_shown.store(is_shown, Ordering::Relaxed);
     }
 
     /// Where the thread of this number counts, if it is to.
@@ -43,9 +46,15 @@ impl SlotUsages {
         is_on.then(|| Arc::clone(self.all.lock().threads.entry(thread).or_default()))
     }
 
-    /// What requests about a slot have taken; `None` while it is not counted.
+    /// What requests about a slot have taken; `None` while it is not shown.
     pub(crate) fn of(&self, slot: u16) -> Option<SlotUsage> {
-        self.is_on.load(Ordering::Relaxed).then(|| self.all.lock().of(slot))
+        self.is_shown.load(Ordering::Relaxed).then(|| self.all.lock().of(slot))
+    }
+
+    /// The microseconds of all slots, in the order of their numbers.
+    pub(crate) fn cpu_us(&self) -> Vec<u64> {
+        let all = self.all.lock();
+        (0..SLOT_COUNT).map(|slot| all.of(slot).cpu_us).collect()
     }
 
     /// Slots have taken nothing so far.
@@ -86,7 +95,7 @@ mod tests {
         let usages = SlotUsages::default();
         assert!(usages.counts_of(0).is_none());
         assert_eq!(usages.of(7), None);
-        usages.turn(true);
+        usages.turn(true, true);
         let (one, other) = (usages.counts_of(0).unwrap(), usages.counts_of(1).unwrap());
         let some = SlotUsage { cpu_us: 1, bytes_in: 20, bytes_out: 300 };
         one.add(7, some);
@@ -98,7 +107,8 @@ mod tests {
         assert_eq!(usages.of(8), Some(some));
         one.add(7, some);
         assert_eq!(usages.of(7), Some(some));
-        usages.turn(false);
+        usages.turn(true, false);
         assert_eq!(usages.of(7), None);
+        assert_eq!(usages.cpu_us()[7], 1);
     }
 }

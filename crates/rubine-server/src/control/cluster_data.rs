@@ -138,6 +138,18 @@ pub(super) fn drop_keys(own: &mut OwnCommands, slots: &SlotSet) {
     }
 }
 
+/// Has replicas and the log on disk know that slots are empty which nobody has seen the keys of.
+pub(super) fn tell_emptied(server: &Server, slots: &[u16]) {
+    if slots.is_empty() || !server.journal.is_active() {
+        return;
+    }
+    let mut effects = rubine_journal::Effects::new();
+    for slot in slots {
+        effects.command(0, &[b"CLUSTER", b"FLUSHSLOT", slot.to_string().as_bytes()]);
+    }
+    server.journal.append(&mut effects, (unix_millis() / 1000) as u64);
+}
+
 /// The slots in which there are keys.
 pub(super) fn slots_with_keys(server: &Server) -> SlotSet {
     let databases = server.settings.load().limits.databases;

@@ -41,6 +41,7 @@ impl Driver {
         }
         if let Some(view) = effects.view {
             cluster_data::publish_view(self.server, self.cluster, view);
+            self.tell_migrations(|machine, view, now| machine.view_changed(view, now));
         }
         for action in effects.actions {
             self.act(action);
@@ -91,7 +92,10 @@ impl Driver {
                 let host = primary.to_string();
                 cluster_data::follow(server, self.own.handlers(), (&host, port), history);
             }
-            Action::Promote => cluster_data::promote(server),
+            Action::Promote => {
+                cluster_data::promote(server);
+                self.tell_migrations(|machine, _, now| machine.promoted(now));
+            }
             Action::DropAllKeys => cluster_data::drop_all_keys(&mut self.own),
             Action::DropKeys { slots } => cluster_data::drop_keys(&mut self.own, &slots),
             Action::VerifyKeys => {
@@ -175,7 +179,7 @@ impl Driver {
     }
 }
 
-fn log(level: Level, text: &str) {
+pub(super) fn log(level: Level, text: &str) {
     match level {
         Level::Debug => tracing::trace!("{text}"),
         Level::Verbose => tracing::debug!("{text}"),
