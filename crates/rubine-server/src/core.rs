@@ -2,8 +2,8 @@
 
 pub(crate) mod after_run;
 mod auditing;
-pub(crate) mod charging;
 pub(crate) mod certificates;
+pub(crate) mod charging;
 mod client_memory;
 mod debugging;
 pub(crate) mod due;

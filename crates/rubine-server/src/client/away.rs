@@ -99,6 +99,8 @@ pub(crate) struct Progress {
     pub(crate) protocol: Protocol,
     /// What MONITOR had been shown then.
     pub(crate) shown: FeedMark,
+    /// How long its commands have taken so far, in ticks.
+    pub(crate) spent_ticks: u64,
 }
 
 /// Leave to run a script on a thread for scripts. Whoever drops it lets the next one have it.

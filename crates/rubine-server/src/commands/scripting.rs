@@ -255,7 +255,7 @@ fn finish(session: &mut Session<'_>, ran: Box<Ran>) -> Ended {
     core.note_ended(&name, ended, was_short);
     let locked = core.take_up(away);
     if ended == Ended::Replied {
-        core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+        core.resume_clock(core.ticks().saturating_sub(spent_ticks));
         used.into_iter().for_each(|it| core.note_slot(it));
         if client.debugging != ScriptDebug::Off {
             // Which tells the client that the session is over.

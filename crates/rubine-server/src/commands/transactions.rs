@@ -159,7 +159,9 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
         let (mark, db) = (core.begin_undoable(), client.db);
         let (shown, replies) = (core.shown(), Output::new());
         let protocol = client.protocol;
-        let progress = Progress { transaction, at: 0, replies, mark, db, protocol, shown };
+        let (at, spent_ticks) = (0, 0);
+        let progress =
+            Progress { transaction, at, replies, mark, db, protocol, shown, spent_ticks };
         return run_with_scripts(session, locked, progress);
     }
     core.begin_several();
@@ -230,6 +232,7 @@ fn run_with_scripts(
                     return true;
                 };
                 let command = OwnedArgs::together(args);
+                progress.spent_ticks += core.ticks().saturating_sub(start);
                 let progress = Some(Box::new(progress));
                 let script = (long, command.as_args());
                 core.run_elsewhere(client, *exec, script, progress, locked, slot);
@@ -243,7 +246,7 @@ fn run_with_scripts(
     core.keep();
     core.end_client_unit(client, locked);
     core.forget_undo();
-    core.resume_clock(start);
+    core.resume_clock(start.saturating_sub(progress.spent_ticks));
     core.note_slot(progress.transaction.slot());
     true
 }
@@ -258,7 +261,8 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
         take_back(session, locked, progress);
         return false;
     }
-    core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+    core.resume_clock(core.ticks().saturating_sub(spent_ticks));
+    progress.spent_ticks += spent_ticks;
     let mut replies = Reply::new(&mut progress.replies, client.protocol);
     let reply_start = replies.mark();
     replies.append(reply);

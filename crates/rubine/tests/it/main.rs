@@ -34,6 +34,7 @@ mod replicas;
 mod saving;
 mod scripts;
 mod sentinel;
+mod slot_stats;
 mod starting;
 mod support;
 mod tls;
