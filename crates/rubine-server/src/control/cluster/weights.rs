@@ -16,6 +16,8 @@ use crate::server::Server;
 const PERIOD_MS: Millis = 5000;
 /// What is measured counts for one of so many parts, and what was known before for the others, so that a moment's peak moves little.
 const LOAD_PARTS_MAX: u64 = 4;
+/// Keys of so many databases count, those of which CLUSTER SLOT-STATS counts keys, too.
+const DBS_MAX: usize = 16;
 /// A load is known when it was measured so often.
 const LOADS_MIN: u64 = 3;
 
@@ -65,7 +67,7 @@ impl Weights {
 
     /// Memory is not known slot by slot. Each key is taken to have its part of what all of them take.
     fn weigh_keys(&mut self, server: &Server) {
-        let dbs = 0..server.config.load().cluster_databases as usize;
+        let dbs = 0..(server.config.load().cluster_databases as usize).min(DBS_MAX);
         let keys = |slot| -> u64 {
             dbs.clone().map(|db| server.keyspace.slot_len(db, slot).unwrap_or(0) as u64).sum()
         };
