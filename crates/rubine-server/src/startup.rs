@@ -486,8 +486,8 @@ fn build(
         sentinel,
     };
     server.journal.rename_history(new_history_id());
-    server.observing.latency.set_threshold(server.settings.load().latency_ticks);
-    server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
+    let settings = Settings::clone(&server.settings.load());
+    server.publish(settings);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }
 

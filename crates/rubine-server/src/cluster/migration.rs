@@ -224,8 +224,6 @@ pub(crate) enum Order {
     SendKeys(SlotSet),
     /// Writes to these slots are held: say when all that was written before is on its way.
     ReachPause(SlotSet),
-    /// What has come is what the slots hold from now on, and they are this node's.
-    TakeOver(SlotSet),
 }
 
 impl MigrationLink {

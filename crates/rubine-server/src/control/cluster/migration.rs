@@ -87,7 +87,7 @@ impl Driver {
             MigrationAction::Resume { job } => self.resume_slots(job),
             MigrationAction::Grant { slots } => self.cluster.machine().grant_slots(&slots),
             MigrationAction::Revoke { slots } => self.cluster.machine().revoke_slots(&slots),
-            MigrationAction::Show { job, slots, .. } => self.order(job, Order::TakeOver(slots)),
+            MigrationAction::Show { job, slots, .. } => self.take_over(job, slots),
             MigrationAction::Drop { job, slots, .. } => self.drop_hidden(job, &slots),
             MigrationAction::Close { job } => {
                 if let Some(link) = self.cluster.migrations.link(job) {
@@ -105,6 +105,18 @@ impl Driver {
         // Without a connection it is known that there is none, or will be.
         if let Some(link) = self.cluster.migrations.link(job) {
             link.order(order);
+        }
+    }
+
+    /// It may have to wait for the disk, which this thread does not. All that came before the leave to do so is there, whether
+    /// the connection is or not.
+    fn take_over(&self, job: JobId, slots: SlotSet) {
+        let (server, cluster) = (self.server, self.cluster);
+        let run = move || import::take_over(server, cluster, job, slots);
+        if let Err(error) = std::thread::Builder::new().name("slot-takeover".to_owned()).spawn(run)
+        {
+            tracing::warn!("Slots cannot be taken over: no thread can be started: {error}");
+            self.tell_migrations(|machine, _, now| machine.out_of_memory(job, now));
         }
     }
 

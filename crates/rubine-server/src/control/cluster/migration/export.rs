@@ -52,7 +52,13 @@ pub(super) fn start(
         let info = ClientInfo::new(id, 0, addresses, link.fd(), is_local, now);
         info.names.lock().user = b"(superuser)".to_vec();
         let carrier = Carrier::new(server, cluster, job, link, Arc::new(info), Side::Source)?;
-        let export = Export { carrier, is_open: false, sending: Sending::Nothing, pause_at: None };
+        let export = Export {
+            carrier,
+            is_open: false,
+            sending: Sending::Nothing,
+            held: None,
+            pause_at: None,
+        };
         std::thread::Builder::new().name("slot-export".to_owned()).spawn(move || export.run())
     };
     begin().map(drop).map_err(|error| error.to_string())
@@ -70,6 +76,8 @@ struct Export {
     carrier: Carrier,
     is_open: bool,
     sending: Sending,
+    /// Writes to these slots are held, and it is not known yet where in the journal the last of them is.
+    held: Option<SlotSet>,
     /// It is to be told when the journal has left up to here.
     pause_at: Option<Offset>,
 }
@@ -136,17 +144,26 @@ impl Export {
                 }
                 Order::Send(bytes) => self.send(&bytes)?,
                 Order::SendKeys(slots) => self.begin_sending(slots)?,
-                Order::ReachPause(slots) => {
-                    // Whatever has begun before writes were held ends first.
-                    wait_for_running_commands(server);
-                    let locked = server.keyspace.lock(&ShardSet::of_slots(slots.iter()));
-                    self.pause_at = Some(server.journal.end());
-                    drop(locked);
-                }
-                Order::TakeOver(_) => {}
+                Order::ReachPause(slots) => self.held = Some(slots),
             }
         }
+        self.find_pause();
         Ok(())
+    }
+
+    /// Finds where in the journal the last write is that began before writes were held. Scripts that take long may write
+    /// until they end.
+    fn find_pause(&mut self) {
+        let server = self.carrier.server;
+        let Some(slots) = self.held.take_if(|_| !server.scripting.is_any_long()) else { return };
+        wait_for_running_commands(server);
+        if server.scripting.is_any_long() {
+            self.held = Some(slots);
+            return;
+        }
+        let locked = server.keyspace.lock(&ShardSet::of_slots(slots.iter()));
+        self.pause_at = Some(server.journal.end());
+        drop(locked);
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -272,10 +289,12 @@ impl Export {
 
     /// If all of the image is on its way, goes on with what has changed since. Returns whether that was so.
     fn end_image(&mut self) -> bool {
-        let Sending::Image { image, reader, slots } =
-            std::mem::replace(&mut self.sending, Sending::Nothing)
-        else {
-            return false;
+        let (image, reader, slots) = match std::mem::replace(&mut self.sending, Sending::Nothing) {
+            Sending::Image { image, reader, slots } => (image, reader, slots),
+            other => {
+                self.sending = other;
+                return false;
+            }
         };
         let database = reader.database_at_start().map(|it| it as usize);
         let filter = SlotFilter::new(slots.iter(), database, image.selected());
