@@ -17,7 +17,7 @@ use rubine_keyspace::ShardSet;
 
 use super::effects::log;
 use super::{Driver, cluster_data};
-use crate::cluster::{MigrationLink, Order};
+use crate::cluster::Order;
 use crate::mailbox::Message;
 
 /// Rounds of actions of actions.
@@ -54,8 +54,9 @@ impl Driver {
         self.migrations_turn_at = now + PERIOD_MS;
         let migrations = &self.cluster.migrations;
         if migrations.ask(Migrations::is_busy) {
-            let unsent = |job| migrations.link(job).map_or(0, |it| it.unsent_bytes());
-            self.tell_migrations(|machine, view, now| machine.tick(view, now, unsent));
+            let journal = &self.server.journal;
+            let remaining = |job| migrations.remaining_bytes(job, journal);
+            self.tell_migrations(|machine, view, now| machine.tick(view, now, remaining));
         }
     }
 
@@ -171,11 +172,5 @@ impl Driver {
         migrations.unhide(slots);
         drop(locked);
         self.server.journal.notify();
-    }
-}
-
-impl MigrationLink {
-    fn unsent_bytes(&self) -> u64 {
-        self.unsent_bytes.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

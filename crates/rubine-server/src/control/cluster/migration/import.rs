@@ -131,7 +131,7 @@ impl Import {
             }
             let may_have_more = received?;
             self.carrier.link.flush()?;
-            self.carrier.show(0, self.input.len());
+            self.carrier.show(self.input.len());
             has_work = may_have_more;
         }
     }
