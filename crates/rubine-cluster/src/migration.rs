@@ -407,8 +407,7 @@ impl Migrations {
         }
         self.enter(id, stage);
         let job = self.job_mut(id);
-        let message = if job.message.is_empty() { "none" } else { job.message.as_str() };
-        let text = format!("finished. State: {}, Message: {message}", stage.name());
+        let text = format!("finished. State: {}, Message: {}", stage.name(), job.message);
         if stage == Stage::Failed {
             self.warn(id, &text);
         } else {

@@ -482,7 +482,8 @@ fn build(
     };
     server.journal.rename_history(new_history_id());
     // Parts of it go by settings, too.
-    server.publish(Settings::of(&server.config.load()));
+    let settings = Settings::clone(&server.settings.load());
+    server.publish(settings);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }
 

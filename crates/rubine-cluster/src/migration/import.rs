@@ -71,7 +71,7 @@ impl Migrations {
     }
 
     fn check_slots(&self, establish: &Establish) -> Result<(), EstablishError> {
-        let is_known = self.jobs.iter().any(|it| it.id == establish.id);
+        let is_known = self.jobs.iter().any(|it| it.id == establish.id && !it.is_over());
         if is_known || establish.slots.iter().any(|it| self.is_importing(it)) {
             return Err(EstablishError::AlreadyImporting);
         }
@@ -91,6 +91,8 @@ impl Migrations {
         job.target = (told == Told::BySource).then(|| view.myself().id);
         let hide = MigrationAction::Hide { job: id, slots: job.slots.set() };
         let establish = Establish::command(&job);
+        // A name stands for one.
+        self.jobs.retain(|it| it.id != id);
         self.jobs.push_front(job);
         self.note(id, "begins: slots are being taken in.");
         self.actions.push(hide);

@@ -594,6 +594,24 @@ static VIEWS: LazyLock<[[View; 3]; 2]> =
     LazyLock::new(|| [SOURCE, TARGET].map(|me| [0, 1, 2].map(|owner| view(me, move |_| owner))));
 
 proptest! {
+    /// Whatever comes behind `CLUSTER SYNCSLOTS` is read without harm.
+    #[test]
+    fn any_words_are_read(
+        words in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec![
+                    "ESTABLISH", "FINISH", "ACK", "SOURCE", "NAME", "SLOTSRANGE", "STATE", "SUCCESS", "MESSAGE", "0", "5",
+                    "16383", "16384", "-1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                ])
+                .prop_map(str::to_owned),
+                "[^\n]{0,8}",
+            ],
+            0..12,
+        )
+    ) {
+        crate::fuzz::sync_slots(words.join("\n").as_bytes());
+    }
+
     /// Nothing that comes out of turn harms: writes that are held are let go, what was hidden is shown or dropped, and what
     /// was granted and not taken is taken back.
     #[test]

@@ -261,7 +261,7 @@ impl Finish {
         Self { id: job.id, is_success, message: job.message.clone() }
     }
 
-    pub(super) fn command(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn command(&self) -> Vec<Vec<u8>> {
         let state = if self.is_success { "SUCCESS" } else { "FAILED" };
         let words = ["CLUSTER", "SYNCSLOTS", "FINISH", "STATE", state, "NAME", self.id.as_str()];
         let mut command: Vec<Vec<u8>> = words.map(Vec::from).into();

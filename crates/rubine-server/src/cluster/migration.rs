@@ -10,7 +10,7 @@ use rubine_base::clock::unix_millis;
 use rubine_cluster::migration::{JobId, MigrationAction, MigrationConfig, Migrations};
 use rubine_cluster::slots::SlotSet;
 use rubine_commands::Args;
-use rubine_journal::{Effects, Journal};
+use rubine_journal::{Effects, Journal, Offset};
 use rubine_keyspace::{Keyspace, Locked, ShardSet, SlotImport, Snapshot};
 
 use super::hidden::is_about;
@@ -163,6 +163,20 @@ impl SlotMigrations {
         self.links.lock().iter().find(|it| it.job == job).cloned()
     }
 
+    /// Bytes that are to be sent still for a migration.
+    pub(crate) fn remaining_bytes(&self, job: JobId, journal: &Journal) -> u64 {
+        self.link(job).map_or(0, |it| it.remaining_bytes(journal.end()))
+    }
+
+    /// Has the machine know how many bytes are to be sent still for each migration.
+    pub(crate) fn note_remaining(&self, journal: &Journal) {
+        let links = self.links.lock().clone();
+        let mut state = self.state.lock();
+        for link in links {
+            state.machine.note_remaining(link.job, link.remaining_bytes(journal.end()));
+        }
+    }
+
     /// Bytes that the connections of which this node is that end keep, together.
     pub(crate) fn link_bytes(&self, side: Side) -> u64 {
         let links = self.links.lock();
@@ -190,11 +204,16 @@ pub(crate) struct MigrationLink {
     waker: Waker,
     is_closed: AtomicBool,
     /// Bytes that wait to be sent.
-    pub(crate) unsent_bytes: AtomicU64,
+    unsent_bytes: AtomicU64,
+    /// What the journal has from there on waits, too; [`NOT_BEHIND`] if it does not.
+    behind_from: AtomicU64,
     /// Memory of its buffers.
     pub(crate) kept_bytes: AtomicU64,
     pub(crate) progress: Progress,
 }
+
+/// Nothing of the journal waits.
+const NOT_BEHIND: u64 = u64::MAX;
 
 /// Which end of a connection this node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,14 +243,23 @@ pub(crate) enum Order {
     SendKeys(SlotSet),
     /// Writes to these slots are held: say when all that was written before is on its way.
     ReachPause(SlotSet),
-    /// What has come is what the slots hold from now on, and they are this node's.
-    TakeOver(SlotSet),
 }
 
 impl MigrationLink {
     pub(crate) fn new(job: JobId, side: Side, waker: Waker) -> Self {
         let (orders, is_closed, unsent_bytes, kept_bytes, progress) = Default::default();
-        Self { job, side, orders, waker, is_closed, unsent_bytes, kept_bytes, progress }
+        let behind_from = AtomicU64::new(NOT_BEHIND);
+        Self {
+            job,
+            side,
+            orders,
+            waker,
+            is_closed,
+            unsent_bytes,
+            behind_from,
+            kept_bytes,
+            progress,
+        }
     }
 
     pub(crate) fn order(&self, order: Order) {
@@ -241,6 +269,18 @@ impl MigrationLink {
 
     pub(crate) fn take_orders(&self) -> Vec<Order> {
         std::mem::take(&mut self.orders.lock())
+    }
+
+    /// Shows how much waits to be sent, and from where on what the journal has waits behind it.
+    pub(crate) fn show_remaining(&self, unsent: usize, behind_from: Option<Offset>) {
+        self.unsent_bytes.store(unsent as u64, Ordering::Relaxed);
+        self.behind_from.store(behind_from.unwrap_or(NOT_BEHIND), Ordering::Relaxed);
+    }
+
+    /// Bytes that are to be sent still, with a journal that ends there.
+    pub(crate) fn remaining_bytes(&self, end: Offset) -> u64 {
+        let behind = end.saturating_sub(self.behind_from.load(Ordering::Relaxed));
+        self.unsent_bytes.load(Ordering::Relaxed) + behind
     }
 
     /// Nothing more of it counts from now on.

@@ -18,6 +18,7 @@ pub(crate) fn node() -> ServerOptions {
     cluster::node(Path::new(env!("CARGO_BIN_EXE_rubine-server")))
         .expect("a free port")
         .with("workers", "2")
+        .with("enable-debug-command", "yes")
 }
 
 pub(crate) fn id(server: &Server) -> String {

@@ -54,6 +54,7 @@ fn refused(error: MigrateError) -> CommandError {
 
 pub(super) fn get(session: &mut Session<'_>) -> CommandResult {
     let migrations = &cluster_of(session)?.migrations;
+    migrations.note_remaining(&session.core.server.journal);
     let reply = &mut session.reply;
     migrations.ask(|machine| {
         let reports: Vec<_> = machine.reports().collect();

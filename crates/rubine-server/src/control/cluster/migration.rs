@@ -17,7 +17,7 @@ use rubine_keyspace::ShardSet;
 
 use super::effects::log;
 use super::{Driver, cluster_data};
-use crate::cluster::{MigrationLink, Order};
+use crate::cluster::Order;
 use crate::mailbox::Message;
 
 /// Rounds of actions of actions.
@@ -54,8 +54,9 @@ impl Driver {
         self.migrations_turn_at = now + PERIOD_MS;
         let migrations = &self.cluster.migrations;
         if migrations.ask(Migrations::is_busy) {
-            let unsent = |job| migrations.link(job).map_or(0, |it| it.unsent_bytes());
-            self.tell_migrations(|machine, view, now| machine.tick(view, now, unsent));
+            let journal = &self.server.journal;
+            let remaining = |job| migrations.remaining_bytes(job, journal);
+            self.tell_migrations(|machine, view, now| machine.tick(view, now, remaining));
         }
     }
 
@@ -87,7 +88,7 @@ impl Driver {
             MigrationAction::Resume { job } => self.resume_slots(job),
             MigrationAction::Grant { slots } => self.cluster.machine().grant_slots(&slots),
             MigrationAction::Revoke { slots } => self.cluster.machine().revoke_slots(&slots),
-            MigrationAction::Show { job, slots, .. } => self.order(job, Order::TakeOver(slots)),
+            MigrationAction::Show { job, slots, .. } => self.take_over(job, slots),
             MigrationAction::Drop { job, slots, .. } => self.drop_hidden(job, &slots),
             MigrationAction::Close { job } => {
                 if let Some(link) = self.cluster.migrations.link(job) {
@@ -105,6 +106,18 @@ impl Driver {
         // Without a connection it is known that there is none, or will be.
         if let Some(link) = self.cluster.migrations.link(job) {
             link.order(order);
+        }
+    }
+
+    /// It may have to wait for the disk, which this thread does not. All that came before the leave to do so is there, whether
+    /// the connection is or not.
+    fn take_over(&self, job: JobId, slots: SlotSet) {
+        let (server, cluster) = (self.server, self.cluster);
+        let run = move || import::take_over(server, cluster, job, slots);
+        if let Err(error) = std::thread::Builder::new().name("slot-takeover".to_owned()).spawn(run)
+        {
+            tracing::warn!("Slots cannot be taken over: no thread can be started: {error}");
+            self.tell_migrations(|machine, _, now| machine.out_of_memory(job, now));
         }
     }
 
@@ -159,11 +172,5 @@ impl Driver {
         migrations.unhide(slots);
         drop(locked);
         self.server.journal.notify();
-    }
-}
-
-impl MigrationLink {
-    fn unsent_bytes(&self) -> u64 {
-        self.unsent_bytes.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

@@ -99,10 +99,8 @@ impl Carrier {
     }
 
     /// Shows others how far it is.
-    pub(super) fn show(&self, waiting_bytes: u64, received_bytes: usize) {
-        let unsent = self.link.unsent() as u64;
-        self.handle.unsent_bytes.store(waiting_bytes + unsent, Ordering::Relaxed);
-        let kept = unsent + received_bytes as u64;
+    pub(super) fn show(&self, received_bytes: usize) {
+        let kept = (self.link.unsent() + received_bytes) as u64;
         self.handle.kept_bytes.store(kept, Ordering::Relaxed);
         let info = &self.info;
         info.output_bytes.store(self.link.unsent(), Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rubine_base::clock::unix_millis;
+use rubine_base::clock::{monotonic_millis, unix_millis};
 use rubine_cluster::migration::{JobId, Word};
 use rubine_cluster::slots::SlotSet;
 use rubine_commands::{Args, FilterError, SlotFilter};
@@ -52,7 +52,14 @@ pub(super) fn start(
         let info = ClientInfo::new(id, 0, addresses, link.fd(), is_local, now);
         info.names.lock().user = b"(superuser)".to_vec();
         let carrier = Carrier::new(server, cluster, job, link, Arc::new(info), Side::Source)?;
-        let export = Export { carrier, is_open: false, sending: Sending::Nothing, pause_at: None };
+        let export = Export {
+            carrier,
+            is_open: false,
+            sending: Sending::Nothing,
+            image_at_ms: 0,
+            held: None,
+            pause_at: None,
+        };
         std::thread::Builder::new().name("slot-export".to_owned()).spawn(move || export.run())
     };
     begin().map(drop).map_err(|error| error.to_string())
@@ -70,6 +77,10 @@ struct Export {
     carrier: Carrier,
     is_open: bool,
     sending: Sending,
+    /// Nothing more of the image is made before that moment of the monotonic clock.
+    image_at_ms: u64,
+    /// Writes to these slots are held, and it is not known yet where in the journal the last of them is.
+    held: Option<SlotSet>,
     /// It is to be told when the journal has left up to here.
     pause_at: Option<Offset>,
 }
@@ -136,17 +147,26 @@ impl Export {
                 }
                 Order::Send(bytes) => self.send(&bytes)?,
                 Order::SendKeys(slots) => self.begin_sending(slots)?,
-                Order::ReachPause(slots) => {
-                    // Whatever has begun before writes were held ends first.
-                    wait_for_running_commands(server);
-                    let locked = server.keyspace.lock(&ShardSet::of_slots(slots.iter()));
-                    self.pause_at = Some(server.journal.end());
-                    drop(locked);
-                }
-                Order::TakeOver(_) => {}
+                Order::ReachPause(slots) => self.held = Some(slots),
             }
         }
+        self.find_pause();
         Ok(())
+    }
+
+    /// Finds where in the journal the last write is that began before writes were held. Scripts that take long may write
+    /// until they end.
+    fn find_pause(&mut self) {
+        let server = self.carrier.server;
+        let Some(slots) = self.held.take_if(|_| !server.scripting.is_any_long()) else { return };
+        wait_for_running_commands(server);
+        if server.scripting.is_any_long() {
+            self.held = Some(slots);
+            return;
+        }
+        let locked = server.keyspace.lock(&ShardSet::of_slots(slots.iter()));
+        self.pause_at = Some(server.journal.end());
+        drop(locked);
     }
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -212,7 +232,9 @@ impl Export {
         };
         let said = Args::new(&input[..consumed], args);
         let word = word_of(said);
-        let (job, unsent) = (self.carrier.job, self.waiting_bytes());
+        let (job, journal) = (self.carrier.job, &self.carrier.server.journal);
+        self.show();
+        let unsent = self.carrier.handle.remaining_bytes(journal.end());
         self.carrier.tell(|machine, _, now| match word {
             Some(word) => {
                 machine.note_remaining(job, unsent);
@@ -231,18 +253,23 @@ impl Export {
             chunk.clear();
             let has_more = match &mut self.sending {
                 Sending::Nothing => false,
-                Sending::Image { image, .. } => image.write_some(CHUNK_BYTES, &mut chunk)?,
+                Sending::Image { .. } if monotonic_millis() < self.image_at_ms => break,
+                Sending::Image { image, .. } => {
+                    let before = image.progress().0;
+                    let has_more = image.write_some(CHUNK_BYTES, &mut chunk)?;
+                    self.image_at_ms = delayed(self.carrier.server, image.progress().0 - before);
+                    has_more
+                }
                 Sending::Changes { filter, reader } => {
                     let mut slices = Vec::new();
                     let before = reader.position();
-                    reader
-                        .read(CHUNK_BYTES, &mut slices)
-                        .map_err(|it| io::Error::other(it.to_string()))?;
+                    let read = reader.read(CHUNK_BYTES, &mut slices);
+                    read.map_err(|it| io::Error::other(it.to_string()))?;
                     let passed = slices.iter().try_for_each(|it| filter.pass(it, &mut chunk));
-                    match passed {
-                        Ok(()) => before != reader.position(),
-                        Err(error) => return self.end_by(&error),
+                    if let Err(error) = passed {
+                        return self.end_by(&error);
                     }
+                    before != reader.position()
                 }
             };
             made += chunk.len().max(1);
@@ -250,10 +277,8 @@ impl Export {
             let progress = &self.carrier.handle.progress;
             progress.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
             self.carrier.link.flush()?;
-            if !has_more {
-                if !self.end_image() {
-                    break;
-                }
+            if !has_more && !self.end_image() {
+                break;
             }
         }
         self.tell_pause();
@@ -272,10 +297,12 @@ impl Export {
 
     /// If all of the image is on its way, goes on with what has changed since. Returns whether that was so.
     fn end_image(&mut self) -> bool {
-        let Sending::Image { image, reader, slots } =
-            std::mem::replace(&mut self.sending, Sending::Nothing)
-        else {
-            return false;
+        let (image, reader, slots) = match std::mem::replace(&mut self.sending, Sending::Nothing) {
+            Sending::Image { image, reader, slots } => (image, reader, slots),
+            other => {
+                self.sending = other;
+                return false;
+            }
         };
         let database = reader.database_at_start().map(|it| it as usize);
         let filter = SlotFilter::new(slots.iter(), database, image.selected());
@@ -296,28 +323,31 @@ impl Export {
         }
     }
 
-    /// Bytes that wait to be sent. What the journal has waits only while the connection takes no more.
-    fn waiting_bytes(&self) -> u64 {
-        let unsent = self.carrier.link.unsent() as u64;
-        match &self.sending {
-            Sending::Changes { reader, .. } if unsent != 0 => unsent + reader.lag_bytes(),
-            Sending::Image { reader, .. } => unsent + reader.lag_bytes(),
-            _ => unsent,
-        }
-    }
-
     fn show(&self) {
-        if let Sending::Image { image, .. } = &self.sending {
-            self.note_keys(image);
-        }
-        let unsent = self.carrier.link.unsent() as u64;
-        self.carrier.show(self.waiting_bytes() - unsent, self.carrier.link.input().len());
+        let unsent = self.carrier.link.unsent();
+        let behind_from = match &self.sending {
+            Sending::Image { image, reader, .. } => {
+                self.note_keys(image);
+                Some(reader.position())
+            }
+            // What the journal has waits only while the connection takes no more.
+            Sending::Changes { reader, .. } if unsent != 0 => Some(reader.position()),
+            _ => None,
+        };
+        self.carrier.handle.show_remaining(unsent, behind_from);
+        self.carrier.show(self.carrier.link.input().len());
     }
 
     fn note_keys(&self, image: &SlotWriter) {
         let progress = &self.carrier.handle.progress;
         progress.keys.store(image.progress().0, Ordering::Relaxed);
     }
+}
+
+/// When an image goes on of which so many keys were written: `rdb-key-save-delay` is for tests.
+fn delayed(server: &Server, keys: u64) -> u64 {
+    let delay_us = u64::try_from(server.config.load().rdb_key_save_delay).unwrap_or(0);
+    if delay_us == 0 { 0 } else { monotonic_millis() + keys.saturating_mul(delay_us) / 1000 }
 }
 
 /// The word of SYNCSLOTS that somebody says, if it is one.

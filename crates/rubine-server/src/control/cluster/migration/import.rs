@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_u64;
-use rubine_cluster::migration::JobId;
+use rubine_cluster::View;
+use rubine_cluster::migration::{JobId, Migrations};
 use rubine_cluster::slots::SlotSet;
 use rubine_commands::{Args, CommandError, Scope, shards_of};
 use rubine_config::MaxmemoryPolicy;
@@ -130,7 +131,7 @@ impl Import {
             }
             let may_have_more = received?;
             self.carrier.link.flush()?;
-            self.carrier.show(0, self.input.len());
+            self.carrier.show(self.input.len());
             has_work = may_have_more;
         }
     }
@@ -142,7 +143,6 @@ impl Import {
                     let full = |_| io::Error::other("the source does not take what is sent");
                     self.carrier.link.send_bytes(&bytes).map_err(full)?;
                 }
-                Order::TakeOver(slots) => self.take_over(&slots),
                 Order::Authenticate | Order::SendKeys(_) | Order::ReachPause(_) => {}
             }
         }
@@ -295,36 +295,44 @@ impl Import {
             std::thread::sleep(LOOK);
         }
     }
+}
 
-    /// What has come is what the slots hold from now on, for everybody and in one step. The own replicas and the log know it
-    /// before the cluster does: if this process ends in between, the slots are the source's still, with all their keys.
-    fn take_over(&mut self, slots: &SlotSet) {
-        let Carrier { server, cluster, job, .. } = self.carrier;
-        let numbers: Vec<u16> = slots.iter().collect();
-        let shards = ShardSet::of_slots(numbers.iter().copied());
-        let mut locked = server.keyspace.lock(&shards);
-        let mut beside = cluster.migrations.beside().lock(&shards);
-        if !self.carrier.tell(|machine, _, now| machine.taken_over(job, now)) {
-            return;
-        }
-        locked.exchange_slots(&mut beside, &numbers, unix_millis());
-        let pending = locked.pending_hand_offs();
-        drop(locked);
-        server.keyspace.discard_slots_of(&mut beside, &numbers);
-        drop(beside);
-        cluster.migrations.unhide(slots);
-        if !pending.is_empty() {
-            let worker = pending[0] % server.workers.len();
-            server.workers[worker].send(Message::HandOffs { shards: pending });
-        }
-        server.journal.notify();
-        if server.settings.load().waits_for_disk {
-            server.wait_for_disk();
-        }
-        let slots = slots.clone();
-        cluster.submit(Job::unasked(move |machine, now| {
-            machine.take_slots_over(&slots, now);
-            Ok(Answer::Ok)
-        }));
+/// What has come is what the slots hold from now on, for everybody and in one step. The own replicas and the log know it
+/// before the cluster does: if this process ends in between, the slots are the source's still, with all their keys.
+pub(super) fn take_over(
+    server: &'static Server,
+    cluster: &'static Cluster,
+    job: JobId,
+    slots: SlotSet,
+) {
+    let numbers: Vec<u16> = slots.iter().collect();
+    let shards = ShardSet::of_slots(numbers.iter().copied());
+    let mut locked = server.keyspace.lock(&shards);
+    let mut beside = cluster.migrations.beside().lock(&shards);
+    let tell = |machine: &mut Migrations, _: &View, now| machine.taken_over(job, now);
+    if !cluster.tell_migrations(&server.journal, tell) {
+        return;
     }
+    // Whatever the source says behind that is about keys that are its own no longer.
+    if let Some(link) = cluster.migrations.link(job) {
+        link.close();
+    }
+    locked.exchange_slots(&mut beside, &numbers, unix_millis());
+    let pending = locked.pending_hand_offs();
+    drop(locked);
+    server.keyspace.discard_slots_of(&mut beside, &numbers);
+    drop(beside);
+    cluster.migrations.unhide(&slots);
+    if !pending.is_empty() {
+        let worker = pending[0] % server.workers.len();
+        server.workers[worker].send(Message::HandOffs { shards: pending });
+    }
+    server.journal.notify();
+    if server.settings.load().waits_for_disk {
+        server.wait_for_disk();
+    }
+    cluster.submit(Job::unasked(move |machine, now| {
+        machine.take_slots_over(&slots, now);
+        Ok(Answer::Ok)
+    }));
 }
