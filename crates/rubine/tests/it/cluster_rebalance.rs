@@ -51,8 +51,8 @@ fn set_all(nodes: &[Server], name: &str, value: &str) {
     }
 }
 
-/// Counts keys of many slots up while `act` runs. Each writer knows what it has written, and finds it again.
-fn with_writers(nodes: &[Server], act: impl FnOnce()) {
+/// Counts keys of many slots up while `act` runs. Keys begin with `name`. Each writer knows what it has written, and finds it again.
+fn with_writers(nodes: &[Server], name: &str, act: impl FnOnce()) {
     let is_over = AtomicBool::new(false);
     let written: Vec<i64> = thread::scope(|scope| {
         let writers: Vec<_> = (0..WRITERS)
@@ -62,7 +62,7 @@ fn with_writers(nodes: &[Server], act: impl FnOnce()) {
                     let mut router = Router::new(nodes);
                     let mut count = 0;
                     while !is_over.load(Ordering::Relaxed) {
-                        let key = format!("{writer}:{}", count % 500);
+                        let key = format!("{name}:{writer}:{}", count % 500);
                         let value = integer(&router.call(&format!("INCR {key}")));
                         assert_eq!(value, count / 500 + 1, "nothing is lost, nothing is doubled");
                         count += 1;
@@ -80,7 +80,7 @@ fn with_writers(nodes: &[Server], act: impl FnOnce()) {
         assert!(0 < count);
         for key in 0..count.min(500) {
             let expected = (count - key + 499) / 500;
-            let value = router.call(&format!("GET {writer}:{key}")).as_text();
+            let value = router.call(&format!("GET {name}:{writer}:{key}")).as_text();
             assert_eq!(value, Some(expected.to_string()));
         }
     }
@@ -97,7 +97,7 @@ fn a_node_that_is_added_gets_its_share_and_one_that_goes_gives_it_back() {
     // Nobody asks for anything yet.
     assert_eq!(status(&nodes[0], "state"), "off");
     assert_eq!(slots_of(&nodes[3]), 0);
-    with_writers(&nodes, || {
+    with_writers(&nodes, "added", || {
         set_all(&nodes, "cluster-auto-rebalance", "slots");
         wait_until("slots are shared evenly", || {
             nodes
@@ -110,7 +110,7 @@ fn a_node_that_is_added_gets_its_share_and_one_that_goes_gives_it_back() {
     assert!((4000..=4096).contains(&moved), "no more than need be: {moved}");
     wait_until_ok(&nodes);
     let draining = &nodes[1];
-    with_writers(&nodes, || {
+    with_writers(&nodes, "drained", || {
         assert!(is_ok(&call(&mut draining.client(), "CLUSTER DRAIN")));
         wait_until("it has no slots", || slots_of(draining) == 0);
     });
