@@ -17,7 +17,7 @@ import redis
 import zstandard
 from moto.server import ThreadedMotoServer
 
-PROGRAM = os.environ["RUBINE_PROGRAM"]
+PROGRAM = os.environ["E2E_PROGRAM"]
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": "us-east-1"}
 
 

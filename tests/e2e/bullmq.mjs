@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { FlowProducer, Queue, QueueEvents, Worker } from "bullmq";
 import { Redis } from "ioredis";
 
-const connection = { host: "127.0.0.1", port: Number(process.env.RUBINE_PORT) };
+const connection = { host: "127.0.0.1", port: Number(process.env.E2E_PORT) };
 const closing = [];
 const open = (it) => (closing.push(it), it);
 

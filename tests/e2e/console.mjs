@@ -1,4 +1,4 @@
-// The console in a real browser against a server on RUBINE_PORT: every page is clicked through, as a person would, at the
+// The console in a real browser against a server on E2E_PORT: every page is clicked through, as a person would, at the
 // size of a desk and of a phone, with scripts and without. Pictures are kept in `screenshots`. `cargo xtask e2e` runs it.
 
 import assert from "node:assert/strict";
@@ -8,7 +8,7 @@ import { createServer } from "node:net";
 import { Redis } from "ioredis";
 import { chromium } from "playwright-core";
 
-const redis = new Redis({ port: Number(process.env.RUBINE_PORT) });
+const redis = new Redis({ port: Number(process.env.E2E_PORT) });
 const folder = "screenshots";
 const browserPath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 

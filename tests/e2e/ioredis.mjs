@@ -1,10 +1,10 @@
-// ioredis against a server on RUBINE_PORT, in the ways that programs use it. `cargo xtask e2e` runs it.
+// ioredis against a server on E2E_PORT, in the ways that programs use it. `cargo xtask e2e` runs it.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { Redis } from "ioredis";
 
-const port = Number(process.env.RUBINE_PORT);
+const port = Number(process.env.E2E_PORT);
 const redis = new Redis({ port, enableAutoPipelining: false });
 
 async function stringsAndHashes() {
@@ -91,11 +91,11 @@ async function connections() {
 // A user of its own, over TLS, with a certificate that the server asks for.
 async function tlsAndUsers() {
   const file = (name) => readFileSync(process.env[name]);
-  const ca = file("RUBINE_CA_CRT");
-  const tls = { ca, cert: file("RUBINE_CLIENT_CRT"), key: file("RUBINE_CLIENT_KEY") };
+  const ca = file("E2E_CA_CRT");
+  const tls = { ca, cert: file("E2E_CLIENT_CRT"), key: file("E2E_CLIENT_KEY") };
   const rules = ["on", ">secret", "~anna:*", "&anna:*", "+@all", "-@dangerous", "+info"];
   await redis.call("ACL", "SETUSER", "anna", ...rules);
-  const options = { port: Number(process.env.RUBINE_TLS_PORT), username: "anna", password: "secret" };
+  const options = { port: Number(process.env.E2E_TLS_PORT), username: "anna", password: "secret" };
   const anna = new Redis({ ...options, tls });
   assert.equal(await anna.call("ACL", "WHOAMI"), "anna");
   await assert.rejects(anna.set("other", "x"), /NOPERM/);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createClient, BasicClientSideCache } from "redis";
 
-const url = `redis://127.0.0.1:${process.env.RUBINE_PORT}`;
+const url = `redis://127.0.0.1:${process.env.E2E_PORT}`;
 const cache = new BasicClientSideCache({ ttl: 0, maxEntries: 100, evictPolicy: "LRU" });
 const reader = await createClient({ url, RESP: 3, clientSideCache: cache }).connect();
 const writer = await createClient({ url }).connect();
@@ -47,11 +47,11 @@ async function flush() {
 
 async function tlsAndUsers() {
   const file = (name) => readFileSync(process.env[name]);
-  const ca = file("RUBINE_CA_CRT");
-  const papers = { ca, cert: file("RUBINE_CLIENT_CRT"), key: file("RUBINE_CLIENT_KEY") };
+  const ca = file("E2E_CA_CRT");
+  const papers = { ca, cert: file("E2E_CLIENT_CRT"), key: file("E2E_CLIENT_KEY") };
   const rules = ["on", ">secret", "%R~shared:*", "~bert:*", "+@all", "-@admin"];
   await writer.sendCommand(["ACL", "SETUSER", "bert", ...rules]);
-  const at = (password) => `rediss://bert:${password}@127.0.0.1:${process.env.RUBINE_TLS_PORT}`;
+  const at = (password) => `rediss://bert:${password}@127.0.0.1:${process.env.E2E_TLS_PORT}`;
   const cache = new BasicClientSideCache({ ttl: 0, maxEntries: 100, evictPolicy: "LRU" });
   const options = { url: at("secret"), RESP: 3, clientSideCache: cache, socket: papers };
   const bert = await createClient(options).connect();

@@ -1,4 +1,4 @@
-"""redis-py against a server on RUBINE_PORT, in the ways that programs use it. `cargo xtask e2e` runs it."""
+"""redis-py against a server on E2E_PORT, in the ways that programs use it. `cargo xtask e2e` runs it."""
 
 import asyncio
 import os
@@ -9,7 +9,7 @@ import redis
 import redis.asyncio
 import redis.cache
 
-PORT = int(os.environ["RUBINE_PORT"])
+PORT = int(os.environ["E2E_PORT"])
 
 
 def client(**options):
@@ -170,9 +170,9 @@ def named_users(r):
 
 def encrypted(r):
     """Over TLS, with a certificate that the server asks for, from threads and with pipelines."""
-    options = {"port": int(os.environ["RUBINE_TLS_PORT"]), "ssl": True, "decode_responses": True,
-               "ssl_ca_certs": os.environ["RUBINE_CA_CRT"]}
-    known = {"ssl_certfile": os.environ["RUBINE_CLIENT_CRT"], "ssl_keyfile": os.environ["RUBINE_CLIENT_KEY"]}
+    options = {"port": int(os.environ["E2E_TLS_PORT"]), "ssl": True, "decode_responses": True,
+               "ssl_ca_certs": os.environ["E2E_CA_CRT"]}
+    known = {"ssl_certfile": os.environ["E2E_CLIENT_CRT"], "ssl_keyfile": os.environ["E2E_CLIENT_KEY"]}
     tls = redis.Redis(**options, **known)
     assert tls.set("large", "x" * 5_000_000) and len(tls.get("large")) == 5_000_000
     with tls.pipeline(transaction=False) as pipe:

@@ -11,7 +11,7 @@ from huey.consumer import Consumer
 from redis.lock import Lock
 from rq import Queue, SimpleWorker
 
-PORT = int(os.environ["RUBINE_PORT"])
+PORT = int(os.environ["E2E_PORT"])
 URL = f"redis://127.0.0.1:{PORT}/0"
 
 

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import Redis from "ioredis";
 
-const sentinels = process.env.RUBINE_SENTINELS.split(",").map((port) => ({
+const sentinels = process.env.E2E_SENTINELS.split(",").map((port) => ({
   host: "127.0.0.1",
   port: Number(port),
 }));

@@ -6,7 +6,7 @@ import time
 import redis
 from redis.sentinel import Sentinel
 
-places = [("127.0.0.1", int(port)) for port in os.environ["RUBINE_SENTINELS"].split(",")]
+places = [("127.0.0.1", int(port)) for port in os.environ["E2E_SENTINELS"].split(",")]
 
 
 def until(what, step):

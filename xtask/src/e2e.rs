@@ -51,10 +51,10 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         let (options, tls_port) = papers.give_to(options);
         let server = options.start()?;
         let mut script = script;
-        script.env("RUBINE_PROGRAM", &program);
-        script.env("RUBINE_TLS_PORT", tls_port.to_string());
+        script.env("E2E_PROGRAM", &program);
+        script.env("E2E_TLS_PORT", tls_port.to_string());
         for name in ["ca.crt", "client.crt", "client.key"] {
-            let variable = format!("RUBINE_{}", name.to_uppercase().replace('.', "_"));
+            let variable = format!("E2E_{}", name.to_uppercase().replace('.', "_"));
             script.env(variable, papers.path(name));
         }
         match play(script, &server) {
@@ -101,7 +101,7 @@ const CLIENTS: [(&str, Prepare); 7] = [
 
 fn play(mut script: Command, server: &Server) -> Result<String, Failure> {
     let port = server.address().port().to_string();
-    output_of_both(script.env("RUBINE_PORT", port))
+    output_of_both(script.env("E2E_PORT", port))
 }
 
 fn prepare_python(folder: &Path, script: &str) -> Result<Command, String> {

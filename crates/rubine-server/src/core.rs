@@ -175,7 +175,7 @@ impl Core {
         let mut core = Self {
             server,
             index,
-            stats: &server.stats[index],
+            stats: &server.stats.threads[index],
             handlers,
             notable: observe::Notable::of(&settings),
             later: Vec::new(),

@@ -31,7 +31,7 @@ pub(crate) fn listen(server: &'static Server, config: &Config) -> Result<(), Str
     let is_tls = config.http_tls;
     let place = |(address, is_optional)| Place { address, is_tls, is_optional };
     let places = listener::addresses(&config.http_bind, config.http_port)?;
-    server.http.listen(server, &places.into_iter().map(place).collect::<Vec<_>>())
+    server.operating.http.listen(server, &places.into_iter().map(place).collect::<Vec<_>>())
 }
 
 impl Host for Server {
@@ -51,7 +51,7 @@ impl Host for Server {
     }
 
     fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.current().as_ref().map(|it| Arc::clone(&it.server))
+        self.ports.tls.current().as_ref().map(|it| Arc::clone(&it.server))
     }
 
     fn metrics(&'static self) -> Samples {
@@ -72,7 +72,7 @@ impl Host for Server {
             is_memory_full: is_hard_limit && config.maxmemory != 0 && config.maxmemory <= used,
             are_clients_full: config.maxclients as usize <= self.clients.len(),
             is_cluster_down: self.cluster.as_ref().is_some_and(|it| it.view().state != State::Ok),
-            is_ending: self.shutdown.is_coming() || self.is_shutting_down.load(Relaxed),
+            is_ending: self.shutdown.is_coming() || self.shutdown.is_under_way.load(Relaxed),
             fails_over: failover != failover::Phase::None
                 || self.pause.held_for() == Some(Hold::Failover),
             turn_seconds_max: self.longest_turn_seconds(),

@@ -5,9 +5,8 @@ mod script_threads;
 mod scripting;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
 use rubine_config::{Config, ConfigStore, Listed, RewriteError, RewriteScope};
@@ -47,7 +46,7 @@ use crate::quotas::Quotas;
 use crate::recording::Recording;
 use crate::replication::Replication;
 use crate::sentinel::Sentinel;
-use crate::settings::Settings;
+use crate::settings::{InForce, Settings};
 use crate::stats::WorkerStats;
 use crate::stats::gauges::Gauges;
 use crate::stats::memory::MemoryHistory;
@@ -59,55 +58,34 @@ pub(crate) struct Server {
     pub(crate) journal: Arc<Journal>,
     pub(crate) aof: Aof,
     pub(crate) config: ConfigStore,
-    pub(crate) settings: ArcSwap<Settings>,
-    /// Counts the changes of `settings`.
-    pub(crate) settings_version: AtomicU64,
+    pub(crate) settings: InForce,
     pub(crate) commands: CommandTable,
     /// Users, and what they may do.
     pub(crate) access: AccessControl,
     /// What users, databases and prefixes of keys may take.
     pub(crate) quotas: Quotas,
-    pub(crate) alerting: Alerting,
-    /// What metrics were.
-    pub(crate) recording: Recording,
+    pub(crate) operating: Operating,
     pub(crate) clients: Clients,
     pub(crate) workers: Arc<[Mailbox]>,
-    /// Those of the workers, then those of the threads for scripts, then those of the thread that follows a master and of the
-    /// one that speaks with a cluster.
-    pub(crate) stats: Vec<WorkerStats>,
+    pub(crate) stats: Stats,
     pub(crate) observing: Observing,
-    pub(crate) resting: Resting,
-    /// Held by the worker that evicts clients, so that no two of them choose for the same need.
-    pub(crate) client_eviction: Mutex<()>,
+    pub(crate) client_eviction: ClientEviction,
     /// Who listens to what.
     pub(crate) pubsub: Registry,
     /// Who keeps copies of keys.
     pub(crate) trackers: Trackers,
     pub(crate) pause: Pause,
     pub(crate) scripting: Scripting,
-    /// When the log last told of a browser, Unix milliseconds.
-    pub(crate) warned_of_http_at: AtomicI64,
-    /// When it last told of a client that speaks otherwise than its port.
-    pub(crate) warned_of_speech_at: AtomicI64,
-    /// Where the server listens, for INFO.
-    pub(crate) listening: Listening,
-    pub(crate) tls: Tls,
-    pub(crate) tls_reloads: Reloads,
-    pub(crate) is_shutting_down: AtomicBool,
-    pub(crate) gauges: Gauges,
-    pub(crate) memory: MemoryHistory,
+    pub(crate) ports: Ports,
     /// What is done on threads beside the workers.
     pub(crate) aside: Aside,
     pub(crate) process: ThisProcess,
     pub(crate) switches: Switches,
     pub(crate) replication: Replication,
     pub(crate) persistence: Persistence,
-    pub(crate) backups: Backups,
     pub(crate) shutdown: Ending,
     /// Its part in a cluster, if it is in one.
     pub(crate) cluster: Option<Cluster>,
-    /// Metrics, health and the console.
-    pub(crate) http: rubine_http::Service,
     /// What it monitors, if it is a Sentinel and no server of data.
     pub(crate) sentinel: Option<Sentinel>,
 }
@@ -117,11 +95,49 @@ pub(crate) const FOLLOWER: usize = SCRIPT_THREADS_MAX;
 /// Where those of the thread are that speaks with the nodes of a cluster.
 pub(crate) const BUS: usize = FOLLOWER + 1;
 
+/// What is counted and measured.
+pub(crate) struct Stats {
+    /// Of the workers, then of the threads for scripts, then of the thread that follows a master and of the one that speaks
+    /// with a cluster.
+    pub(crate) threads: Vec<WorkerStats>,
+    pub(crate) gauges: Gauges,
+    pub(crate) memory: MemoryHistory,
+}
+
+/// What the server tells its operators by itself, and keeps for them.
+pub(crate) struct Operating {
+    /// Metrics, health and the console.
+    pub(crate) http: rubine_http::Service,
+    pub(crate) alerting: Alerting,
+    /// What metrics were.
+    pub(crate) recording: Recording,
+    pub(crate) backups: Backups,
+}
+
 /// What is kept elsewhere, and what somebody else copies there.
 #[derive(Default)]
 pub(crate) struct Backups {
     pub(crate) service: rubine_backup::service::Service,
     pub(crate) set: rubine_storage::backup_set::BackupSet,
+}
+
+/// Where clients come in.
+pub(crate) struct Ports {
+    pub(crate) listening: Listening,
+    pub(crate) tls: Tls,
+    pub(crate) tls_reloads: Reloads,
+    /// When the log last told of a browser, Unix milliseconds.
+    pub(crate) warned_of_http_at: AtomicI64,
+    /// When it last told of a client that speaks otherwise than its port.
+    pub(crate) warned_of_speech_at: AtomicI64,
+}
+
+impl Ports {
+    pub(crate) fn new(listening: Listening) -> Self {
+        let (tls, tls_reloads) = Default::default();
+        let (warned_of_http_at, warned_of_speech_at) = Default::default();
+        Self { listening, tls, tls_reloads, warned_of_http_at, warned_of_speech_at }
+    }
 }
 
 /// When the files that TLS is made from are looked at again.
@@ -131,6 +147,14 @@ pub(crate) struct Reloads {
     pub(crate) looked_at: AtomicI64,
     /// A thread looks at them.
     pub(crate) is_under_way: AtomicBool,
+}
+
+/// How the memory of clients is kept small.
+#[derive(Default)]
+pub(crate) struct ClientEviction {
+    pub(crate) resting: Resting,
+    /// Held by the worker that evicts clients, so that no two of them choose for the same need.
+    pub(crate) turn: Mutex<()>,
 }
 
 /// This run of the program, and what watches over it.
@@ -173,8 +197,7 @@ impl Server {
         settings.limits.slot_owners = self.cluster.as_ref().map(Cluster::slot_owners);
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
         self.observing.latency.set_threshold(settings.latency_ticks);
-        self.settings.store(Arc::new(settings));
-        self.settings_version.fetch_add(1, Ordering::Release);
+        self.settings.publish(settings);
         self.wake_all();
     }
 
@@ -217,13 +240,13 @@ impl Server {
     /// What TLS is spoken with towards the nodes that keys move to, if it is.
     pub(crate) fn tls_to_nodes(&self) -> Option<Arc<ClientConfig>> {
         let is_wanted = self.config.load().tls_cluster;
-        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+        self.ports.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
     /// What TLS is spoken with towards a master, if it is.
     pub(crate) fn tls_to_master(&self) -> Option<Arc<ClientConfig>> {
         let is_wanted = self.config.load().tls_replication;
-        self.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+        self.ports.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
     }
 
     /// Has the function libraries, as they are now, in what is saved next: all, or the one that has changed.
@@ -283,7 +306,7 @@ impl Server {
             words
         };
         let quotas: Vec<_> = self.quotas.table().quotas().iter().map(line).collect();
-        let alerts = self.alerting.lines();
+        let alerts = self.operating.alerting.lines();
         let listed = Listed { users: &users, quotas: &quotas, alerts: &alerts, sentinel };
         self.config.rewrite(scope, listed)
     }
@@ -316,37 +339,37 @@ impl Server {
 
     /// Asks all workers to end. The first one finishes the server.
     pub(crate) fn shut_down(&self) {
-        self.is_shutting_down.store(true, Ordering::Release);
+        self.shutdown.is_under_way.store(true, Ordering::Release);
         self.wake_all();
     }
 
     /// Lets every counter start anew. What workers count at the same moment may be lost.
     pub(crate) fn reset_stats(&self) {
-        self.stats.iter().for_each(WorkerStats::reset);
+        self.stats.threads.iter().for_each(WorkerStats::reset);
         self.replication.following.link.input_bytes.store(0, Ordering::Relaxed);
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
         self.replication.replicas.reset_stats();
         self.scripting.scripts.reset_evicted_count();
-        self.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
-        self.memory.over_limit.reset();
-        self.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
+        self.stats.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
+        self.stats.memory.over_limit.reset();
+        self.stats.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
     }
 
     /// Commands that ran, of all workers.
     pub(crate) fn commands_processed(&self) -> u64 {
         let of_worker =
             |stats: &WorkerStats| stats.commands.iter().map(|it| it.calls.get()).sum::<u64>();
-        self.stats.iter().map(of_worker).sum()
+        self.stats.threads.iter().map(of_worker).sum()
     }
 
     /// The counters of the workers.
     pub(crate) fn worker_stats(&self) -> &[WorkerStats] {
-        &self.stats[..self.workers.len()]
+        &self.stats.threads[..self.workers.len()]
     }
 
     /// A counter of all workers, added up.
     pub(crate) fn total(&self, counter: impl Fn(&WorkerStats) -> u64) -> u64 {
-        self.stats.iter().map(counter).sum()
+        self.stats.threads.iter().map(counter).sum()
     }
 }

@@ -1,5 +1,9 @@
 //! What the configuration means for those who run commands, worked out once per change. Never parses anything.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
 use rubine_commands::{EventClass, Limits};
 use rubine_keyspace::AccessPolicy;
 use rubine_rdb::dump::Checks;
@@ -10,6 +14,42 @@ use rubine_config::{
     Appendfsync, BusyReplyScope, ClusterPreferredEndpointType, Config, KeyspaceEvents,
     MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
 };
+
+/// The settings that are in force, and how often they have changed, by which those notice it who keep a copy.
+pub(crate) struct InForce {
+    settings: ArcSwap<Settings>,
+    version: AtomicU64,
+}
+
+impl InForce {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings: ArcSwap::from_pointee(settings), version: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn load(&self) -> Guard<Arc<Settings>> {
+        self.settings.load()
+    }
+
+    pub(crate) fn load_full(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    #[inline]
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Takes over new settings.
+    pub(crate) fn publish(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.renew();
+    }
+
+    /// Has everybody look anew at what goes with the settings, though these are as they were.
+    pub(crate) fn renew(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
 
 /// Settings that every worker keeps at hand.
 #[derive(Clone, Debug)]

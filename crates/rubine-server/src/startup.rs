@@ -5,13 +5,10 @@ mod crash;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
-
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use rubine_base::clock::unix_millis;
 use rubine_journal::Journal;
@@ -39,16 +36,17 @@ use crate::process::stopping::Stopping;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
 use crate::sentinel::Sentinel;
-use crate::server::{BUS, Server, Switches, ThisProcess};
-use crate::settings::Settings;
+use crate::server::{BUS, Operating, Ports, Server, Stats, Switches, ThisProcess};
+use crate::settings::{InForce, Settings};
 use crate::stats::WorkerStats;
+use crate::stats::gauges::Gauges;
 use crate::stats::memory::MemoryHistory;
 use crate::tools::{check_system, health_check, restore, restore_backup, test_memory};
 use crate::worker::{MAILBOX, Worker};
 use rubine_backup::restore::files::obstacle;
 use rubine_config::{Config, ConfigSource, ConfigStore, LogLevel, Mode};
 use rubine_net::listener;
-use rubine_net::tls::{Contexts, Tls};
+use rubine_net::tls::Contexts;
 use rubine_storage::{Persistence, Trouble, backlog_writer, load, log_load, log_writer};
 use rubine_system::collation::collation;
 use rubine_system::{allocator, process, ticks, title};
@@ -200,7 +198,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
     let cluster = if sentinel.is_some() { None } else { cluster::open(&config)? };
     let modes = Modes { cluster, sentinel };
     let (server, handlers, polls) = build(config, source, Some(logger), listeners, modes)?;
-    server.tls.set(contexts.map(Arc::new));
+    server.ports.tls.set(contexts.map(Arc::new));
     crash::install(server);
     audit::begin(server)?;
     backup::begin(server)?;
@@ -247,10 +245,10 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
 fn finish(server: &Server) {
     server.aof.finish();
     server.persistence.backlog.finish();
-    server.backups.service.finish(BACKUP_WAIT_MAX);
+    server.operating.backups.service.finish(BACKUP_WAIT_MAX);
     server.observing.audit.finish();
-    server.alerting.finish();
-    server.recording.finish();
+    server.operating.alerting.finish();
+    server.operating.recording.finish();
 }
 
 /// What a Sentinel begins with, if this is to be one. It needs a file in which it can keep what it finds out.
@@ -448,38 +446,35 @@ fn build(
         keyspace,
         journal: Journal::new(0, 0),
         aof: rubine_storage::aof::Aof::default(),
-        settings: ArcSwap::from_pointee(Settings::of(&config)),
-        settings_version: AtomicU64::new(0),
-        stats: (0..=worker_count + BUS).map(|_| WorkerStats::new(commands.len())).collect(),
+        settings: InForce::new(Settings::of(&config)),
+        stats: Stats {
+            threads: (0..=worker_count + BUS).map(|_| WorkerStats::new(commands.len())).collect(),
+            gauges: Gauges::default(),
+            memory: MemoryHistory::new(now, allocator::used_memory()),
+        },
         commands,
         access,
         quotas: crate::quotas::Quotas::new(&config.quotas, worker_count),
-        alerting: Alerting::new(&config)?,
-        recording: crate::recording::Recording::default(),
+        operating: Operating {
+            http: rubine_http::Service::default(),
+            alerting: Alerting::new(&config)?,
+            recording: crate::recording::Recording::default(),
+            backups: crate::server::Backups::default(),
+        },
         clients: crate::client::registry::Clients::default(),
         aside: Aside::new(tell_of_free_keys(&workers)),
         workers,
         observing: crate::observing::Observing::default(),
-        resting: crate::client::resting::Resting::default(),
-        client_eviction: parking_lot::Mutex::new(()),
+        client_eviction: crate::server::ClientEviction::default(),
         pubsub: crate::pubsub::Registry::default(),
         trackers: crate::tracking::Trackers::new(worker_count),
         pause: crate::pause::Pause::default(),
         scripting: crate::server::Scripting::default(),
-        warned_of_http_at: AtomicI64::new(0),
-        warned_of_speech_at: AtomicI64::new(0),
-        listening,
-        tls: Tls::default(),
-        tls_reloads: crate::server::Reloads::default(),
-        is_shutting_down: AtomicBool::new(false),
+        ports: Ports::new(listening),
         switches: Switches::default(),
-        memory: MemoryHistory::new(now, allocator::used_memory()),
-        gauges: crate::stats::gauges::Gauges::default(),
         replication: crate::replication::Replication::default(),
         persistence: Persistence::new(now),
-        backups: crate::server::Backups::default(),
         shutdown: crate::server::Ending::default(),
-        http: rubine_http::Service::default(),
         process: this_process(logger, now),
         config: ConfigStore::new(config, source),
         cluster,

@@ -147,7 +147,7 @@ impl Worker {
     pub(crate) fn run(&mut self) {
         process::sleep_precisely();
         let mut events = Events::with_capacity(1024);
-        while !self.core.server.is_shutting_down.load(Ordering::Acquire) {
+        while !self.core.server.shutdown.is_under_way.load(Ordering::Acquire) {
             self.wait(&mut events);
             self.core.read_time();
             self.refresh_settings();
@@ -244,7 +244,7 @@ impl Worker {
     }
 
     fn refresh_settings(&mut self) {
-        let version = self.core.server.settings_version.load(Ordering::Acquire);
+        let version = self.core.server.settings.version();
         if version != self.settings_version {
             self.settings_version = version;
             self.core.refresh_settings();

@@ -43,7 +43,7 @@ impl Group {
         let ports = self.sentinels.iter().map(|it| it.address().port().to_string());
         let ports: Vec<_> = ports.collect();
         let logs = || self.sentinels.iter().map(Server::log).collect::<String>();
-        output_of_both(script.env("RUBINE_SENTINELS", ports.join(",")))
+        output_of_both(script.env("E2E_SENTINELS", ports.join(",")))
             .map_err(|failure| format!("{failure}\n{}", logs()).into())
     }
 }

@@ -42,9 +42,9 @@ fn prepare(config: &Config) -> Result<Option<Setup>, Refusal> {
 
 /// Follows it from now on.
 pub(super) fn turn(server: &'static Server, new: &Config, change: Change) {
-    server.backups.service.set_limit(new.backup_rate_limit);
+    server.operating.backups.service.set_limit(new.backup_rate_limit);
     let Change::To(setup) = change else { return };
-    if let Err(error) = server.backups.service.set(setup.map(|it| *it), source(server)) {
+    if let Err(error) = server.operating.backups.service.set(setup.map(|it| *it), source(server)) {
         tracing::warn!("There are no backups: no thread can be started: {error}");
     }
 }
@@ -56,7 +56,7 @@ pub(crate) fn begin(server: &'static Server) -> Result<(), String> {
     }
     let setup = prepare(&server.config.load());
     let setup = setup.map_err(|it| format!("{}: {}", it.directive, it.reason))?;
-    let begun = server.backups.service.set(setup, source(server));
+    let begun = server.operating.backups.service.set(setup, source(server));
     begun.map_err(|error| format!("Can't start a thread: {error}"))
 }
 

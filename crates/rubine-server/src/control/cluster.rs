@@ -189,7 +189,7 @@ impl Driver {
         let _ = self.settle();
         self.cluster.end_reload(self.server);
         let mut events = Events::with_capacity(EVENTS);
-        while !self.server.is_shutting_down.load(Ordering::Acquire) {
+        while !self.server.shutdown.is_under_way.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, Some(self.until_next())) {
                 Err(error) if error.kind() != ErrorKind::Interrupted => {
                     tracing::warn!("Can't wait for events of the cluster: {error}");
@@ -266,7 +266,7 @@ impl Driver {
         let keep_alive = Duration::from_secs((self.config.cluster_node_timeout / 1000 * 2).max(1));
         loop {
             let Some(listener) = self.listeners.get(index) else { return };
-            let (link, peer) = match listener.accept_node(&self.server.tls) {
+            let (link, peer) = match listener.accept_node(&self.server.ports.tls) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,

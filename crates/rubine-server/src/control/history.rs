@@ -20,13 +20,13 @@ const WRITE_EVERY: u32 = 30;
 
 /// Has history kept, or not, as the configuration says. A Sentinel keeps none.
 pub(crate) fn switch(server: &'static Server, config: &Config) -> Result<(), String> {
-    if !server.recording.switch(config.history && server.sentinel.is_none()) {
+    if !server.operating.recording.switch(config.history && server.sentinel.is_none()) {
         return Ok(());
     }
     let keep = move || {
         affinity::pin(server.config.load().bio_cpulist.as_deref());
         keep(server);
-        server.recording.set_ended();
+        server.operating.recording.set_ended();
     };
     let started = std::thread::Builder::new().name("history".to_owned()).spawn(keep);
     started.map(drop).map_err(|error| format!("Can't start a thread: {error}"))
@@ -36,9 +36,9 @@ fn keep(server: &'static Server) {
     let mut is_running = false;
     let mut unwritten = 0;
     loop {
-        match server.recording.next(is_running) {
+        match server.operating.recording.next(is_running) {
             Next::Begin => {
-                server.recording.replace(read(&path(server)));
+                server.operating.recording.replace(read(&path(server)));
                 is_running = true;
             }
             Next::Record => {
@@ -56,7 +56,7 @@ fn keep(server: &'static Server) {
                 if next == Next::End {
                     return;
                 }
-                server.recording.replace(History::default());
+                server.operating.recording.replace(History::default());
                 (is_running, unwritten) = (false, 0);
             }
         }
@@ -78,7 +78,10 @@ fn record(server: &'static Server) {
         })
         .collect();
     let seconds = unix_millis().max(0) as u64 / 1000;
-    server.recording.record(seconds, values.iter().map(|(name, value)| (name.as_ref(), *value)));
+    server
+        .operating
+        .recording
+        .record(seconds, values.iter().map(|(name, value)| (name.as_ref(), *value)));
 }
 
 /// What has a curve: not the parts of histograms, which are many, and not what only bears labels.
@@ -124,10 +127,10 @@ fn read(path: &Path) -> History {
 
 fn write(server: &Server) {
     let path = path(server);
-    let history = server.recording.copy();
+    let history = server.operating.recording.copy();
     let written = replace_file(&path, &history.to_bytes());
     if let Err(error) = &written {
         tracing::warn!("The history {} cannot be written: {error}", path.display());
     }
-    server.recording.note_written(written.is_ok());
+    server.operating.recording.note_written(written.is_ok());
 }

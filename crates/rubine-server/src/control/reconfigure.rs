@@ -50,14 +50,14 @@ pub(crate) fn apply(
     };
     let receivers = watching::prepare(new, &is_changed);
     let receivers = receivers.inspect_err(|_| leave(old, is_changed("dir")))?;
-    let tls_before = server.tls.current().clone();
+    let tls_before = server.ports.tls.current().clone();
     let has_tls = tls.is_some();
     if let Some(contexts) = tls {
-        server.tls.set(contexts);
+        server.ports.tls.set(contexts);
     }
     if let Err(refusal) = apply_to_system(server, old, new, &is_changed) {
         if has_tls {
-            server.tls.set(tls_before);
+            server.ports.tls.set(tls_before);
         }
         leave(old, is_changed("dir"));
         return Err(refusal);
@@ -132,11 +132,11 @@ fn apply_to_system(
         .and_then(|()| http.map_or(Ok(()), |directive| move_http(server, new, directive)));
     listeners.inspect_err(|_| {
         if moved.is_some() {
-            let _ = server.listening.rebind(old);
+            let _ = server.ports.listening.rebind(old);
         }
         // What was possible a moment ago is so still; the log tells if not.
         if tuned.is_some() {
-            let _ = server.listening.retune(old);
+            let _ = server.ports.listening.retune(old);
         }
         if scored.is_some() {
             let _ = server.process.oom_score.apply(old);
@@ -154,7 +154,7 @@ fn leave(old: &Config, is_changed: bool) {
 
 fn tune_listeners(server: &Server, new: &Config, directive: &'static str) -> Result<(), Refusal> {
     let refuse = |error: std::io::Error| Refusal { directive, reason: error.to_string() };
-    server.listening.retune(new).map_err(refuse)
+    server.ports.listening.retune(new).map_err(refuse)
 }
 
 /// Makes room for more open files.
@@ -193,7 +193,7 @@ fn move_http(
 }
 
 fn move_listeners(server: &Server, new: &Config, directive: &'static str) -> Result<(), Refusal> {
-    server.listening.rebind(new).map_err(|reason| {
+    server.ports.listening.rebind(new).map_err(|reason| {
         tracing::warn!("{reason}");
         let reason = match directive {
             "port" | "tls-port" => "Unable to listen on this port. Check server logs.",

@@ -94,7 +94,7 @@ fn run(server: &'static Server, mut poll: Poll) {
     let sentinel = server.sentinel.as_ref().expect("it is one");
     let mut events = Events::with_capacity(EVENTS);
     let mut turn_at = monotonic_millis();
-    while !server.is_shutting_down.load(Ordering::Acquire) {
+    while !server.shutdown.is_under_way.load(Ordering::Acquire) {
         let left = Duration::from_millis(turn_at.saturating_sub(monotonic_millis()));
         match poll.poll(&mut events, Some(left)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
@@ -253,7 +253,7 @@ const CRASHED: i32 = 99;
 /// What is spoken with others, if it is TLS.
 fn tls(server: &'static Server) -> Option<Arc<ClientConfig>> {
     let is_wanted = server.config.load().tls_replication;
-    server.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
+    server.ports.tls.current().as_ref().filter(|_| is_wanted).map(|it| Arc::clone(&it.client))
 }
 
 /// Logs an event, and has all hear of it who listen to its name.

@@ -121,7 +121,7 @@ fn finish(server: &'static Server, options: ShutdownOptions, is_aborted: &Atomic
     }
     crate::process::supervision::say_stopping(config.supervised);
     // Nobody who is cut off shall find the door open.
-    server.listening.close_all();
+    server.ports.listening.close_all();
     server.shut_down();
     true
 }

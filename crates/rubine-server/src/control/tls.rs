@@ -31,9 +31,9 @@ pub(super) fn prepare(
 /// Has the files looked at that connections are made from, when their time has come. That takes a thread, as disks may.
 pub(crate) fn look(server: &'static Server, now: i64) {
     let interval_ms = i64::from(server.config.load().tls_auto_reload_interval) * 1000;
-    let reloads = &server.tls_reloads;
+    let reloads = &server.ports.tls_reloads;
     let is_due = interval_ms != 0 && reloads.looked_at.load(Ordering::Relaxed) + interval_ms <= now;
-    if !is_due || server.tls.current().is_none() {
+    if !is_due || server.ports.tls.current().is_none() {
         return;
     }
     if reloads.is_under_way.swap(true, Ordering::AcqRel) {
@@ -42,7 +42,7 @@ pub(crate) fn look(server: &'static Server, now: i64) {
     reloads.looked_at.store(now, Ordering::Relaxed);
     let reload = move || {
         reload(server);
-        server.tls_reloads.is_under_way.store(false, Ordering::Release);
+        server.ports.tls_reloads.is_under_way.store(false, Ordering::Release);
     };
     if let Err(error) = std::thread::Builder::new().name("tls reload".to_owned()).spawn(reload) {
         log::warning!("Can't start a thread to reload TLS materials: {error}");
@@ -53,7 +53,7 @@ pub(crate) fn look(server: &'static Server, now: i64) {
 /// Takes over what the files hold now, if that is something else and is good.
 fn reload(server: &Server) {
     let config = server.config.load();
-    if server.tls.current().as_ref().is_none_or(|it| !it.is_outdated(&config)) {
+    if server.ports.tls.current().as_ref().is_none_or(|it| !it.is_outdated(&config)) {
         log::debug!("TLS reload skipped: materials unchanged");
         return;
     }
@@ -62,7 +62,7 @@ fn reload(server: &Server) {
         Ok(contexts) => {
             let contexts = contexts.map(Arc::new);
             // Whoever has changed the configuration meanwhile has read the files too.
-            if server.config.if_unchanged(&config, || server.tls.set(contexts)) {
+            if server.config.if_unchanged(&config, || server.ports.tls.set(contexts)) {
                 log::notice!("TLS materials reloaded successfully");
             }
         }

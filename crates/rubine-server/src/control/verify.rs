@@ -71,7 +71,7 @@ pub(crate) fn start(server: &'static Server) -> Result<(), String> {
 
 /// Why the stream of this server is not to be added to now, if it is not.
 pub(crate) fn check_role(server: &Server) -> Result<(), String> {
-    if server.is_shutting_down.load(Ordering::Acquire) {
+    if server.shutdown.is_under_way.load(Ordering::Acquire) {
         return Err("the server ends".to_owned());
     }
     if server.replication.following.is_replica() {

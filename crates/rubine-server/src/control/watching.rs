@@ -24,7 +24,7 @@ pub(crate) fn begin(server: &'static Server) -> Result<(), String> {
         );
     }
     let receivers = alerting::prepare(&config).map_err(|it| format!("alert-webhook: {it}"))?;
-    server.alerting.set_receivers(receivers)?;
+    server.operating.alerting.set_receivers(receivers)?;
     switch(server, &config)?;
     history::switch(server, &config)
 }
@@ -44,7 +44,7 @@ pub(super) fn prepare(
 
 /// Takes over what a new configuration says of alerts and of history.
 pub(super) fn turn(server: &'static Server, new: &Config, receivers: Option<Vec<Prepared>>) {
-    let set = receivers.map_or(Ok(()), |it| server.alerting.set_receivers(it));
+    let set = receivers.map_or(Ok(()), |it| server.operating.alerting.set_receivers(it));
     if let Err(reason) = set.and_then(|()| switch(server, new)) {
         tracing::warn!("Alerts are not as they are configured: {reason}");
     }
@@ -56,7 +56,7 @@ pub(super) fn turn(server: &'static Server, new: &Config, receivers: Option<Vec<
 /// Has rules looked at, or not, as the configuration says. A Sentinel has no data that rules could be about.
 fn switch(server: &'static Server, config: &Config) -> Result<(), String> {
     let is_on = config.alerts && server.sentinel.is_none();
-    if !server.alerting.switch(is_on, config) {
+    if !server.operating.alerting.switch(is_on, config) {
         return Ok(());
     }
     let watch = move || {
@@ -69,15 +69,15 @@ fn switch(server: &'static Server, config: &Config) -> Result<(), String> {
 
 fn watch(server: &'static Server) {
     let mut next_ms = monotonic_millis();
-    while server.alerting.wait_until(next_ms) {
+    while server.operating.alerting.wait_until(next_ms) {
         let began = monotonic_nanos();
         let config = server.config.load();
         let samples = Sampled(metrics::collect(server));
-        server.alerting.look(&config, &samples, server.persistence.is_loading());
+        server.operating.alerting.look(&config, &samples, server.persistence.is_loading());
         let micros = (monotonic_nanos() - began) / 1000;
-        server.alerting.look_micros.store(micros, Ordering::Relaxed);
+        server.operating.alerting.look_micros.store(micros, Ordering::Relaxed);
         // A look that came late is not made up for.
-        next_ms = (next_ms + server.alerting.interval_ms()).max(monotonic_millis());
+        next_ms = (next_ms + server.operating.alerting.interval_ms()).max(monotonic_millis());
     }
 }
 

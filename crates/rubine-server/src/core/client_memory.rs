@@ -39,7 +39,7 @@ impl Core {
     fn evict_largest_clients(&mut self, bytes_max: u64) {
         // Whoever holds it does what is needed.
         let server = self.server;
-        if let Some(_eviction) = server.client_eviction.try_lock() {
+        if let Some(_eviction) = server.client_eviction.turn.try_lock() {
             self.kill_largest_clients(bytes_max);
         }
     }
@@ -51,7 +51,7 @@ impl Core {
         if bytes_max == 0 {
             return false;
         }
-        let _eviction = server.client_eviction.lock();
+        let _eviction = server.client_eviction.turn.lock();
         self.kill_largest_clients(bytes_max)
     }
 

@@ -38,7 +38,7 @@ impl Debugging {
     }
 
     fn is_over(&self) -> bool {
-        self.server.is_shutting_down.load(Ordering::Acquire)
+        self.server.shutdown.is_under_way.load(Ordering::Acquire)
     }
 
     /// Waits until the connection is ready. Returns false if nothing was for one look.

@@ -65,7 +65,7 @@ impl Core {
             && self.server.replication.following.is_replica();
         if is_exempt || self.has_room() {
             self.is_out_of_memory = false;
-            self.server.memory.over_limit.note(false, self.now);
+            self.server.stats.memory.over_limit.note(false, self.now);
             return;
         }
         let is_urgent = client.runs_any(entry, Flags::DENYOOM);
@@ -80,10 +80,10 @@ impl Core {
         // Whoever is to evict, or is refused, is so by what is true now.
         self.memory.look();
         if self.has_room() {
-            self.server.memory.over_limit.note(false, self.now);
+            self.server.stats.memory.over_limit.note(false, self.now);
             return true;
         }
-        self.server.memory.over_limit.note(true, self.now);
+        self.server.stats.memory.over_limit.note(true, self.now);
         if self.is_eviction_paused() {
             return true;
         }
@@ -133,7 +133,7 @@ impl Core {
                 return true;
             }
         }
-        self.server.memory.over_limit.note(false, self.now);
+        self.server.stats.memory.over_limit.note(false, self.now);
         true
     }
 

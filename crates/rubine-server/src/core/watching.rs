@@ -1,7 +1,6 @@
 //! What MONITOR shows: lines of this worker's commands on their way to those who watch, and this worker's clients who do.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rubine_commands::{Args, Flags};
 use rubine_system::ticks;
@@ -76,7 +75,7 @@ impl Core {
 
     /// Workers look at who watches when the version of the settings changes, before they run what they have read.
     fn tell_workers(&mut self) {
-        self.server.settings_version.fetch_add(1, Ordering::Release);
+        self.server.settings.renew();
         self.refresh_settings();
     }
 

@@ -19,7 +19,7 @@ impl Core {
     pub(super) fn refuse_http(&mut self, client: &mut Client) {
         const WARNING_INTERVAL_MS: i64 = 60_000;
         client.flags |= ClientFlags::CLOSE_NOW;
-        let warned_at = &self.server.warned_of_http_at;
+        let warned_at = &self.server.ports.warned_of_http_at;
         if warned_at.load(Ordering::Relaxed) + WARNING_INTERVAL_MS < self.now {
             warned_at.store(self.now, Ordering::Relaxed);
             tracing::warn!(

@@ -37,7 +37,7 @@ impl MemoryFacts {
     pub(crate) fn gather(source: &Source<'_>, clients: &ClientFacts) -> Self {
         let server = source.server;
         let used = allocator::used_memory();
-        let peak = server.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);
+        let peak = server.stats.memory.peak.fetch_max(used, Ordering::Relaxed).max(used);
         let mut databases: Vec<DatabaseFacts> = Vec::new();
         source.for_each_shard(|shard| {
             if databases.len() < shard.db_count() {
@@ -54,7 +54,7 @@ impl MemoryFacts {
         Self {
             used: used as u64,
             peak: peak as u64,
-            startup: server.memory.startup.load(Ordering::Relaxed) as u64,
+            startup: server.stats.memory.startup.load(Ordering::Relaxed) as u64,
             resident_set: process::resident_bytes(),
             allocator: allocator::stats(),
             clients: clients.buffer_bytes,

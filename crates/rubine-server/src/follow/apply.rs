@@ -154,7 +154,7 @@ impl Applier {
     /// Some units are about to come, of so many bytes.
     pub(super) fn begin(&mut self, byte_count: usize) {
         self.client.traffic.net_input += byte_count as u64;
-        let version = self.core.server.settings_version.load(Ordering::Acquire);
+        let version = self.core.server.settings.version();
         if version != self.settings_version {
             self.settings_version = version;
             self.core.refresh_settings();

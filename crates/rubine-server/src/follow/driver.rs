@@ -77,7 +77,7 @@ impl Driver {
     }
 
     pub(super) fn run(mut self) {
-        while !self.server.is_shutting_down.load(Ordering::Acquire) {
+        while !self.server.shutdown.is_under_way.load(Ordering::Acquire) {
             if self.server.replication.following.sleeps(monotonic_millis()) {
                 thread::sleep(NAP);
                 continue;

@@ -176,7 +176,7 @@ impl Answering {
     /// Why to end, if somebody wants that.
     fn check(&self) -> Result<(), String> {
         let is_over = self.is_over.load(Ordering::Relaxed)
-            || self.server.is_shutting_down.load(Ordering::Acquire);
+            || self.server.shutdown.is_under_way.load(Ordering::Acquire);
         if is_over { Err("it is not wanted any more".to_owned()) } else { Ok(()) }
     }
 

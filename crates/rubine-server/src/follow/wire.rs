@@ -115,7 +115,7 @@ impl Wire {
     /// Whether something else is wanted by now than what this connection is for.
     pub(super) fn is_outdated(&self) -> bool {
         self.server.replication.following.order() != self.order
-            || self.server.is_shutting_down.load(Ordering::Acquire)
+            || self.server.shutdown.is_under_way.load(Ordering::Acquire)
     }
 
     /// Has the machine take in an event.

@@ -43,7 +43,7 @@ impl Host for Server {
     }
 
     fn is_ending(&self) -> bool {
-        self.is_shutting_down.load(Ordering::Relaxed)
+        self.shutdown.is_under_way.load(Ordering::Relaxed)
     }
 
     /// Whether fewer clients wait for the disk than three fifths of those who did in the last millisecond. Where they are
@@ -51,7 +51,7 @@ impl Host for Server {
     fn lacks_waiters(&self) -> bool {
         const WAITERS_MIN: u64 = 9;
         let sum = |of: fn(&WorkerStats) -> &Counter| -> u64 {
-            self.stats.iter().map(|worker| of(worker).get()).sum()
+            self.stats.threads.iter().map(|worker| of(worker).get()).sum()
         };
         let wanted = sum(|worker| &worker.waited_for_disk) * 3 / 5;
         WAITERS_MIN <= wanted && sum(|worker| &worker.waiting_for_disk) < wanted

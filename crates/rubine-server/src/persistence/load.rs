@@ -83,7 +83,7 @@ fn ask_workers(server: &'static Server, message: impl Fn(Sender<()>) -> Message)
     }
     drop(sender);
     let mut missing = server.workers.len();
-    while 0 < missing && !server.is_shutting_down.load(Ordering::Acquire) {
+    while 0 < missing && !server.shutdown.is_under_way.load(Ordering::Acquire) {
         match answers.recv_timeout(LOOK_FOR_THE_END) {
             Ok(()) => missing -= 1,
             Err(RecvTimeoutError::Timeout) => {}

@@ -53,6 +53,8 @@ impl Drop for AllDone {
 /// Who has asked for the end, and how far it is.
 #[derive(Debug, Default)]
 pub(crate) struct Ending {
+    /// Nothing can keep the server from ending any more: its threads end what they do.
+    pub(crate) is_under_way: AtomicBool,
     /// Looked at by the clock without the lock.
     is_asked: AtomicBool,
     state: Mutex<State>,

@@ -157,7 +157,7 @@ impl Cron {
         stats.system_us.set(time.system_us);
         if core.index == 0 {
             let share = (stale * 10_000.0) as u64;
-            core.server.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
+            core.server.stats.gauges.stale_per_myriad.store(share, Ordering::Relaxed);
             self.sample(core);
             let following = &core.server.replication.following;
             let expires = core.server.switches.expires_actively.load(Ordering::Relaxed);
@@ -243,14 +243,14 @@ impl Cron {
     fn sample(&mut self, core: &Core) {
         const SPAN_MS: i64 = 1000;
         let server = core.server;
-        let reset_at = server.gauges.reset_at.load(Ordering::Relaxed);
+        let reset_at = server.stats.gauges.reset_at.load(Ordering::Relaxed);
         if self.sampled.at <= reset_at {
             // All that is counted began anew.
             self.sampled = Sample { at: reset_at, ..Sample::default() };
         }
         let used = allocator::used_memory();
-        if server.memory.peak.fetch_max(used, Ordering::Relaxed) < used {
-            server.memory.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
+        if server.stats.memory.peak.fetch_max(used, Ordering::Relaxed) < used {
+            server.stats.memory.last_peak_at.store(core.now / 1000, Ordering::Relaxed);
         }
         if core.monotonic_ms - self.sampled.at < SPAN_MS {
             return;
@@ -268,7 +268,7 @@ impl Cron {
         };
         let elapsed = (sample.at - self.sampled.at).max(1) as u64;
         let rate = |now: u64, before: u64| now.saturating_sub(before) * 1000 / elapsed;
-        let gauges = &server.gauges;
+        let gauges = &server.stats.gauges;
         let commands = rate(sample.commands, self.sampled.commands);
         gauges.operations_per_second.store(commands, Ordering::Relaxed);
         let input = rate(sample.input_bytes, self.sampled.input_bytes);

@@ -45,7 +45,8 @@ impl Doorway {
             && self.may_try(core.now)
         {
             let server = core.server;
-            match server.listening.accept(listener, &server.config.load(), &server.tls) {
+            match server.ports.listening.accept(listener, &server.config.load(), &server.ports.tls)
+            {
                 Ok(accepted) => {
                     self.refused_at = None;
                     self.taken += 1;

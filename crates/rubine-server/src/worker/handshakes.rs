@@ -134,7 +134,7 @@ fn tell(core: &Core, client: &Client, error: &HandshakeError) {
 }
 
 fn warn(core: &Core, client: &Client, what: &str) {
-    let warned_at = &core.server.warned_of_speech_at;
+    let warned_at = &core.server.ports.warned_of_speech_at;
     if warned_at.load(Ordering::Relaxed) + WARNING_INTERVAL_MS < core.now {
         warned_at.store(core.now, Ordering::Relaxed);
         let address = &client.info.address;

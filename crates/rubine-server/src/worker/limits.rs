@@ -146,7 +146,7 @@ pub(super) fn look_after(core: &mut Core, client: &mut Client) {
     if is_idle {
         client.input.apart.rest();
     }
-    let resting = &core.server.resting;
+    let resting = &core.server.client_eviction.resting;
     if resting.peak_ms.load(Ordering::Relaxed) < core.now - client.traffic.last_interaction {
         client.sending.reply_peak = client.output.buffered_bytes();
     }

@@ -27,7 +27,7 @@ const LIST: ServerCommand = ServerCommand::declare("LIST", list)
     .flag(FLAGS);
 
 fn list(session: &mut Session<'_>) -> CommandResult {
-    let shown = session.core.server.alerting.shown();
+    let shown = session.core.server.operating.alerting.shown();
     session.reply.array(shown.alerts.len());
     shown.alerts.iter().for_each(|it| write_alert(&mut session.reply, it));
     Ok(())
@@ -41,7 +41,7 @@ const RULES: ServerCommand = ServerCommand::declare("RULES", rules)
     .flag(FLAGS);
 
 fn rules(session: &mut Session<'_>) -> CommandResult {
-    let shown = session.core.server.alerting.shown();
+    let shown = session.core.server.operating.alerting.shown();
     session.reply.array(shown.rules.len());
     shown.rules.iter().for_each(|it| write_rule(&mut session.reply, it));
     Ok(())
@@ -61,7 +61,7 @@ const SET: ServerCommand = ServerCommand::declare("SET", set)
 fn set(session: &mut Session<'_>) -> CommandResult {
     let words: Vec<&[u8]> = session.args.from(2).collect();
     let line = RuleLine::parse(&words).map_err(|it| refusal(&it))?;
-    let set = session.core.server.alerting.set_rule(line);
+    let set = session.core.server.operating.alerting.set_rule(line);
     set.map_err(|it| refusal(&it.to_string()))?;
     session.reply.ok();
     Ok(())
@@ -77,7 +77,7 @@ const DEL: ServerCommand = ServerCommand::declare("DEL", del)
 
 fn del(session: &mut Session<'_>) -> CommandResult {
     let name = text(session.args.at(2))?;
-    let was_there = session.core.server.alerting.remove_rule(&name);
+    let was_there = session.core.server.operating.alerting.remove_rule(&name);
     session.reply.integer(was_there.into());
     Ok(())
 }
@@ -121,7 +121,7 @@ fn silence(session: &mut Session<'_>) -> CommandResult {
         return Err(CommandError::Syntax);
     }
     let author = String::from_utf8_lossy(session.client.identity.user.name()).into_owned();
-    let alerting = &session.core.server.alerting;
+    let alerting = &session.core.server.operating.alerting;
     let id = alerting.silence(matchers, millis, author, comment);
     let id = id.map_err(|it| refusal(&it.to_string()))?;
     session.reply.integer(id as i64);
@@ -140,7 +140,7 @@ fn unsilence(session: &mut Session<'_>) -> CommandResult {
     let number = rubine_base::number::parse_i64(session.args.at(2));
     let number = number.ok_or(CommandError::NotInteger)?;
     let was_there =
-        u64::try_from(number).is_ok_and(|it| session.core.server.alerting.unsilence(it));
+        u64::try_from(number).is_ok_and(|it| session.core.server.operating.alerting.unsilence(it));
     session.reply.integer(was_there.into());
     Ok(())
 }
@@ -154,7 +154,7 @@ const SILENCES: ServerCommand = ServerCommand::declare("SILENCES", silences)
 
 fn silences(session: &mut Session<'_>) -> CommandResult {
     let now = session.core.now;
-    let shown = session.core.server.alerting.shown();
+    let shown = session.core.server.operating.alerting.shown();
     let silences: Vec<_> = shown.silences.iter().filter(|it| now < it.ends_at).collect();
     let reply = &mut session.reply;
     reply.array(silences.len());
@@ -179,7 +179,7 @@ const TEST: ServerCommand = ServerCommand::declare("TEST", test)
     .flag(FLAGS);
 
 fn test(session: &mut Session<'_>) -> CommandResult {
-    let count = session.core.server.alerting.test();
+    let count = session.core.server.operating.alerting.test();
     session.reply.integer(count as i64);
     Ok(())
 }
@@ -205,7 +205,7 @@ fn log(session: &mut Session<'_>) -> CommandResult {
         }
         _ => return Err(CommandError::Syntax),
     };
-    let entries = session.core.server.alerting.log.last(count);
+    let entries = session.core.server.operating.alerting.log.last(count);
     let reply = &mut session.reply;
     reply.array(entries.len());
     for entry in entries {

@@ -63,7 +63,7 @@ fn now(session: &mut Session<'_>) -> CommandResult {
         return Err(refusal(&BackupError::NotConfigured));
     }
     // What comes of it is in the log, and in INFO.
-    server.backups.service.ask(source(server), Request::Now, Box::new(|_| {}));
+    server.operating.backups.service.ask(source(server), Request::Now, Box::new(|_| {}));
     session.reply.simple("Backup started");
     Ok(())
 }
@@ -133,7 +133,7 @@ fn ask(session: &mut Session<'_>, request: Request) {
             Err(error) => reply.error(&one_line(&format!("ERR {error}"))),
         });
     });
-    server.backups.service.ask(source(server), request, on_answer);
+    server.operating.backups.service.ask(source(server), request, on_answer);
 }
 
 fn write_answer(reply: &mut Reply<'_>, answer: &Answer) {

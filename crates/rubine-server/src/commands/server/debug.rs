@@ -66,7 +66,7 @@ const ALERT_SPEED_MAX: u64 = 1000;
 fn alert_speed(session: &mut Session<'_>) -> CommandResult {
     let factor = parse_i64(session.args.at(2)).and_then(|it| u64::try_from(it).ok());
     let factor = factor.filter(|it| (1..=ALERT_SPEED_MAX).contains(it));
-    session.core.server.alerting.hurry(factor.ok_or(CommandError::NotInteger)?);
+    session.core.server.operating.alerting.hurry(factor.ok_or(CommandError::NotInteger)?);
     session.reply.ok();
     Ok(())
 }
@@ -204,7 +204,7 @@ const REPLYBUFFER: ServerCommand = form("REPLYBUFFER", reply_buffer)
 
 fn reply_buffer(session: &mut Session<'_>) -> CommandResult {
     let (form, value) = (session.args.at(2), session.args.at(3));
-    let resting = &session.core.server.resting;
+    let resting = &session.core.server.client_eviction.resting;
     if form.eq_ignore_ascii_case(b"PEAK-RESET-TIME") {
         let milliseconds = match value.to_ascii_uppercase().as_slice() {
             b"NEVER" => i64::MAX,

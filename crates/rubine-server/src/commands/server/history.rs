@@ -49,7 +49,7 @@ fn get(session: &mut Session<'_>) -> CommandResult {
         _ => return Err(CommandError::Syntax),
     };
     let name = String::from_utf8_lossy(args.at(2));
-    let question = session.core.server.recording.ask(&name);
+    let question = session.core.server.operating.recording.ask(&name);
     let answer = question.answer(from, to, step, summary).map_err(|it| refusal(&it.to_string()))?;
     let reply = &mut session.reply;
     reply.array(answer.len());
@@ -86,7 +86,7 @@ fn list(session: &mut Session<'_>) -> CommandResult {
     if 3 < args.len() {
         return Err(CommandError::Syntax);
     }
-    let mut listed = session.core.server.recording.list();
+    let mut listed = session.core.server.operating.recording.list();
     if args.len() == 3 {
         listed.retain(|it| matches(args.at(2), it.name.as_bytes(), Case::Sensitive));
     }

@@ -1,7 +1,6 @@
 //! HOTKEYS: which keys take most of the processor's time and of the network.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rubine_base::number::parse_i64;
 use rubine_commands::{ArgCursor, CommandError, CommandResult, Flags};
@@ -51,10 +50,10 @@ fn start(session: &mut Session<'_>) -> CommandResult {
     let mut options = args.options(3);
     let wanted = parse(&mut options)?;
     let cpu = cpu_time(Whose::Process);
-    let tracking = Tracking::new(wanted, server.stats.len(), core.now, cpu);
+    let tracking = Tracking::new(wanted, server.stats.threads.len(), core.now, cpu);
     hot_keys.set(Some(Arc::new(tracking)));
     // All workers look before they run what they have read.
-    server.settings_version.fetch_add(1, Ordering::Release);
+    server.settings.renew();
     core.refresh_settings();
     session.reply.ok();
     Ok(())
@@ -122,7 +121,7 @@ fn stop(session: &mut Session<'_>) -> CommandResult {
     match core.server.observing.hot_keys.current().filter(|it| it.is_active(now)) {
         Some(tracking) => {
             tracking.stop(now);
-            core.server.settings_version.fetch_add(1, Ordering::Release);
+            core.server.settings.renew();
             core.refresh_settings();
             reply.ok();
         }

@@ -142,7 +142,7 @@ fn histograms(session: &mut Session<'_>) -> CommandResult {
     };
     let counted = entries.into_iter().map(|entry| {
         let mut counts = Vec::new();
-        for stats in &server.stats {
+        for stats in &server.stats.threads {
             if let Some(latency) = stats.commands[entry.number].latency.get() {
                 latency.add_to(&mut counts);
             }

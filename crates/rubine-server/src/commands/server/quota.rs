@@ -166,7 +166,7 @@ fn refusal(reason: &str) -> CommandError {
 
 /// All workers look before they run what they have read.
 fn announce(server: &Server) {
-    server.settings_version.fetch_add(1, Ordering::Release);
+    server.settings.renew();
     server.wake_all();
 }
 

@@ -14,10 +14,10 @@ pub(super) const ROWS: &[Row] = &[
     gauge(
         "rubine_alerts_pending",
         "Alerts whose condition is met, but not for long enough.",
-        |it| it.server.alerting.shown().count(State::Pending) as f64,
+        |it| it.server.operating.alerting.shown().count(State::Pending) as f64,
     ),
     gauge("rubine_alerts_firing", "Alerts that fire.", |it| {
-        it.server.alerting.shown().count(State::Firing) as f64
+        it.server.operating.alerting.shown().count(State::Firing) as f64
     }),
     family(
         Kind::Gauge,
@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
         &["alertname", "severity", "state"],
         "1 for each alert, with its name, severity and state.",
         |it, family| {
-            for alert in &it.server.alerting.shown().alerts {
+            for alert in &it.server.operating.alerting.shown().alerts {
                 let labels = [
                     ("alertname", alert.rule.clone().into()),
                     ("severity", alert.severity.name().into()),
@@ -41,10 +41,10 @@ pub(super) const ROWS: &[Row] = &[
         },
     ),
     counter("rubine_alert_evaluations_total", "How often the rules were looked at.", |it| {
-        it.server.alerting.looks.load(Relaxed) as f64
+        it.server.operating.alerting.looks.load(Relaxed) as f64
     }),
     gauge("rubine_alert_evaluation_seconds", "How long the last look at all rules took.", |it| {
-        seconds(it.server.alerting.look_micros.load(Relaxed))
+        seconds(it.server.operating.alerting.look_micros.load(Relaxed))
     }),
     family(
         Kind::Counter,
@@ -53,22 +53,22 @@ pub(super) const ROWS: &[Row] = &[
         "Messages to receivers of alerts, by what has become of them.",
         |it, family| {
             for outcome in Outcome::ALL {
-                let count = it.server.alerting.log.count(outcome) as f64;
+                let count = it.server.operating.alerting.log.count(outcome) as f64;
                 family.add_with([("outcome", outcome.name().into())], count);
             }
         },
     ),
     gauge("rubine_alert_messages_waiting", "Messages that receivers have yet to get.", |it| {
-        it.server.alerting.waiting() as f64
+        it.server.operating.alerting.waiting() as f64
     }),
     gauge("rubine_history_series", "Series that a history is kept of.", |it| {
-        it.server.recording.size().0 as f64
+        it.server.operating.recording.size().0 as f64
     }),
     gauge("rubine_history_bytes", "Memory of the history of metrics.", |it| {
-        it.server.recording.size().2 as f64
+        it.server.operating.recording.size().2 as f64
     }),
     counter("rubine_history_write_errors_total", "Writes of its file that failed.", |it| {
-        it.server.recording.counts.errors.load(Relaxed) as f64
+        it.server.operating.recording.counts.errors.load(Relaxed) as f64
     }),
     gauge("rubine_disk_size_bytes", "Used and free bytes of the disk of the data folder.", |it| {
         // What is kept for others is neither, as df has it.

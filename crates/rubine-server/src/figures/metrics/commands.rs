@@ -62,7 +62,9 @@ pub(super) const ROWS: &[Row] = &[
         &["err"],
         "Error replies by their first word.",
         |it, family| {
-            for (code, count) in ErrorStats::list(it.server.stats.iter().map(|it| &it.errors)) {
+            for (code, count) in
+                ErrorStats::list(it.server.stats.threads.iter().map(|it| &it.errors))
+            {
                 family.add_with([("err", code.into())], count as f64);
             }
         },
@@ -151,7 +153,7 @@ fn for_each_measured(look: &Look, mut visit: impl FnMut(&'static Entry, &[u64], 
     }
     for &entry in look.server.commands.all() {
         let mut counts = Vec::new();
-        for stats in &look.server.stats {
+        for stats in &look.server.stats.threads {
             if let Some(latency) = stats.commands[entry.number].latency.get() {
                 latency.add_to(&mut counts);
             }

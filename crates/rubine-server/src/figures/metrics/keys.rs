@@ -77,7 +77,7 @@ pub(super) const ROWS: &[Row] = &[
     gauge(
         "redis_expired_stale_percentage",
         "Part of the keys that are due and still there, estimated.",
-        |it| it.server.gauges.stale_per_myriad.load(Relaxed) as f64 / 100.0,
+        |it| it.server.stats.gauges.stale_per_myriad.load(Relaxed) as f64 / 100.0,
     ),
     counter(
         "redis_expired_time_cap_reached_total",

@@ -111,7 +111,7 @@ pub(super) const ROWS: &[Row] = &[
         it.server.keyspace.garbage().pending() as f64
     }),
     gauge("redis_lazyfreed_objects", "What was freed in the background.", |it| {
-        let freed_before = it.server.memory.freed_before.load(Relaxed);
+        let freed_before = it.server.stats.memory.freed_before.load(Relaxed);
         it.server.keyspace.garbage().freed().saturating_sub(freed_before) as f64
     }),
     gauge("redis_active_defrag_running", "Percent of a processor spent on moving values.", |it| {
@@ -135,12 +135,12 @@ pub(super) const ROWS: &[Row] = &[
     gauge(
         "redis_current_eviction_exceeded_time_ms",
         "Milliseconds for which memory has been above its limit.",
-        |it| it.server.memory.over_limit.current_ms(it.now) as f64,
+        |it| it.server.stats.memory.over_limit.current_ms(it.now) as f64,
     ),
     counter(
         "redis_eviction_exceeded_time_ms_total",
         "Milliseconds for which memory was above its limit altogether.",
-        |it| it.server.memory.over_limit.total_ms(it.now) as f64,
+        |it| it.server.stats.memory.over_limit.total_ms(it.now) as f64,
     ),
 ];
 

@@ -250,7 +250,7 @@ fn turn_age(stats: &WorkerStats) -> u64 {
 }
 
 fn certificates(look: &Look, family: &mut Family) {
-    let current = look.server.tls.current();
+    let current = look.server.ports.tls.current();
     let Some(facts) = current.as_ref().map(|it| &it.facts) else { return };
     for (name, facts) in
         [("server", &facts.server), ("client", &facts.client), ("ca", &facts.authority)]

@@ -65,17 +65,17 @@ pub(super) const ROWS: &[Row] = &[
     counter(
         "redis_cpu_sys_main_thread_seconds_total",
         "Processor time of the first worker in the system.",
-        |it| seconds(it.server.stats[0].system_us.get()),
+        |it| seconds(it.server.stats.threads[0].system_us.get()),
     ),
     counter(
         "redis_cpu_user_main_thread_seconds_total",
         "Processor time of the first worker in the program.",
-        |it| seconds(it.server.stats[0].user_us.get()),
+        |it| seconds(it.server.stats.threads[0].user_us.get()),
     ),
     counter(
         "redis_active_time_main_thread_seconds_total",
         "Time that the first worker did not sleep.",
-        |it| seconds_of_ticks(it.server.stats[0].busy_ticks.get()),
+        |it| seconds_of_ticks(it.server.stats.threads[0].busy_ticks.get()),
     ),
     family(
         Kind::Counter,
@@ -109,12 +109,12 @@ pub(super) const ROWS: &[Row] = &[
     gauge(
         "redis_instantaneous_eventloop_cycles_per_sec",
         "Turns a second, as of the last second or so.",
-        |it| it.server.gauges.turns_per_second.load(Relaxed) as f64,
+        |it| it.server.stats.gauges.turns_per_second.load(Relaxed) as f64,
     ),
     gauge(
         "redis_instantaneous_eventloop_duration_usec",
         "Time of a turn in microseconds, as of the last second or so.",
-        |it| it.server.gauges.turn_duration_us.load(Relaxed) as f64,
+        |it| it.server.stats.gauges.turn_duration_us.load(Relaxed) as f64,
     ),
     counter("redis_net_input_bytes_total", "Bytes read from clients.", |it| {
         it.total(|it| it.input_bytes.get())

@@ -18,7 +18,7 @@ pub(super) const START: ServerCommand = declare("START", start)
 
 fn start(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
-    server.backups.set.start(server.storage()).map_err(|it| refusal(&it))?;
+    server.operating.backups.set.start(server.storage()).map_err(|it| refusal(&it))?;
     session.reply.ok();
     Ok(())
 }
@@ -39,7 +39,7 @@ fn seal(session: &mut Session<'_>) -> CommandResult {
             Err(reason) => reply.error(&format!("ERR {reason}")),
         });
     });
-    server.backups.set.seal(server.journal.end(), on_sealed);
+    server.operating.backups.set.seal(server.journal.end(), on_sealed);
     Ok(())
 }
 
@@ -47,7 +47,7 @@ pub(super) const STATUS: ServerCommand =
     declare("STATUS", status).summary("Returns how far the set is.");
 
 fn status(session: &mut Session<'_>) -> CommandResult {
-    let status = session.core.server.backups.set.status();
+    let status = session.core.server.operating.backups.set.status();
     let reply = &mut session.reply;
     reply.map(4);
     reply.bulk(b"state");
@@ -65,7 +65,7 @@ pub(super) const LIST: ServerCommand = declare("LIST", list)
     .summary("Returns the paths of the set's files that will not change any more.");
 
 fn list(session: &mut Session<'_>) -> CommandResult {
-    let files = session.core.server.backups.set.files();
+    let files = session.core.server.operating.backups.set.files();
     session.reply.array(files.len());
     files.iter().for_each(|path| session.reply.bulk(path.as_os_str().as_bytes()));
     Ok(())
@@ -76,7 +76,7 @@ pub(super) const ABORT: ServerCommand =
 
 fn abort(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
-    server.backups.set.abort(server.storage()).map_err(|it| refusal(&it))?;
+    server.operating.backups.set.abort(server.storage()).map_err(|it| refusal(&it))?;
     session.reply.ok();
     Ok(())
 }
@@ -86,7 +86,7 @@ pub(super) const CLEANUP: ServerCommand =
 
 fn cleanup(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
-    server.backups.set.clean_up(server.storage()).map_err(|it| refusal(&it))?;
+    server.operating.backups.set.clean_up(server.storage()).map_err(|it| refusal(&it))?;
     session.reply.ok();
     Ok(())
 }

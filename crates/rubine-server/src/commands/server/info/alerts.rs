@@ -8,7 +8,7 @@ use super::{Source, Text};
 use crate::alerting::Outcome;
 
 pub(super) fn alerts(source: &Source<'_>, text: &mut Text) {
-    let alerting = &source.server.alerting;
+    let alerting = &source.server.operating.alerting;
     let shown = alerting.shown();
     text.field("alerts_enabled", u8::from(alerting.is_on()));
     text.field("alert_rules", shown.rules.iter().filter(|it| it.rule.is_ok()).count());

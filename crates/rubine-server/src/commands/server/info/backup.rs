@@ -12,7 +12,7 @@ fn line(text: &str) -> String {
 }
 
 pub(super) fn backup(source: &Source<'_>, text: &mut Text) {
-    let figures = &source.server.backups.service.figures;
+    let figures = &source.server.operating.backups.service.figures;
     let texts = figures.texts();
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let seconds = |moment: &AtomicI64| moment.load(Ordering::Relaxed) / 1000;

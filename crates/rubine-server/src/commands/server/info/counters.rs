@@ -14,7 +14,7 @@ use rubine_system::ticks;
 pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
     let total = |counter: fn(&WorkerStats) -> u64| server.total(counter);
-    let gauges = &server.gauges;
+    let gauges = &server.stats.gauges;
     let kilobytes = |rate: u64| rate as f64 / 1024.0;
     text.field("total_connections_received", total(|it| it.connections_received.get()));
     text.field("total_commands_processed", server.commands_processed());
@@ -75,12 +75,12 @@ fn keys(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
     let total = |counter: fn(&WorkerStats) -> u64| server.total(counter);
     let expiry_ms = total(|it| it.expiry_ticks.get()) as f64 / ticks::per_microsecond() / 1000.0;
-    let over = &server.memory.over_limit;
+    let over = &server.stats.memory.over_limit;
     text.field("expired_keys", total(|it| it.expired_keys.get()));
     // Valkey's name, and Redis's.
     text.field("expired_fields", total(|it| it.expired_fields.get()));
     text.field("expired_subkeys", total(|it| it.expired_fields.get()));
-    let stale = server.gauges.stale_per_myriad.load(Ordering::Relaxed) as f64 / 100.0;
+    let stale = server.stats.gauges.stale_per_myriad.load(Ordering::Relaxed) as f64 / 100.0;
     text.ratio("expired_stale_perc", stale);
     text.field("expired_time_cap_reached_count", total(|it| it.expiry_cap_reached.get()));
     text.field("expire_cycle_cpu_milliseconds", expiry_ms as u64);
@@ -119,7 +119,7 @@ fn traffic(source: &Source<'_>, text: &mut Text) {
     text.field("eventloop_cycles", total(|it| it.loop_turns.get()));
     text.field("eventloop_duration_sum", micros(total(|it| it.busy_ticks.get())));
     text.field("eventloop_duration_cmd_sum", micros(server.total(in_commands)));
-    let gauges = &server.gauges;
+    let gauges = &server.stats.gauges;
     text.field(
         "instantaneous_eventloop_cycles_per_sec",
         gauges.turns_per_second.load(Ordering::Relaxed),
@@ -194,7 +194,7 @@ pub(super) fn latencies(source: &Source<'_>, text: &mut Text) {
     }
     for entry in server.commands.all() {
         let mut counts = Vec::new();
-        for stats in &server.stats {
+        for stats in &server.stats.threads {
             if let Some(latency) = stats.commands[entry.number].latency.get() {
                 latency.add_to(&mut counts);
             }
@@ -217,7 +217,7 @@ pub(super) fn latencies(source: &Source<'_>, text: &mut Text) {
 pub(super) fn debug(source: &Source<'_>, text: &mut Text) {
     let server = source.server;
     let micros = |ticks: u64| (ticks as f64 / ticks::per_microsecond()) as u64;
-    let most = |counter: fn(&WorkerStats) -> u64| server.stats.iter().map(counter).max();
+    let most = |counter: fn(&WorkerStats) -> u64| server.stats.threads.iter().map(counter).max();
     text.field("eventloop_duration_aof_sum", 0);
     text.field("eventloop_duration_cron_sum", micros(server.total(|it| it.cron_ticks.get())));
     text.field("eventloop_duration_max", micros(most(|it| it.turn_ticks_max.get()).unwrap_or(0)));
@@ -226,7 +226,7 @@ pub(super) fn debug(source: &Source<'_>, text: &mut Text) {
 
 /// Each error code that was replied.
 pub(super) fn errors(source: &Source<'_>, text: &mut Text) {
-    for (code, count) in ErrorStats::list(source.server.stats.iter().map(|it| &it.errors)) {
+    for (code, count) in ErrorStats::list(source.server.stats.threads.iter().map(|it| &it.errors)) {
         text.field(&format!("errorstat_{code}"), format_args!("count={count}"));
     }
 }

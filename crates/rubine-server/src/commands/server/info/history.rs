@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::{Source, Text};
 
 pub(super) fn history(source: &Source<'_>, text: &mut Text) {
-    let recording = &source.server.recording;
+    let recording = &source.server.operating.recording;
     let (series, refused, bytes) = recording.size();
     text.field("history_enabled", u8::from(recording.is_on()));
     text.field("history_series", series);

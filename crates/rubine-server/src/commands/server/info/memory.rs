@@ -15,7 +15,10 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.bytes("used_memory", facts.used);
     text.bytes("used_memory_rss", facts.resident_set);
     text.bytes("used_memory_peak", facts.peak);
-    text.field("used_memory_peak_time", source.server.memory.last_peak_at.load(Ordering::Relaxed));
+    text.field(
+        "used_memory_peak_time",
+        source.server.stats.memory.last_peak_at.load(Ordering::Relaxed),
+    );
     text.field("used_memory_peak_perc", format_args!("{:.2}%", facts.peak_percent()));
     text.field("used_memory_overhead", facts.overhead());
     text.field("used_memory_startup", facts.startup);
@@ -52,7 +55,7 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("mem_overhead_db_hashtable_rehashing", 0);
     text.field("active_defrag_running", source.server.aside.defrag.running());
     let garbage = server.keyspace.garbage();
-    let freed_before = server.memory.freed_before.load(Ordering::Relaxed);
+    let freed_before = server.stats.memory.freed_before.load(Ordering::Relaxed);
     text.field("lazyfree_pending_objects", garbage.pending());
     text.field("lazyfreed_objects", garbage.freed().saturating_sub(freed_before));
 }

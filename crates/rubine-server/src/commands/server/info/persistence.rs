@@ -45,7 +45,7 @@ fn append_only_file(source: &Source<'_>, saving: &SavingFacts, text: &mut Text) 
     text.field("aof_last_cow_size", facts.rewrite_copied_bytes.load(Ordering::Relaxed));
     text.field("aof_last_rewrite_keys_per_sec", number(&facts.rewritten_keys_per_second));
     text.field("aof_last_rewrite_bytes_per_sec", number(&facts.rewritten_bytes_per_second));
-    let is_backing_up = source.server.backups.set.status().phase.is_under_way();
+    let is_backing_up = source.server.operating.backups.set.status().phase.is_under_way();
     text.field("backup_in_progress", u8::from(is_backing_up));
     // There are no modules that could fork.
     text.field("module_fork_in_progress", 0);

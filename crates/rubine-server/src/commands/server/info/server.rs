@@ -64,7 +64,7 @@ pub(super) fn server(source: &Source<'_>, text: &mut Text) {
     if let Some(left) = server.shutdown.waits_for(monotonic_millis()) {
         text.field("shutdown_in_milliseconds", left);
     }
-    for (index, place) in server.listening.describe().iter().enumerate() {
+    for (index, place) in server.ports.listening.describe().iter().enumerate() {
         text.field(&format!("listener{index}"), place);
     }
 }
@@ -78,7 +78,7 @@ pub(super) fn cpu(source: &Source<'_>, text: &mut Text) {
     show("", process::cpu_time(Whose::Process));
     show("_children", process::cpu_time(Whose::Children));
     // Every worker is what the main thread is elsewhere; the first one stands for them.
-    let first = &source.server.stats[0];
+    let first = &source.server.stats.threads[0];
     show(
         "_main_thread",
         CpuTime { user_us: first.user_us.get(), system_us: first.system_us.get() },

@@ -5,7 +5,7 @@ use rubine_net::tls::{CertificateFacts, Facts};
 use super::{Source, Text};
 
 pub(super) fn tls(source: &Source<'_>, text: &mut Text) {
-    let current = source.server.tls.current();
+    let current = source.server.ports.tls.current();
     let Facts { server, client, authority } =
         current.as_ref().map(|it| it.facts.clone()).unwrap_or_default();
     for (name, facts) in [("server", server), ("client", client), ("ca", authority)] {
