@@ -45,7 +45,7 @@ impl Driver {
         self.cluster.tell_migrations(&self.server.journal, tell)
     }
 
-    /// Lets time pass for migrations, if there are any.
+    /// Lets time pass for migrations, if any are known of: those that are over are forgotten in time.
     pub(super) fn take_turn_of_migrations(&mut self) {
         let now = self.cluster.now();
         if now < self.migrations_turn_at {
@@ -53,7 +53,7 @@ impl Driver {
         }
         self.migrations_turn_at = now + PERIOD_MS;
         let migrations = &self.cluster.migrations;
-        if migrations.ask(Migrations::is_busy) {
+        if !migrations.ask(Migrations::is_empty) {
             let journal = &self.server.journal;
             let remaining = |job| migrations.remaining_bytes(job, journal);
             self.tell_migrations(|machine, view, now| machine.tick(view, now, remaining));

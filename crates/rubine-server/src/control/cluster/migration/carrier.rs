@@ -95,7 +95,7 @@ impl Carrier {
         if self.info.is_killed.load(Ordering::Acquire) {
             return Err(io::Error::other("the connection was killed"));
         }
-        Ok(self.handle.is_closed() || self.server.is_shutting_down.load(Ordering::Acquire))
+        Ok(self.handle.is_closed() || self.server.shutdown.is_under_way.load(Ordering::Acquire))
     }
 
     /// Shows others how far it is.
