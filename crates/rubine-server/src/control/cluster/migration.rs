@@ -28,7 +28,7 @@ pub(super) const PERIOD_MS: Millis = 100;
 /// What the directives mean for migrations.
 pub(super) fn config_of(config: &Config) -> MigrationConfig {
     MigrationConfig {
-        timeout: (config.repl_timeout as Millis).saturating_mul(1000),
+        timeout: Millis::from(config.repl_timeout).saturating_mul(1000),
         failover_timeout: config.cluster_manual_failover_timeout as Millis,
         failover_bytes_max: config.slot_migration_max_failover_repl_bytes,
         log_len_max: usize::try_from(config.cluster_slot_migration_log_max_len)
