@@ -181,6 +181,11 @@ impl Migrations {
         self.jobs_of(operation).any(|it| !it.is_over())
     }
 
+    /// Whether there are none, not even such as are over.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
     /// Whether anything goes on at all, so that time has to pass here.
     pub fn is_busy(&self) -> bool {
         self.jobs.iter().any(|it| !it.is_over())

@@ -136,7 +136,7 @@ impl Migrations {
         let job = self.job_mut(id);
         if may_take
             && job.stage == Stage::ImportGranted
-            && !std::mem::replace(&mut job.is_shown, true)
+            && !std::mem::replace(&mut job.is_granted, true)
         {
             let slots = job.slots.set();
             self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });

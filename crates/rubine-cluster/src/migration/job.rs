@@ -148,11 +148,9 @@ pub struct Job {
     pub(super) message: String,
     /// Until when writes are held; 0 if they are not.
     pub(super) held_until: Millis,
-    /// Whether the other node has got our leave to take the slots.
+    /// Whether the target has got our leave to take the slots, or, on the target, makes use of it.
     pub(super) is_granted: bool,
     pub(super) remaining_bytes: u64,
-    /// What came is being shown.
-    pub(super) is_shown: bool,
 }
 
 /// What GETSLOTMIGRATIONS shows of one. Times are in seconds.
@@ -198,7 +196,6 @@ impl Job {
             held_until: 0,
             is_granted: false,
             remaining_bytes: 0,
-            is_shown: false,
         }
     }
 

@@ -7,8 +7,7 @@ use rubine_structures::trie::Deadline;
 
 use super::read::write_value_or_null;
 use super::{
-    FieldList, NUMFIELDS, Sight, find_mut, form_limits, note_changes, note_overwritten,
-    replicate_fields, store,
+    FieldList, NUMFIELDS, Sight, find_mut, form_limits, note_changes, note_overwritten, store,
 };
 use crate::args::Args;
 use crate::command::Command;
@@ -331,7 +330,7 @@ fn hgetdel(cx: &mut Context<'_, '_>) -> CommandResult {
     let sight = Sight::of(cx);
     let fields = FieldList::at(args, 2, NUMFIELDS)?;
     let mut hash = find_mut(&mut cx.keys, key)?;
-    let mut removed = Vec::new();
+    let mut removed = 0;
     cx.reply.array(fields.count);
     for index in fields.first..args.len() {
         let element = hash.as_ref().and_then(|hash| sight.get(hash, args.at(index)));
@@ -340,13 +339,16 @@ fn hgetdel(cx: &mut Context<'_, '_>) -> CommandResult {
             && let Some(hash) = &mut hash
         {
             hash.remove(args.at(index));
-            removed.push(index);
+            removed += 1;
         }
     }
     let is_emptied = hash.is_some_and(|hash| hash.is_empty());
-    if !removed.is_empty() {
-        note_removed(cx, key, Event::HDEL, removed.len() as u64, is_emptied);
-        replicate_fields(cx, &[b"HDEL", key.bytes()], &removed);
+    if 0 < removed {
+        note_removed(cx, key, Event::HDEL, removed, is_emptied);
+        // All that were named, as HDEL itself stands in the log.
+        let head: [&[u8]; 2] = [b"HDEL", key.bytes()];
+        let command: Vec<&[u8]> = head.into_iter().chain(args.from(fields.first)).collect();
+        cx.replicate(&command);
     }
     Ok(())
 }

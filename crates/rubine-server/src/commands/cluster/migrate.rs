@@ -1,9 +1,10 @@
 //! Slots that move by themselves: orders about it, how far it is, and what nodes say to each other for it. What it means, the
 //! state machine of migrations knows.
 
+use std::fmt::Display;
+
 use rubine_cluster::migration::{
-    Establish, EstablishError, Finish, FinishError, JobReport, MigrateError, Migrations,
-    SyntaxError, Word,
+    Establish, EstablishError, Finish, FinishError, JobReport, Migrations, SyntaxError, Word,
 };
 use rubine_commands::{Args, CommandError, CommandResult};
 use rubine_journal::Journal;
@@ -31,7 +32,7 @@ pub(super) fn migrate(session: &mut Session<'_>) -> CommandResult {
     let begun = cluster.tell_migrations(&server.journal, |machine, view, now| {
         machine.migrate(&args, view, now, name, &asker)
     });
-    begun.map_err(refused)?;
+    begun.map_err(|it| refused(&it))?;
     session.reply.ok();
     Ok(())
 }
@@ -41,14 +42,15 @@ pub(super) fn cancel(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
     let ended = cluster
         .tell_migrations(&server.journal, |machine: &mut Migrations, _, now| machine.cancel(now));
-    ended.map_err(refused)?;
+    ended.map_err(|it| refused(&it))?;
     let asker = short_line(session.client, &server.config.load());
     tracing::info!("Canceled all in progress slot migrations (user request from '{asker}')");
     session.reply.ok();
     Ok(())
 }
 
-fn refused(error: MigrateError) -> CommandError {
+/// What the machine has said no with, for the client.
+fn refused(error: &impl Display) -> CommandError {
     CommandError::Other(error.to_string().into())
 }
 
@@ -137,7 +139,7 @@ fn establish(session: &mut Session<'_>) -> CommandResult {
         machine.establish_import(establish, view, now)
     });
     drop(locked);
-    let job = begun.map_err(|error| CommandError::Other(error.to_string().into()))?;
+    let job = begun.map_err(|it| refused(&it))?;
     session.client.migration = Some(job);
     session.reply.ok();
     Ok(())
@@ -155,8 +157,7 @@ fn finish(session: &mut Session<'_>) -> CommandResult {
     let cluster = cluster_of(session)?;
     if !session.client.identity.is_trusted() {
         let args: Vec<&[u8]> = session.args.from(3).collect();
-        let finish =
-            Finish::parse(&args).map_err(|it| CommandError::Other(it.to_string().into()))?;
+        let finish = Finish::parse(&args).map_err(|it| refused(&it))?;
         if cluster.migrations.ask(|machine| machine.slots_of(finish.id())).is_some() {
             return Err(CommandError::text(
                 "ERR CLUSTER SYNCSLOTS FINISH should only be used by primaries",
@@ -185,5 +186,5 @@ pub(crate) fn hear(cluster: &Cluster, journal: &Journal, args: Args<'_>) -> Comm
         // What a primary has heard itself is nothing to its replicas.
         () => None,
     });
-    failure.map_or(Ok(()), |text| Err(CommandError::Other(text.into())))
+    failure.map_or(Ok(()), |text| Err(refused(&text)))
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use rubine_base::clock::Millis;
 use rubine_cluster::message::{Message, encode};
+use rubine_cluster::migration::Migrations;
 use rubine_cluster::text::Host;
 use rubine_cluster::{Action, Effects, Event, Level, LinkId, Save, nodes_conf};
 
@@ -41,7 +42,7 @@ impl Driver {
         }
         if let Some(view) = effects.view {
             cluster_data::publish_view(self.server, self.cluster, view);
-            self.tell_migrations(|machine, view, now| machine.view_changed(view, now));
+            self.tell_migrations(Migrations::view_changed);
         }
         for action in effects.actions {
             self.act(action);

@@ -28,7 +28,7 @@ pub(super) const PERIOD_MS: Millis = 100;
 /// What the directives mean for migrations.
 pub(super) fn config_of(config: &Config) -> MigrationConfig {
     MigrationConfig {
-        timeout: (config.repl_timeout as Millis).saturating_mul(1000),
+        timeout: Millis::from(config.repl_timeout).saturating_mul(1000),
         failover_timeout: config.cluster_manual_failover_timeout as Millis,
         failover_bytes_max: config.slot_migration_max_failover_repl_bytes,
         log_len_max: usize::try_from(config.cluster_slot_migration_log_max_len)
@@ -45,7 +45,7 @@ impl Driver {
         self.cluster.tell_migrations(&self.server.journal, tell)
     }
 
-    /// Lets time pass for migrations, if there are any.
+    /// Lets time pass for migrations, if any are known of: those that are over are forgotten in time.
     pub(super) fn take_turn_of_migrations(&mut self) {
         let now = self.cluster.now();
         if now < self.migrations_turn_at {
@@ -53,7 +53,7 @@ impl Driver {
         }
         self.migrations_turn_at = now + PERIOD_MS;
         let migrations = &self.cluster.migrations;
-        if migrations.ask(Migrations::is_busy) {
+        if !migrations.ask(Migrations::is_empty) {
             let journal = &self.server.journal;
             let remaining = |job| migrations.remaining_bytes(job, journal);
             self.tell_migrations(|machine, view, now| machine.tick(view, now, remaining));
