@@ -143,7 +143,9 @@ mod tests {
             let mut moved_count = 0;
             for _ in 0..20_000 {
                 let Some(step) = next_step(&self.members(), threshold) else { return moved_count };
-                let number = |id: NodeId| (0..).find(|it| self::id(*it) == id).expect("it is one");
+                let nodes = 0..self.draining.len();
+                let number =
+                    |id: NodeId| nodes.clone().find(|it| self::id(*it) == id).expect("it is one");
                 let (from, to) = (number(step.from), number(step.to));
                 assert!(!self.draining[to], "a node that is to be empty gets something");
                 let chosen = choose(&self.slots_of(from), step.amount, count_max);

@@ -2,7 +2,7 @@
 
 use rubine_cluster::{Cluster, Turn};
 
-use crate::server::{Name, Server};
+use crate::server::{Moving, Name, Server};
 use crate::world::World;
 
 /// Of a hundred nodes that do not want to move slots, so many want to at the next step; of those that do, so many have done.
@@ -14,15 +14,19 @@ impl World {
     pub(crate) fn take_turns(&mut self) -> Result<(), String> {
         let awake = self.which(|it| it.machine.is_some());
         for who in awake {
-            let wants = self.servers[who].wants_turn;
+            let wants = self.servers[who].moving != Moving::No;
             let changes = self.is_chance(if wants { ENDS } else { BEGINS });
-            self.servers[who].wants_turn = wants != changes;
-            if wants && changes {
-                self.operate(who, |it, _| it.end_turn())?;
-                self.servers[who].has_turn = false;
-            } else if wants {
-                let turn = self.operate(who, Cluster::claim_turn)?;
-                self.note_turn(who, turn == Some(Turn::Ours));
+            match (wants, changes) {
+                (false, false) => {}
+                (false, true) => self.servers[who].moving = Moving::Wanted,
+                (true, false) => {
+                    let turn = self.operate(who, Cluster::claim_turn)?;
+                    self.note_turn(who, turn == Some(Turn::Ours));
+                }
+                (true, true) => {
+                    self.operate(who, |it, _| it.end_turn())?;
+                    self.servers[who].moving = Moving::No;
+                }
             }
             self.check_turns()?;
         }
@@ -30,8 +34,9 @@ impl World {
     }
 
     fn note_turn(&mut self, who: Name, is_ours: bool) {
-        let had_turn = std::mem::replace(&mut self.servers[who].has_turn, is_ours);
-        if is_ours && !had_turn {
+        let moving = if is_ours { Moving::Allowed } else { Moving::Wanted };
+        let before = std::mem::replace(&mut self.servers[who].moving, moving);
+        if is_ours && before != Moving::Allowed {
             self.oracle.turns += 1;
             self.tell(&format!("{who} may move slots"));
         }
@@ -44,7 +49,9 @@ impl World {
             let is_well = |view: &rubine_cluster::View| {
                 view.is_ok() && !view.is_replica() && view.is_current(now + it.skew)
             };
-            it.has_turn && it.is_awake(now) && it.view.as_deref().is_some_and(is_well)
+            it.moving == Moving::Allowed
+                && it.is_awake(now)
+                && it.view.as_deref().is_some_and(is_well)
         };
         let movers: Vec<Name> = self.servers.iter().filter(moves).map(|it| it.name).collect();
         if 1 < movers.len() {
