@@ -65,6 +65,11 @@ impl Charging {
 }
 
 impl Core {
+    /// Takes over whether anything is charged.
+    pub(super) fn refresh_charging(&mut self) {
+        self.charging = Charging::of(self.server, self.index);
+    }
+
     /// The transaction or script that has run is charged to a slot.
     #[inline]
     pub(crate) fn note_slot(&mut self, slot: RequestSlot) {

@@ -10,7 +10,6 @@ use smallvec::SmallVec;
 
 use super::Core;
 use super::after_run::{Caller, RanCommand};
-use super::charging::Charging;
 use super::hand_offs::request_of;
 use crate::client::{ClientFlags, ClientInfo};
 use crate::command_table::Entry;
@@ -83,7 +82,7 @@ impl Core {
         self.refresh_watching();
         self.settings = self.server.settings.load_full();
         let hot_keys = self.server.observing.hot_keys.current();
-        self.charging = Charging::of(self.server, self.index);
+        self.refresh_charging();
         self.hot_keys = hot_keys.filter(|it| it.is_active(self.now));
         self.audited = self.server.observing.audit.audited();
         self.refresh_notable();
@@ -93,7 +92,7 @@ impl Core {
     pub(super) fn refresh_notable(&mut self) {
         self.notable = Notable::of(&self.settings);
         let audits_all = self.audited.as_ref().is_some_and(|it| it.has_data_commands);
-        let looks_at_all = self.watch.is_on() || self.hot_keys.is_some() || self.charging.is_on();
+        let looks_at_all = self.watch.is_on() || self.hot_keys.is_some() || self.charges();
         if looks_at_all || audits_all {
             self.notable.ticks = 0;
         }
