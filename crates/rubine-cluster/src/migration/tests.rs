@@ -377,7 +377,7 @@ fn replicas_of_the_target_follow() {
         let expected = if is_success {
             MigrationAction::Show { job: id, slots: slots(), takes_over: false }
         } else {
-            MigrationAction::Drop { job: id, slots: slots() }
+            MigrationAction::Drop { job: id, slots: slots(), propagates: false }
         };
         assert!(actions.contains(&expected));
         assert!(!actions.iter().any(|it| matches!(it, MigrationAction::Propagate { .. })));

@@ -4,7 +4,7 @@
 //! effects may have to be on disk before it is answered; no worker waits for that.
 
 mod change;
-pub(crate) mod migrate;
+mod migrate;
 mod set_slot;
 mod show;
 mod slots;
