@@ -6,6 +6,7 @@ pub(crate) mod hidden;
 mod links;
 mod migration;
 mod nodes_file;
+pub(crate) mod told;
 mod usage;
 
 use std::sync::Arc;
@@ -24,8 +25,6 @@ use rubine_journal::{Journal, Offset};
 use rubine_keyspace::{Keyspace, ShardSet};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
-
-use crate::server::Server;
 
 pub(crate) use self::balance::{Balancing, Doing};
 pub(crate) use self::links::Links;
@@ -220,15 +219,20 @@ impl Cluster {
     }
 
     /// Tells the machine of migrations something of which what follows is done before anybody sees data again.
-    pub(crate) fn tell_at_once(&self, server: &Server, tell: fn(&mut Migrations, Millis)) {
-        self.tell_migrations(&server.journal, |machine, _, now| tell(machine, now));
-        let mut locked = server.keyspace.lock(&ShardSet::All);
-        self.migrations.obey(&server.keyspace, &mut locked);
+    pub(crate) fn tell_at_once(
+        &self,
+        keyspace: &Keyspace,
+        journal: &Journal,
+        tell: fn(&mut Migrations, Millis),
+    ) {
+        self.tell_migrations(journal, |machine, _, now| tell(machine, now));
+        let mut locked = keyspace.lock(&ShardSet::All);
+        self.migrations.obey(keyspace, &mut locked);
     }
 
     /// What was on disk is loaded. What was being taken in then does not go on, if this node is a primary.
-    pub(crate) fn end_reload(&self, server: &Server) {
-        self.tell_migrations(&server.journal, |machine, view, now| {
+    pub(crate) fn end_reload(&self, journal: &Journal) {
+        self.tell_migrations(journal, |machine, view, now| {
             if !view.is_replica() {
                 machine.restarted(now);
             }

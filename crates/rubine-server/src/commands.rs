@@ -1,6 +1,6 @@
 //! The server's own commands, by topic.
 
-pub(crate) mod cluster;
+mod cluster;
 pub(crate) mod connection;
 pub(crate) mod functions;
 pub(crate) mod help;

@@ -1,7 +1,7 @@
 //! Following a master: the thread that keeps the link, takes in what it sends, and runs it; and the orders to begin and to end
 //! that. Waits for nobody while a worker waits for it.
 
-pub(crate) mod apply;
+mod apply;
 mod driver;
 mod held;
 mod sync;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::export::{MigrateError, check_node, owner_of_all};
 use super::job::{Job, Operation, Stage};
-use super::wire::{Establish, Finish, FinishError, Word};
+use super::wire::{Establish, Finish, FinishError, SyntaxError, Word};
 use super::{JobId, MigrationAction, Migrations};
 use crate::view::View;
 
@@ -25,6 +25,15 @@ pub enum EstablishError {
     AlreadyImporting,
     #[error("ERR Target node does not agree about current slot ownership")]
     NotTheOwner,
+}
+
+impl From<SyntaxError> for EstablishError {
+    fn from(error: SyntaxError) -> Self {
+        match error {
+            SyntaxError::Syntax => Self::Syntax,
+            error => Self::Node(error.into()),
+        }
+    }
 }
 
 /// Who tells of a migration.

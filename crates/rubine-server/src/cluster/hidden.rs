@@ -10,7 +10,7 @@ use rubine_keyspace::{Changes, DueKeys, Locked, ViewOptions};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use crate::command_table::Entry;
-use crate::server::Server;
+use crate::settings::Settings;
 
 /// An output that was longer is not kept for the next reply.
 const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
@@ -28,13 +28,12 @@ impl HiddenRunner {
     /// Runs a command under the locks of its shards. What it replies is nothing to anybody.
     pub(crate) fn run(
         &mut self,
-        server: &Server,
+        settings: &Settings,
         command: &Command,
         db: usize,
         args: Args<'_>,
         locked: &mut Locked<'_>,
     ) -> CommandResult {
-        let settings = server.settings.load();
         let protocol = Protocol::Resp2;
         let occasion = Occasion {
             db,

@@ -5,7 +5,7 @@
 
 mod balance;
 mod change;
-pub(crate) mod migrate;
+mod migrate;
 mod set_slot;
 mod show;
 mod slots;

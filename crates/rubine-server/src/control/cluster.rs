@@ -196,7 +196,7 @@ impl Driver {
         // What fails here is logged, and told to the machine.
         let _ = self.carry_out(first);
         let _ = self.settle();
-        self.cluster.end_reload(self.server);
+        self.cluster.end_reload(&self.server.journal);
         let mut events = Events::with_capacity(EVENTS);
         while !self.server.shutdown.is_under_way.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, Some(self.until_next())) {

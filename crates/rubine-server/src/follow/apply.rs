@@ -21,6 +21,7 @@ use crate::client::identity::Identity;
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags, ClientInfo};
 use crate::cluster::hidden::HiddenRunner;
+use crate::cluster::told::SYNC_SLOTS;
 use crate::command_table::{Entry, Run};
 use crate::core::after_run::{Caller, RanCommand};
 use crate::core::unit::Role;
@@ -37,9 +38,6 @@ const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// What is locked for a unit without keys, so that it, too, is in one order with whoever has locked all.
 const NO_KEYS: ShardSet = ShardSet::One(0);
-
-/// The command by which a primary tells of slots that it is taking in.
-pub(crate) const SYNC_SLOTS: &str = "cluster|syncslots";
 
 /// What units are run with.
 pub(super) struct Applier {
@@ -357,7 +355,7 @@ impl Applier {
                 let cluster = server.cluster.as_ref().expect("only a node hides keys");
                 let mut beside =
                     cluster.migrations.beside().lock(&shards_of(&command.spec, args, true));
-                hidden.run(server, command, db, args, &mut beside)
+                hidden.run(&core.settings, command, db, args, &mut beside)
             }
             What::Scripting | What::Order => {
                 core.run_among_others(client, Role::Script, &mut reply, entry, args, locked)

@@ -359,7 +359,11 @@ impl Driver {
     /// Slots that the primary was taking in are told of anew.
     fn forget_imports(&self) {
         if let Some(cluster) = &self.server.cluster {
-            cluster.tell_at_once(self.server, Migrations::synced_fully);
+            cluster.tell_at_once(
+                &self.server.keyspace,
+                &self.server.journal,
+                Migrations::synced_fully,
+            );
         }
     }
 

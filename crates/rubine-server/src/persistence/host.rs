@@ -101,7 +101,7 @@ impl Host for Server {
 
     fn begin_reload(&self) {
         if let Some(cluster) = &self.cluster {
-            cluster.tell_at_once(self, Migrations::loading);
+            cluster.tell_at_once(&self.keyspace, &self.journal, Migrations::loading);
         }
     }
 

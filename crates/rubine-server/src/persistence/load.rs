@@ -47,7 +47,7 @@ pub(crate) fn start_reload(
 /// All data is another: whatever was known of what was there before is forgotten.
 pub(crate) fn end_reload(server: &Server) {
     if let Some(cluster) = &server.cluster {
-        cluster.end_reload(server);
+        cluster.end_reload(&server.journal);
     }
     forget_copies(server);
 }

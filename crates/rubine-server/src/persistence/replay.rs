@@ -19,9 +19,8 @@ use rubine_storage::lanes::run::{Incoming, RunUnits};
 
 use super::known::Finder;
 use crate::cluster::hidden::HiddenRunner;
+use crate::cluster::told::SYNC_SLOTS;
 use crate::command_table::{Entry, Run};
-use crate::commands::cluster::migrate as migration;
-use crate::follow::apply::SYNC_SLOTS;
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -192,7 +191,8 @@ impl Replayer {
             return false;
         }
         let mut beside = cluster.migrations.beside().lock(&shards_of(&command.spec, args, true));
-        let result = self.hidden.run(self.server, command, self.db, args, &mut beside);
+        let result =
+            self.hidden.run(&self.server.settings.load(), command, self.db, args, &mut beside);
         if let Err(error) = result {
             note_failure(&self.failures, command, &error);
         }
@@ -203,7 +203,7 @@ impl Replayer {
     fn hear_of_import(&mut self, args: Args<'_>) {
         let Some(cluster) = &self.server.cluster else { return };
         self.lanes.barrier();
-        let heard = migration::hear(cluster, &self.server.journal, args);
+        let heard = cluster.hear(&self.server.journal, args);
         if let Err(error) = heard {
             self.failures.fetch_add(1, Ordering::Relaxed);
             tracing::warn!("{SYNC_SLOTS} of the append-only file failed: {error}");

@@ -3,16 +3,12 @@
 
 use std::fmt::Display;
 
-use rubine_cluster::migration::{
-    Establish, EstablishError, Finish, FinishError, JobReport, Migrations, SyntaxError, Word,
-};
-use rubine_commands::{Args, CommandError, CommandResult};
-use rubine_journal::Journal;
+use rubine_cluster::migration::{Establish, Finish, JobReport, Migrations, Word};
+use rubine_commands::{CommandError, CommandResult};
 use rubine_keyspace::ShardSet;
 
 use super::cluster_of;
 use crate::client::line::short_line;
-use crate::cluster::Cluster;
 use crate::core::Session;
 
 /// Bytes of the random part of a migration's name.
@@ -127,7 +123,7 @@ fn establish(session: &mut Session<'_>) -> CommandResult {
     let cluster = cluster_of(session)?;
     let server = session.core.server;
     if session.client.identity.is_trusted() {
-        hear(cluster, &server.journal, session.args)?;
+        cluster.hear(&server.journal, session.args).map_err(|it| refused(&it))?;
         session.reply.ok();
         return Ok(());
     }
@@ -135,7 +131,7 @@ fn establish(session: &mut Session<'_>) -> CommandResult {
     // Whoever makes an image of all data has locked all, and sees it before this or after it.
     let locked = server.keyspace.lock(&ShardSet::One(0));
     let begun = cluster.tell_migrations(&server.journal, |machine, view, now| {
-        let establish = Establish::parse(&args, view).map_err(told)?;
+        let establish = Establish::parse(&args, view)?;
         machine.establish_import(establish, view, now)
     });
     drop(locked);
@@ -143,13 +139,6 @@ fn establish(session: &mut Session<'_>) -> CommandResult {
     session.client.migration = Some(job);
     session.reply.ok();
     Ok(())
-}
-
-fn told(error: SyntaxError) -> EstablishError {
-    match error {
-        SyntaxError::Syntax => EstablishError::Syntax,
-        error => EstablishError::Node(error.into()),
-    }
 }
 
 /// A migration that this node's primary, or a log, has told of is over.
@@ -164,27 +153,7 @@ fn finish(session: &mut Session<'_>) -> CommandResult {
             ));
         }
     }
-    hear(cluster, &session.core.server.journal, session.args)?;
+    cluster.hear(&session.core.server.journal, session.args).map_err(|it| refused(&it))?;
     session.reply.ok();
     Ok(())
-}
-
-/// Takes in what this node's primary, or a log, tells by `CLUSTER SYNCSLOTS`. What follows from it,
-/// [`crate::cluster::SlotMigrations::obey`] does.
-pub(crate) fn hear(cluster: &Cluster, journal: &Journal, args: Args<'_>) -> CommandResult {
-    let words: Vec<&[u8]> = args.from(3).collect();
-    let is = |word: &str| args.get(2).is_some_and(|it| it.eq_ignore_ascii_case(word.as_bytes()));
-    let failure = cluster.tell_migrations(journal, |machine, view, now| match () {
-        () if is("ESTABLISH") => {
-            let begun = Establish::parse_told(&words).map_err(told);
-            begun.and_then(|it| machine.track_import(it, view, now)).err().map(|it| it.to_string())
-        }
-        () if is("FINISH") => {
-            let finish = Finish::parse(&words).map_err(FinishError::from);
-            finish.and_then(|it| machine.finish_import(&it, now)).err().map(|it| it.to_string())
-        }
-        // What a primary has heard itself is nothing to its replicas.
-        () => None,
-    });
-    failure.map_or(Ok(()), |text| Err(refused(&text)))
 }

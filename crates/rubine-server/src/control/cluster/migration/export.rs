@@ -255,9 +255,15 @@ impl Export {
                 Sending::Nothing => false,
                 Sending::Image { .. } if monotonic_millis() < self.image_at_ms => break,
                 Sending::Image { image, .. } => {
+                    let delay_us = key_delay_us(self.carrier.server);
                     let before = image.progress().0;
-                    let has_more = image.write_some(CHUNK_BYTES, &mut chunk)?;
-                    self.image_at_ms = delayed(self.carrier.server, image.progress().0 - before);
+                    let bytes = if delay_us == 0 { CHUNK_BYTES } else { 1 };
+                    let has_more = image.write_some(bytes, &mut chunk)?;
+                    if delay_us != 0 {
+                        let delay_ms =
+                            (image.progress().0 - before).saturating_mul(delay_us) / 1000;
+                        self.image_at_ms = monotonic_millis() + delay_ms;
+                    }
                     has_more
                 }
                 Sending::Changes { filter, reader } => {
@@ -344,10 +350,9 @@ impl Export {
     }
 }
 
-/// When an image goes on of which so many keys were written: `rdb-key-save-delay` is for tests.
-fn delayed(server: &Server, keys: u64) -> u64 {
-    let delay_us = u64::try_from(server.config.load().rdb_key_save_delay).unwrap_or(0);
-    if delay_us == 0 { 0 } else { monotonic_millis() + keys.saturating_mul(delay_us) / 1000 }
+/// Microseconds that each key of an image takes longer: `rdb-key-save-delay`, which is for tests.
+fn key_delay_us(server: &Server) -> u64 {
+    u64::try_from(server.config.load().rdb_key_save_delay).unwrap_or(0)
 }
 
 /// The word of SYNCSLOTS that somebody says, if it is one.

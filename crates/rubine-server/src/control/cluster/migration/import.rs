@@ -260,7 +260,8 @@ impl Import {
         if self.carrier.handle.is_closed() {
             return Err(Failure::Over);
         }
-        let result = self.runner.run(server, command, self.db, args, &mut beside);
+        let settings = server.settings.load();
+        let result = self.runner.run(&settings, command, self.db, args, &mut beside);
         if result.is_ok() && server.journal.is_active() {
             self.effects.encoded(self.db as u32, bytes);
             server.journal.append(&mut self.effects, (unix_millis() / 1000) as u64);
