@@ -7,7 +7,9 @@ use std::process::Command;
 use crate::clock::Stopwatch;
 use crate::compat::{self, Family};
 use crate::process::{cargo, find_program, output};
-use crate::{Failure, chains, clusters, diff, e2e, fuzz, oracle, peer, test};
+use crate::{
+    Failure, chains, cluster_tools, clusters, diff, e2e, fuzz, oracle, partitions, peer, test,
+};
 
 /// The units of Valkey's suite that every change runs, and the seconds after which no further one is started.
 const COMPAT_UNITS: &[&str] = &[
@@ -83,6 +85,40 @@ const COMPAT_UNITS: &[&str] = &[
     "unit/violations",
     "unit/wait",
 ];
+/// The units of Valkey's suite about clusters that every change runs: those that wait for little. All of them, and those of
+/// Redis, are run by `cargo xtask compat` without names.
+const CLUSTER_UNITS: &[&str] = &[
+    "unit/cluster/auto-failover-on-shutdown",
+    "unit/cluster/slot-ownership",
+    "unit/cluster/links",
+    "unit/cluster/clusterscan",
+    "unit/cluster/announce-client-ip",
+    "unit/cluster/manual-takeover",
+    "unit/cluster/misc",
+    "unit/cluster/info",
+    "unit/cluster/pubsubshard-slot-migration",
+    "unit/cluster/faildet",
+    "unit/cluster/replica-detach",
+    "unit/cluster/replica-in-sync",
+    "unit/cluster/availability-zone",
+    "unit/cluster/cluster-flush-slot",
+    "unit/cluster/no-failover-option",
+    "unit/cluster/hostnames",
+    "unit/cluster/pubsub",
+    "unit/cluster/base",
+    "unit/cluster/announce-client-ports",
+    "unit/cluster/announced-endpoints",
+    "unit/cluster/cluster-aux-field-validation",
+    "unit/cluster/cluster-multiple-meets",
+    "unit/cluster/cluster-nodes-slots",
+    "unit/cluster/divergent-cluster-shardid-conf",
+    "unit/cluster/multi-slot-operations",
+    "unit/cluster/noaddr",
+    "unit/cluster/pubsubshard",
+    "unit/cluster/scripting",
+    "unit/cluster/sharded-pubsub",
+];
+const CLUSTER_BUDGET_SECONDS: u64 = 4 * 60;
 /// The units of Valkey's suite of Sentinel that every change runs: three quarters of them, in less than half of its time.
 const SENTINEL_UNITS: &[&str] =
     &["00-", "03-", "06-", "08-", "09-", "10-", "11-", "13-", "14-", "15-", "16-", "17-"];
@@ -137,6 +173,9 @@ const REDIS_UNITS: &[&str] = &[
     "unit/shutdown",
     "unit/type/incr",
     "unit/violations",
+    "unit/cluster/cli",
+    "unit/cluster/misc",
+    "unit/cluster/multi-slot-operations",
 ];
 const REDIS_BUDGET_SECONDS: u64 = 5 * 60;
 
@@ -152,6 +191,8 @@ const DIFF_USERS_SECONDS: u64 = 5;
 const CHAIN_SECONDS: u64 = 4;
 /// .. and each cluster.
 const CLUSTER_SECONDS: u64 = 15;
+/// No further mishap befalls the cluster with namespaces after so many.
+const PARTITION_SECONDS: u64 = 45;
 
 /// Set to `1` for a machine that can have neither real servers nor valgrind: CI then goes without what needs them.
 const WITHOUT_PEERS: &str = "RUBINE_CI_WITHOUT_PEERS";
@@ -196,11 +237,18 @@ fn hold_against_peers(steps: &mut Steps) {
         let options =
             compat::Options::for_units(Family::Valkey, COMPAT_UNITS, COMPAT_BUDGET_SECONDS);
         steps.step("compat", || compat::run(&options));
+        let options =
+            compat::Options::for_units(Family::Valkey, CLUSTER_UNITS, CLUSTER_BUDGET_SECONDS);
+        steps.step("compat of clusters", || compat::run(&options));
         let options = compat::Options::for_sentinel(SENTINEL_UNITS);
         steps.step("compat of Sentinel", || compat::run(&options));
     }
     steps.step("chains", || chains::run(&chains::Options::for_every_change(CHAIN_SECONDS)));
+    steps.step("cluster tools", || cluster_tools::run(&cluster_tools::Options::default()));
     steps.step("clusters", || clusters::run(&clusters::Options::for_every_change(CLUSTER_SECONDS)));
+    steps.step("partitions", || {
+        partitions::run(&partitions::Options::for_every_change(PARTITION_SECONDS))
+    });
     if has_redis {
         let options = compat::Options::for_units(Family::Redis, REDIS_UNITS, REDIS_BUDGET_SECONDS);
         steps.step("compat with Redis", || compat::run(&options));

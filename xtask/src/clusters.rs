@@ -2,28 +2,27 @@
 //! while replicas take their primaries' places, nodes are killed, and slots are moved to and fro. In the end everything that
 //! was confirmed is there, once.
 
+pub(crate) mod lists;
+
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use rubine_base::random::Random;
-use rubine_testing::cluster::{self, Answer, Router};
-use rubine_testing::server::Server;
+use rubine_testing::cluster;
+use rubine_testing::server::{Server, ServerOptions};
 use rubine_testing::value::Value;
 
+use self::lists::{Confirmation, Writers};
 use crate::Failure;
 use crate::build;
 use crate::clock::Stopwatch;
 use crate::peer::valkey_program;
 
-/// Lists that are written to; each is in a slot of its own.
-const LISTS: u64 = 300;
 /// Between two mishaps.
 const QUIET: Duration = Duration::from_millis(700);
 /// For so long all may take to be well again.
 const SETTLE_SECONDS: u64 = 60;
-const WRITERS: usize = 3;
 /// Slots that move together by themselves.
 const SLOTS_AT_ONCE_MAX: u16 = 200;
 
@@ -37,7 +36,7 @@ pub(crate) struct Options {
     seed: u64,
     /// The server, instead of one built for it
     #[arg(long)]
-    server: Option<std::path::PathBuf>,
+    server: Option<PathBuf>,
     /// Only clusters whose name contains this text
     #[arg(long)]
     only: Option<String>,
@@ -96,41 +95,22 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
 
-/// What writers and whoever disturbs them share.
-struct Shared {
-    is_over: AtomicBool,
-    confirmed: AtomicU64,
-}
-
 /// Plays one cluster; returns what happened in it.
-fn play(options: &Options, programs: &[std::path::PathBuf]) -> Result<String, Failure> {
-    let mut nodes = start(programs)?;
-    let shared = Arc::new(Shared { is_over: AtomicBool::new(false), confirmed: AtomicU64::new(0) });
-    let writers: Vec<_> = (0..WRITERS)
-        .map(|number| {
-            let router = Router::new(&nodes);
-            let shared = Arc::clone(&shared);
-            let random = Random::with_seed(options.seed * 100 + number as u64);
-            std::thread::spawn(move || write(router, number, random, &shared))
-        })
-        .collect();
+fn play(options: &Options, programs: &[PathBuf]) -> Result<String, Failure> {
+    let nodes = programs.iter().map(|it| cluster::node(it));
+    let mut nodes = start(nodes.collect::<Result<_, _>>()?)?;
+    let writers = Writers::start(&nodes, options.seed, Confirmation::Wait);
     let outcome = disturb(options, &mut nodes);
-    shared.is_over.store(true, Ordering::Relaxed);
-    let mut confirmed: Vec<(u64, String)> = Vec::new();
-    for writer in writers {
-        confirmed.extend(writer.join().map_err(|_| "a writer panicked")?);
-    }
+    let confirmed = writers.stop()?;
     let happened = outcome?;
     settle(&nodes)?;
-    check(&nodes, &confirmed)?;
+    lists::check(&nodes, &confirmed)?;
     Ok(format!("{} confirmed writes are there once; {happened}", confirmed.len()))
 }
 
-fn start(programs: &[std::path::PathBuf]) -> Result<Vec<Server>, Failure> {
-    let mut nodes = Vec::new();
-    for program in programs {
-        nodes.push(cluster::node(program)?.start()?);
-    }
+/// Starts three primaries, and then a replica of each.
+pub(crate) fn start(options: Vec<ServerOptions>) -> Result<Vec<Server>, Failure> {
+    let nodes = options.into_iter().map(ServerOptions::start).collect::<Result<Vec<_>, _>>()?;
     for (node, range) in nodes.iter().zip([["0", "5460"], ["5461", "10922"], ["10923", "16383"]]) {
         node.client().call(&["CLUSTER", "ADDSLOTSRANGE", range[0], range[1]])?;
     }
@@ -150,7 +130,7 @@ fn start(programs: &[std::path::PathBuf]) -> Result<Vec<Server>, Failure> {
 }
 
 /// Waits until all nodes find the cluster well, and all replicas are in sync.
-fn settle(nodes: &[Server]) -> Result<(), Failure> {
+pub(crate) fn settle(nodes: &[Server]) -> Result<(), Failure> {
     wait("the cluster is well", || {
         let count = nodes.len().to_string();
         for node in nodes {
@@ -166,7 +146,10 @@ fn settle(nodes: &[Server]) -> Result<(), Failure> {
     })
 }
 
-fn wait(what: &str, mut has_come: impl FnMut() -> std::io::Result<bool>) -> Result<(), Failure> {
+pub(crate) fn wait(
+    what: &str,
+    mut has_come: impl FnMut() -> std::io::Result<bool>,
+) -> Result<(), Failure> {
     let watch = Stopwatch::start();
     while watch.elapsed() < Duration::from_secs(SETTLE_SECONDS) {
         if has_come().unwrap_or(false) {
@@ -175,29 +158,6 @@ fn wait(what: &str, mut has_come: impl FnMut() -> std::io::Result<bool>) -> Resu
         std::thread::sleep(Duration::from_millis(100));
     }
     Err(format!("it never came: {what}").into())
-}
-
-/// Appends to lists, each element once; returns those that a replica has confirmed, too.
-fn write(
-    mut router: Router,
-    number: usize,
-    mut random: Random,
-    shared: &Shared,
-) -> Vec<(u64, String)> {
-    let mut confirmed = Vec::new();
-    let mut attempt = 0_u64;
-    while !shared.is_over.load(Ordering::Relaxed) {
-        attempt += 1;
-        let (list, element) = (random.below(LISTS), format!("{number}:{attempt}"));
-        let key = format!("list:{list}");
-        let pushed = router.call(key.as_bytes(), &[b"RPUSH", key.as_bytes(), element.as_bytes()]);
-        let is_pushed = matches!(pushed, Answer::Reply(Value::Integer(_)));
-        if is_pushed && router.wait_for_replica(key.as_bytes()) {
-            shared.confirmed.fetch_add(1, Ordering::Relaxed);
-            confirmed.push((list, element));
-        }
-    }
-    confirmed
 }
 
 fn disturb(options: &Options, nodes: &mut [Server]) -> Result<String, Failure> {
@@ -308,32 +268,4 @@ fn move_slots(nodes: &[Server], random: &mut Random) -> Result<bool, Failure> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let tail: Vec<&str> = text.lines().rev().take(10).collect();
     Err(format!("slots could not be moved: {}", tail.join(" | ")).into())
-}
-
-/// Whether everything that was confirmed is there, and nothing twice.
-fn check(nodes: &[Server], confirmed: &[(u64, String)]) -> Result<(), Failure> {
-    let mut router = Router::new(nodes);
-    for list in 0..LISTS {
-        let key = format!("list:{list}");
-        let Answer::Reply(reply) =
-            router.call(key.as_bytes(), &[b"LRANGE", key.as_bytes(), b"0", b"-1"])
-        else {
-            return Err(format!("{key} cannot be read").into());
-        };
-        let elements = reply.as_elements().ok_or_else(|| format!("{key} is {reply:?}"))?;
-        let mut elements: Vec<String> = elements.iter().filter_map(Value::as_text).collect();
-        let count = elements.len();
-        elements.sort();
-        elements.dedup();
-        if elements.len() != count {
-            return Err(format!("{key} has elements twice").into());
-        }
-        let is_lost = |(at, element): &&(u64, String)| {
-            *at == list && elements.binary_search(element).is_err()
-        };
-        if let Some((_, lost)) = confirmed.iter().find(is_lost) {
-            return Err(format!("{key} has lost {lost}").into());
-        }
-    }
-    Ok(())
 }

@@ -168,9 +168,9 @@ struct Ports {
 impl Ports {
     /// The suite's helper looks through the 32 ports below the first.
     const SIGN_BELOW: u16 = 40;
-    const FIRST: u16 = 21_111;
-    /// From about here on, the system gives ports to clients.
-    const END: u16 = 32_000;
+    const FIRST: u16 = 11_111;
+    /// The bus of a cluster is 10,000 ports above, and a little beyond that the system gives ports to clients.
+    const END: u16 = 22_000;
 
     fn take(options: &Options) -> Result<Self, Failure> {
         if let Some(first) = options.base_port {
@@ -328,6 +328,7 @@ impl Suite<'_> {
         }
         symlink(&self.programs, tree.join("src"))?;
         run_program(Command::new("cp").arg("-r").arg(self.source.join("tests")).arg(&tree))?;
+        self.family().adapt(&tree)?;
         if self.options.tls {
             make_certificates(&tree)?;
         }

@@ -1,6 +1,7 @@
 //! `cargo xtask e2e`: redis-py, ioredis and node-redis, as programs use them, and programs that live on scripts, against our server;
 //! and dump files between real servers and ours. Installs libraries beside the build; where Python, Node or a server are not at hand it says so and goes on.
 
+mod cluster;
 mod dumps;
 mod failover;
 
@@ -62,9 +63,9 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
             Err(failure) => failures.push(format!("e2e: {name}: {failure}\n{}", server.log())),
         }
     }
-    for (name, prepare) in CLIENTS_OF_SENTINEL.into_iter().filter(|it| is_wanted(it.0)) {
+    for (name, prepare, play) in CLIENTS_OF_GROUPS.into_iter().filter(|it| is_wanted(it.0)) {
         let played = match prepare(&folder) {
-            Ok(script) => failover::Group::start(&program).and_then(|it| it.play(script)),
+            Ok(script) => play(&program, script),
             Err(reason) => {
                 println!("e2e: without {name}: {reason}");
                 continue;
@@ -78,10 +79,23 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
 
-/// Clients that ask Sentinels where the master is.
-const CLIENTS_OF_SENTINEL: [(&str, Prepare); 2] = [
-    ("redis-py with Sentinels", |folder| prepare_python(folder, "sentinel.py")),
-    ("ioredis with Sentinels", |folder| prepare_node(folder, "sentinel.mjs")),
+/// Starts servers that belong together, and has a client use them.
+type Play = fn(&Path, Command) -> Result<String, Failure>;
+
+const WITH_SENTINELS: Play = |program, script| failover::Group::start(program)?.play(script);
+const IN_A_CLUSTER: Play = |program, script| cluster::Group::start(program)?.play(script);
+
+/// Clients that ask Sentinels where the master is, or nodes of a cluster where a slot is.
+const CLIENTS_OF_GROUPS: [(&str, Prepare, Play); 5] = [
+    ("redis-py with Sentinels", |folder| prepare_python(folder, "sentinel.py"), WITH_SENTINELS),
+    ("ioredis with Sentinels", |folder| prepare_node(folder, "sentinel.mjs"), WITH_SENTINELS),
+    ("redis-py in a cluster", |folder| prepare_python(folder, "cluster.py"), IN_A_CLUSTER),
+    ("ioredis in a cluster", |folder| prepare_node(folder, "ioredis_cluster.mjs"), IN_A_CLUSTER),
+    (
+        "node-redis in a cluster",
+        |folder| prepare_node(folder, "node_redis_cluster.mjs"),
+        IN_A_CLUSTER,
+    ),
 ];
 
 /// Installs a client library; gives the command that runs its script, or why there is none.
@@ -141,6 +155,7 @@ fn prepare_node(folder: &Path, script: &str) -> Result<Command, String> {
         std::fs::copy(from, folder.join(name)).map_err(|error| format!("{name}: {error}"))
     };
     copy("package.json")?;
+    copy("trouble.mjs")?;
     copy(script)?;
     let mut npm = Command::new(npm);
     install(npm.current_dir(folder).args(["install", "--silent", "--no-audit", "--no-fund"]))?;

@@ -8,6 +8,7 @@ mod build;
 mod chains;
 mod ci;
 mod clock;
+mod cluster_tools;
 mod clusters;
 mod compat;
 mod diff;
@@ -17,6 +18,7 @@ mod exchange;
 mod fuzz;
 mod oracle;
 mod package;
+mod partitions;
 mod peer;
 mod process;
 mod sentinels;
@@ -56,6 +58,10 @@ enum Command {
     Chains(chains::Options),
     /// Writes to clusters of our nodes and real ones, while nodes fail over and are killed, and slots are moved
     Clusters(clusters::Options),
+    /// Cuts the ways between the nodes of a cluster, in namespaces, and stops and kills them
+    Partitions(partitions::Options),
+    /// Lets the command line tools of both families make and change clusters of our nodes
+    ClusterTools(cluster_tools::Options),
     /// Lives through worlds of Sentinels, made from seeds
     Simulate(simulate::Options),
     /// Lets groups of our Sentinels and real ones fail real servers over
@@ -84,6 +90,8 @@ fn main() -> ExitCode {
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Chains(options) => chains::run(&options),
         Command::Clusters(options) => clusters::run(&options),
+        Command::Partitions(options) => partitions::run(&options),
+        Command::ClusterTools(options) => cluster_tools::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Sentinels(options) => sentinels::run(&options),
         Command::Ci => ci::run(),

@@ -1,8 +1,12 @@
 //! The rules that every server has. Threshold, times and severity can be set; what they look at cannot.
 
+mod table;
+
 use crate::expression::Expression;
 use crate::labels::Labels;
 use crate::rule::{NoData, Rule, Severity};
+
+pub use self::table::builtins;
 
 const MINUTE: u64 = 60_000;
 
@@ -32,6 +36,8 @@ pub enum Threshold {
     Of(f64),
     /// Twice the longest time that save points ask for, in seconds.
     TwiceTheSavePoints,
+    /// Twice the longest time between two backups of the schedule, in seconds.
+    TwiceTheSchedule,
 }
 
 /// What there must be for a rule to have a meaning.
@@ -40,6 +46,10 @@ enum Needs {
     Nothing,
     Maxmemory,
     SavePoints,
+    Cluster,
+    Backups,
+    BackupSchedule,
+    BackupLog,
 }
 
 /// What of the configuration rules depend on.
@@ -48,6 +58,19 @@ pub struct Situation {
     /// The longest time that save points ask for, in seconds, if there are save points.
     pub save_seconds_max: Option<u64>,
     pub has_maxmemory: bool,
+    /// The server is a node of a cluster.
+    pub is_node: bool,
+    /// There is a place where backups are kept.
+    pub backups: Option<Backups>,
+}
+
+/// What of the configuration of backups rules depend on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backups {
+    /// The longest time between two of them, in seconds, if there is a schedule.
+    pub seconds_max: Option<u64>,
+    /// The log is kept beside them.
+    pub has_log: bool,
 }
 
 /// What an operator wants of a built-in rule otherwise than it is.
@@ -60,7 +83,8 @@ pub struct Tuning {
     pub severity: Option<Severity>,
 }
 
-/// Why a built-in rule is not looked at.
+/// Why built-in rules are not looked at.
+const NO_BACKUPS: &str = "there is no backup-url";
 pub(crate) const SWITCHED_OFF: &str = "it is switched off";
 
 impl Builtin {
@@ -74,21 +98,16 @@ impl Builtin {
         if tuning.is_off {
             return Err(SWITCHED_OFF);
         }
-        let default = match (self.threshold, situation.save_seconds_max) {
-            (Threshold::None, _) => 0.0,
-            (Threshold::Of(threshold), _) => threshold,
-            (Threshold::TwiceTheSavePoints, seconds) => 2.0 * seconds.unwrap_or_default() as f64,
-        };
-        match self.needs {
-            Needs::Maxmemory if !situation.has_maxmemory => return Err("maxmemory is not set"),
-            Needs::SavePoints
-                if situation.save_seconds_max.is_none() && tuning.threshold.is_none() =>
-            {
-                return Err("there are no save points");
-            }
-            _ => {}
+        if let Some(reason) = self.needs.lacks(tuning, situation) {
+            return Err(reason);
         }
-        let threshold = tuning.threshold.unwrap_or(default);
+        let twice = |seconds: Option<u64>| 2.0 * seconds.unwrap_or_default() as f64;
+        let threshold = tuning.threshold.unwrap_or_else(|| match self.threshold {
+            Threshold::None => 0.0,
+            Threshold::Of(threshold) => threshold,
+            Threshold::TwiceTheSavePoints => twice(situation.save_seconds_max),
+            Threshold::TwiceTheSchedule => twice(situation.backups.and_then(|it| it.seconds_max)),
+        });
         let hold = self.expression(threshold + self.hold_by);
         Ok(Rule {
             name: self.name.to_owned(),
@@ -147,227 +166,109 @@ impl Builtin {
         self.needs = Needs::SavePoints;
         self
     }
+
+    const fn twice_the_schedule(mut self) -> Self {
+        self.threshold = Threshold::TwiceTheSchedule;
+        self.needs = Needs::BackupSchedule;
+        self
+    }
 }
 
-/// All of them, by topic.
-pub fn builtins() -> &'static [Builtin] {
-    BUILTINS
+impl Needs {
+    /// What is not there of it.
+    fn lacks(self, tuning: &Tuning, situation: Situation) -> Option<&'static str> {
+        let has_threshold = tuning.threshold.is_some();
+        let (is_there, reason) = match self {
+            Self::Nothing => return None,
+            Self::Maxmemory => (situation.has_maxmemory, "maxmemory is not set"),
+            Self::SavePoints => {
+                (situation.save_seconds_max.is_some() || has_threshold, "there are no save points")
+            }
+            Self::Cluster => (situation.is_node, "the server is no node of a cluster"),
+            Self::Backups => (situation.backups.is_some(), NO_BACKUPS),
+            Self::BackupSchedule if situation.backups.is_none() => (false, NO_BACKUPS),
+            Self::BackupSchedule => (
+                situation.backups.is_some_and(|it| it.seconds_max.is_some()) || has_threshold,
+                "there is no backup-schedule",
+            ),
+            Self::BackupLog => {
+                (situation.backups.is_some_and(|it| it.has_log), "there is no backup-pitr")
+            }
+        };
+        (!is_there).then_some(reason)
+    }
 }
-
-const BUILTINS: &[Builtin] = &[
-    // Replication.
-    Builtin::new(
-        "ReplicaLost",
-        Severity::Warning,
-        MINUTE,
-        "redis_connected_slaves < max_over_time(redis_connected_slaves[1h])",
-        "A replica is gone",
-        "{{ $value }} replicas are connected, fewer than there were within the last hour.",
-    ),
-    Builtin::new(
-        "MasterLinkDown",
-        Severity::Warning,
-        MINUTE,
-        "redis_master_link_up == 0",
-        "The link to the master is down",
-        "This replica does not hear from {{ $labels.master_host }}:{{ $labels.master_port }}.",
-    ),
-    Builtin::new(
-        "MasterLinkDownLong",
-        Severity::Critical,
-        15 * MINUTE,
-        "redis_master_link_up == 0",
-        "The link to the master has been down for long",
-        "This replica does not hear from {{ $labels.master_host }}:{{ $labels.master_port }}, and \
-         its data grows old.",
-    ),
-    Builtin::new(
-        "ReplicaLag",
-        Severity::Warning,
-        MINUTE,
-        "redis_connected_slave_lag_seconds > $T",
-        "A replica is behind",
-        "{{ $labels.slave_ip }}:{{ $labels.slave_port }} has acknowledged nothing for \
-         {{ $value }} s.",
-    )
-    .threshold(10.0, -5.0),
-    Builtin::new(
-        "FullSyncLoop",
-        Severity::Warning,
-        0,
-        "increase(redis_replica_resyncs_full[10m]) >= $T",
-        "Replicas begin anew again and again",
-        "{{ $value }} full syncs in 10 minutes: the backlog may be too small, or a link breaks.",
-    )
-    .threshold(3.0, 0.0),
-    // What is kept on disk.
-    Builtin::new(
-        "SaveTooOld",
-        Severity::Warning,
-        5 * MINUTE,
-        "time() - redis_rdb_last_save_timestamp_seconds > $T and redis_rdb_changes_since_last_save > 0",
-        "The last save is too old",
-        "There are changes, and nothing has been saved for {{ $value }} s.",
-    )
-    .twice_the_save_points(),
-    Builtin::new(
-        "SaveFailed",
-        Severity::Critical,
-        0,
-        "redis_rdb_last_bgsave_status == 0",
-        "The last save has failed",
-        "The data on disk is that of the save before. The log says why.",
-    ),
-    Builtin::new(
-        "LogWriteFailed",
-        Severity::Critical,
-        0,
-        "redis_aof_last_write_status == 0",
-        "The append-only file cannot be written",
-        "What is written now does not reach the disk. The log says why.",
-    ),
-    Builtin::new(
-        "LogRewriteFailed",
-        Severity::Warning,
-        0,
-        "redis_aof_last_bgrewrite_status == 0",
-        "The append-only file could not be rewritten",
-        "It goes on growing. The log says why.",
-    ),
-    Builtin::new(
-        "DiskAlmostFull",
-        Severity::Critical,
-        MINUTE,
-        "100 * rubine_disk_free_bytes / rubine_disk_size_bytes < $T",
-        "The disk is almost full",
-        "{{ $value }} % of the disk of the data folder are free.",
-    )
-    .threshold(10.0, 2.0),
-    // Memory.
-    Builtin::new(
-        "MemoryHigh",
-        Severity::Warning,
-        2 * MINUTE,
-        "100 * redis_memory_used_bytes / redis_memory_max_bytes > $T",
-        "Memory is almost at maxmemory",
-        "{{ $value }} % of maxmemory are in use.",
-    )
-    .threshold(90.0, -5.0)
-    .needs(Needs::Maxmemory),
-    Builtin::new(
-        "SystemMemoryHigh",
-        Severity::Critical,
-        2 * MINUTE,
-        "100 * redis_memory_used_rss_bytes / redis_total_system_memory_bytes > $T",
-        "The server has almost all memory of the machine",
-        "{{ $value }} % of the machine's memory are this server's.",
-    )
-    .threshold(90.0, -5.0),
-    Builtin::new(
-        "KeysEvicted",
-        Severity::Warning,
-        5 * MINUTE,
-        "increase(redis_evicted_keys_total[5m]) > $T \
-         and count(redis_instance_info{maxmemory_policy!~\"allkeys-.*\"}) > 0",
-        "Keys are evicted where the policy should keep data",
-        "{{ $value }} keys were evicted within 5 minutes.",
-    )
-    .threshold(0.0, 0.0),
-    // Clients.
-    Builtin::new(
-        "ClientsHigh",
-        Severity::Warning,
-        2 * MINUTE,
-        "100 * redis_connected_clients / redis_max_clients > $T",
-        "Clients are almost as many as maxclients",
-        "{{ $value }} % of maxclients are connected.",
-    )
-    .threshold(90.0, -5.0),
-    Builtin::new(
-        "ConnectionsRejected",
-        Severity::Critical,
-        0,
-        "increase(redis_rejected_connections_total[1m]) > $T",
-        "Connections are rejected",
-        "{{ $value }} connections were rejected within a minute.",
-    )
-    .threshold(0.0, 0.0),
-    Builtin::new(
-        "LoginsRefused",
-        Severity::Warning,
-        0,
-        "increase(redis_acl_access_denied_auth_total[5m]) > $T",
-        "Many logins are refused",
-        "{{ $value }} logins were refused within 5 minutes.",
-    )
-    .threshold(10.0, -5.0),
-    Builtin::new(
-        "SlowCommands",
-        Severity::Warning,
-        5 * MINUTE,
-        "60 * rate(redis_slowlog_last_id[5m]) > $T",
-        "Many commands are slow",
-        "{{ $value }} commands a minute go to the slow log.",
-    )
-    .threshold(10.0, -5.0),
-    Builtin::new(
-        "WorkerStuck",
-        Severity::Critical,
-        0,
-        "rubine_worker_turn_age_seconds > $T",
-        "A worker is stuck",
-        "Worker {{ $labels.worker }} has not come to the end of a turn for {{ $value }} s.",
-    )
-    .threshold(10.0, 0.0),
-    Builtin::new(
-        "CertificateEnds",
-        Severity::Warning,
-        0,
-        "(rubine_tls_certificate_expires_timestamp_seconds - time()) / 86400 < $T",
-        "A certificate ends soon",
-        "The {{ $labels.certificate }} certificate ends in {{ $value }} days.",
-    )
-    .threshold(14.0, 0.0),
-];
 
 #[cfg(test)]
 mod tests {
-    use super::{BUILTINS, Situation, Tuning};
+    use super::{Backups, Situation, Tuning, builtins};
+
+    /// That of a server for which all rules have a meaning.
+    const EVERYTHING: Situation = Situation {
+        save_seconds_max: Some(3600),
+        has_maxmemory: true,
+        is_node: true,
+        backups: Some(Backups { seconds_max: Some(86_400), has_log: true }),
+    };
 
     #[test]
     fn every_template_is_an_expression() {
-        let everything = Situation { save_seconds_max: Some(3600), has_maxmemory: true };
-        for builtin in BUILTINS {
-            let rule = builtin.rule(&Tuning::default(), everything).unwrap();
+        for builtin in builtins() {
+            let rule = builtin.rule(&Tuning::default(), EVERYTHING).unwrap();
             let has_place = builtin.template.contains("$T");
             assert_eq!(has_place, builtin.has_threshold(), "{}", builtin.name);
             assert!(!rule.expression.text().contains('$'), "{}", builtin.name);
             let tuning = Tuning { threshold: Some(7.5), ..Tuning::default() };
-            let tuned = builtin.rule(&tuning, everything).unwrap();
+            let tuned = builtin.rule(&tuning, EVERYTHING).unwrap();
             assert_eq!(tuned.expression.text().contains("7.5"), has_place, "{}", builtin.name);
         }
     }
 
     #[test]
     fn names_are_unique() {
-        for (index, builtin) in BUILTINS.iter().enumerate() {
-            assert!(BUILTINS[..index].iter().all(|it| it.name != builtin.name), "{}", builtin.name);
+        for (index, builtin) in builtins().iter().enumerate() {
+            assert!(
+                builtins()[..index].iter().all(|it| it.name != builtin.name),
+                "{}",
+                builtin.name
+            );
         }
+    }
+
+    /// The expression of a rule, or why there is none.
+    fn rule_of(name: &str, tuning: &Tuning, situation: Situation) -> Result<String, &'static str> {
+        let builtin = builtins().iter().find(|it| it.name == name).unwrap();
+        builtin.rule(tuning, situation).map(|it| it.expression.text().to_owned())
     }
 
     #[test]
     fn what_has_no_meaning_is_skipped() {
-        let why = |name: &str, situation| {
-            let builtin = BUILTINS.iter().find(|it| it.name == name).unwrap();
-            builtin.rule(&Tuning::default(), situation).err()
-        };
+        let why = |name: &str, situation| rule_of(name, &Tuning::default(), situation).err();
         let nothing = Situation::default();
         assert_eq!(why("MemoryHigh", nothing), Some("maxmemory is not set"));
         assert_eq!(why("SaveTooOld", nothing), Some("there are no save points"));
         assert_eq!(why("ClientsHigh", nothing), None);
-        let saves = Situation { save_seconds_max: Some(900), ..nothing };
-        let builtin = BUILTINS.iter().find(|it| it.name == "SaveTooOld").unwrap();
-        let rule = builtin.rule(&Tuning::default(), saves).unwrap();
-        assert!(rule.expression.text().contains("> 1800 "), "{}", rule.expression.text());
+        for name in ["ClusterDown", "ClusterSlotsFail", "ClusterNodeFailed", "ClusterReplicasFew"] {
+            assert_eq!(why(name, nothing), Some("the server is no node of a cluster"));
+        }
+        for name in ["BackupFailed", "BackupTooOld"] {
+            assert_eq!(why(name, nothing), Some("there is no backup-url"));
+        }
+        let kept = Situation { backups: Some(Backups::default()), ..nothing };
+        assert_eq!(why("BackupFailed", kept), None);
+        assert_eq!(why("BackupTooOld", kept), Some("there is no backup-schedule"));
+        assert_eq!(why("BackupLogBehind", kept), Some("there is no backup-pitr"));
+    }
+
+    #[test]
+    fn thresholds_come_from_how_often_it_is_saved() {
+        let of = |name: &str, situation| rule_of(name, &Tuning::default(), situation).unwrap();
+        let saves = Situation { save_seconds_max: Some(900), ..Situation::default() };
+        assert!(of("SaveTooOld", saves).contains("> 1800 "), "{}", of("SaveTooOld", saves));
+        let nightly = of("BackupTooOld", EVERYTHING);
+        assert_eq!(nightly.matches("> 172800").count(), 2, "{nightly}");
+        let tuning = Tuning { threshold: Some(60.0), ..Tuning::default() };
+        let by_hand = Situation { backups: Some(Backups::default()), ..Situation::default() };
+        assert!(rule_of("BackupTooOld", &tuning, by_hand).unwrap().contains("> 60"));
     }
 }

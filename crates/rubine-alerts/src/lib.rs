@@ -15,7 +15,7 @@ mod silence;
 mod values;
 mod webhook;
 
-pub use builtin::{Builtin, Situation, builtins};
+pub use builtin::{Backups, Builtin, Situation, builtins};
 pub use duration::{format_duration, parse_duration};
 pub use expression::{EvaluationError, Evaluator, Expression, ParseError};
 pub use labels::{Labels, Matcher, fingerprint};

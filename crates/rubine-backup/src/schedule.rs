@@ -5,6 +5,10 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds};
 use jiff::tz::TimeZone;
 
+const HOUR_MS: i64 = 3_600_000;
+/// Looks of an hour each cover what differs from week to week.
+const GAP_HORIZON_MS: i64 = 35 * 24 * HOUR_MS;
+
 /// A schedule of five fields: minute, hour, day of the month, month, day of the week.
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -33,6 +37,24 @@ impl Schedule {
         let next = self.cron.find_next_occurrence(&now, false).ok()?;
         Some(next.timestamp().as_millisecond())
     }
+
+    /// The longest time from one backup to the next within the five weeks after `now`, in milliseconds; `None` if there are no
+    /// two. Less by up to an hour where there are several in an hour.
+    pub fn longest_gap(&self, now: i64) -> Option<i64> {
+        let end = now.saturating_add(GAP_HORIZON_MS);
+        let mut from = now;
+        let mut longest = None;
+        while from < end {
+            let Some((first, second)) = self.next(from).and_then(|it| Some((it, self.next(it)?)))
+            else {
+                break;
+            };
+            let before = if from == now { 0 } else { first - from };
+            longest = longest.max(Some(before.max(second - first)));
+            from = first.max(from.saturating_add(HOUR_MS));
+        }
+        longest
+    }
 }
 
 /// The delay, in milliseconds, of a backup by at most `jitter_seconds`.
@@ -59,6 +81,23 @@ mod tests {
         check("*/15 * * * *", "2026-11-30T10:14:59.999Z", "2026-11-30T10:15:00Z");
         check("@hourly", "2026-11-30T10:00:00.001Z", "2026-11-30T11:00:00Z");
         check("0 0 29 2 *", "2026-11-30T10:00:00Z", "2028-02-28T23:00:00Z");
+    }
+
+    #[test]
+    fn the_longest_gap_is_found() {
+        let hours = |schedule: &str| {
+            let schedule = Schedule::parse_in(schedule, TimeZone::UTC).unwrap().unwrap();
+            let monday: jiff::Timestamp = "2026-11-30T10:00:00Z".parse().unwrap();
+            schedule.longest_gap(monday.as_millisecond()).map(|it| it as f64 / HOUR_MS as f64)
+        };
+        assert_eq!(hours("15 3 * * *"), Some(24.0));
+        assert_eq!(hours("@hourly"), Some(1.0));
+        assert_eq!(hours("0 3 * * 1-5"), Some(72.0));
+        assert_eq!(hours("0 0 1 1 *"), Some(366.0 * 24.0));
+        assert_eq!(hours("*/15 * * * *"), Some(0.25));
+        let mornings = hours("*/15 9-17 * * 1-5").unwrap();
+        assert!((62.25..=63.25).contains(&mornings), "{mornings}");
+        assert_eq!(hours("0 0 30 2 *"), None);
     }
 
     #[test]

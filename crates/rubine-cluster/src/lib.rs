@@ -22,7 +22,7 @@ mod view;
 
 pub use config::{Announce, Config, PreferredEndpoint, SaveBehavior};
 pub use effect::{Action, Effects, Event, Facts, History, Level, LinkId, Save};
-pub use machine::{Cluster, Saved, SavedError, SavedNode};
+pub use machine::{Cluster, Fault, Saved, SavedError, SavedNode};
 pub use operations::{
     Asker, Direction, Failover, Moving, OperationError, Reset, SetSlot, SetSlotFacts,
 };

@@ -4,6 +4,7 @@ mod cron;
 mod election;
 mod failover;
 mod failure;
+mod faults;
 mod gossip;
 mod handshake;
 mod health;
@@ -31,6 +32,8 @@ use rubine_base::random::Random;
 
 use self::election::Election;
 pub(crate) use self::election::Obstacle;
+pub use self::faults::Fault;
+use self::faults::Faults;
 use self::health::Health;
 use self::links::Links;
 use self::manual::ManualFailover;
@@ -45,6 +48,14 @@ use crate::effect::{Action, Effects, Event, Facts, Level, Save};
 use crate::id::{NodeId, ShardId};
 use crate::slots::{SLOT_COUNT, SlotSet};
 use crate::view::Lease;
+
+/// How the configuration gets on disk.
+#[derive(Debug, Default)]
+struct Saving {
+    /// What was decided has to be there, or this node ends: more than a client's wish.
+    is_due: bool,
+    failure_logged_at: Option<Millis>,
+}
 
 /// One node of a cluster.
 ///
@@ -71,11 +82,11 @@ pub struct Cluster {
     turns: Turns,
     pub(crate) todo: Todo,
     pub(crate) effects: Effects,
-    /// When it was last logged that the configuration cannot be saved.
-    unsaved_logged_at: Option<Millis>,
+    saving: Saving,
     /// Slots whose new owner is believed whatever its epoch is: this node has let go of them.
     pub(crate) granted: SlotSet,
     fence: Fence,
+    faults: Faults,
     is_ip_announced: bool,
     /// Whether the own address was seen to be right in the life of this process.
     is_ip_confirmed: bool,
@@ -217,6 +228,7 @@ impl Cluster {
         if todo.contains(Todo::SAVE) {
             let save = if todo.contains(Todo::SYNC) { Save::Synced } else { Save::Written };
             self.effects.save = self.effects.save.max(Some(save));
+            self.saving.is_due = true;
             self.is_view_stale = true;
         }
         if let Some(released) = self.table.take_released() {
@@ -228,7 +240,8 @@ impl Cluster {
     }
 
     fn was_saved(&mut self, is_safe: bool) {
-        if is_safe {
+        let had_to = std::mem::replace(&mut self.saving.is_due, false);
+        if is_safe || !had_to {
             return;
         }
         if self.config.save_behavior == SaveBehavior::Sync {
@@ -236,9 +249,10 @@ impl Cluster {
             self.log(Level::Warning, reason.clone());
             return self.do_it(Action::Exit { reason });
         }
-        let is_news = self.unsaved_logged_at.is_none_or(|it| UNSAVED_LOG_PERIOD_MS < self.now - it);
+        let is_news =
+            self.saving.failure_logged_at.is_none_or(|it| UNSAVED_LOG_PERIOD_MS < self.now - it);
         if is_news {
-            self.unsaved_logged_at = Some(self.now);
+            self.saving.failure_logged_at = Some(self.now);
             let text = "Cluster config updated even though writing the cluster config file to disk failed.";
             self.log(Level::Warning, text.to_owned());
         }
@@ -280,6 +294,11 @@ impl Cluster {
     pub(crate) fn named(&self, key: Key) -> String {
         let node = &self.table[key];
         format!("{} ({})", node.id, node.human_name(self.config.tls_cluster))
+    }
+
+    /// This node as the log names it.
+    pub fn my_name_in_shard(&self) -> String {
+        self.named_in_shard(self.table.me)
     }
 
     pub(crate) fn named_in_shard(&self, key: Key) -> String {

@@ -7,7 +7,7 @@ mod layout;
 #[cfg(test)]
 mod tests;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
 use bitflags::bitflags;
 
@@ -167,7 +167,8 @@ pub enum Extension {
     ShardId(ShardId),
     /// Valkey's: what clients are told instead of the addresses that nodes use.
     ClientIpv4(Ipv4Addr),
-    ClientIpv6(Ipv6Addr),
+    /// As it was written, which may be done in several ways.
+    ClientIpv6(String),
     ClientPort(u16),
     ClientTlsPort(u16),
     AvailabilityZone(String),

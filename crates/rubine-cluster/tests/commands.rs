@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use rubine_cluster::{
-    Action, Announce, Asker, Cluster, Config, Event, Facts, Failover, History, LinkId,
-    OperationError, PreferredEndpoint, Reset, Save, SetSlot, SetSlotFacts, View, Viewer,
+    Action, Announce, Asker, Cluster, Config, Direction, Event, Facts, Failover, Fault, History,
+    LinkId, OperationError, PreferredEndpoint, Reset, Save, SetSlot, SetSlotFacts, View, Viewer,
 };
 use rubine_resp::writer::{Output, Protocol, Reply};
 
@@ -403,4 +403,55 @@ fn what_is_asked_for_is_saved() {
     assert_eq!(node.take_effects().save, Some(Save::Synced));
     let again = Cluster::restore(config(0), &node.saved(), 1, START).unwrap();
     assert_eq!((again.my_id(), again.my_shard()), (node.my_id(), node.my_shard()));
+}
+
+/// What was decided and cannot be saved ends the node; that a client wants a save, and does not get it, is for the client to
+/// know.
+#[test]
+fn only_what_has_to_be_saved_is_fatal() {
+    let mut node = Cluster::new(config(0), 7, START);
+    let mut ends = |ask: fn(&mut Cluster)| {
+        ask(&mut node);
+        assert!(node.take_effects().save.is_some());
+        node.handle(Event::Saved { is_safe: false }, START);
+        node.take_effects().actions.iter().any(|it| matches!(it, Action::Exit { .. }))
+    };
+    assert!(ends(|_| ()), "it has a name that nobody knows");
+    assert!(!ends(Cluster::save_config));
+    assert!(ends(|it| it.set_config_epoch(4, START).unwrap()));
+    assert!(!ends(Cluster::save_config));
+}
+
+#[test]
+fn faults_are_made_and_mended() {
+    let mut group = pair();
+    let pings = |group: &Group, what: &str| {
+        let text = format!("{what} packet of type ping that matches debug drop filter");
+        group.log.iter().filter(|it| **it == text).count()
+    };
+    let (first, second) = (group.nodes[0].my_id(), group.nodes[1].my_id());
+    group.nodes[1].set_fault(Fault::DropPackets(0));
+    group.live(800);
+    assert_ne!(pings(&group, "Dropping"), 0);
+    assert_eq!(group.wires.len(), 4);
+    group.nodes[1].set_fault(Fault::CloseOnDrop(true));
+    group.live(3000);
+    group.nodes[0].set_fault(Fault::NoReconnection(true));
+    group.live(3000);
+    assert!(group.log.iter().any(|it| it == "Closing link for matching packet type ping"));
+    assert_eq!(group.wires.len(), 2, "the first one's own connection is gone");
+    group.nodes[1].set_fault(Fault::DropPackets(-1));
+    group.nodes[0].set_fault(Fault::NoReconnection(false));
+    group.live(800);
+    assert_eq!(group.wires.len(), 4);
+    group.nodes[0].set_fault(Fault::NoReconnection(true));
+    group.nodes[1].set_fault(Fault::NoReconnection(true));
+    let kill = |it: &mut Cluster, now| it.kill_links(Direction::To, second.as_bytes(), now);
+    group.run(0, kill).unwrap();
+    assert_eq!(group.wires.len(), 2);
+    let kill = |it: &mut Cluster, now| it.kill_links(Direction::All, second.as_bytes(), now);
+    group.run(0, kill).unwrap();
+    assert_eq!(group.wires.len(), 0);
+    let refused = group.nodes[0].kill_links(Direction::To, first.as_bytes(), group.now);
+    assert_eq!(refused, Err(OperationError::LinkToMyself));
 }

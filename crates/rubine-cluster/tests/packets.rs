@@ -85,7 +85,7 @@ fn valkey_tells_what_clients_shall_see() {
     assert!(header.flags.contains(NodeFlags::LIGHT_PUBLISH | NodeFlags::LIGHT_MODULE));
     for extension in [
         Extension::ClientIpv4([10, 1, 2, 3].into()),
-        Extension::ClientIpv6("fd00::1".parse().expect("an address")),
+        Extension::ClientIpv6("fd00::1".to_owned()),
         Extension::ClientPort(7001),
         Extension::ClientTlsPort(7002),
         Extension::AvailabilityZone("zone-a".into()),

@@ -146,6 +146,11 @@ impl Config {
         source.origins = std::mem::take(&mut loader.origins);
         let mut config = loader.config;
         config.settle()?;
+        // That a node follows another one is the cluster's to say, and later on it may.
+        if config.cluster_enabled && config.replicaof.is_some() {
+            let text = "replicaof directive not allowed in cluster mode";
+            return Err(ConfigError::without_line(text.to_owned()));
+        }
         Ok((config, source))
     }
 
@@ -166,10 +171,6 @@ impl Config {
             |it: &QuotaRule| matches!(it.subject, QuotaSubject::Db(db) if db_count <= db);
         if self.quotas.iter().any(is_beyond) {
             let text = "a quota is about a database that there is not";
-            return Err(ConfigError::without_line(text.to_owned()));
-        }
-        if self.cluster_enabled && self.replicaof.is_some() {
-            let text = "replicaof directive not allowed in cluster mode";
             return Err(ConfigError::without_line(text.to_owned()));
         }
         Ok(())

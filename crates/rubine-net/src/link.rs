@@ -207,6 +207,7 @@ impl Link {
         if OUTPUT_BYTES_MAX <= self.unsent() {
             return Err(Full);
         }
+        self.forget_sent();
         write_command(command, &mut self.output).expect(INTO_MEMORY);
         Ok(())
     }
@@ -216,6 +217,7 @@ impl Link {
         if OUTPUT_BYTES_MAX <= self.unsent() {
             return Err(Full);
         }
+        self.forget_sent();
         self.output.extend_from_slice(bytes);
         Ok(())
     }
@@ -249,6 +251,13 @@ impl Link {
     /// Bytes that wait to be sent.
     pub fn unsent(&self) -> usize {
         self.output.len() - self.output_start
+    }
+
+    /// Gives room back that has been sent, where it is more than what waits: a connection may never have nothing to send.
+    fn forget_sent(&mut self) {
+        if self.unsent() < self.output_start {
+            self.output.drain(..std::mem::take(&mut self.output_start));
+        }
     }
 
     /// Sends as much as the socket takes. Returns whether all has left.
@@ -466,5 +475,19 @@ mod tests {
         assert!(link.take_reply(5).is_err());
         link.input = b"?\r\n".to_vec();
         assert!(link.take_reply(1000).is_err());
+    }
+
+    /// A connection that never had nothing to send kept all that it had ever sent.
+    #[test]
+    fn what_was_sent_takes_no_room() {
+        let (address, _) = server(1, b"");
+        let mut link = Link::connect(address, None).unwrap();
+        let text = [b'x'; 1000];
+        for _ in 0..1000 {
+            link.send_bytes(&text).unwrap();
+            // Much of it is sent, but not all.
+            link.output_start = link.output.len() - 10;
+            assert!(link.output.len() <= 2 * text.len(), "{}", link.output.len());
+        }
     }
 }

@@ -4,6 +4,7 @@
 mod delivery_log;
 mod receiver;
 mod sending;
+mod situation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +13,14 @@ use arc_swap::ArcSwap;
 use parking_lot::{Condvar, Mutex};
 use rubine_alerts::{
     Alert, Alerts, AlertsError, Group, Identity, Matcher, Moment, Notification, RuleLine,
-    RuleReport, Silence, Situation, State, TICK_MS, Values, Webhook, payload_of,
+    RuleReport, Silence, State, TICK_MS, Values, Webhook, payload_of,
 };
 use rubine_base::clock::{monotonic_millis, unix_millis};
-use rubine_config::{Config, SavePoint};
+use rubine_config::Config;
 
 pub(crate) use self::delivery_log::{DeliveryLog, Outcome};
 use self::receiver::Receiver;
+use self::situation::Situations;
 
 /// At the end of the server, what waits is told unless that takes longer.
 const END_WAIT_MS_MAX: u64 = 2000;
@@ -26,6 +28,7 @@ const END_WAIT_MS_MAX: u64 = 2000;
 /// Alerts, and who is told.
 pub(crate) struct Alerting {
     engine: Mutex<Alerts>,
+    situations: Situations,
     /// What commands, INFO and metrics show, as of the last look or change.
     shown: ArcSwap<Shown>,
     receivers: Mutex<Vec<Arc<Receiver>>>,
@@ -65,9 +68,13 @@ struct Switch {
 impl Alerting {
     /// The rules that a configuration has. Nobody looks at them yet, and nobody is told.
     pub(crate) fn new(config: &Config) -> Result<Self, String> {
-        let engine = engine_of(config, config.alert_rules.clone()).map_err(|it| it.to_string())?;
+        let situations = Situations::default();
+        let lines = config.alert_rules.clone();
+        let engine = Alerts::new(identity_of(config), lines, situations.of(config));
+        let engine = engine.map_err(|it| it.to_string())?;
         let alerting = Self {
             engine: Mutex::new(engine),
+            situations,
             shown: ArcSwap::default(),
             receivers: Mutex::default(),
             log: Arc::default(),
@@ -88,7 +95,8 @@ impl Alerting {
             // What nobody looks at any more is not known to go on.
             let mut engine = self.engine.lock();
             let lines = engine.lines().to_vec();
-            if let Ok(fresh) = engine_of(config, lines) {
+            let situation = self.situations.of(config);
+            if let Ok(fresh) = Alerts::new(identity_of(config), lines, situation) {
                 *engine = fresh;
             }
             self.show(&engine);
@@ -139,9 +147,10 @@ impl Alerting {
     /// Looks at all rules, and tells what is new.
     pub(crate) fn look(&self, config: &Config, values: &dyn Values, is_loading: bool) {
         let now = self.now();
+        let situation = self.situations.of(config);
         let notifications = {
             let mut engine = self.engine.lock();
-            engine.adapt(identity_of(config), situation_of(config), now);
+            engine.adapt(identity_of(config), situation, now);
             let notifications = engine.tick(now, values, is_loading);
             self.show(&engine);
             notifications
@@ -285,10 +294,6 @@ pub(crate) fn prepare(config: &Config) -> Result<Vec<Prepared>, String> {
     prepared.collect()
 }
 
-fn engine_of(config: &Config, lines: Vec<RuleLine>) -> Result<Alerts, AlertsError> {
-    Alerts::new(identity_of(config), lines, situation_of(config))
-}
-
 /// Whose alerts these are: what the configuration says, or the machine and the port.
 fn identity_of(config: &Config) -> Identity {
     let labels = config.alert_labels.0.clone();
@@ -299,14 +304,6 @@ fn identity_of(config: &Config) -> Identity {
     let machine = system.nodename().to_string_lossy();
     let port = if config.port == 0 { config.tls_port } else { config.port };
     Identity { instance: format!("{machine}:{port}"), labels }
-}
-
-fn situation_of(config: &Config) -> Situation {
-    let seconds = |it: &SavePoint| it.seconds;
-    Situation {
-        save_seconds_max: config.save.iter().map(seconds).max(),
-        has_maxmemory: config.maxmemory != 0,
-    }
 }
 
 /// The log tells of what people are told, so that it is there where nobody is told.

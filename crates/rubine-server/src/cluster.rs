@@ -3,6 +3,7 @@
 
 pub(crate) mod hidden;
 mod links;
+mod messages;
 mod migration;
 mod nodes_file;
 pub(crate) mod told;
@@ -16,15 +17,17 @@ use arc_swap::ArcSwap;
 use mio::{Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
+use rubine_cluster::message::Relayed;
 use rubine_cluster::migration::{MigrationConfig, Migrations};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
-use rubine_journal::{Journal, Offset};
+use rubine_journal::{HistoryId, Journal, Offset};
 use rubine_keyspace::{Keyspace, ShardSet};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
 pub(crate) use self::links::Links;
+use self::messages::Messages;
 pub(crate) use self::migration::{MigrationLink, Order, Side, SlotMigrations};
 pub(crate) use self::nodes_file::NodesFile;
 
@@ -35,11 +38,18 @@ pub(crate) struct Cluster {
     views: Arc<Views>,
     /// That of the view, written after it.
     version: AtomicU64,
-    /// Orders that the thread of the cluster has not taken yet.
+    /// Orders that the thread of the cluster has not taken yet: one of each client at most, since clients wait for what comes of
+    /// them, and those of the server itself.
     jobs: Mutex<Vec<Job>>,
+    /// What clients have published, and the thread of the cluster has yet to pass on.
+    pub(crate) messages: Messages,
     waker: Waker,
     /// What the machine's clock is ahead of the monotonic one, milliseconds.
     clock_ahead: Millis,
+    /// Where the bus listens, wherever clients are by now.
+    bus_port: u16,
+    /// The history of data that is another shard's, until the primary's has come in its place.
+    foreign: Mutex<Option<HistoryId>>,
     /// What the machine wants done to begin with.
     first: Mutex<Effects>,
     /// Taken by the thread of the cluster, when it starts.
@@ -155,8 +165,11 @@ impl Cluster {
             views: Arc::new(Views { view: ArcSwap::new(view), beside }),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
+            messages: Messages::default(),
             waker,
             clock_ahead,
+            bus_port: bus.port,
+            foreign: Mutex::default(),
             first: Mutex::new(first),
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
@@ -239,9 +252,33 @@ impl Cluster {
         jobs.push(job);
         let is_first = jobs.len() == 1;
         drop(jobs);
+        self.wake_if(is_first);
+    }
+
+    /// Has the other nodes get a message of a client, if not too many wait for that.
+    pub(crate) fn relay(&self, message: Relayed) {
+        let is_first = self.messages.push(message);
+        self.wake_if(is_first);
+    }
+
+    fn wake_if(&self, is_first: bool) {
         if is_first {
             self.wake();
         }
+    }
+
+    /// The data is not that of this node's shard as long as its history is this one.
+    pub(crate) fn set_foreign(&self, history: HistoryId) {
+        *self.foreign.lock() = Some(history);
+    }
+
+    pub(crate) fn is_foreign(&self, history: HistoryId) -> bool {
+        *self.foreign.lock() == Some(history)
+    }
+
+    /// Where the bus listens.
+    pub(crate) fn bus_port(&self) -> u16 {
+        self.bus_port
     }
 
     /// Has the configuration saved, and waits until it is, but no longer than `timeout`.

@@ -116,6 +116,8 @@ pub(crate) struct Core {
     pub(crate) parked_at: Option<Offset>,
     /// The append-only file is far behind: commands that write have to wait.
     pub(crate) is_throttled: bool,
+    /// Messages for the other nodes of a cluster wait, and are many: commands that publish have to wait.
+    pub(crate) is_relay_behind: bool,
     /// A script has run for longer than others wait for it.
     pub(crate) is_script_busy: bool,
     /// What a unit of several commands has been told the time is, Unix microseconds.
@@ -203,6 +205,7 @@ impl Core {
             disk_waits: Window::new(ticks::now()),
             parked_at: None,
             is_throttled: false,
+            is_relay_behind: false,
             is_script_busy: false,
             unit_micros: None,
             now_ticks: ticks::now(),

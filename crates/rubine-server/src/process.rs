@@ -6,6 +6,7 @@ pub(crate) mod identity;
 pub mod logging;
 pub(crate) mod oom_score;
 pub(crate) mod process_title;
+pub(crate) mod restart;
 pub(crate) mod stopping;
 pub(crate) mod supervision;
 pub(crate) mod watchdog;

@@ -323,6 +323,11 @@ impl Server {
         self.aof.is_behind(self.journal.end())
     }
 
+    /// Whether whoever publishes has to wait for the thread of the cluster.
+    pub(crate) fn is_relay_behind(&self) -> bool {
+        self.cluster.as_ref().is_some_and(|it| it.messages.are_behind())
+    }
+
     /// Waits until all is on disk that was written so far, but not for ever.
     pub(crate) fn wait_for_disk(&self) {
         const POLLS_MAX: u32 = 5000;
@@ -351,6 +356,9 @@ impl Server {
         self.aside.defrag.reset();
         self.replication.replicas.reset_stats();
         self.scripting.scripts.reset_evicted_count();
+        if let Some(cluster) = &self.cluster {
+            cluster.ask(|machine, _| machine.reset_statistics());
+        }
         self.stats.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.stats.memory.over_limit.reset();
         self.stats.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);

@@ -32,6 +32,7 @@ use crate::process::logging;
 use crate::process::oom_score;
 use crate::process::oom_score::OomScore;
 use crate::process::process_title;
+use crate::process::restart::Origin;
 use crate::process::stopping::Stopping;
 use crate::process::supervision;
 use crate::process::watchdog::Watchdog;
@@ -91,6 +92,7 @@ pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
         Some(b"--healthcheck") => return health_check::main(&args[1..]),
         _ => {}
     }
+    let origin = Origin::new(program, args);
     let mut args = args.to_vec();
     let backup = match restore_backup::take_request(&mut args) {
         Ok(backup) => backup,
@@ -115,7 +117,11 @@ pub fn main(program: &[u8], args: &[Vec<u8>]) -> ExitCode {
     let logs_to_output = config.logfile.is_empty() && config.loglevel != LogLevel::Nothing;
     let is_sentinel = mode == Mode::Sentinel;
     match serve(config, source, mode) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(delay)) => {
+            let error = origin.begin_anew(delay);
+            fail(&format!("Can't restart: {error}"))
+        }
         Err(reason) if (logs_to_output || is_sentinel) && tracing::dispatcher::has_been_set() => {
             // Whoever sees the one sees the other, so once is enough. What a Sentinel says elsewhere than in its log, as
             // no other one does, the suites take for a crash.
@@ -168,7 +174,7 @@ fn fail(reason: &str) -> ExitCode {
 }
 
 /// Starts everything and waits for the end.
-fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), String> {
+fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<Option<Duration>, String> {
     let directory = config.dir.as_path();
     std::env::set_current_dir(directory)
         .map_err(|error| format!("Can't chdir to '{}': {error}", directory.display()))?;
@@ -238,7 +244,7 @@ fn serve(mut config: Config, source: ConfigSource, mode: Mode) -> Result<(), Str
         let _ = std::fs::remove_file(path);
     }
     tracing::warn!("Rubine is now ready to exit, bye bye...");
-    Ok(())
+    Ok(server.shutdown.restart_delay())
 }
 
 /// Has all threads come to their end that write, or send, something still.

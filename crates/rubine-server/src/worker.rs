@@ -156,6 +156,7 @@ impl Worker {
             self.read_mail();
             self.shake_hands();
             self.core.is_throttled = self.core.server.is_throttled();
+            self.core.is_relay_behind = self.core.server.is_relay_behind();
             self.release_synced();
             self.release_confirmed();
             self.end_pause();
@@ -684,7 +685,8 @@ impl Worker {
         if self.core.paused.is_empty() {
             return i64::MAX;
         }
-        if self.core.is_throttled || self.core.server.aside.moving.has_any() {
+        let is_behind = self.core.is_throttled || self.core.is_relay_behind;
+        if is_behind || self.core.server.aside.moving.has_any() {
             return monotonic_ms() + THROTTLE_MS;
         }
         self.core.server.pause.in_force(monotonic_ms()).map_or(0, |(_, until)| until)
@@ -694,6 +696,7 @@ impl Worker {
     fn end_pause(&mut self) {
         let is_over = || {
             !self.core.is_throttled
+                && !self.core.is_relay_behind
                 && self.core.server.pause.in_force(self.core.monotonic_ms).is_none()
         };
         // Whoever waits for a key that moves is told when it has; here is who waits for something else.

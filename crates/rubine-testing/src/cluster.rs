@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{CALL_TIMEOUT, Client, Received};
 use crate::server::{Server, ServerOptions};
 use crate::value::Value;
 
@@ -57,8 +57,9 @@ pub fn meet(node: &Server, other: &Server) -> io::Result<Value> {
     let place = line.split(' ').nth(1).unwrap_or_default();
     let bus_port = place.split('@').nth(1).unwrap_or_default();
     let bus_port = bus_port.split(',').next().unwrap_or_default();
-    let port = other.address().port().to_string();
-    node.client().call(&["CLUSTER", "MEET", "127.0.0.1", &port, bus_port])
+    let address = other.address();
+    let (ip, port) = (address.ip().to_string(), address.port().to_string());
+    node.client().call(&["CLUSTER", "MEET", &ip, &port, bus_port])
 }
 
 /// A client of a cluster: it sends each request to where the last answers said it belongs.
@@ -69,6 +70,8 @@ pub struct Router {
     at: usize,
     /// Where slots were found.
     slots: BTreeMap<u16, SocketAddr>,
+    /// Who has not answered for so long is given up.
+    patience: Duration,
 }
 
 /// What came of a request that was sent.
@@ -82,7 +85,15 @@ pub enum Answer {
 impl Router {
     pub fn new<'a>(nodes: impl IntoIterator<Item = &'a Server>) -> Self {
         let addresses = nodes.into_iter().map(Server::address).collect();
-        Self { connections: BTreeMap::new(), addresses, at: 0, slots: BTreeMap::new() }
+        let (connections, at, slots) = Default::default();
+        Self { connections, addresses, at, slots, patience: CALL_TIMEOUT }
+    }
+
+    /// Gives a node up that has not answered for so long.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sends a request about `key` until somebody answers it otherwise than with a redirection or a refusal for the moment.
@@ -148,6 +159,10 @@ impl Router {
         if asks {
             client.call(&["ASKING"]).map_err(|_| false)?;
         }
-        client.call(request).map_err(|_| true)
+        client.send(request).map_err(|_| true)?;
+        match client.receive(self.patience) {
+            Ok(Received::Value(reply)) => Ok(reply),
+            _ => Err(true),
+        }
     }
 }

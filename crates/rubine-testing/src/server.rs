@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,6 +29,7 @@ pub struct ServerOptions {
     directives: Vec<(String, String)>,
     prefix: Vec<String>,
     file: Option<String>,
+    ip: IpAddr,
 }
 
 /// What a server's configuration file is called, if it has one.
@@ -37,7 +38,9 @@ pub const CONFIG_FILE: &str = "server.conf";
 impl ServerOptions {
     /// A server without persistence.
     pub fn new(program: &Path) -> Self {
-        Self { program: program.to_owned(), directives: Vec::new(), prefix: Vec::new(), file: None }
+        let (directives, prefix, file) = Default::default();
+        let ip = Ipv4Addr::LOCALHOST.into();
+        Self { program: program.to_owned(), directives, prefix, file, ip }
             .with("save", "")
             .with("appendonly", "no")
     }
@@ -65,6 +68,13 @@ impl ServerOptions {
         self
     }
 
+    /// Listens at another address than that of loopback.
+    #[must_use]
+    pub fn at(mut self, ip: IpAddr) -> Self {
+        self.ip = ip;
+        self
+    }
+
     /// Starts it and waits until it answers.
     pub fn start(self) -> io::Result<Server> {
         let directory = Directory::new()?;
@@ -74,7 +84,7 @@ impl ServerOptions {
             let port = free_port()?;
             let mut server = Server {
                 child: None,
-                address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                address: SocketAddr::from((self.ip, port)),
                 options: self.clone(),
                 directory: directory.clone(),
             };
@@ -126,6 +136,11 @@ impl Server {
                 panic!("cannot connect to {}: {error}\n{}", self.address, self.log_tail())
             }
         }
+    }
+
+    /// Whether its process is over though nobody has ended it here.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|it| matches!(it.try_wait(), Ok(Some(_))))
     }
 
     /// Ends it as a power cut would: SIGKILL.
@@ -200,7 +215,8 @@ impl Server {
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
-            .args(["--port", &self.address.port().to_string(), "--bind", "127.0.0.1", "--dir"])
+            .args(["--port", &self.address.port().to_string()])
+            .args(["--bind", &self.address.ip().to_string(), "--dir"])
             .arg(&self.directory.path)
             .args(
                 self.options

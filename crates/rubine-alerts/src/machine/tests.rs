@@ -44,7 +44,8 @@ impl World {
     fn new(lines: &[&str]) -> Self {
         let lines = lines.iter().map(|it| line(it)).collect();
         let identity = Identity { instance: "h:1".to_owned(), labels: Labels::new() };
-        let situation = Situation { save_seconds_max: Some(3600), has_maxmemory: true };
+        let situation =
+            Situation { save_seconds_max: Some(3600), has_maxmemory: true, ..Situation::default() };
         let mut world = Self {
             alerts: Alerts::new(identity, lines, situation).unwrap(),
             metrics: BTreeMap::new(),

@@ -18,9 +18,11 @@ impl Cluster {
         let mut budget = self.connection_budget();
         for key in self.table.keys() {
             self.check_buffers(key);
-            self.keep_connected(key, &mut budget);
+            if !self.faults.no_reconnection {
+                self.keep_connected(key, &mut budget);
+            }
         }
-        if self.turns.count.is_multiple_of(RANDOM_PING_TURNS) {
+        if !self.faults.no_random_ping && self.turns.count.is_multiple_of(RANDOM_PING_TURNS) {
             self.ping_by_chance();
         }
         let mut census = ReplicaCensus::default();

@@ -64,7 +64,7 @@ impl Cluster {
         extensions.extend(text(&announced.hostname).map(Extension::Hostname));
         extensions.extend(text(&announced.human_nodename).map(Extension::HumanNodename));
         extensions.extend(announced.client_ipv4.parse().ok().map(Extension::ClientIpv4));
-        extensions.extend(announced.client_ipv6.parse().ok().map(Extension::ClientIpv6));
+        extensions.extend(text(&announced.client_ipv6).map(Extension::ClientIpv6));
         let port = |it: u16| (it != 0).then_some(it);
         extensions.extend(port(announced.client_port).map(Extension::ClientPort));
         extensions.extend(port(announced.client_tls_port).map(Extension::ClientTlsPort));
@@ -172,7 +172,7 @@ impl Cluster {
                     announced.availability_zone = text.as_str().into();
                 }
                 Extension::ClientIpv4(ip) => announced.client_ipv4 = ip.to_string().into(),
-                Extension::ClientIpv6(ip) => announced.client_ipv6 = ip.to_string().into(),
+                Extension::ClientIpv6(ip) => announced.client_ipv6 = ip.as_str().into(),
                 Extension::ClientPort(port) => announced.client_port = *port,
                 Extension::ClientTlsPort(port) => announced.client_tls_port = *port,
                 Extension::ShardId(id) => shard = Some(*id),

@@ -40,6 +40,13 @@ pub(crate) struct Link {
     pub(crate) buffered: usize,
 }
 
+impl Link {
+    /// What it takes: a connection on which nothing waits is not for nothing either.
+    fn memory(&self) -> usize {
+        size_of::<Self>() + self.buffered
+    }
+}
+
 impl Links {
     pub(crate) fn get(&self, id: LinkId) -> Option<&Link> {
         self.links.get(&id)
@@ -229,8 +236,8 @@ impl Cluster {
         }
         let node = &self.table[key];
         for id in [node.link, node.inbound].into_iter().flatten() {
-            let Some(link) = self.links.get(id).filter(|it| limit < it.buffered) else { continue };
-            let (direction, bytes) = (if link.is_inbound { "from" } else { "to" }, link.buffered);
+            let Some(link) = self.links.get(id).filter(|it| limit < it.memory()) else { continue };
+            let (direction, bytes) = (if link.is_inbound { "from" } else { "to" }, link.memory());
             let text = format!(
                 "Freeing cluster link({direction} node {}, used memory: {bytes}) due to exceeding send \
                  buffer memory limit.",

@@ -14,13 +14,21 @@ const ABILITIES: NodeFlags =
     NodeFlags::LIGHT_PUBLISH.union(NodeFlags::LIGHT_MODULE).union(NodeFlags::MY_PRIMARY_FAIL);
 
 impl Cluster {
-    pub(crate) fn received(&mut self, id: LinkId, message: &Message, size: usize) {
-        let kind = message.kind();
+    /// A packet has come, whether or not it can be read.
+    pub fn count_received(&mut self, kind: u16, size: usize) {
         if let Some(count) = self.statistics.received.get_mut(usize::from(kind)) {
             *count += 1;
             self.statistics.received_bytes.count(kind, size as u64);
         }
+    }
+
+    pub(crate) fn received(&mut self, id: LinkId, message: &Message, size: usize) {
+        let kind = message.kind();
+        self.count_received(kind, size);
         if self.links.get(id).is_none() {
+            return;
+        }
+        if self.drops(id, kind) {
             return;
         }
         match message {

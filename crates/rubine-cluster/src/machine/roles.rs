@@ -71,8 +71,11 @@ impl Cluster {
         let place = &self.table[primary].place;
         let port = place.main_port(self.config.tls_replication);
         let Some(host) = place.host.clone() else { return };
-        // Until the server says how it stands, so that nobody asks again.
+        // Until the server says how it stands, so that nobody asks again, or takes data of another shard for this one's.
         self.facts.is_following = true;
+        if history == History::Foreign {
+            self.facts.offset = 0;
+        }
         self.do_it(Action::Follow { primary: host, port, history });
     }
 

@@ -6,6 +6,7 @@ use rubine_base::clock::Millis;
 use rubine_base::random::Random;
 
 use super::election::Election;
+use super::faults::Faults;
 use super::health::Health;
 use super::links::Links;
 use super::manual::ManualFailover;
@@ -127,8 +128,10 @@ impl Cluster {
         }
         // Whose primary is known belongs to its shard, whatever was saved.
         for key in cluster.table.keys() {
-            if let Some(primary) = cluster.table[key].primary {
-                cluster.table[key].shard = cluster.table[primary].shard;
+            let shard = cluster.table[key].primary.map(|it| cluster.table[it].shard);
+            if let Some(shard) = shard.filter(|it| *it != cluster.table[key].shard) {
+                cluster.table[key].shard = shard;
+                cluster.todo |= Todo::SAVE;
             }
         }
         cluster.table.take_released();
@@ -227,9 +230,10 @@ impl Cluster {
             turns: Turns::default(),
             todo: Todo::UPDATE_STATE,
             effects: Effects::default(),
-            unsaved_logged_at: None,
+            saving: super::Saving::default(),
             granted: SlotSet::new(),
             fence: Fence::Open,
+            faults: Faults::default(),
             is_ip_announced: false,
             is_ip_confirmed: false,
             lease,

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use super::node::Key;
-use crate::effect::{Action, LinkId};
+use crate::effect::{Action, Level, LinkId};
 use crate::message::{
     Body, ClusterState, Dialect, Header, Message, MessageFlags, NodeFlags, Ping, Relayed,
 };
@@ -91,6 +91,7 @@ impl Cluster {
 
     /// A ping of some kind, with gossip, on any connection.
     pub(crate) fn send_ping(&mut self, id: LinkId, kind: Ping) {
+        self.log_sending(id, kind);
         let Some(link) = self.links.get(id) else { return };
         let node = link.node;
         let takes_extensions = link.takes_extensions
@@ -105,6 +106,23 @@ impl Cluster {
         let mut extensions = if takes_extensions { self.make_extensions() } else { Vec::new() };
         extensions.retain(|it| dialect.has(it));
         self.send(Some(id), Body::Ping { kind, gossip, extensions });
+    }
+
+    fn log_sending(&mut self, id: LinkId, kind: Ping) {
+        let Some(link) = self.links.get(id) else { return };
+        let node = link.node.map(|it| (self.table[it].id.to_string(), it));
+        let (id, name) = match node {
+            Some((id, key)) => (id, self.table[key].human_name(self.config.tls_cluster)),
+            None => ("<unknown>".to_owned(), "<unknown>".to_owned()),
+        };
+        let direction = if link.is_inbound { "inbound" } else { "outbound" };
+        let kind = match kind {
+            Ping::Ping => "ping",
+            Ping::Pong => "pong",
+            Ping::Meet => "meet",
+        };
+        let text = format!("Sending {kind} packet to node {id} ({name}) on {direction} link");
+        self.log(Level::Debug, text);
     }
 
     /// Tells all others at once what this node is now.

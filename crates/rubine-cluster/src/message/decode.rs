@@ -5,7 +5,7 @@
 //! nobody knows where the next one begins. One whose content is wrong, or whose version is not known, is dropped, and the
 //! connection goes on. A kind that is not known says what its header says.
 
-use std::str::FromStr;
+use std::net::Ipv6Addr;
 
 use rubine_base::quote::quote_repr;
 use thiserror::Error;
@@ -332,17 +332,16 @@ fn extension(kind: u16, content: &[u8]) -> Option<Extension> {
         extension::INTERNAL_SECRET if content.len() == ID_SIZE => {
             Extension::InternalSecret(reader.array().ok()?)
         }
-        extension::CLIENT_IPV4 => Extension::ClientIpv4(address(content)?),
-        extension::CLIENT_IPV6 => Extension::ClientIpv6(address(content)?),
+        extension::CLIENT_IPV4 => Extension::ClientIpv4(text(content)?.parse().ok()?),
+        extension::CLIENT_IPV6 => {
+            let is_address = |it: &&str| it.parse::<Ipv6Addr>().is_ok();
+            Extension::ClientIpv6(text(content).filter(is_address)?.to_owned())
+        }
         extension::CLIENT_PORT => Extension::ClientPort(reader.u16().ok()?),
         extension::CLIENT_TLS_PORT => Extension::ClientTlsPort(reader.u16().ok()?),
         extension::AVAILABILITY_ZONE => Extension::AvailabilityZone(label()?),
         _ => return None,
     })
-}
-
-fn address<T: FromStr>(content: &[u8]) -> Option<T> {
-    text(content)?.parse().ok()
 }
 
 /// What stands before the first zero.

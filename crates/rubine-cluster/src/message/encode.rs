@@ -15,13 +15,17 @@ const RELAYED_SIZE_MAX: usize = u32::MAX as usize - RELAYED_ROOM;
 impl Relayed {
     /// Whether a packet has room for it.
     pub fn fits(&self) -> bool {
-        let size = match self {
+        self.size() <= RELAYED_SIZE_MAX
+    }
+
+    /// Bytes of what it says.
+    pub fn size(&self) -> usize {
+        match self {
             Self::Publish { channel, message } | Self::PublishShard { channel, message } => {
                 channel.len().saturating_add(message.len())
             }
             Self::Module { payload, .. } => payload.len(),
-        };
-        size <= RELAYED_SIZE_MAX
+        }
     }
 }
 
@@ -182,7 +186,7 @@ fn put_extension(packet: &mut Vec<u8>, extension: &Extension) {
         }
         Extension::ShardId(id) => (extension::SHARD_ID, id.as_bytes().to_vec()),
         Extension::ClientIpv4(ip) => (extension::CLIENT_IPV4, text(&ip.to_string())),
-        Extension::ClientIpv6(ip) => (extension::CLIENT_IPV6, text(&ip.to_string())),
+        Extension::ClientIpv6(ip) => (extension::CLIENT_IPV6, text(ip)),
         Extension::ClientPort(port) => (extension::CLIENT_PORT, port.to_be_bytes().to_vec()),
         Extension::ClientTlsPort(port) => (extension::CLIENT_TLS_PORT, port.to_be_bytes().to_vec()),
         Extension::AvailabilityZone(name) => (extension::AVAILABILITY_ZONE, text(name)),

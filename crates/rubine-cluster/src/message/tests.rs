@@ -1,5 +1,7 @@
 //! Packets there and back, and whatever else may come.
 
+use std::net::Ipv6Addr;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -71,7 +73,7 @@ fn extension() -> impl Strategy<Value = Extension> {
         (node(), any::<u64>()).prop_map(|(node, ttl_s)| Extension::ForgottenNode { node, ttl_s }),
         name().prop_map(|it| Extension::ShardId(ShardId::from_random(it))),
         any::<Ipv4Addr>().prop_map(Extension::ClientIpv4),
-        any::<Ipv6Addr>().prop_map(Extension::ClientIpv6),
+        any::<Ipv6Addr>().prop_map(|it| Extension::ClientIpv6(it.to_string())),
         any::<u16>().prop_map(Extension::ClientPort),
         any::<u16>().prop_map(Extension::ClientTlsPort),
         "[a-z0-9-]{1,40}".prop_map(Extension::AvailabilityZone),

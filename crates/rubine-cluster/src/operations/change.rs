@@ -210,7 +210,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// SAVECONFIG: what follows asks for it.
+    /// SAVECONFIG: what follows asks for it. If that fails, whoever has asked is told, and nothing else happens.
     pub fn save_config(&mut self) {
         self.effects.save = Some(Save::Synced);
     }

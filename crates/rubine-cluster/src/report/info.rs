@@ -69,6 +69,12 @@ impl Cluster {
         text
     }
 
+    /// How many replicas of this node work, if it is a primary with slots.
+    pub fn own_replicas(&self) -> Option<usize> {
+        let me = self.table.me;
+        self.table[me].is_voter().then(|| self.table.working_replicas(me))
+    }
+
     fn census(&self) -> Census {
         let mut census = Census::default();
         for (_, node) in self.table.iter() {

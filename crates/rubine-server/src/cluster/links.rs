@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mio::{Registry, Token};
+use rubine_base::clock::Millis;
 use rubine_cluster::message::{Bounds, Decoder, Received};
 use rubine_cluster::{Event, LinkId};
 use rubine_net::link::{Link, Way};
@@ -16,6 +17,10 @@ use rubine_net::tls::ClientConfig;
 const READ_BYTES_MAX: usize = 256 * 1024;
 /// Connections of nodes that are not known, beyond which none is taken: anybody can connect.
 const STRANGERS_MAX: usize = 1000;
+/// With more that waits to be sent, a connection slows those down who publish.
+const UNSENT_SLOW: usize = 4 * 1024 * 1024;
+/// A connection that has taken nothing for so long is not waited for, milliseconds.
+const STALLED_MS: Millis = 500;
 
 /// All connections.
 pub(crate) struct Links {
@@ -39,6 +44,8 @@ struct Connection {
     decoder: Decoder,
     /// It has come in, and the machine does not know from whom.
     is_strange: bool,
+    /// When the other side last took something.
+    taken_at: Millis,
 }
 
 /// What has come of a connection.
@@ -96,7 +103,9 @@ impl Links {
         let is_strange = peer.is_some();
         self.stranger_count += usize::from(is_strange);
         let decoder = Decoder::default();
-        self.all.insert(id, Connection { link, is_open: false, peer, decoder, is_strange });
+        let connection =
+            Connection { link, is_open: false, peer, decoder, is_strange, taken_at: Millis::MIN };
+        self.all.insert(id, connection);
         Ok(())
     }
 
@@ -118,15 +127,23 @@ impl Links {
 
     /// Sends what was written. Returns for each of those connections how many bytes wait still, or why it is of no use any
     /// more.
-    pub(crate) fn flush(&mut self) -> Vec<(LinkId, Result<usize, String>)> {
+    pub(crate) fn flush(&mut self, now: Millis) -> Vec<(LinkId, Result<usize, String>)> {
         let mut outcomes = Vec::new();
         for id in std::mem::take(&mut self.unsent) {
-            let Some(Connection { link, is_open, .. }) = self.all.get_mut(&id) else { continue };
-            let flushed = if *is_open { link.flush() } else { Ok(false) };
-            let unsent = link.unsent();
-            outcomes.push((id, flushed.map(|_| unsent).map_err(|it| shown(&it))));
+            let Some(connection) = self.all.get_mut(&id) else { continue };
+            let flushed = if connection.is_open { connection.flush(now) } else { Ok(()) };
+            let unsent = connection.link.unsent();
+            outcomes.push((id, flushed.map(|()| unsent).map_err(|it| shown(&it))));
         }
         outcomes
+    }
+
+    /// Whether those who publish can go on: of the connections whose other sides take something, none has much to send still.
+    pub(crate) fn have_room(&self, now: Millis) -> bool {
+        let is_full = |it: &Connection| {
+            UNSENT_SLOW < it.link.unsent() && now < it.taken_at.saturating_add(STALLED_MS)
+        };
+        !self.all.values().any(is_full)
     }
 
     /// Whether something may be read without being told so by an event.
@@ -140,11 +157,11 @@ impl Links {
     }
 
     /// Goes on with a connection that something has happened to, for a while. Nothing if there is none any more.
-    pub(crate) fn go_on(&mut self, id: LinkId) -> Option<GoneOn> {
+    pub(crate) fn go_on(&mut self, id: LinkId, now: Millis) -> Option<GoneOn> {
         let connection = self.all.get_mut(&id)?;
         let mut outcome = GoneOn::default();
         let mut chunk = std::mem::take(&mut self.chunk);
-        match connection.go_on(id, &mut chunk, &mut outcome) {
+        match connection.go_on((id, now), &mut chunk, &mut outcome) {
             Ok(true) => {
                 self.readable.insert(id);
             }
@@ -194,7 +211,12 @@ impl Links {
 
 impl Connection {
     /// Opens it, sends what waits, and reads what has come behind `chunk`. Returns whether there may be more.
-    fn go_on(&mut self, id: LinkId, chunk: &mut Vec<u8>, outcome: &mut GoneOn) -> io::Result<bool> {
+    fn go_on(
+        &mut self,
+        (id, now): (LinkId, Millis),
+        chunk: &mut Vec<u8>,
+        outcome: &mut GoneOn,
+    ) -> io::Result<bool> {
         if !self.is_open {
             if !self.link.open()? {
                 return Ok(false);
@@ -207,8 +229,17 @@ impl Connection {
                 Some(peer_ip) => Event::Accepted { link, peer_ip, local_ip },
             });
         }
-        self.link.flush()?;
+        self.flush(now)?;
         self.link.receive_into(chunk, READ_BYTES_MAX)
+    }
+
+    fn flush(&mut self, now: Millis) -> io::Result<()> {
+        let before = self.link.unsent();
+        self.link.flush()?;
+        if self.link.unsent() < before {
+            self.taken_at = now;
+        }
+        Ok(())
     }
 }
 

@@ -82,11 +82,11 @@ impl NodesFile {
         let locked = file.try_clone().map_err(failed("open temp cluster config file"))?;
         lock(&locked, &new.display().to_string())?;
         let mut file = disk.adopt(file);
-        file.write_all(text.as_bytes()).map_err(failed("write to temp cluster config file"))?;
+        file.write_all(text.as_bytes()).map_err(failed("write to tmp cluster config file"))?;
         if is_synced {
-            file.sync_all().map_err(failed("sync temp cluster config file"))?;
+            file.sync_all().map_err(failed("sync tmp cluster config file"))?;
         }
-        disk.rename(new, &self.path).map_err(failed("rename temp cluster config file"))?;
+        disk.rename(new, &self.path).map_err(failed("rename tmp cluster config file"))?;
         self.locked = locked;
         if is_synced {
             let folder = self.path.parent().unwrap_or(Path::new("/"));

@@ -4,6 +4,7 @@ mod acl;
 mod alert;
 mod aof;
 mod backup;
+mod cluster_faults;
 mod command;
 mod command_log;
 mod config;

@@ -103,6 +103,13 @@ fn settings_of(config: &Config, port: u16) -> rubine_cluster::Config {
     settings
 }
 
+/// Has the machine work by another configuration. Whoever is told that it is in force finds that the node says so.
+pub(super) fn configure(cluster: &Cluster, config: &Config) {
+    let settings = settings_of(config, cluster.bus_port());
+    cluster.ask(|machine, now| machine.configure(settings, now));
+    cluster.wake();
+}
+
 /// Begins to be a node. All data is there.
 pub(crate) fn start(
     server: &'static Server,
@@ -131,9 +138,8 @@ struct Driver {
     names: Names,
     /// Orders that wait for replicas.
     waiting: Vec<Job>,
-    /// The configuration that the machine knows.
+    /// That of this turn.
     config: Arc<Config>,
-    port: u16,
     /// Until when clients may not write.
     paused_until: Option<Millis>,
     /// When the machine wants its next turn.
@@ -143,6 +149,8 @@ struct Driver {
     holding: Vec<(MigrationId, SlotSet)>,
     /// When time passes for migrations.
     migrations_turn_at: Millis,
+    /// Of the messages that were dropped, so many are in the log.
+    dropped_told: u64,
 }
 
 impl Driver {
@@ -152,7 +160,7 @@ impl Driver {
         handlers: &'static [SessionHandler],
         bus: Bus,
     ) -> io::Result<Self> {
-        let Bus { poll, mut listeners, file, port } = bus;
+        let Bus { poll, mut listeners, file, port: _ } = bus;
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(FIRST_LISTENER + index))?;
         }
@@ -160,7 +168,7 @@ impl Driver {
         let own = OwnCommands::new(server, handlers, server.workers.len() + BUS)?;
         let names = Names::start(cluster)?;
         let config = server.config.load();
-        let (waiting, paused_until, warned_at, holding) = Default::default();
+        let (waiting, paused_until, warned_at, holding, dropped_told) = Default::default();
         Ok(Self {
             server,
             cluster,
@@ -172,12 +180,12 @@ impl Driver {
             names,
             waiting,
             config,
-            port,
             paused_until,
             turn_at: 0,
             warned_at,
             holding,
             migrations_turn_at: 0,
+            dropped_told,
         })
     }
 
@@ -212,6 +220,7 @@ impl Driver {
             }
             self.connect_found();
             self.take_orders();
+            self.relay_messages();
             self.take_turn();
             self.take_turn_of_migrations();
             self.settle_migrations();
@@ -220,7 +229,9 @@ impl Driver {
 
     /// How long nothing is to be done.
     fn until_next(&self) -> Duration {
-        if self.links.are_readable() {
+        let can_relay =
+            self.cluster.messages.are_waiting() && self.links.have_room(self.cluster.now());
+        if self.links.are_readable() || can_relay {
             return Duration::ZERO;
         }
         let migrates = self.cluster.migrations.ask(Migrations::is_busy);
@@ -230,20 +241,16 @@ impl Driver {
         if self.waiting.is_empty() { left } else { left.min(cluster_data::CONFIRMATION_POLL) }
     }
 
-    /// Tells the machine how the server stands, and what is configured.
+    /// Tells the machine how the server stands.
     fn tell_facts(&mut self) {
         let facts = cluster_data::facts(self.server, self.cluster);
         let config = self.server.config.load();
-        let now = self.cluster.now();
-        let mut machine = self.cluster.machine();
-        machine.set_facts(facts);
         if !Arc::ptr_eq(&config, &self.config) {
-            machine.configure(settings_of(&config, self.port), now);
-            drop(machine);
             let of_migrations = migration::config_of(&config);
             self.tell_migrations(|machine, _, _| machine.configure(of_migrations));
             self.config = config;
         }
+        self.cluster.machine().set_facts(facts);
     }
 
     /// Lets happen what is due.
@@ -290,7 +297,7 @@ impl Driver {
 
     /// Goes on with a connection: what has come is taken in, packet by packet, since each may change who is known.
     fn serve(&mut self, id: LinkId) {
-        let Some(gone_on) = self.links.go_on(id) else { return };
+        let Some(gone_on) = self.links.go_on(id, self.cluster.now()) else { return };
         if let Some(opened) = gone_on.opened {
             self.handle(opened);
         }
@@ -322,6 +329,7 @@ impl Driver {
         match received.content {
             Ok(message) => self.handle(Event::Received { link, message, size: received.size }),
             Err(defect) => {
+                self.cluster.machine().count_received(received.kind, received.size);
                 let from = self.links.peer(link);
                 self.warn(
                     "packet",
@@ -344,14 +352,15 @@ impl Driver {
         let _ = self.settle();
     }
 
-    /// Logs what others bring about, but not as often as they like.
-    fn warn(&mut self, about: &'static str, text: &str) {
+    /// Logs what others bring about, but not as often as they like. Returns whether it is in the log.
+    fn warn(&mut self, about: &'static str, text: &str) -> bool {
         let now = self.cluster.now();
         let last = self.warned_at.get(about).copied();
         if last.is_some_and(|it| now - it < WARNING_PERIOD_MS) {
-            return;
+            return false;
         }
         self.warned_at.insert(about, now);
         tracing::warn!("{text}");
+        true
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
-use rubine_base::crc::SLOT_COUNT;
 use rubine_cluster::slots::SlotSet;
 use rubine_cluster::{Announce, Facts, History, PreferredEndpoint, SaveBehavior};
 use rubine_config::{ClusterConfigSaveBehavior, ClusterPreferredEndpointType, Config, ReplicaOf};
@@ -32,21 +31,27 @@ pub(super) fn facts(server: &Server, cluster: &Cluster) -> Facts {
     let heard_at = heard_at.load(std::sync::atomic::Ordering::Relaxed);
     // The link has the clock of the wall, which may have been set since.
     let ago = (unix_millis() - heard_at).max(0);
+    let (point, is_following) = (server.journal.point(), following.is_replica());
+    // How much a replica has of another shard says nothing to those who vote in this one.
+    let has_nothing = is_following && cluster.is_foreign(point.history.id);
     Facts {
-        offset: server.journal.point().offset.0,
-        is_following: following.is_replica(),
+        offset: if has_nothing { 0 } else { point.offset.0 },
+        is_following,
         primary_heard_at: if heard_at == 0 { 0 } else { cluster.now() - ago },
         is_empty: server.keyspace.total_key_counts().0 == 0,
         is_loading: server.persistence.is_loading(),
     }
 }
 
+/// Two turns of the machine: whoever waits for less takes every node for failed, itself included.
+const NODE_TIMEOUT_MS_MIN: Millis = 200;
+
 /// What the directives mean for the machine. `ports` are those that are listened on, for clients and for the bus.
 pub(super) fn config_of(config: &Config) -> rubine_cluster::Config {
     let text = |it: &Option<String>| it.clone().unwrap_or_default();
     let announced = |announced: u16, own: u16| if announced == 0 { own } else { announced };
     rubine_cluster::Config {
-        node_timeout: config.cluster_node_timeout as Millis,
+        node_timeout: (config.cluster_node_timeout as Millis).max(NODE_TIMEOUT_MS_MIN),
         ping_interval: config.cluster_ping_interval as Millis,
         message_gossip_perc: config.cluster_message_gossip_perc,
         require_full_coverage: config.cluster_require_full_coverage,
@@ -100,13 +105,16 @@ pub(crate) fn bus_port(config: &Config) -> u16 {
 /// Follows a primary from now on.
 pub(super) fn follow(
     server: &'static Server,
+    cluster: &Cluster,
     handlers: &'static [SessionHandler],
     (host, port): (&str, u16),
     history: History,
 ) {
     if history == History::Foreign {
         // Whatever the primary knows of, it is not what is here.
-        server.journal.rename_history(new_history_id());
+        let id = new_history_id();
+        cluster.set_foreign(id);
+        server.journal.rename_history(id);
     }
     let master = ReplicaOf { host: host.to_owned(), port };
     if let Err(error) = follow::follow(server, handlers, master) {
@@ -149,21 +157,14 @@ pub(super) fn tell_emptied(server: &Server, slots: &[u16]) {
     server.journal.append(&mut effects, (unix_millis() / 1000) as u64);
 }
 
-/// The slots in which there are keys.
-pub(super) fn slots_with_keys(server: &Server) -> SlotSet {
+/// Those of some slots in which there are keys. Whoever has found one of them here before it went has written by then.
+pub(super) fn slots_with_keys(server: &Server, slots: impl Iterator<Item = u16>) -> SlotSet {
     let databases = server.settings.load().limits.databases;
-    let mut populated = SlotSet::new();
-    for slot in 0..SLOT_COUNT {
-        let shard = ShardSet::of_slot(slot);
-        let has_keys = (0..databases).any(|db| match server.keyspace.slot_len(db, slot) {
-            Ok(len) => len != 0,
-            Err(_) => server.keyspace.lock(&shard).shards().any(|it| it.slot_len(db, slot) != 0),
-        });
-        if has_keys {
-            populated.insert(slot);
-        }
-    }
-    populated
+    let has_keys = |slot: &u16| {
+        let locked = server.keyspace.lock(&ShardSet::of_slot(*slot));
+        locked.shards().any(|it| (0..databases).any(|db| it.slot_len(db, *slot) != 0))
+    };
+    slots.filter(has_keys).collect()
 }
 
 /// Lets no client write, nor keys expire. Returns when nothing runs any more that began before.

@@ -1,7 +1,7 @@
 //! Brings the running server from one configuration to the next: what CONFIG SET means beyond the new values.
 //! Either all of it is done or nothing.
 
-use super::{audit, backup, full_sync, tls, watching};
+use super::{audit, backup, cluster, full_sync, tls, watching};
 use crate::http;
 use crate::process::oom_score;
 use crate::process::process_title;
@@ -70,6 +70,9 @@ pub(crate) fn apply(
     let settings = Settings::of(new);
     server.observing.logs.trim(&settings.command_logs);
     server.publish(settings);
+    if let Some(part) = &server.cluster {
+        cluster::configure(part, new);
+    }
     apply_to_users(server, new, &is_changed);
     if let Some(keys) = keys {
         server.aof.set_keys(keys);

@@ -110,11 +110,16 @@ fn is_declared(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::is_declared;
-    use rubine_alerts::{Alerts, Identity, Situation};
+    use rubine_alerts::{Alerts, Backups, Identity, Situation};
 
     #[test]
     fn built_in_rules_look_at_metrics_that_there_are() {
-        let situation = Situation { save_seconds_max: Some(60), has_maxmemory: true };
+        let situation = Situation {
+            save_seconds_max: Some(60),
+            has_maxmemory: true,
+            is_node: true,
+            backups: Some(Backups { seconds_max: Some(60), has_log: true }),
+        };
         let alerts = Alerts::new(Identity::default(), Vec::new(), situation).unwrap();
         for report in alerts.rules() {
             let rule = report.rule.unwrap();

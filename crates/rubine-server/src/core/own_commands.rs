@@ -1,5 +1,6 @@
-//! Data commands that the server runs for itself, on a thread that has no clients: they are journalled, and heard of, as
-//! those of a client.
+//! Data commands that the server runs for itself, on a thread that has no clients. They are journalled as those of a client,
+//! and break WATCH and copies of keys as those do, but there are no events of them: what they remove was not deleted, it is
+//! elsewhere.
 
 use std::sync::Arc;
 
@@ -55,6 +56,7 @@ impl OwnCommands {
         core.start_clock();
         let mut locked = server.keyspace.lock(&shards_of(entry.spec, args, true));
         core.begin_unit();
+        core.runner.effects.listened = None;
         core.begin_several();
         let mut output = Output::new();
         let mut reply = Reply::new(&mut output, client.protocol);

@@ -15,7 +15,7 @@ use crate::aside::compute::STEPS_AT_ONCE_MAX;
 use crate::client::away::{Away, Deferred, UnitMark};
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags};
-use crate::cluster::{Answer, Cluster, Job};
+use crate::cluster::Cluster;
 use crate::pubsub::Notice;
 use crate::server::Server;
 
@@ -237,10 +237,12 @@ impl Core {
     }
 
     /// Sends a message to replicas, whose clients listen as well. One load without them. In a cluster it goes to all nodes.
-    fn tell_replicas(&self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
+    fn tell_replicas(&mut self, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
         let server = self.server;
         if let Some(cluster) = &server.cluster {
-            return relay(cluster, kind, channel, payload);
+            relay(cluster, kind, channel, payload);
+            self.is_relay_behind = cluster.messages.are_behind();
+            return;
         }
         if !server.journal.is_followed() || server.replication.following.is_replica() {
             return;
@@ -319,16 +321,7 @@ fn relay(cluster: &Cluster, kind: ChannelKind, channel: &[u8], payload: &[u8]) {
         ChannelKind::ShardChannel => Relayed::PublishShard { channel, message },
         ChannelKind::Channel | ChannelKind::Pattern => Relayed::Publish { channel, message },
     };
-    cluster.submit(Job {
-        client: None,
-        worker: 0,
-        protocol: Protocol::Resp2,
-        after: None,
-        change: Box::new(|machine, _| {
-            machine.publish(relayed);
-            Ok(Answer::Ok)
-        }),
-    });
+    cluster.relay(relayed);
 }
 
 #[cold]

@@ -14,12 +14,14 @@ use crate::core::scripts::flags_of;
 type Delay = fn(Request<'_>) -> bool;
 
 /// Every reason, in order.
-const DELAYS: &[Delay] = &[log_is_behind, is_paused, slots_move, keys_move, master_changes];
+const DELAYS: &[Delay] =
+    &[log_is_behind, relay_is_behind, is_paused, slots_move, keys_move, master_changes];
 
 /// Whether there is anything that any reason looks for, which is rare: one look in place of one for each of them.
 #[inline]
 pub(super) fn may_hold(core: &Core, client: &Client) -> bool {
     core.is_throttled
+        || core.is_relay_behind
         || client.flags.contains(ClientFlags::CAPA_REDIRECT)
         || core.server.pause.in_force(core.monotonic_ms).is_some()
         || (core.view.is_some() && core.server.pause.holds_slots())
@@ -44,6 +46,12 @@ fn may_change_data(request: Request<'_>) -> bool {
 /// The append-only file is so far behind that no more may be written now.
 fn log_is_behind(request: Request<'_>) -> bool {
     request.core.is_throttled && may_change_data(request)
+}
+
+/// So many messages wait for the thread of the cluster that no more may be published now.
+fn relay_is_behind(request: Request<'_>) -> bool {
+    let Request { core, client, entry, .. } = request;
+    core.is_relay_behind && client.runs_any(entry, Flags::MAY_REPLICATE)
 }
 
 /// Clients are paused, or those that write.

@@ -6,6 +6,7 @@
 //! and alerts work as they are. What only this server has begins with `rubine_`.
 
 mod alerts;
+mod backups;
 mod clients;
 mod cluster;
 mod commands;
@@ -48,6 +49,7 @@ const TABLES: &[&[Row]] = &[
     own::QUOTAS,
     alerts::ROWS,
     cluster::ROWS,
+    backups::ROWS,
     sentinel::ROWS,
 ];
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rubine_config::ShutdownOptions;
@@ -69,6 +70,8 @@ struct State {
     /// The end that goes on, if one does: set to true by whoever wants it not to come.
     going_on: Option<Arc<AtomicBool>>,
     askers: Vec<Asker>,
+    /// The process begins anew after so long.
+    restarts_after: Option<Duration>,
 }
 
 impl Ending {
@@ -139,10 +142,21 @@ impl Ending {
         Some(Arc::clone(state.going_on.insert(Arc::default())))
     }
 
+    /// Has the process begin anew when the end has come that is asked for next.
+    pub(crate) fn restart_after(&self, delay: Duration) {
+        self.state.lock().restarts_after = Some(delay);
+    }
+
+    /// After what time the process begins anew, if it is to.
+    pub(crate) fn restart_delay(&self) -> Option<Duration> {
+        self.state.lock().restarts_after
+    }
+
     /// Notes that the end does not come. Returns who wanted to know.
     pub(crate) fn give_up(&self) -> Vec<Asker> {
         let mut state = self.state.lock();
         state.going_on = None;
+        state.restarts_after = None;
         std::mem::take(&mut state.askers)
     }
 }

@@ -2,6 +2,7 @@
 
 #[expect(clippy::unwrap_used, reason = "a receiver that cannot be made has failed the test")]
 mod receiver;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::fs;

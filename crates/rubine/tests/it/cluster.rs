@@ -208,6 +208,25 @@ fn a_replica_takes_the_place_of_its_primary() {
     wait_until_ok(&nodes);
 }
 
+/// That the cluster has made a node a replica is no reason to refuse what it is set to.
+#[test]
+fn a_replica_may_be_configured() {
+    let nodes = start(1);
+    let mut client = nodes[3].client();
+    for line in ["CONFIG SET hz 20", "CONFIG SET cluster-announce-client-ipv6 cafe:1234::0"] {
+        assert!(is_ok(&call(&mut client, line)), "{line}");
+    }
+    // An address is told as it was written.
+    wait_until("the others know what clients are told", || {
+        let file = nodes[0].directory().join("nodes.conf");
+        std::fs::read_to_string(file).is_ok_and(|it| it.contains("client-ipv6=cafe:1234::0"))
+    });
+    let sent = |it: &str| cluster_info(&nodes[3], it).parse::<u64>().expect("a number");
+    let before = sent("cluster_stats_messages_sent");
+    assert!(is_ok(&call(&mut client, "CONFIG RESETSTAT")));
+    assert!(sent("cluster_stats_messages_sent") < before);
+}
+
 #[test]
 fn a_planned_failover_loses_nothing() {
     let nodes = start(1);

@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rubine_testing::papers::Papers;
 use rubine_testing::server::{Server, ServerOptions, free_port};
 use rubine_testing::value::Value;
 
-use crate::support::{call, options, wait_until};
+use crate::support::{call, info, options, wait_until};
 
 /// How long the other side may take to end a connection.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -128,6 +129,22 @@ fn nodes_speak_tls_among_each_other() {
     assert!(!answer.windows(4).any(|it| it == b"RCmb"), "{answer:?}");
 }
 
+/// Whoever asks for a save is told that it has failed, and the node goes on: nothing was decided.
+#[test]
+fn a_save_that_a_client_wants_may_fail() {
+    let server = node().0.start().expect("it starts");
+    assert_eq!(text(&server, "CLUSTER SAVECONFIG"), "OK");
+    assert_eq!(integer(&server, "DEBUG DISK-FAULT SYNC 0 1 ENOSPC"), 0);
+    let Value::Error(error) = call(&mut server.client(), "CLUSTER SAVECONFIG") else {
+        panic!("it was saved");
+    };
+    assert!(
+        error.starts_with("ERR error saving the cluster node config: Could not sync"),
+        "{error}"
+    );
+    assert_eq!(text(&server, "CLUSTER SAVECONFIG"), "OK");
+}
+
 /// All that a node has decided is on disk, or it says that it is not.
 #[test]
 fn a_full_disk_is_told() {
@@ -142,7 +159,7 @@ fn a_full_disk_is_told() {
         panic!("it was saved");
     };
     let expected =
-        "ERR error saving the cluster node config: Could not write to temp cluster config file";
+        "ERR error saving the cluster node config: Could not write to tmp cluster config file";
     assert!(error.starts_with(expected), "{error}");
     let after = fs::read_to_string(server.directory().join("nodes.conf")).expect("it is there");
     assert_eq!(after, before);
@@ -178,4 +195,56 @@ fn what_a_node_knows_is_kept() {
             it.starts_with(&id) && it.contains(&format!("@{moved}")) && it.ends_with("0-100")
         })
     });
+}
+
+#[test]
+fn whoever_publishes_waits_for_the_other_nodes() {
+    const MESSAGES: usize = 800;
+    const MESSAGE_BYTES: usize = 256 * 1024;
+    const PUBLISHERS: usize = 4;
+    let start = || {
+        let (options, bus) = node();
+        let options = options.with("client-output-buffer-limit", "pubsub 0 0 0");
+        (options.start().expect("it starts"), bus)
+    };
+    let ((first, _), (second, bus)) = (start(), start());
+    meet(&first, (second.address().port(), bus));
+    wait_until("they know each other", || knows(&first, 2) && knows(&second, 2));
+    let mut listener = second.client();
+    call(&mut listener, "SUBSCRIBE news");
+    let message = vec![b'x'; MESSAGE_BYTES];
+    let publish = || {
+        let mut client = first.client();
+        (0..MESSAGES / PUBLISHERS).for_each(|_| {
+            client.send(&[&b"PUBLISH"[..], b"news", &message]).expect("it is sent");
+        });
+        (0..MESSAGES / PUBLISHERS).for_each(|_| {
+            client.reply().expect("it is published");
+        });
+    };
+    let is_over = AtomicBool::new(false);
+    // Somebody who publishes nothing is not held up.
+    let ask = || {
+        let mut client = first.client();
+        let mut answers = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            assert_eq!(call(&mut client, "PING").as_text().as_deref(), Some("PONG"));
+            answers += 1;
+        }
+        assert!(10 < answers, "{answers}");
+    };
+    std::thread::scope(|scope| {
+        (0..PUBLISHERS).for_each(|_| drop(scope.spawn(publish)));
+        scope.spawn(ask);
+        (0..MESSAGES).for_each(|_| {
+            let heard = listener.reply().expect("a message");
+            let text = heard.as_elements().and_then(|it| it[2].as_text());
+            assert_eq!(text.expect("it is a message").len(), MESSAGE_BYTES);
+        });
+        is_over.store(true, Ordering::Relaxed);
+    });
+    // What waited at any moment, of the 200 MB that were published.
+    let peak = info(&mut first.client(), "memory", "used_memory_peak");
+    let peak: usize = peak.parse().expect("it is a number");
+    assert!(peak < 96 << 20, "{peak}");
 }

@@ -191,6 +191,23 @@ fn a_replica_gets_everything_and_what_follows() {
     }
 }
 
+/// What is removed with its values is removed by name, as a client of the replica would do it.
+#[test]
+fn replicas_hear_which_fields_were_named() {
+    let server = master().start().unwrap();
+    let mut client = server.client();
+    let mut replica = Replica::connect(&server);
+    replica.synchronize(7000);
+    replica.take_dump();
+    call(&mut client, "HSET k a 1 b 2 c 3");
+    assert_eq!(replica.command(), words("HSET k a 1 b 2 c 3"));
+    call(&mut client, "HGETDEL k FIELDS 2 x y");
+    call(&mut client, "HGETDEL k FIELDS 3 a x b");
+    assert_eq!(replica.command(), words("HDEL k a x b"));
+    call(&mut client, "HGETDEL k FIELDS 1 c");
+    assert_eq!(replica.command(), words("HDEL k c"));
+}
+
 #[test]
 fn what_is_not_kept_is_not_made_up() {
     let server = master().with("repl-backlog-size", "16kb").start().unwrap();

@@ -17,7 +17,7 @@ use crate::mailbox::Message;
 use crate::persistence::load::start_reload;
 use crate::server::Asker;
 use crate::settings::Settings;
-use rubine_config::{RewriteScope, parse_memory};
+use rubine_config::{RewriteError, RewriteScope, ShutdownOptions, parse_memory};
 use rubine_storage::load::Reload;
 
 pub(super) const DEBUG: ServerCommand = ServerCommand::container(
@@ -28,9 +28,14 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         super::aof::AOF_FLUSH_SLEEP,
         ASSERT,
         CHANGE_REPL_ID,
+        super::cluster_faults::CLOSE_ON_DROP,
+        super::cluster_faults::CLUSTERLINK,
         CONFIG_REWRITE_FORCE_ALL,
         super::stop_points::DELAY_RDB_CLIENT_FREE_SECONDS,
+        super::cluster_faults::DISABLE_RANDOM_PING,
+        super::cluster_faults::DISABLE_RECONNECTION,
         super::disk_fault::DISK_FAULT,
+        super::cluster_faults::DROP_PACKETS,
         ERROR,
         HELP,
         HOLD_SHARD,
@@ -45,6 +50,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         RELOAD,
         super::stop_points::REPL_PAUSE,
         REPLICATE,
+        RESTART,
         SEGFAULT,
         SET_ACTIVE_EXPIRE,
         SET_DISABLE_DENY_SCRIPTS,
@@ -353,6 +359,36 @@ fn replicate(session: &mut Session<'_>) -> CommandResult {
     let second = (session.core.now / 1000) as u64;
     session.core.server.journal.tell_replicas(&words, second);
     session.reply.ok();
+    Ok(())
+}
+
+const RESTART: ServerCommand = form("RESTART", restart)
+    .summary("Rewrites the configuration file, ends the server in order and starts it again.")
+    .syntax("[delay-milliseconds]")
+    .arity(-2)
+    .flag(Flags::NO_MULTI);
+
+fn restart(session: &mut Session<'_>) -> CommandResult {
+    let delay = match session.args.get(2) {
+        Some(_) => session.args.integer(2)?.max(0).unsigned_abs(),
+        None => 0,
+    };
+    let server = session.core.server;
+    // A server that was started without a file has none to rewrite.
+    if !matches!(
+        server.rewrite_config(RewriteScope::Changed, None),
+        Ok(()) | Err(RewriteError::NoFile)
+    ) {
+        return Err(CommandError::text("ERR failed to restart the server. Check server logs."));
+    }
+    let asker = Asker {
+        worker: session.core.index,
+        client: session.client.id,
+        protocol: session.client.protocol,
+    };
+    server.shutdown.restart_after(Duration::from_millis(delay));
+    session.core.block_until_answered(session.client);
+    crate::control::shutdown::begin(server, ShutdownOptions::NOW, Some(asker));
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 use rubine_base::clock::Millis;
+use rubine_base::crc::SLOT_COUNT;
 use rubine_cluster::message::{Message, encode};
 use rubine_cluster::migration::Migrations;
 use rubine_cluster::text::Host;
@@ -56,12 +57,16 @@ impl Driver {
         let text = nodes_conf::write(&saved);
         let disk = &self.server.persistence.disk;
         let outcome = self.file.save(disk, &text, save == Save::Synced);
-        outcome.inspect_err(|reason| self.warn("save", reason))
+        if let Err(reason) = &outcome {
+            self.warn("save", reason);
+        }
+        outcome
     }
 
     /// Sends what was written.
     fn flush(&mut self) {
-        for (link, outcome) in self.links.flush() {
+        let now = self.cluster.now();
+        for (link, outcome) in self.links.flush(now) {
             match outcome {
                 Ok(unsent) => self.cluster.machine().set_buffered(link, unsent),
                 Err(reason) => self.drop_link(link, reason),
@@ -91,16 +96,24 @@ impl Driver {
             Action::Log { level, text } => log(level, &text),
             Action::Follow { primary, port, history } => {
                 let host = primary.to_string();
-                cluster_data::follow(server, self.own.handlers(), (&host, port), history);
+                let handlers = self.own.handlers();
+                cluster_data::follow(server, self.cluster, handlers, (&host, port), history);
             }
             Action::Promote => {
                 cluster_data::promote(server);
                 self.tell_migrations(|machine, _, now| machine.promoted(now));
             }
             Action::DropAllKeys => cluster_data::drop_all_keys(&mut self.own),
-            Action::DropKeys { slots } => cluster_data::drop_keys(&mut self.own, &slots),
+            Action::DropKeys { slots } => {
+                let dirty = cluster_data::slots_with_keys(server, slots.iter());
+                let name = self.cluster.machine().my_name_in_shard();
+                for slot in dirty.iter() {
+                    tracing::info!("Deleting keys in dirty slot {slot} on node {name}");
+                }
+                cluster_data::drop_keys(&mut self.own, &dirty);
+            }
             Action::VerifyKeys => {
-                let populated = cluster_data::slots_with_keys(server);
+                let populated = cluster_data::slots_with_keys(server, 0..SLOT_COUNT);
                 let now = self.cluster.now();
                 self.cluster.machine().verify_keys(&populated, now);
             }

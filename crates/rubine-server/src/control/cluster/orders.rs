@@ -1,11 +1,15 @@
 //! What clients have ordered: it is carried out by the thread of the cluster, and answered when all that follows from it is
-//! done.
+//! done. What they have published is passed on.
 
 use rubine_base::clock::unix_millis;
 
 use super::Driver;
 use crate::cluster::{Answer, Confirmation, Job};
 use crate::server::Asker;
+
+/// Bytes of messages that are passed on at a time, and how often before others have their turn.
+const RELAY_BYTES: usize = 256 * 1024;
+const RELAY_ROUNDS_MAX: usize = 4;
 
 /// What a client is told whose order the replicas have not confirmed in time.
 const NOT_CONFIRMED: &str = "NOREPLICAS Not enough good replicas to write.";
@@ -40,12 +44,34 @@ impl Driver {
         let change = std::mem::replace(&mut job.change, Box::new(|_, _| Ok(Answer::Ok)));
         let now = self.cluster.now();
         let answer = change(&mut self.cluster.machine(), now);
-        if job.client.is_none() && !matches!(answer, Ok(Answer::Tells(_))) {
-            // Messages of clients are many, and leave together.
-            return;
-        }
         let saved = self.settle();
         self.answer(&job, answer, &saved);
+    }
+
+    /// Passes on what clients have published, some of it before others have their turn, and no faster than the nodes take it.
+    pub(super) fn relay_messages(&mut self) {
+        for _ in 0..RELAY_ROUNDS_MAX {
+            let messages = if self.links.have_room(self.cluster.now()) {
+                self.cluster.messages.take(RELAY_BYTES)
+            } else {
+                Vec::new()
+            };
+            if messages.is_empty() {
+                break;
+            }
+            messages.into_iter().for_each(|it| self.cluster.machine().publish(it));
+            let _ = self.settle();
+        }
+        let dropped = self.cluster.messages.dropped();
+        if dropped != self.dropped_told {
+            let count = dropped - self.dropped_told;
+            let text = format!(
+                "{count} messages of scripts and transactions are not passed on to the other nodes, since too many wait."
+            );
+            if self.warn("messages", &text) {
+                self.dropped_told = dropped;
+            }
+        }
     }
 
     fn answer(&self, job: &Job, answer: Result<Answer, String>, saved: &Result<(), String>) {

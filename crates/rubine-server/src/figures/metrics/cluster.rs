@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use rubine_cluster::Cluster as Machine;
+
 use super::Look;
-use super::row::{Row, flag, gauge};
+use super::row::{Row, counter, flag, gauge};
 use crate::server::Server;
 
 /// What CLUSTER INFO says at one moment.
 pub(super) struct ClusterFacts {
     is_ok: bool,
+    /// Of this node, if it is a primary with slots.
+    replicas: Option<usize>,
     numbers: BTreeMap<String, f64>,
 }
 
 impl ClusterFacts {
     /// Nothing outside a cluster.
     pub(super) fn gather(server: &Server) -> Option<Self> {
-        let text = server.cluster.as_ref()?.ask(|machine, _| machine.info_text());
+        let ask = |machine: &mut Machine| (machine.info_text(), machine.own_replicas());
+        let (text, replicas) = server.cluster.as_ref()?.ask(|machine, _| ask(machine));
         let fields = || text.lines().filter_map(|line| line.split_once(':'));
         let is_ok = fields().any(|it| it == ("cluster_state", "ok"));
         let number = |(name, value): (&str, &str)| Some((name.to_owned(), value.parse().ok()?));
-        Some(Self { is_ok, numbers: fields().filter_map(number).collect() })
+        Some(Self { is_ok, replicas, numbers: fields().filter_map(number).collect() })
     }
 }
 
@@ -48,6 +53,14 @@ pub(super) const ROWS: &[Row] = &[
         number(it, "cluster_known_nodes")
     })
     .only_if(is_node),
+    gauge("rubine_cluster_nodes_fail", "Nodes that have failed.", |it| {
+        number(it, "cluster_nodes_fail")
+    })
+    .only_if(is_node),
+    gauge("rubine_cluster_replicas", "Replicas of this primary that work.", |it| {
+        replicas(it).unwrap_or_default() as f64
+    })
+    .only_if(|it| replicas(it).is_some()),
     gauge("redis_cluster_size", "Primaries with slots.", |it| number(it, "cluster_size"))
         .only_if(is_node),
     gauge("redis_cluster_current_epoch", "The highest epoch that is known.", |it| {
@@ -62,12 +75,22 @@ pub(super) const ROWS: &[Row] = &[
     gauge("redis_cluster_messages_received_total", "Messages received over the bus.", |it| {
         number(it, "cluster_stats_messages_received")
     }),
+    counter(
+        "rubine_cluster_messages_dropped_total",
+        "Messages of scripts and transactions that the other nodes never get.",
+        |it| it.server.cluster.as_ref().map_or(0.0, |it| it.messages.dropped() as f64),
+    )
+    .only_if(is_node),
     gauge("redis_cluster_connections", "Connections of the cluster bus.", |it| links(it).0 as f64),
     gauge("redis_mem_cluster_links_bytes", "Buffers of the cluster bus.", |it| links(it).1 as f64),
 ];
 
 fn is_node(look: &Look) -> bool {
     look.cluster.is_some()
+}
+
+fn replicas(look: &Look) -> Option<usize> {
+    look.cluster.as_ref()?.replicas
 }
 
 /// A number of CLUSTER INFO; 0 where there is none.
