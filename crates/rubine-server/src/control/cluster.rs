@@ -175,7 +175,7 @@ impl Driver {
         let own = OwnCommands::new(server, handlers, server.workers.len() + BUS)?;
         let names = Names::start(cluster)?;
         let config = server.config.load();
-        let (waiting, paused_until, warned_at, holding) = Default::default();
+        let (waiting, paused_until, warned_at, holding, dropped_told) = Default::default();
         Ok(Self {
             server,
             cluster,
@@ -194,7 +194,7 @@ impl Driver {
             migrations_turn_at: 0,
             balance: Balance::default(),
             random: Random::with_seed(seed_from_os()),
-            dropped_told: 0,
+            dropped_told,
         })
     }
 
