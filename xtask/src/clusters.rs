@@ -23,6 +23,8 @@ use crate::peer::valkey_program;
 const QUIET: Duration = Duration::from_millis(700);
 /// For so long all may take to be well again.
 const SETTLE_SECONDS: u64 = 60;
+/// Slots that move together by themselves.
+const SLOTS_AT_ONCE_MAX: u16 = 200;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -160,12 +162,12 @@ pub(crate) fn wait(
 
 fn disturb(options: &Options, nodes: &mut [Server]) -> Result<String, Failure> {
     let mut random = Random::with_seed(options.seed);
-    let (mut failovers, mut kills, mut moves) = (0, 0, 0);
+    let (mut failovers, mut kills, mut moves, mut migrations) = (0, 0, 0, 0);
     let watch = Stopwatch::start();
     while watch.elapsed() < Duration::from_secs(options.seconds) {
         std::thread::sleep(QUIET);
         let index = random.below(nodes.len() as u64) as usize;
-        match random.below(4) {
+        match random.below(6) {
             0 => {
                 kills += 1;
                 nodes[index].kill();
@@ -183,13 +185,65 @@ fn disturb(options: &Options, nodes: &mut [Server]) -> Result<String, Failure> {
                 let reply = replica.client().call(&["CLUSTER", "FAILOVER"])?;
                 failovers += u64::from(matches!(reply, Value::Status(_)));
             }
+            2 | 3 => {
+                settle(nodes)?;
+                migrations += u64::from(migrate_slots(nodes, &mut random)?);
+            }
             _ => {
                 settle(nodes)?;
                 moves += u64::from(move_slots(nodes, &mut random)?);
             }
         }
     }
-    Ok(format!("{failovers} planned failovers, {kills} kills, {moves} times slots moved"))
+    Ok(format!(
+        "{failovers} planned failovers, {kills} kills, slots moved {moves} times by hand and {migrations} times by themselves"
+    ))
+}
+
+/// Has some slots move from one primary to another by themselves. Returns whether they did: where nodes do not know yet what
+/// has happened just now, they may refuse.
+fn migrate_slots(nodes: &[Server], random: &mut Random) -> Result<bool, Failure> {
+    let mut owners = Vec::new();
+    for node in nodes {
+        let slots = slots_of(node)?;
+        if !slots.is_empty() {
+            owners.push((node, slots));
+        }
+    }
+    if owners.len() < 2 {
+        return Ok(false);
+    }
+    let at = random.below(owners.len() as u64) as usize;
+    let (from, slots) = &owners[at];
+    let to = cluster::id(owners[(at + 1) % owners.len()].0)?;
+    let (first, last) = slots[random.below(slots.len() as u64) as usize];
+    let first = first + random.below(u64::from(last - first) + 1) as u16;
+    let last = last.min(first + random.below(u64::from(SLOTS_AT_ONCE_MAX)) as u16);
+    let (first, last) = (first.to_string(), last.to_string());
+    let order = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &first, &last, "NODE", &to];
+    if !matches!(from.client().call(&order)?, Value::Status(_)) {
+        return Ok(false);
+    }
+    let mut state = String::new();
+    wait("a migration ends", || {
+        let reply = from.client().call(&["CLUSTER", "GETSLOTMIGRATIONS"])?;
+        let newest = reply.as_elements().and_then(|it| it.first()?.as_elements());
+        let mut words = newest.unwrap_or_default().iter().filter_map(Value::as_text);
+        state = words.find(|it| it == "state").and_then(|_| words.next()).unwrap_or_default();
+        Ok(["success", "failed", "cancelled"].contains(&state.as_str()))
+    })?;
+    Ok(state == "success")
+}
+
+/// The ranges of slots of a primary, as it knows them itself.
+fn slots_of(node: &Server) -> Result<Vec<(u16, u16)>, Failure> {
+    let text = node.client().call(&["CLUSTER", "NODES"])?.as_text().unwrap_or_default();
+    let line = text.lines().find(|it| it.contains("myself,master")).unwrap_or_default();
+    let ranges = line.split(' ').skip(8).filter(|it| !it.starts_with('[')).filter_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    Ok(ranges.collect())
 }
 
 /// Moves some slots from one primary to another, as operators do.

@@ -102,11 +102,12 @@ pub enum MigrationAction {
         slots: SlotSet,
         takes_over: bool,
     },
-    /// Drop what was kept out of sight. On a primary, replicas and the log are to hear of it; then
-    /// [`Migrations::cleaned_up`] is the answer.
+    /// Drop what was kept out of sight. If replicas and the log are to hear of it from this node, [`Migrations::cleaned_up`]
+    /// is the answer then; else they hear what this node has heard.
     Drop {
         job: JobId,
         slots: SlotSet,
+        propagates: bool,
     },
     /// For the own replicas and the log on disk.
     Propagate {
@@ -130,15 +131,34 @@ pub struct Migrations {
     config: MigrationConfig,
     actions: Vec<MigrationAction>,
     now: Millis,
+    stops: Stops,
+}
+
+/// Where tests want migrations to stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stops {
+    /// A source does not hold writes.
+    pub before_pause: bool,
+    /// A target does not take the slots that it may take.
+    pub before_takeover: bool,
 }
 
 impl Migrations {
     pub fn new(config: MigrationConfig) -> Self {
-        Self { jobs: VecDeque::new(), config, actions: Vec::new(), now: 0 }
+        Self { jobs: VecDeque::new(), config, actions: Vec::new(), now: 0, stops: Stops::default() }
     }
 
     pub fn configure(&mut self, config: MigrationConfig) {
         self.config = config;
+    }
+
+    /// Where migrations stop from now on.
+    pub fn set_stops(&mut self, stops: Stops) {
+        self.stops = stops;
+    }
+
+    pub fn stops(&self) -> Stops {
+        self.stops
     }
 
     /// What is to be done by now, in this order.
@@ -159,6 +179,33 @@ impl Migrations {
     /// Whether anything is being taken in, or given away.
     pub fn is_any(&self, operation: Operation) -> bool {
         self.jobs_of(operation).any(|it| !it.is_over())
+    }
+
+    /// Whether there are none, not even such as are over.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Whether anything goes on at all, so that time has to pass here.
+    pub fn is_busy(&self) -> bool {
+        self.jobs.iter().any(|it| !it.is_over())
+    }
+
+    /// The slots of a migration that has not come to its end; `None` once it has.
+    pub fn slots_of(&self, id: JobId) -> Option<SlotSet> {
+        self.jobs.iter().find(|it| it.id == id && it.is_in_progress()).map(|it| it.slots.set())
+    }
+
+    /// What is being taken in, with the name of each: whoever makes an image of the data has to say so.
+    pub fn imports(&self) -> impl Iterator<Item = (JobId, &SlotRanges)> {
+        self.jobs_of(Operation::Import).filter(|it| !it.is_over()).map(|it| (it.id, &it.slots))
+    }
+
+    /// So much is to be sent still for a migration.
+    pub fn note_remaining(&mut self, id: JobId, bytes: u64) {
+        if let Some(job) = self.find_mut(id) {
+            job.remaining_bytes = bytes;
+        }
     }
 
     /// The replies of GETSLOTMIGRATIONS, the newest first.
@@ -188,6 +235,7 @@ impl Migrations {
                 continue;
             }
             self.proceed_export(id, view);
+            self.take_over_if_granted(id);
             self.send_ack_if_due(id);
         }
         self.trim_log();
@@ -357,15 +405,14 @@ impl Migrations {
         }
         let is_dropped = operation == Operation::Import && stage != Stage::Success;
         if is_dropped && was != Stage::CleaningUp {
-            self.actions.push(MigrationAction::Drop { job: id, slots });
+            self.actions.push(MigrationAction::Drop { job: id, slots, propagates: !is_tracked });
             if !is_tracked {
                 return self.enter(id, Stage::CleaningUp);
             }
         }
         self.enter(id, stage);
         let job = self.job_mut(id);
-        let message = if job.message.is_empty() { "none" } else { job.message.as_str() };
-        let text = format!("finished. State: {}, Message: {message}", stage.name());
+        let text = format!("finished. State: {}, Message: {}", stage.name(), job.message);
         if stage == Stage::Failed {
             self.warn(id, &text);
         } else {

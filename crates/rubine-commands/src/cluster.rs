@@ -61,7 +61,9 @@ fn countkeysinslot(cx: &mut Context<'_, '_>) -> CommandResult {
     check_mode(cx)?;
     cx.args.integer(2)?;
     let slot = slot_at(cx.args, 2).ok_or(CommandError::text("ERR Invalid slot"))?;
-    cx.reply.integer(cx.keys.slot_len(slot) as i64);
+    let owners = cx.limits.slot_owners.as_ref();
+    let hidden = owners.map_or(0, |it| it.hidden_len(cx.keys.db(), slot));
+    cx.reply.integer((cx.keys.slot_len(slot) + hidden) as i64);
     Ok(())
 }
 

@@ -52,6 +52,9 @@ pub trait SlotOwners: fmt::Debug + Send + Sync {
     /// Whether a slot is this node's, or its primary's.
     fn is_of_our_shard(&self, slot: u16) -> bool;
 
+    /// Keys of a slot that is being taken in, which nobody sees but whoever counts them.
+    fn hidden_len(&self, db: usize, slot: u16) -> usize;
+
     /// What requests about a slot have taken; `None` if that is not counted.
     fn usage(&self, slot: u16) -> Option<SlotUsage>;
 }

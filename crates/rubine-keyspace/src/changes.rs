@@ -28,6 +28,8 @@ pub struct Changes {
     pub missed: Vec<(usize, Box<[u8]>)>,
     /// All databases were emptied at once.
     pub was_flushed: bool,
+    /// A database was emptied, or all of them.
+    pub was_emptied: bool,
     /// Keys that a walk found due. It held no lock to remove them under, so whoever ran the command has
     /// [`crate::remove_due`] do it.
     pub found_due: Vec<(usize, Box<[u8]>)>,
@@ -56,6 +58,7 @@ pub struct ChangesMark {
     misses: u64,
     missed_len: usize,
     was_flushed: bool,
+    was_emptied: bool,
     found_due_len: usize,
     stale_len: usize,
 }
@@ -104,6 +107,7 @@ impl Changes {
             misses: self.misses,
             missed_len: self.missed.len(),
             was_flushed: self.was_flushed,
+            was_emptied: self.was_emptied,
             found_due_len: self.found_due.len(),
             stale_len: self.stale.len(),
         }
@@ -126,6 +130,7 @@ impl Locked<'_> {
         changes.misses = mark.misses;
         changes.missed.truncate(mark.missed_len);
         changes.was_flushed = mark.was_flushed;
+        changes.was_emptied = mark.was_emptied;
         changes.found_due.truncate(mark.found_due_len);
         for stale in changes.stale.drain(mark.stale_len..) {
             if let Stale::Read { readers, .. } = stale {

@@ -48,7 +48,7 @@ pub use self::shard::Shard;
 pub use self::shard_set::ShardSet;
 pub use self::sizes::{SIZE_BINS, SizeBins, SizedType, Sizes};
 pub use self::slots::SlotImage;
-pub use self::snapshot::Snapshot;
+pub use self::snapshot::{SlotImport, Snapshot};
 pub use self::survey::Survey;
 pub use self::tracking::{Readers, Stale, TrackedCounts, Tracking};
 pub use self::view::{DueKeys, View, ViewOptions};

@@ -6,7 +6,7 @@ use rubine_structures::table::{Table, TableSnapshot};
 
 use crate::counts::COUNTED_DBS;
 use crate::key::{Key, SHARD_COUNT, ScanCursor, home_of_slot};
-use crate::keyspace::{Keyspace, Locked};
+use crate::keyspace::{Garbage, Keyspace, Locked};
 use crate::shard::Shard;
 use crate::shard_set::ShardSet;
 use crate::tables::TableAt;
@@ -99,6 +99,26 @@ impl Keyspace {
         }
         let locked = self.try_lock(&ShardSet::of_slot(slot))?;
         Ok(locked.shards().map(|shard| shard.slot_len(db, slot)).sum())
+    }
+}
+
+impl Keyspace {
+    /// Empties slots of another keyspace, whose shards are locked, in all databases. What was there is freed in the
+    /// background. Returns which of them had keys.
+    pub fn discard_slots_of(&self, other: &mut Locked<'_>, slots: &[u16]) -> Vec<u16> {
+        let mut tables = Vec::new();
+        let mut emptied = Vec::new();
+        for &slot in slots {
+            let taken = other.take_slot(slot);
+            if !taken.is_empty() {
+                emptied.push(slot);
+            }
+            tables.extend(taken.into_iter().map(|it| it.table));
+        }
+        if !tables.is_empty() {
+            self.discard(Garbage::Tables(tables));
+        }
+        emptied
     }
 }
 

@@ -14,6 +14,17 @@ use crate::tables::Tables;
 pub struct Snapshot {
     /// By shard, then by database, then by the table's number.
     shards: Vec<Vec<Box<[Image]>>>,
+    /// Slots whose keys are in it though nobody was to see them.
+    pub imports: Vec<SlotImport>,
+}
+
+/// Slots that are being taken in from another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotImport {
+    /// What the migration is called.
+    pub name: Vec<u8>,
+    /// Firsts and lasts of ranges.
+    pub ranges: Vec<(u16, u16)>,
 }
 
 /// The image of one table, if that had keys.
@@ -23,7 +34,28 @@ impl Snapshot {
     pub(crate) fn of<'a>(shards: impl Iterator<Item = &'a mut Shard>) -> Self {
         let shards =
             shards.map(|shard| shard.databases_mut().map(Self::of_tables).collect()).collect();
-        Self { shards }
+        Self { shards, imports: Vec::new() }
+    }
+
+    /// Adds the tables of an image that lacks what this one has: slots whose keys are kept elsewhere until they are seen.
+    pub fn add_hidden(&mut self, hidden: Self, imports: Vec<SlotImport>) {
+        self.imports = imports;
+        for (shard, others) in self.shards.iter_mut().zip(hidden.shards) {
+            if shard.len() < others.len() {
+                shard.resize_with(others.len(), Box::default);
+            }
+            for (images, others) in shard.iter_mut().zip(others) {
+                if images.is_empty() {
+                    *images = others;
+                    continue;
+                }
+                for (image, other) in images.iter_mut().zip(others) {
+                    if other.is_some() {
+                        *image = other;
+                    }
+                }
+            }
+        }
     }
 
     fn of_tables(tables: &mut Tables) -> Box<[Image]> {
@@ -37,7 +69,8 @@ impl Snapshot {
 
     /// One of no keys.
     pub(crate) fn empty() -> Self {
-        Self { shards: (0..SHARD_COUNT).map(|_| Vec::new()).collect() }
+        let shards = (0..SHARD_COUNT).map(|_| Vec::new()).collect();
+        Self { shards, imports: Vec::new() }
     }
 
     /// Number of keys in a database, due ones included.

@@ -546,6 +546,7 @@ impl<'a, 'k> View<'a, 'k> {
     /// Empties the database, or all of them. All shards are locked. Returns the number of keys that went.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
         self.changes.was_flushed |= db.is_none();
+        self.changes.was_emptied = true;
         self.note_all_stale();
         let tables = self.locked.take_tables(db);
         for shard in self.locked.shards_mut() {

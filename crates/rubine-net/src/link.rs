@@ -127,6 +127,11 @@ impl Link {
         Ok(Self { socket, phase, input: Vec::new(), output: Vec::new(), output_start: 0 })
     }
 
+    /// Goes on with a connection on which `input` has come already.
+    pub fn resumed(socket: Socket, input: Vec<u8>) -> Self {
+        Self { socket, phase: Phase::Open, input, output: Vec::new(), output_start: 0 }
+    }
+
     /// Has the kernel look after so long a silence whether the other side is there still.
     pub fn keep_alive(&self, after: Duration) -> io::Result<()> {
         let keepalive =

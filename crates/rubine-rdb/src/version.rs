@@ -141,7 +141,7 @@ impl Version {
         }
     }
 
-    pub(crate) fn is_valkey(self) -> bool {
+    pub fn is_valkey(self) -> bool {
         matches!(self, Self::Valkey(_))
     }
 

@@ -54,6 +54,19 @@ impl<W: Write> Writer<W> {
         self.strings.write(&mut self.out, code)
     }
 
+    /// The slots of these ranges, from the first to the last of each, are being taken in from another node by a migration of
+    /// that name: nobody is to see their keys. Versions of Redis have no word for it.
+    pub fn slot_import(&mut self, name: &[u8], ranges: &[(u16, u16)]) -> io::Result<()> {
+        self.out.write_all(&[opcode::KEY_META_OR_SLOT_IMPORT])?;
+        self.strings.write(&mut self.out, name)?;
+        write_length(&mut self.out, ranges.len() as u64)?;
+        for (first, last) in ranges {
+            write_length(&mut self.out, u64::from(*first))?;
+            write_length(&mut self.out, u64::from(*last))?;
+        }
+        Ok(())
+    }
+
     /// The entries that follow belong to database `db`, which has about so many keys, and so many with deadlines.
     pub fn select_db(&mut self, db: u64, keys: u64, expires: u64) -> io::Result<()> {
         self.out.write_all(&[opcode::SELECT_DB])?;

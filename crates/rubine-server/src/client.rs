@@ -23,6 +23,7 @@ pub(crate) mod watches;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rubine_cluster::id::MigrationId;
 use rubine_commands::Flags;
 use rubine_journal::Offset;
 use rubine_keyspace::Standing;
@@ -97,6 +98,8 @@ pub(crate) struct Client {
     pub(crate) bound: Option<Box<Bound>>,
     /// `SCRIPT DEBUG`
     pub(crate) debugging: ScriptDebug,
+    /// It is the source of a migration of slots: its worker parts with it when it has its reply.
+    pub(crate) migration: Option<MigrationId>,
     /// It stands in the worker's list of clients with work to do.
     pub(crate) is_scheduled: bool,
 }
@@ -237,6 +240,7 @@ impl Client {
             brought: None,
             bound: None,
             debugging: ScriptDebug::Off,
+            migration: None,
             is_scheduled: false,
             info,
         }
@@ -308,7 +312,8 @@ impl Client {
     /// Whether its next request must not be looked at yet.
     pub(crate) fn is_held(&self) -> bool {
         let ends = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_NOW;
-        self.suspended.is_some() && self.suspension().is_some() || self.flags.intersects(ends)
+        let waits = self.suspended.is_some() && self.suspension().is_some();
+        waits || self.flags.intersects(ends) || self.migration.is_some()
     }
 
     /// Bytes received and not executed; none while a command runs, since the worker holds the query then.
@@ -330,7 +335,8 @@ impl Client {
         let reason = self.suspended.as_ref().map(|it| &it.reason);
         let is_next = matches!(reason, Some(Reason::BusyShard | Reason::Over));
         let has_begun = self.is_computing() || is_next || self.brought.is_some();
-        !self.flags.intersects(ends) && !self.is_stalled() && !has_backlog && !has_begun
+        let stays = !self.flags.intersects(ends) && self.migration.is_none();
+        stays && !self.is_stalled() && !has_backlog && !has_begun
     }
 
     /// Whether it has left so much unread that it may ask for nothing more.

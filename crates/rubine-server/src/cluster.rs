@@ -1,9 +1,14 @@
 //! This server's part in a cluster: the state machine, what workers know of it, and what clients have ordered; the
 //! connections of its bus, and its file. Decides nothing, and knows no key.
 
+mod balance;
+pub(crate) mod hidden;
 mod links;
 mod messages;
+mod migration;
 mod nodes_file;
+pub(crate) mod told;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,15 +20,20 @@ use mio::{Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
 use rubine_cluster::message::Relayed;
+use rubine_cluster::migration::{MigrationConfig, Migrations};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
-use rubine_journal::{HistoryId, Offset};
+use rubine_journal::{HistoryId, Journal, Offset};
+use rubine_keyspace::{Keyspace, ShardSet};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
+pub(crate) use self::balance::{Balancing, Doing};
 pub(crate) use self::links::Links;
 use self::messages::Messages;
+pub(crate) use self::migration::{MigrationLink, Order, Side, SlotMigrations};
 pub(crate) use self::nodes_file::NodesFile;
+pub(crate) use self::usage::SlotUsages;
 
 /// A node's part in its cluster.
 pub(crate) struct Cluster {
@@ -51,6 +61,10 @@ pub(crate) struct Cluster {
     /// How many connections the bus has, and the memory that they take.
     link_count: AtomicUsize,
     link_memory: AtomicUsize,
+    /// Slots that move by themselves.
+    pub(crate) migrations: SlotMigrations,
+    /// Slots that should be elsewhere.
+    pub(crate) balancing: Balancing,
 }
 
 /// What the thread of the cluster begins with.
@@ -63,11 +77,16 @@ pub(crate) struct Bus {
 
 /// What is known by now, for those who need no more than that.
 #[derive(Debug)]
-struct Views(ArcSwap<View>);
+struct Views {
+    view: ArcSwap<View>,
+    usages: SlotUsages,
+    /// Where keys are that nobody sees yet.
+    beside: Arc<Keyspace>,
+}
 
 impl SlotOwners for Views {
     fn last_of_owner(&self, slot: u16) -> u16 {
-        let view = self.0.load();
+        let view = self.view.load();
         let from = usize::from(slot);
         let rest = &view.owners[from..];
         let len = rest.iter().take_while(|it| **it == rest[0]).count();
@@ -75,12 +94,19 @@ impl SlotOwners for Views {
     }
 
     fn is_of_our_shard(&self, slot: u16) -> bool {
-        let view = self.0.load();
+        let view = self.view.load();
         view.owners[usize::from(slot)] == view.my_primary()
     }
 
-    fn usage(&self, _slot: u16) -> Option<SlotUsage> {
-        None
+    fn hidden_len(&self, db: usize, slot: u16) -> usize {
+        self.beside.slot_len(db, slot).unwrap_or_else(|_| {
+            let locked = self.beside.lock(&ShardSet::of_slot(slot));
+            locked.shards().map(|shard| shard.slot_len(db, slot)).sum()
+        })
+    }
+
+    fn usage(&self, slot: u16) -> Option<SlotUsage> {
+        self.usages.of(slot)
     }
 }
 
@@ -130,12 +156,24 @@ pub(crate) struct Confirmation {
 
 impl Cluster {
     /// A part in a cluster that `machine` knows, and a thread that is woken by `waker`.
-    pub(crate) fn new(mut machine: Machine, waker: Waker, clock_ahead: Millis, bus: Bus) -> Self {
+    pub(crate) fn new(
+        mut machine: Machine,
+        migrations: MigrationConfig,
+        waker: Waker,
+        clock_ahead: Millis,
+        bus: Bus,
+    ) -> Self {
         let mut first = machine.take_effects();
         let view = first.view.take().expect("a machine begins with a view");
+        let migrations = SlotMigrations::new(migrations);
+        let beside = Arc::clone(migrations.beside());
         Self {
             version: AtomicU64::new(view.version),
-            views: Arc::new(Views(ArcSwap::new(view))),
+            views: Arc::new(Views {
+                view: ArcSwap::new(view),
+                usages: SlotUsages::default(),
+                beside,
+            }),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
             messages: Messages::default(),
@@ -147,6 +185,8 @@ impl Cluster {
             bus: Mutex::new(Some(bus)),
             link_count: AtomicUsize::new(0),
             link_memory: AtomicUsize::new(0),
+            migrations,
+            balancing: Balancing::default(),
         }
     }
 
@@ -175,6 +215,49 @@ impl Cluster {
         question(&mut self.machine.lock(), now)
     }
 
+    /// Tells the machine of migrations something, and has the thread of the cluster do what follows.
+    pub(crate) fn tell_migrations<T>(
+        &self,
+        journal: &Journal,
+        tell: impl FnOnce(&mut Migrations, &View, Millis) -> T,
+    ) -> T {
+        let (view, now) = (self.view(), self.now());
+        let second = (unix_millis() / 1000) as u64;
+        let (answer, has_more) =
+            self.migrations.tell(journal, second, |machine| tell(machine, &view, now));
+        if has_more {
+            self.wake();
+        }
+        answer
+    }
+
+    /// Tells the machine of migrations something of which what follows is done before anybody sees data again.
+    pub(crate) fn tell_at_once(
+        &self,
+        keyspace: &Keyspace,
+        journal: &Journal,
+        tell: fn(&mut Migrations, Millis),
+    ) {
+        self.tell_migrations(journal, |machine, _, now| tell(machine, now));
+        let mut locked = keyspace.lock(&ShardSet::All);
+        self.migrations.obey(keyspace, &mut locked);
+    }
+
+    /// What was on disk is loaded. What was being taken in then does not go on, if this node is a primary.
+    pub(crate) fn end_reload(&self, journal: &Journal) {
+        self.tell_migrations(journal, |machine, view, now| {
+            if !view.is_replica() {
+                machine.restarted(now);
+            }
+        });
+    }
+
+    /// Has the thread of the cluster look what there is to do.
+    pub(crate) fn wake(&self) {
+        // A queue of events that cannot be woken is gone, and the process with it.
+        let _ = self.waker.wake();
+    }
+
     /// Has the thread of the cluster carry an order out.
     pub(crate) fn submit(&self, job: Job) {
         let mut jobs = self.jobs.lock();
@@ -192,8 +275,7 @@ impl Cluster {
 
     fn wake_if(&self, is_first: bool) {
         if is_first {
-            // A queue of events that cannot be woken is gone, and the process with it.
-            let _ = self.waker.wake();
+            self.wake();
         }
     }
 
@@ -209,11 +291,6 @@ impl Cluster {
     /// Where the bus listens.
     pub(crate) fn bus_port(&self) -> u16 {
         self.bus_port
-    }
-
-    /// Has the thread of the cluster do what follows from something that the machine was told by somebody else.
-    pub(crate) fn wake(&self) {
-        let _ = self.waker.wake();
     }
 
     /// Has the configuration saved, and waits until it is, but no longer than `timeout`.
@@ -255,7 +332,12 @@ impl Cluster {
 
     /// What is known by now.
     pub(crate) fn view(&self) -> Arc<View> {
-        self.views.0.load_full()
+        self.views.view.load_full()
+    }
+
+    /// What requests about each slot have taken.
+    pub(crate) fn usages(&self) -> &SlotUsages {
+        &self.views.usages
     }
 
     /// Who has which slots, for commands that walk through those of one owner.
@@ -271,7 +353,7 @@ impl Cluster {
     /// From now on this is known. Workers find it with their next request.
     pub(crate) fn publish(&self, view: Arc<View>) {
         let version = view.version;
-        self.views.0.store(view);
+        self.views.view.store(view);
         self.version.store(version, Ordering::Release);
     }
 }

@@ -1,7 +1,11 @@
 //! CLIENT PAUSE, and the pauses before the end and before another takes over: until when which commands wait, by a clock
 //! that nobody sets. Never touches a client.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+use arc_swap::ArcSwapOption;
+use rubine_cluster::slots::SlotSet;
 
 /// What a pause puts off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub(crate) struct Pause {
     state: AtomicI64,
     /// Bits of [`Hold`]: for these, writes are held back without a time.
     holds: AtomicU8,
+    /// Slots that change hands: writes to these are held back without a time.
+    held_slots: ArcSwapOption<SlotSet>,
 }
 
 /// For what the server itself holds writes back.
@@ -63,6 +69,29 @@ impl Pause {
         } else {
             self.holds.fetch_and(!(what as u8), Ordering::AcqRel);
         }
+    }
+
+    /// Holds writes to some more slots back.
+    pub(crate) fn hold_slots(&self, slots: &SlotSet) {
+        let held = self.held_slots.load();
+        let before = held.iter().flat_map(|it| it.iter());
+        self.set_held_slots(Some(before.chain(slots.iter()).collect()));
+    }
+
+    /// Holds writes back to these slots, and to no others.
+    pub(crate) fn set_held_slots(&self, slots: Option<SlotSet>) {
+        self.held_slots.store(slots.map(Arc::new));
+    }
+
+    /// Slots to which writes are held back.
+    pub(crate) fn held_slots(&self) -> Option<Arc<SlotSet>> {
+        self.held_slots.load_full()
+    }
+
+    /// Whether there are such slots.
+    #[inline]
+    pub(crate) fn holds_slots(&self) -> bool {
+        self.held_slots.load().is_some()
     }
 
     /// Whether the server holds writes back for that.

@@ -487,8 +487,9 @@ fn build(
         sentinel,
     };
     server.journal.rename_history(new_history_id());
-    server.observing.latency.set_threshold(server.settings.load().latency_ticks);
-    server.pubsub.set_bytes_max(server.settings.load().pubsub_output_limit.hard_bytes);
+    // Parts of it go by settings, too.
+    let settings = Settings::clone(&server.settings.load());
+    server.publish(settings);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))
 }
 

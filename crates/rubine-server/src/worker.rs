@@ -43,6 +43,8 @@ use crate::client::identity::Identity;
 use crate::client::replica::ReplicaFeed;
 use crate::client::suspension::{Brought, Reason};
 use crate::client::{Client, ClientFlags};
+use crate::control::cluster::migration;
+use crate::control::cluster::migration::import::Arrival;
 use crate::core::Core;
 use crate::core::hand_offs::WORKER_ITSELF;
 use crate::core::tracking::{hear_now, tell};
@@ -870,6 +872,10 @@ impl Worker {
                 self.close(slot);
                 continue;
             }
+            if client.migration.is_some() && client.output.is_empty() {
+                self.part_with(slot);
+                continue;
+            }
             let Some(client) = &mut self.clients[slot] else { continue };
             if self.core.server.trackers.has_any() {
                 delivery::tell(&mut self.core, client);
@@ -888,8 +894,30 @@ impl Worker {
         }
     }
 
+    /// Hands the connection of a client over to a thread of its own: it brings slots.
+    fn part_with(&mut self, slot: usize) {
+        let server = self.core.server;
+        let Some(mut client) = self.forget(slot) else { return };
+        let (Some(cluster), Some(job)) = (&server.cluster, client.migration.take()) else { return };
+        let mut input = std::mem::take(&mut client.input.query);
+        input.drain(..client.input.query_start);
+        let Client { socket, info, .. } = *client;
+        migration::import::start(server, cluster, job, Arrival { socket, info, input });
+    }
+
     fn close(&mut self, slot: usize) {
-        let Some(mut client) = self.clients[slot].take() else { return };
+        let Some(mut client) = self.forget(slot) else { return };
+        client.socket.shutdown();
+        client.info.is_closed.store(true, Ordering::Release);
+        self.core.server.clients.remove(client.id);
+        if let (Some(cluster), Some(job)) = (&self.core.server.cluster, client.migration) {
+            migration::import::lose(self.core.server, cluster, job, "the connection was closed");
+        }
+    }
+
+    /// Takes a client out, and whatever others know of it.
+    fn forget(&mut self, slot: usize) -> Option<Box<Client>> {
+        let mut client = self.clients[slot].take()?;
         self.core.settle_last(&mut client);
         self.core.audit_connection(&client.info, false);
         self.core.uncount_client(&mut client);
@@ -905,11 +933,9 @@ impl Worker {
             self.core.server.kill_id(other);
         }
         client.socket.deregister(self.poll.registry());
-        client.socket.shutdown();
-        client.info.is_closed.store(true, Ordering::Release);
-        self.core.server.clients.remove(client.id);
         self.slot_of.remove(&client.id);
         self.free_slots.push(slot);
+        Some(client)
     }
 
     /// Sends what is still to be sent as far as sockets take it, and closes them.

@@ -46,7 +46,7 @@ impl BackupImage {
         let open = |bytes| storage.journal.open_reader(Start::End, Hold::UpTo(bytes));
         let reader = wanted.log_bytes_max.map(open).transpose()?;
         let taken_at_ms = unix_millis();
-        let image = locked.snapshot();
+        let image = storage.image(&mut locked);
         drop(locked);
         storage.host.note_stall(Stall::Snapshot, monotonic_nanos() - start);
         let counts: Vec<usize> = (0..image.db_count()).map(|db| image.len(db)).collect();

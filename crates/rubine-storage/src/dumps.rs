@@ -62,7 +62,7 @@ pub fn start(
 fn take_image(storage: Storage, job: &Job, mut locked: Locked<'static>) {
     let start = monotonic_nanos();
     let dirty = storage.host.changes();
-    job.fill(locked.snapshot(), dirty, storage.journal.point());
+    job.fill(storage.image(&mut locked), dirty, storage.journal.point());
     drop(locked);
     storage.host.note_stall(Stall::Snapshot, monotonic_nanos() - start);
 }

@@ -100,6 +100,7 @@ pub fn reload(storage: Storage, reload: Reload) -> Result<(), &'static str> {
         }
     };
     if reload.flushes {
+        storage.host.begin_reload();
         storage.persistence.saves.functions.clear();
         storage.keyspace.clear();
     }

@@ -90,6 +90,7 @@ pub fn reload(storage: Storage) -> Result<(), String> {
     if directory.manifest.is_empty() {
         return Err("there is no append-only file".to_owned());
     }
+    storage.host.begin_reload();
     storage.persistence.saves.functions.clear();
     storage.keyspace.clear();
     load_files(storage, &directory, &config).map(drop)

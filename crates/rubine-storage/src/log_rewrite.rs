@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use rubine_base::clock::{monotonic_nanos, unix_millis};
 use rubine_journal::{Hold, Reader, Start};
-use rubine_keyspace::{ScanCursor, ShardSet, Snapshot};
+use rubine_keyspace::{ScanCursor, ShardSet, SlotImport, Snapshot};
 use rubine_persistence::encryption::Encrypting;
 use rubine_persistence::manifest::{BaseFormat, LogFile};
 use rubine_persistence::rewrite::{write_record, write_select};
@@ -93,7 +93,7 @@ fn begin(storage: Storage, job: &Job) -> Result<(Snapshot, Option<Reader>), Stri
         storage.aof.limit_reading(job, reader.position())?;
         Some(reader)
     };
-    let snapshot = locked.snapshot();
+    let snapshot = storage.image(&mut locked);
     drop(locked);
     storage.host.note_stall(Stall::Snapshot, monotonic_nanos() - start);
     Ok((snapshot, reader))
@@ -180,6 +180,9 @@ fn write_commands(
     for code in storage.persistence.saves.functions.codes() {
         write_command(&[b"FUNCTION", b"LOAD", &code], &mut out).map_err(fail)?;
     }
+    for import in &snapshot.imports {
+        write_import(import, &mut out).map_err(fail)?;
+    }
     let mut pace = Pace::new(job.share);
     for db in (0..snapshot.db_count()).filter(|&db| !snapshot.is_empty(db)) {
         write_select(db, &mut out).map_err(fail)?;
@@ -199,6 +202,15 @@ fn write_commands(
         }
     }
     out.flush().map_err(fail)
+}
+
+/// Has the keys of slots that are being taken in kept out of sight.
+fn write_import(import: &SlotImport, out: &mut impl io::Write) -> io::Result<()> {
+    let ranges = import.ranges.iter().flat_map(|(first, last)| [first, last]);
+    let numbers: Vec<String> = ranges.map(u16::to_string).collect();
+    let words = [b"CLUSTER", &b"SYNCSLOTS"[..], b"ESTABLISH", b"NAME", &import.name, b"SLOTSRANGE"];
+    let words: Vec<&[u8]> = words.into_iter().chain(numbers.iter().map(String::as_bytes)).collect();
+    write_command(&words, out)
 }
 
 /// Notes how many bytes are written.

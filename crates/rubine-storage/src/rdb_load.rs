@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use parking_lot::Mutex;
+use rubine_base::crc::slot_of;
 use rubine_journal::{Effects, HistoryId, ReplicationOffset};
-use rubine_keyspace::{Access, Key, Place};
+use rubine_keyspace::{Access, Key, Place, SlotImport};
 use rubine_persistence::encryption;
 use rubine_rdb::ValueLimits;
 use rubine_rdb::error::{Damage, Fault, ReadError};
@@ -202,6 +203,8 @@ struct Shared {
     has_failed: AtomicBool,
     /// Keys that are due already are told of in the journal, as they are in the history that was resumed.
     tells_due: AtomicBool,
+    /// Some keys are of slots that are being taken in.
+    has_hidden: AtomicBool,
     failure: Mutex<Option<LoadError>>,
     loaded: Mutex<Loaded>,
 }
@@ -217,6 +220,7 @@ impl Shared {
             now,
             has_failed: AtomicBool::new(false),
             tells_due: AtomicBool::new(false),
+            has_hidden: AtomicBool::new(false),
             failure: Mutex::new(None),
             loaded: Mutex::default(),
         }
@@ -276,10 +280,9 @@ fn cut(
             Item::ModuleAux { module } => {
                 tracing::warn!("The dump has data of the module '{module}', which is not kept.");
             }
-            Item::SlotImport { .. } => {
-                tracing::warn!(
-                    "The dump is of a server that was importing slots; that is not gone on with."
-                );
+            Item::SlotImport { job, ranges } => {
+                shared.storage.host.note_import(&SlotImport { name: job, ranges });
+                shared.has_hidden.store(true, Ordering::Release);
             }
             Item::ResizeDb { .. } | Item::SlotInfo { .. } => {}
         }
@@ -418,14 +421,18 @@ impl Pool {
     fn settle(&mut self, shared: &Shared) -> Result<(), LoadError> {
         let keyspace = shared.storage.keyspace;
         let count = self.records.len();
+        let mut duplicate = None;
+        if shared.has_hidden.load(Ordering::Acquire) {
+            self.hide(shared, &mut duplicate);
+        }
+        let shown = self.records.len();
         self.records.sort_unstable_by_key(|it| it.1.shard());
         let places: Vec<_> = self.records.iter().map(|it| (it.0, it.1)).collect();
-        let mut duplicate = None;
         let mut records = self.records.drain(..).peekable();
         let (mut settled, mut fetched) = (0, 0);
         while let Some(shard) = records.peek().map(|it| it.1.shard()) {
             if fetched < settled + KEYS_AHEAD_MAX {
-                let ahead = &places[fetched..count.min(fetched + KEYS_AHEAD_MAX)];
+                let ahead = &places[fetched..shown.min(fetched + KEYS_AHEAD_MAX)];
                 keyspace.prefetch_buckets(ahead);
                 fetched += ahead.len();
             }
@@ -435,10 +442,7 @@ impl Pool {
                 Some((db, place.table_hash(), record))
             });
             keyspace.load(shard, of_shard, shared.options.replaces, |db, record| {
-                duplicate.get_or_insert_with(|| {
-                    let key = record.as_ref().key().escape_ascii().to_string();
-                    LoadError::DuplicateKey { key, db }
-                });
+                duplicate.get_or_insert_with(|| duplicate_key(db, &record));
             });
         }
         drop(records);
@@ -449,6 +453,27 @@ impl Pool {
         shared.storage.persistence.loading.add_keys(count as u64, 0);
         Ok(())
     }
+}
+
+impl Pool {
+    /// Puts the records of slots that are being taken in where nobody sees them.
+    fn hide(&mut self, shared: &Shared, duplicate: &mut Option<LoadError>) {
+        let host = shared.storage.host;
+        let replaces = shared.options.replaces;
+        let slot_of = |record: &Record| slot_of(record.as_ref().key());
+        let is_hidden = |it: &mut (usize, Place, Record)| host.hidden(slot_of(&it.2)).is_some();
+        for (db, place, record) in self.records.extract_if(.., is_hidden) {
+            let Some(keyspace) = host.hidden(slot_of(&record)) else { continue };
+            let one = std::iter::once((db, place.table_hash(), record));
+            keyspace.load(place.shard(), one, replaces, |db, record| {
+                duplicate.get_or_insert_with(|| duplicate_key(db, &record));
+            });
+        }
+    }
+}
+
+fn duplicate_key(db: usize, record: &Record) -> LoadError {
+    LoadError::DuplicateKey { key: record.as_ref().key().escape_ascii().to_string(), db }
 }
 
 /// Says what is wrong and what can be done. The last line is one that people and programs look for.

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rubine_keyspace::{Access, AccessPolicy, Snapshot};
+use rubine_keyspace::{Access, AccessPolicy, SlotImport, Snapshot};
 use rubine_rdb::encode::{self, Encoder};
 use rubine_rdb::error::WriteError;
 use rubine_rdb::read::{AccessHint, Attributes};
@@ -42,6 +42,8 @@ pub(crate) enum SaveError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Unrepresentable(WriteError),
+    #[error("slots are being imported, which a dump of this version cannot say")]
+    SlotsAreImported,
     #[error("it was cancelled")]
     Cancelled,
 }
@@ -81,6 +83,8 @@ pub(crate) struct Work {
     tables: Mutex<VecDeque<(usize, TableSnapshot)>>,
     /// By database: keys, and keys with a deadline.
     sizes: Mutex<Vec<(usize, usize)>>,
+    /// Slots whose keys nobody is to see yet.
+    imports: Mutex<Vec<SlotImport>>,
     keys_total: AtomicU64,
     keys_done: AtomicU64,
     bytes_done: AtomicU64,
@@ -97,6 +101,7 @@ impl Work {
         let keys: usize = sizes.iter().map(|it| it.0).sum();
         self.keys_total.store(keys as u64, Ordering::Relaxed);
         *self.sizes.lock() = sizes;
+        self.imports.lock().clone_from(&image.imports);
         *self.tables.lock() = image.into_tables().into();
     }
 
@@ -179,7 +184,15 @@ pub(crate) fn write_dump<W: Write>(
     out: W,
     options: &DumpOptions,
 ) -> Result<W, SaveError> {
-    let version = options.version.unwrap_or_else(|| work.common_version(options.share));
+    let imports = work.imports.lock().clone();
+    let version = match options.version {
+        Some(version) => version,
+        None if !imports.is_empty() => Version::VALKEY_FIELD_DEADLINES,
+        None => work.common_version(options.share),
+    };
+    if !imports.is_empty() && !version.is_valkey() {
+        return Err(SaveError::SlotsAreImported);
+    }
     let format = write::Options { version, compresses: options.compresses, sums: options.sums };
     let buffer = io::BufWriter::with_capacity(PIECE_BYTES, out);
     let mut writer = Writer::new(buffer, format)?;
@@ -188,6 +201,9 @@ pub(crate) fn write_dump<W: Write>(
     }
     for code in &options.functions {
         writer.function(code)?;
+    }
+    for import in &imports {
+        writer.slot_import(&import.name, &import.ranges)?;
     }
     // A delay is one for each key, not for each thread.
     let threads = if options.key_delay_us == 0 { options.threads.max(1) } else { 1 };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use bitflags::bitflags;
 use rubine_config::{Config, ConfigStore};
 use rubine_journal::{Journal, Offset};
-use rubine_keyspace::{AccessPolicy, Keyspace};
+use rubine_keyspace::{AccessPolicy, Keyspace, Locked, SlotImport, Snapshot};
 use rubine_persistence::log::Unit;
 
 use crate::aof::Aof;
@@ -58,6 +58,18 @@ pub trait Host: Sync {
     /// The version of Redis that is followed, for dumps.
     fn followed_version(&self) -> &'static str;
 
+    /// Adds to an image what nobody is to see yet: keys of slots that are being taken in. All shards are locked.
+    fn add_hidden(&self, image: &mut Snapshot);
+
+    /// All data is about to be replaced by what is on disk.
+    fn begin_reload(&self);
+
+    /// A dump says that slots are being taken in.
+    fn note_import(&self, import: &SlotImport);
+
+    /// Where keys of a slot are kept that is being taken in.
+    fn hidden(&self, slot: u16) -> Option<&Keyspace>;
+
     /// What runs the units of a log.
     fn applier(&'static self) -> Result<Box<dyn Apply>, String>;
 }
@@ -103,6 +115,13 @@ impl Storage {
         let mut abandoned = Vec::new();
         self.aof.synced().restart(offset, &mut abandoned);
         self.host.wake(&abandoned);
+    }
+
+    /// An image of all data, whoever may see it. All shards are locked.
+    pub fn image(self, locked: &mut Locked<'_>) -> Snapshot {
+        let mut image = locked.snapshot();
+        self.host.add_hidden(&mut image);
+        image
     }
 
     /// Changes since the last image that was saved.

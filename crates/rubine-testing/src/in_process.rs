@@ -50,6 +50,10 @@ impl SlotOwners for AllSlots {
         true
     }
 
+    fn hidden_len(&self, _: usize, _: u16) -> usize {
+        0
+    }
+
     fn usage(&self, slot: u16) -> Option<SlotUsage> {
         Some(SlotUsage { cpu_us: u64::from(slot), bytes_in: 1, bytes_out: 2 })
     }

@@ -6,6 +6,7 @@ use thiserror::Error;
 use super::job::{Job, Operation, Stage};
 use super::wire::{Establish, SyntaxError, Word, parse_ranges};
 use super::{JobId, MigrationAction, Migrations};
+use crate::effect::Level;
 use crate::id::{MigrationId, NodeId};
 use crate::slots::SlotSet;
 use crate::view::View;
@@ -142,6 +143,15 @@ impl Migrations {
         Ok(())
     }
 
+    /// Ends one export, if it goes on.
+    pub fn cancel_one(&mut self, id: JobId, now: Millis) {
+        self.now = now;
+        let job = self.find_mut(id).filter(|it| it.operation == Operation::Export);
+        if job.is_some_and(|it| it.is_in_progress()) {
+            self.end(id, Stage::Cancelled);
+        }
+    }
+
     /// The connection to the target is there.
     pub fn connected(&mut self, id: JobId, now: Millis) {
         self.now = now;
@@ -220,14 +230,18 @@ impl Migrations {
 
     fn pause_if_little_is_left(&mut self, id: JobId) {
         let (now, bytes_max) = (self.now, self.config.failover_bytes_max);
+        let prevented = self.stops.before_pause;
         let until = now + self.config.failover_timeout * PAUSE_TIMEOUTS;
         let job = self.job_mut(id);
         let is_little = u64::try_from(bytes_max).is_ok_and(|max| job.remaining_bytes <= max);
-        if job.held_until == 0 && (bytes_max < 0 || is_little) {
+        if !prevented && job.held_until == 0 && (bytes_max < 0 || is_little) {
             job.held_until = until;
             let slots = job.slots.set();
-            let text = format!("pauses writes (remaining_repl_size is {})", job.remaining_bytes);
-            self.note(id, &text);
+            let (bytes, job) = (job.remaining_bytes, job.description());
+            let text = format!(
+                "Pausing writes (remaining_repl_size is {bytes}) to allow slot migration {job} to finalize failover."
+            );
+            self.actions.push(MigrationAction::Log { level: Level::Notice, text });
             self.actions.push(MigrationAction::Pause { job: id, slots, until });
         }
     }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::export::{MigrateError, check_node, owner_of_all};
 use super::job::{Job, Operation, Stage};
-use super::wire::{Establish, Finish, FinishError, Word};
+use super::wire::{Establish, Finish, FinishError, SyntaxError, Word};
 use super::{JobId, MigrationAction, Migrations};
 use crate::view::View;
 
@@ -25,6 +25,15 @@ pub enum EstablishError {
     AlreadyImporting,
     #[error("ERR Target node does not agree about current slot ownership")]
     NotTheOwner,
+}
+
+impl From<SyntaxError> for EstablishError {
+    fn from(error: SyntaxError) -> Self {
+        match error {
+            SyntaxError::Syntax => Self::Syntax,
+            error => Self::Node(error.into()),
+        }
+    }
 }
 
 /// Who tells of a migration.
@@ -52,7 +61,7 @@ impl Migrations {
             return Err(EstablishError::SourceIsMyself);
         }
         self.check_slots(&establish)?;
-        if source != establish.owner {
+        if Some(source) != establish.owner {
             return Err(EstablishError::NotTheOwner);
         }
         Ok(self.begin_import(establish, Told::BySource, view))
@@ -71,7 +80,7 @@ impl Migrations {
     }
 
     fn check_slots(&self, establish: &Establish) -> Result<(), EstablishError> {
-        let is_known = self.jobs.iter().any(|it| it.id == establish.id);
+        let is_known = self.jobs.iter().any(|it| it.id == establish.id && !it.is_over());
         if is_known || establish.slots.iter().any(|it| self.is_importing(it)) {
             return Err(EstablishError::AlreadyImporting);
         }
@@ -91,6 +100,8 @@ impl Migrations {
         job.target = (told == Told::BySource).then(|| view.myself().id);
         let hide = MigrationAction::Hide { job: id, slots: job.slots.set() };
         let establish = Establish::command(&job);
+        // A name stands for one.
+        self.jobs.retain(|it| it.id != id);
         self.jobs.push_front(job);
         self.note(id, "begins: slots are being taken in.");
         self.actions.push(hide);
@@ -125,8 +136,20 @@ impl Migrations {
             return self.fail(id, "Unexpected state machine transition");
         }
         self.enter(id, Stage::ImportGranted);
-        let slots = self.job_mut(id).slots.set();
-        self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
+        self.take_over_if_granted(id);
+    }
+
+    /// Takes the slots that this node may take, once.
+    pub(super) fn take_over_if_granted(&mut self, id: JobId) {
+        let may_take = !self.stops.before_takeover;
+        let job = self.job_mut(id);
+        if may_take
+            && job.stage == Stage::ImportGranted
+            && !std::mem::replace(&mut job.is_granted, true)
+        {
+            let slots = job.slots.set();
+            self.actions.push(MigrationAction::Show { job: id, slots, takes_over: true });
+        }
     }
 
     /// Whether what has come may be shown, which has to be done then: the slots are this node's. `false` if the migration has
@@ -174,9 +197,16 @@ impl Migrations {
         self.fail_imports("A failover occurred during slot import", Told::BySource, now);
     }
 
-    /// All data is replaced by a primary's.
+    /// All data is about to be replaced by a primary's, which tells of its migrations anew.
     pub fn synced_fully(&mut self, now: Millis) {
         self.fail_imports("Full resynchronization occurred", Told::ByPrimary, now);
+        self.jobs.retain(|it| !it.is_over());
+    }
+
+    /// All data is about to be replaced by what is on disk, and so is what is known of migrations that are over.
+    pub fn loading(&mut self, now: Millis) {
+        self.fail_imports("A new RDB is being loaded", Told::ByPrimary, now);
+        self.jobs.retain(|it| !it.is_over());
     }
 
     /// What was on disk is loaded, and this node is a primary.

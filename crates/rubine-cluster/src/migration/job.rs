@@ -148,7 +148,7 @@ pub struct Job {
     pub(super) message: String,
     /// Until when writes are held; 0 if they are not.
     pub(super) held_until: Millis,
-    /// Whether the other node has got our leave to take the slots.
+    /// Whether the target has got our leave to take the slots, or, on the target, makes use of it.
     pub(super) is_granted: bool,
     pub(super) remaining_bytes: u64,
 }

@@ -377,7 +377,7 @@ fn replicas_of_the_target_follow() {
         let expected = if is_success {
             MigrationAction::Show { job: id, slots: slots(), takes_over: false }
         } else {
-            MigrationAction::Drop { job: id, slots: slots() }
+            MigrationAction::Drop { job: id, slots: slots(), propagates: false }
         };
         assert!(actions.contains(&expected));
         assert!(!actions.iter().any(|it| matches!(it, MigrationAction::Propagate { .. })));
@@ -392,7 +392,7 @@ fn a_replica_that_is_promoted_drops_what_came() {
     let mut replica = Migrations::new(config());
     let job = "a".repeat(40);
     let args: Vec<&[u8]> = vec![b"NAME", job.as_bytes(), b"SLOTSRANGE", b"1", b"3"];
-    let id = replica.track_import(Establish::parse(&args, &view).unwrap(), &view, 1).unwrap();
+    let id = replica.track_import(Establish::parse_told(&args).unwrap(), &view, 1).unwrap();
     replica.promoted(2);
     replica.cleaned_up(id, 3);
     let actions = replica.take_actions();
@@ -594,6 +594,24 @@ static VIEWS: LazyLock<[[View; 3]; 2]> =
     LazyLock::new(|| [SOURCE, TARGET].map(|me| [0, 1, 2].map(|owner| view(me, move |_| owner))));
 
 proptest! {
+    /// Whatever comes behind `CLUSTER SYNCSLOTS` is read without harm.
+    #[test]
+    fn any_words_are_read(
+        words in prop::collection::vec(
+            prop_oneof![
+                prop::sample::select(vec![
+                    "ESTABLISH", "FINISH", "ACK", "SOURCE", "NAME", "SLOTSRANGE", "STATE", "SUCCESS", "MESSAGE", "0", "5",
+                    "16383", "16384", "-1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                ])
+                .prop_map(str::to_owned),
+                "[^\n]{0,8}",
+            ],
+            0..12,
+        )
+    ) {
+        crate::fuzz::sync_slots(words.join("\n").as_bytes());
+    }
+
     /// Nothing that comes out of turn harms: writes that are held are let go, what was hidden is shown or dropped, and what
     /// was granted and not taken is taken back.
     #[test]

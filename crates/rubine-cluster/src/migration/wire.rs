@@ -84,16 +84,30 @@ pub enum SyntaxError {
 /// The ranges that begin at `args[at]`, the owner of all their slots, and where what follows begins.
 pub(super) fn parse_ranges(
     args: &[&[u8]],
-    mut at: usize,
+    at: usize,
     view: &View,
 ) -> Result<(SlotRanges, NodeId, usize), SyntaxError> {
+    let mut owner = None;
+    let (ranges, at) = parse_ranges_of(args, at, |slot| {
+        let found = view.owner(slot).ok_or(SyntaxError::NotServed(slot))?.id;
+        if *owner.get_or_insert(found) == found { Ok(()) } else { Err(SyntaxError::SeveralOwners) }
+    })?;
+    let owner = owner.ok_or(SyntaxError::NoRanges)?;
+    Ok((ranges, owner, at))
+}
+
+/// As [`parse_ranges`], with each slot looked at by `check`.
+fn parse_ranges_of(
+    args: &[&[u8]],
+    mut at: usize,
+    mut check: impl FnMut(u16) -> Result<(), SyntaxError>,
+) -> Result<(SlotRanges, usize), SyntaxError> {
     let slot = |at: usize| {
         let number =
             args.get(at).and_then(|it| parse_i64(it)).and_then(|it| u16::try_from(it).ok());
         number.filter(|it| usize::from(*it) < SLOT_COUNT).ok_or(SyntaxError::InvalidSlot)
     };
     let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
-    let mut owner = None;
     while args.get(at).is_some_and(|it| parse_i64(it).is_some()) {
         let start = slot(at)?;
         if args.len() <= at + 1 {
@@ -103,12 +117,7 @@ pub(super) fn parse_ranges(
         if end < start {
             return Err(SyntaxError::Backwards(start, end));
         }
-        for slot in start..=end {
-            let found = view.owner(slot).ok_or(SyntaxError::NotServed(slot))?.id;
-            if *owner.get_or_insert(found) != found {
-                return Err(SyntaxError::SeveralOwners);
-            }
-        }
+        (start..=end).try_for_each(&mut check)?;
         let overlapped = ranges.iter().find(|it| *it.start() <= end && start <= *it.end());
         if let Some(it) = overlapped {
             return Err(SyntaxError::Overlaps(start, end, *it.start(), *it.end()));
@@ -116,8 +125,7 @@ pub(super) fn parse_ranges(
         ranges.push(start..=end);
         at += 2;
     }
-    let owner = owner.ok_or(SyntaxError::NoRanges)?;
-    Ok((SlotRanges(ranges), owner, at))
+    if ranges.is_empty() { Err(SyntaxError::NoRanges) } else { Ok((SlotRanges(ranges), at)) }
 }
 
 /// What begins a migration on its target, and tells the target's replicas and logs of it.
@@ -126,12 +134,29 @@ pub struct Establish {
     pub(super) source: Option<NodeId>,
     pub(super) id: MigrationId,
     pub(super) slots: SlotRanges,
-    pub(super) owner: NodeId,
+    /// Whose the slots are, as this node knows; nobody looks where it is only told.
+    pub(super) owner: Option<NodeId>,
 }
 
 impl Establish {
-    /// Reads the arguments behind ESTABLISH, in any order.
+    /// Reads the arguments behind ESTABLISH, in any order, as a source sends them.
     pub fn parse(args: &[&[u8]], view: &View) -> Result<Self, SyntaxError> {
+        Self::parse_with(args, |at| {
+            parse_ranges(args, at, view).map(|(slots, owner, at)| (slots, Some(owner), at))
+        })
+    }
+
+    /// Reads what a primary or a log tells. Whose the slots were then is not what this node knows of them.
+    pub fn parse_told(args: &[&[u8]]) -> Result<Self, SyntaxError> {
+        Self::parse_with(args, |at| {
+            parse_ranges_of(args, at, |_| Ok(())).map(|(slots, at)| (slots, None, at))
+        })
+    }
+
+    fn parse_with(
+        args: &[&[u8]],
+        ranges: impl Fn(usize) -> Result<(SlotRanges, Option<NodeId>, usize), SyntaxError>,
+    ) -> Result<Self, SyntaxError> {
         let (mut source, mut id, mut slots) = (None, None, None);
         let mut at = 0;
         while at < args.len() {
@@ -144,8 +169,8 @@ impl Establish {
                 id = Some(MigrationId::parse(value).ok_or(SyntaxError::Syntax)?);
                 at += 2;
             } else if is("SLOTSRANGE") && slots.is_none() {
-                let (ranges, owner, next) = parse_ranges(args, at + 1, view)?;
-                slots = Some((ranges, owner));
+                let (found, owner, next) = ranges(at + 1)?;
+                slots = Some((found, owner));
                 at = next;
             } else {
                 return Err(SyntaxError::Syntax);
@@ -153,6 +178,15 @@ impl Establish {
         }
         let (Some(id), Some((slots, owner))) = (id, slots) else { return Err(SyntaxError::Syntax) };
         Ok(Self { source, id, slots, owner })
+    }
+
+    /// What a dump tells of slots that its server was taking in. `None` if there cannot be such.
+    pub fn told_of(name: &[u8], ranges: &[(u16, u16)]) -> Option<Self> {
+        let numbers = ranges.iter().flat_map(|(first, last)| [first.to_string(), last.to_string()]);
+        let numbers: Vec<String> = numbers.collect();
+        let mut args: Vec<&[u8]> = vec![b"NAME", name, b"SLOTSRANGE"];
+        args.extend(numbers.iter().map(String::as_bytes));
+        Self::parse_told(&args).ok()
     }
 
     /// The command that a source sends, and that a target passes on.
@@ -217,12 +251,17 @@ impl Finish {
         Ok(Self { id, is_success, message: message.unwrap_or_default() })
     }
 
+    /// The migration that it is about.
+    pub fn id(&self) -> MigrationId {
+        self.id
+    }
+
     pub(super) fn of(job: &Job) -> Self {
         let is_success = job.stage == Stage::Success;
         Self { id: job.id, is_success, message: job.message.clone() }
     }
 
-    pub(super) fn command(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn command(&self) -> Vec<Vec<u8>> {
         let state = if self.is_success { "SUCCESS" } else { "FAILED" };
         let words = ["CLUSTER", "SYNCSLOTS", "FINISH", "STATE", state, "NAME", self.id.as_str()];
         let mut command: Vec<Vec<u8>> = words.map(Vec::from).into();

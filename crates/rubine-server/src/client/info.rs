@@ -41,6 +41,10 @@ bitflags! {
         const PUBSUB = 1 << 11;
         /// It watches what all clients do.
         const MONITOR = 1 << 12;
+        /// It brings keys of slots that are moved here.
+        const SLOT_IMPORT = 1 << 27;
+        /// It is no client, but the link to a node that slots are moved to.
+        const SLOT_EXPORT = 1 << 28;
         /// It follows this server.
         const REPLICA = 1 << 13;
         /// It is no client, but the link to the master that this server follows.

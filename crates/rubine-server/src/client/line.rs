@@ -29,6 +29,8 @@ const LETTERS: &[(char, ClientFlags)] = &[
     ('e', ClientFlags::NO_EVICT),
     ('T', ClientFlags::NO_TOUCH),
     ('I', ClientFlags::IMPORT_SOURCE),
+    ('i', ClientFlags::SLOT_IMPORT),
+    ('E', ClientFlags::SLOT_EXPORT),
     ('q', ClientFlags::SLOWED),
 ];
 

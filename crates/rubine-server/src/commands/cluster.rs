@@ -3,7 +3,9 @@
 //! What only shows something is answered by the worker. An order is carried out by the thread of the cluster, since its
 //! effects may have to be on disk before it is answered; no worker waits for that.
 
+mod balance;
 mod change;
+mod migrate;
 mod set_slot;
 mod show;
 mod slots;
@@ -28,6 +30,13 @@ const CHANGES: Flags = Flags::NO_ASYNC_LOADING
     .union(Flags::NO_MULTI)
     .union(Flags::NOSCRIPT);
 
+/// What all forms have that are about slots which move by themselves.
+const MIGRATES: Flags = Flags::NO_ASYNC_LOADING.union(Flags::ADMIN).union(Flags::STALE);
+
+/// A connection that brings slots is no client any more, so it cannot become one within a transaction or a script.
+const SYNCS: Flags =
+    MIGRATES.union(Flags::MAY_REPLICATE).union(Flags::NO_MULTI).union(Flags::NOSCRIPT);
+
 const CLUSTER: ServerCommand = ServerCommand::container(
     "CLUSTER",
     super::server::never_runs,
@@ -43,6 +52,9 @@ const CLUSTER: ServerCommand = ServerCommand::container(
             .complexity("O(N) with N the number of slots."),
         order("BUMPEPOCH", 2, change::bump_epoch)
             .summary("Gives this node an epoch that is higher than all others."),
+        migrates("CANCELSLOTMIGRATIONS", 2, migrate::cancel)
+            .summary("Ends all migrations of slots from this node.")
+            .complexity("O(N) with N the number of migrations."),
         show("COUNT-FAILURE-REPORTS", 3, change::count_failure_reports)
             .summary("Returns how many nodes have told that a node does not answer.")
             .syntax("node-id")
@@ -56,6 +68,9 @@ const CLUSTER: ServerCommand = ServerCommand::container(
             .syntax("start-slot end-slot [start-slot end-slot ...]")
             .since("7.0.0")
             .complexity("O(N) with N the number of slots."),
+        migrates("DRAIN", -2, balance::drain)
+            .summary("Has all slots of this node go to others, so that it may go itself.")
+            .syntax("[node-id | CANCEL | STATUS]"),
         show("EXPLAIN", -2, show::explain)
             .summary("Tells in words why the cluster, or a node of it, is as it is.")
             .syntax("[node-id]"),
@@ -66,6 +81,9 @@ const CLUSTER: ServerCommand = ServerCommand::container(
         order("FORGET", 3, change::forget)
             .summary("Forgets a node, and does not take it in again for a while.")
             .syntax("node-id"),
+        migrates("GETSLOTMIGRATIONS", 2, migrate::get)
+            .summary("Returns the migrations of slots from and to this node that go on, or were over lately.")
+            .complexity("O(N) with N the number of migrations."),
         show("INFO", 2, show::info).summary("Returns the state of the cluster."),
         show("LINKS", 2, show::links)
             .summary("Returns the connections of the bus.")
@@ -74,6 +92,13 @@ const CLUSTER: ServerCommand = ServerCommand::container(
         order("MEET", -4, change::meet)
             .summary("Has this node get to know another one, and by it the rest of a cluster.")
             .syntax("ip port [cluster-bus-port]"),
+        migrates("MIGRATESLOTS", -4, migrate::migrate)
+            .summary("Moves slots with all their keys to other nodes, in one step for clients.")
+            .syntax(
+                "<SLOTSRANGE start-slot end-slot [start-slot end-slot ...] NODE node-id> \
+                 [SLOTSRANGE start-slot end-slot [start-slot end-slot ...] NODE node-id ...]",
+            )
+            .complexity("O(N) with N the number of slots."),
         show("MYID", 2, show::my_id).summary("Returns the id of this node."),
         show("MYSHARDID", 2, show::my_shard_id)
             .summary("Returns the id of the shard that this node belongs to.")
@@ -81,6 +106,9 @@ const CLUSTER: ServerCommand = ServerCommand::container(
         show("NODES", 2, show::nodes)
             .summary("Returns all nodes, in the format of the configuration file.")
             .complexity("O(N) with N the number of nodes."),
+        show("REBALANCE", 3, balance::rebalance)
+            .summary("Returns what this node does to share slots evenly.")
+            .syntax("STATUS"),
         show("REPLICAS", 3, show::replicas)
             .summary("Returns the replicas of a primary.")
             .syntax("node-id")
@@ -116,6 +144,13 @@ const CLUSTER: ServerCommand = ServerCommand::container(
         show("SLOTS", 2, show::slots)
             .summary("Returns which nodes serve which ranges of slots.")
             .complexity("O(N) with N the number of nodes."),
+        ServerCommand::declare("SYNCSLOTS", migrate::sync)
+            .summary("What nodes say to each other while slots move.")
+            .syntax("subcommand [argument ...]")
+            .since("9.0.0")
+            .complexity("Depends on the subcommand.")
+            .arity(-3)
+            .flag(SYNCS),
     ],
 )
 .summary("A container for commands about the cluster.")
@@ -124,6 +159,10 @@ const CLUSTER: ServerCommand = ServerCommand::container(
 
 const fn show(name: &'static str, arity: i32, run: SessionHandler) -> ServerCommand {
     ServerCommand::declare(name, run).since("3.0.0").complexity("O(1)").arity(arity).flag(SHOWS)
+}
+
+const fn migrates(name: &'static str, arity: i32, run: SessionHandler) -> ServerCommand {
+    ServerCommand::declare(name, run).since("9.0.0").complexity("O(1)").arity(arity).flag(MIGRATES)
 }
 
 const fn order(name: &'static str, arity: i32, run: SessionHandler) -> ServerCommand {

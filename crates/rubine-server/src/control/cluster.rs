@@ -1,9 +1,12 @@
 //! A node of a cluster: the thread that speaks with the other nodes, lets happen what is due, and does what the state machine
 //! wants to be done. Decides nothing itself.
 
+mod balance;
 mod effects;
+pub(crate) mod migration;
 mod names;
 mod orders;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -13,12 +16,17 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 use rubine_base::clock::{Millis, monotonic_millis};
+use rubine_base::random::{Random, seed_from_os};
+use rubine_cluster::id::MigrationId;
 use rubine_cluster::message::Received;
+use rubine_cluster::migration::Migrations;
+use rubine_cluster::slots::SlotSet;
 use rubine_cluster::{Cluster as Machine, Event, LinkId, nodes_conf};
 use rubine_config::Config;
 use rubine_net::listener::{self, FIRST_LISTENER, Listener};
 use rubine_storage::disk::Disk;
 
+use self::balance::Balance;
 use self::names::Names;
 use super::cluster_data;
 use crate::cluster::{Bus, Cluster, Job, Links, NodesFile};
@@ -55,7 +63,7 @@ pub(crate) fn open(config: &Config) -> Result<Option<Cluster>, String> {
         nodes_conf::parse(&text, config.tls_cluster).map_err(|it| corrupt(it.to_string()))?;
     let ahead = Cluster::clock_from_now();
     let now = monotonic_millis() as Millis + ahead;
-    let seed = rubine_base::random::seed_from_os();
+    let seed = seed_from_os();
     let settings = settings_of(config, port);
     let machine = match saved {
         None => {
@@ -74,7 +82,9 @@ pub(crate) fn open(config: &Config) -> Result<Option<Cluster>, String> {
     let no_queue = |error: io::Error| format!("Can't make an event queue: {error}");
     let poll = Poll::new().map_err(no_queue)?;
     let waker = Waker::new(poll.registry(), WAKER).map_err(no_queue)?;
-    Ok(Some(Cluster::new(machine, waker, ahead, Bus { poll, listeners, file, port })))
+    let migrations = migration::config_of(config);
+    let bus = Bus { poll, listeners, file, port };
+    Ok(Some(Cluster::new(machine, migrations, waker, ahead, bus)))
 }
 
 fn check_port(config: &Config) -> Result<(), String> {
@@ -139,6 +149,13 @@ struct Driver {
     /// When the machine wants its next turn.
     turn_at: Millis,
     warned_at: BTreeMap<&'static str, Millis>,
+    /// Migrations for which writes are held, with their slots.
+    holding: Vec<(MigrationId, SlotSet)>,
+    /// When time passes for migrations.
+    migrations_turn_at: Millis,
+    balance: Balance,
+    /// For names of migrations.
+    random: Random,
     /// Of the messages that were dropped, so many are in the log.
     dropped_told: u64,
 }
@@ -158,7 +175,7 @@ impl Driver {
         let own = OwnCommands::new(server, handlers, server.workers.len() + BUS)?;
         let names = Names::start(cluster)?;
         let config = server.config.load();
-        let (waiting, paused_until, warned_at, dropped_told) = Default::default();
+        let (waiting, paused_until, warned_at, holding, dropped_told) = Default::default();
         Ok(Self {
             server,
             cluster,
@@ -173,6 +190,10 @@ impl Driver {
             paused_until,
             turn_at: 0,
             warned_at,
+            holding,
+            migrations_turn_at: 0,
+            balance: Balance::default(),
+            random: Random::with_seed(seed_from_os()),
             dropped_told,
         })
     }
@@ -183,6 +204,7 @@ impl Driver {
         // What fails here is logged, and told to the machine.
         let _ = self.carry_out(first);
         let _ = self.settle();
+        self.cluster.end_reload(&self.server.journal);
         let mut events = Events::with_capacity(EVENTS);
         while !self.server.shutdown.is_under_way.load(Ordering::Acquire) {
             match self.poll.poll(&mut events, Some(self.until_next())) {
@@ -209,6 +231,9 @@ impl Driver {
             self.take_orders();
             self.relay_messages();
             self.take_turn();
+            self.take_turn_of_balance();
+            self.take_turn_of_migrations();
+            self.settle_migrations();
         }
     }
 
@@ -219,7 +244,9 @@ impl Driver {
         if self.links.are_readable() || can_relay {
             return Duration::ZERO;
         }
-        let left = (self.turn_at - self.cluster.now()).clamp(0, SLEEP_MAX_MS);
+        let migrates = self.cluster.migrations.ask(Migrations::is_busy);
+        let sleep_max = if migrates { migration::PERIOD_MS } else { SLEEP_MAX_MS };
+        let left = (self.turn_at - self.cluster.now()).clamp(0, sleep_max);
         let left = Duration::from_millis(left as u64);
         if self.waiting.is_empty() { left } else { left.min(cluster_data::CONFIRMATION_POLL) }
     }
@@ -227,7 +254,12 @@ impl Driver {
     /// Tells the machine how the server stands.
     fn tell_facts(&mut self) {
         let facts = cluster_data::facts(self.server, self.cluster);
-        self.config = self.server.config.load();
+        let config = self.server.config.load();
+        if !Arc::ptr_eq(&config, &self.config) {
+            let of_migrations = migration::config_of(&config);
+            self.tell_migrations(|machine, _, _| machine.configure(of_migrations));
+            self.config = config;
+        }
         self.cluster.machine().set_facts(facts);
     }
 

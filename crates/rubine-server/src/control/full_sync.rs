@@ -303,7 +303,7 @@ fn take_image(
             ("repl-offset", point.offset.0.to_string()),
         ],
     };
-    let image = locked.snapshot();
+    let image = server.storage().image(&mut locked);
     let dump = ReplicaDump::new(server.storage(), image, wanted);
     drop(locked);
     server.note_stall(Stall::Snapshot, monotonic_nanos() - start);

@@ -123,6 +123,7 @@ impl Serve for Core {
             return Some((output, None, Told::default()));
         }
         let (reply_start, start) = (reply.mark(), ticks::now());
+        let replicated_before = self.charging.set_apart();
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
@@ -144,6 +145,10 @@ impl Serve for Core {
         }
         let written;
         (written, told.after) = self.write_journal_of(waiter.client, locked);
+        if self.charges() {
+            self.charge_replicated(entry, args);
+            self.charging.resume(replicated_before);
+        }
         (!waits_on).then_some((output, written, told))
     }
 
@@ -191,7 +196,7 @@ impl Core {
     fn give_back(&mut self, locked: Locked<'static>, client: Option<&mut Client>) {
         let is_done = locked.pending_hand_off().is_none()
             && self.runner.changes.found_due.is_empty()
-            && !self.runner.changes.was_flushed;
+            && !self.runner.changes.was_emptied;
         if !is_done {
             self.give_back_and_settle(locked, client);
         }
@@ -201,6 +206,12 @@ impl Core {
     fn give_back_and_settle(&mut self, locked: Locked<'static>, client: Option<&mut Client>) {
         let pending = locked.pending_hand_offs();
         drop(locked);
+        if std::mem::take(&mut self.runner.changes.was_emptied)
+            && let Some(cluster) = &self.server.cluster
+        {
+            let journal = &self.server.journal;
+            cluster.tell_migrations(journal, |machine, _, now| machine.flushed(now));
+        }
         if std::mem::take(&mut self.runner.changes.was_flushed) {
             self.save_flush(client);
         }

@@ -68,6 +68,7 @@ impl OwnCommands {
         let changes = &mut core.runner.changes;
         changes.found_due.clear();
         changes.was_flushed = false;
+        changes.was_emptied = false;
         core.flush_counts();
         server.journal.notify();
         if !pending.is_empty() {

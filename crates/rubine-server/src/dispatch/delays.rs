@@ -4,6 +4,8 @@ use rubine_commands::{Args, Flags};
 use rubine_replication::failover::Phase;
 
 use super::{Request, is_queued};
+use crate::client::queue::Transaction;
+use crate::client::slot::RequestSlot;
 use crate::client::{Client, ClientFlags};
 use crate::command_table::Entry;
 use crate::core::Core;
@@ -12,7 +14,8 @@ use crate::core::scripts::flags_of;
 type Delay = fn(Request<'_>) -> bool;
 
 /// Every reason, in order.
-const DELAYS: &[Delay] = &[log_is_behind, relay_is_behind, is_paused, keys_move, master_changes];
+const DELAYS: &[Delay] =
+    &[log_is_behind, relay_is_behind, is_paused, slots_move, keys_move, master_changes];
 
 /// Whether there is anything that any reason looks for, which is rare: one look in place of one for each of them.
 #[inline]
@@ -21,6 +24,7 @@ pub(super) fn may_hold(core: &Core, client: &Client) -> bool {
         || core.is_relay_behind
         || client.flags.contains(ClientFlags::CAPA_REDIRECT)
         || core.server.pause.in_force(core.monotonic_ms).is_some()
+        || (core.view.is_some() && core.server.pause.holds_slots())
         || core.server.aside.moving.has_contested()
 }
 
@@ -55,6 +59,25 @@ fn is_paused(request: Request<'_>) -> bool {
     let core = request.core;
     let in_force = core.server.pause.in_force(core.monotonic_ms);
     in_force.is_some_and(|(is_total, _)| is_total || may_change_data(request))
+}
+
+/// It would write to a slot that is about to be another node's, or might.
+fn slots_move(request: Request<'_>) -> bool {
+    let Request { core, client, entry, args } = request;
+    let Some(held) = core.server.pause.held_slots() else { return false };
+    if client.identity.is_trusted() || is_queued(client, entry) || !may_change_data(request) {
+        return false;
+    }
+    let queue = client.queue_of(entry);
+    match queue.map_or_else(|| RequestSlot::of(entry.spec, args), Transaction::slot) {
+        RequestSlot::One(slot) => held.contains(slot),
+        // It may be about any.
+        RequestSlot::Any => {
+            flags_of(core.server, entry, args).contains(Flags::WRITE)
+                || client.runs_any(entry, Flags::WRITE)
+        }
+        RequestSlot::Several => false,
+    }
 }
 
 /// Whether a client that can be told where a request belongs has it at a replica, and it belongs to the master.

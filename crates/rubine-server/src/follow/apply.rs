@@ -20,6 +20,8 @@ use crate::access;
 use crate::client::identity::Identity;
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags, ClientInfo};
+use crate::cluster::hidden::HiddenRunner;
+use crate::cluster::told::SYNC_SLOTS;
 use crate::command_table::{Entry, Run};
 use crate::core::after_run::{Caller, RanCommand};
 use crate::core::unit::Role;
@@ -52,6 +54,8 @@ pub(super) struct Applier {
     order: u64,
     /// The image that the master compares with its own.
     verifying: Verifying,
+    /// What runs commands on keys that nobody sees yet.
+    hidden: HiddenRunner,
 }
 
 /// A command of a unit.
@@ -69,6 +73,8 @@ enum What {
     Publish(ChannelKind),
     /// A script, or something about scripts.
     Scripting,
+    /// A command on keys that nobody sees yet.
+    Hidden(&'static Command),
     /// An order about the cluster that the nodes of a shard share.
     Order,
 }
@@ -96,7 +102,19 @@ impl Applier {
         let (db, settings_version, failures, order) = Default::default();
         let (finder, output) = (Finder::new(server), Output::new());
         let verifying = Verifying::new(server);
-        Ok(Self { core, client, finder, db, settings_version, failures, output, order, verifying })
+        let hidden = HiddenRunner::new();
+        Ok(Self {
+            core,
+            client,
+            finder,
+            db,
+            settings_version,
+            failures,
+            output,
+            order,
+            verifying,
+            hidden,
+        })
     }
 
     /// The stream that comes is that of the link which CLIENT LIST shows so.
@@ -273,9 +291,19 @@ impl Applier {
                 } else {
                     plan.shards.add_all(&needed);
                 }
-                What::Data(command)
+                let migrations = self.core.server.cluster.as_ref().map(|it| &it.migrations);
+                match migrations {
+                    Some(migrations) if migrations.hides(entry, args) => What::Hidden(command),
+                    _ => What::Data(command),
+                }
             }
-            // How slots are moved is told to replicas only.
+            // What is told of slots that move by themselves is done in one step.
+            Run::Server(_) if entry.full_name == SYNC_SLOTS => {
+                plan.is_talk = false;
+                plan.shards = ShardSet::All;
+                What::Order
+            }
+            // How slots are moved by hand is told to replicas only.
             Run::Server(_) if entry.group == Group::Cluster => What::Order,
             Run::Server(_) if entry.group == Group::Scripting => {
                 plan.is_talk = false;
@@ -312,7 +340,7 @@ impl Applier {
 
     fn run(&mut self, step: &Step<'_>, end: u64, locked: &mut Locked<'static>) {
         let Step { what, entry, args, db } = *step;
-        let Self { core, client, output, .. } = self;
+        let Self { core, client, output, hidden, .. } = self;
         client.db = db;
         client.traffic.last_command = entry.number;
         let start = output.mark();
@@ -321,6 +349,13 @@ impl Applier {
             What::Data(command) => {
                 let none = ClientFlags::empty();
                 core.run_data(command, db, none, Role::Master, &mut reply, args, locked)
+            }
+            What::Hidden(command) => {
+                let server = core.server;
+                let cluster = server.cluster.as_ref().expect("only a node hides keys");
+                let mut beside =
+                    cluster.migrations.beside().lock(&shards_of(&command.spec, args, true));
+                hidden.run(&core.settings, command, db, args, &mut beside)
             }
             What::Scripting | What::Order => {
                 core.run_among_others(client, Role::Script, &mut reply, entry, args, locked)
@@ -333,6 +368,11 @@ impl Applier {
                 Ok(())
             }
         };
+        if let (What::Order, Some(cluster)) = (what, &core.server.cluster)
+            && entry.full_name == SYNC_SLOTS
+        {
+            cluster.migrations.obey(&core.server.keyspace, locked);
+        }
         let failure = result.as_ref().err().map(ToString::to_string);
         let (caller, reply_start) = (Caller::Client, start);
         core.after_run(RanCommand {
@@ -365,6 +405,7 @@ impl Applier {
         }
         let changes = &mut self.core.runner.changes;
         changes.found_due.clear();
+        changes.was_emptied = false;
         if std::mem::take(&mut changes.was_flushed) {
             let now = self.core.now;
             let save = move || dumps::note_flush(server.storage(), now);

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use rubine_base::clock::unix_millis;
+use rubine_cluster::migration::Migrations;
 use rubine_config::{Config, ReplDisklessLoad};
 use rubine_journal::{History, Origin, ReplicationOffset};
 use rubine_keyspace::{Keyspace, ShardSet};
@@ -184,6 +185,7 @@ impl Driver {
         tracing::info!("PRIMARY <-> REPLICA sync: Loading DB in memory");
         let facts = &server.replication.following.syncs;
         facts.is_swapping.store(true, Ordering::Release);
+        self.forget_imports();
         let taken = self.receive_into(storage, form);
         facts.is_swapping.store(false, Ordering::Release);
         let exchanged = taken.and_then(|taken| {
@@ -209,6 +211,7 @@ impl Driver {
             }
             Err(reason) => {
                 tracing::info!("PRIMARY <-> REPLICA sync: Discarding temporary DB in background");
+                self.forget_imports();
                 Err(reason)
             }
         }
@@ -343,6 +346,7 @@ impl Driver {
     /// Drops all data. What is there then is of no history.
     fn forget_all(&self) {
         let server = self.server;
+        self.forget_imports();
         server.persistence.saves.functions.clear();
         server.keyspace.clear();
         let nothing = History::new(new_history_id());
@@ -350,6 +354,17 @@ impl Driver {
         let revived = revive_libraries(server);
         debug_assert!(revived.is_ok(), "no libraries are left");
         forget_copies(server);
+    }
+
+    /// Slots that the primary was taking in are told of anew.
+    fn forget_imports(&self) {
+        if let Some(cluster) = &self.server.cluster {
+            cluster.tell_at_once(
+                &self.server.keyspace,
+                &self.server.journal,
+                Migrations::synced_fully,
+            );
+        }
     }
 
     /// Reads a whole dump from the link.

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use rubine_base::clock::unix_millis;
+use rubine_cluster::migration::{Establish, Migrations};
 use rubine_config::Config;
-use rubine_keyspace::AccessPolicy;
+use rubine_keyspace::{AccessPolicy, Keyspace, SlotImport, Snapshot};
 use rubine_storage::{Apply, Host, Stall, Storage};
 use rubine_system::ticks;
 
@@ -90,6 +91,39 @@ impl Host for Server {
 
     fn followed_version(&self) -> &'static str {
         REDIS_VERSION
+    }
+
+    fn add_hidden(&self, image: &mut Snapshot) {
+        if let Some(cluster) = &self.cluster {
+            cluster.migrations.add_to(image);
+        }
+    }
+
+    fn begin_reload(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.tell_at_once(&self.keyspace, &self.journal, Migrations::loading);
+        }
+    }
+
+    fn note_import(&self, import: &SlotImport) {
+        let told = Establish::told_of(&import.name, &import.ranges);
+        let (Some(cluster), Some(establish)) = (&self.cluster, told) else {
+            tracing::warn!(
+                "The dump is of a node that was importing slots; their keys are taken for this server's."
+            );
+            return;
+        };
+        let tracked = cluster.tell_migrations(&self.journal, |machine, view, now| {
+            machine.track_import(establish, view, now)
+        });
+        if let Err(error) = tracked {
+            tracing::warn!("The dump tells of slots that are being imported: {error}");
+        }
+    }
+
+    fn hidden(&self, slot: u16) -> Option<&Keyspace> {
+        let migrations = &self.cluster.as_ref()?.migrations;
+        migrations.hides_slot(slot).then_some(&**migrations.beside())
     }
 
     fn applier(&'static self) -> Result<Box<dyn Apply>, String> {

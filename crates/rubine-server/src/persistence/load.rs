@@ -36,12 +36,20 @@ pub(crate) fn start_reload(
                 "ERR Error trying to load the function libraries, check server logs."
             })
         });
-        forget_copies(server);
+        end_reload(server);
         server.persistence.set_trouble(Trouble::LOADING, false);
         on_end(outcome);
         wake_waiters(server);
     };
     std::thread::Builder::new().name("reload".to_owned()).spawn(run).map(drop)
+}
+
+/// All data is another: whatever was known of what was there before is forgotten.
+pub(crate) fn end_reload(server: &Server) {
+    if let Some(cluster) = &server.cluster {
+        cluster.end_reload(&server.journal);
+    }
+    forget_copies(server);
 }
 
 /// Removes keys and fields that fell due while the server was down, before clients see them: as long as nobody is served

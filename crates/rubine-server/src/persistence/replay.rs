@@ -18,7 +18,9 @@ use rubine_storage::lanes::Lanes;
 use rubine_storage::lanes::run::{Incoming, RunUnits};
 
 use super::known::Finder;
-use crate::command_table::Run;
+use crate::cluster::hidden::HiddenRunner;
+use crate::cluster::told::SYNC_SLOTS;
+use crate::command_table::{Entry, Run};
 use crate::server::Server;
 use crate::settings::Settings;
 
@@ -32,6 +34,7 @@ const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Hands units to lanes.
 pub(crate) struct Replayer {
     server: &'static Server,
+    keyspace: &'static Keyspace,
     /// The selected database.
     db: usize,
     databases: usize,
@@ -41,6 +44,8 @@ pub(crate) struct Replayer {
     failures: Arc<AtomicU64>,
     /// A command that was looked at runs a script, or concerns scripts.
     has_met_script: bool,
+    /// What runs commands on keys that nobody sees yet. They are run as they come.
+    hidden: HiddenRunner,
 }
 
 /// What is known of a command when it is handed in.
@@ -84,7 +89,18 @@ impl Replayer {
         let databases = settings.limits.databases;
         let has_met_script = false;
         let finder = Finder::new(server);
-        Ok(Self { server, db: 0, databases, finder, lanes, failures, has_met_script })
+        let hidden = HiddenRunner::new();
+        Ok(Self {
+            server,
+            keyspace,
+            db: 0,
+            databases,
+            finder,
+            lanes,
+            failures,
+            has_met_script,
+            hidden,
+        })
     }
 
     /// Hands a unit in. Fails if it has something that is no command.
@@ -146,10 +162,16 @@ impl Replayer {
             if entry.spec.name == "SELECT" {
                 self.select(args.at(1))?;
             }
+            if entry.full_name == SYNC_SLOTS {
+                self.hear_of_import(args);
+            }
             self.has_met_script |= entry.group == Group::Scripting;
             // What else concerns a connection or the server changes no key.
             return Ok(None);
         };
+        if self.run_if_hidden(entry, command, args) {
+            return Ok(None);
+        }
         let key = entry.single_key.and_then(|index| Some((index, args.get(index)?)));
         if let Some((index, key)) = key
             && matches!(command.spec.scope, Scope::Keys)
@@ -160,6 +182,34 @@ impl Replayer {
         }
         let known = Known { command, db: self.db, key: (0, Place::default()) };
         Ok(Some((known, shards_of(&command.spec, args, true))))
+    }
+
+    /// Runs a command on keys that nobody sees yet. Returns whether it is about such.
+    fn run_if_hidden(&mut self, entry: &Entry, command: &Command, args: Args<'_>) -> bool {
+        let Some(cluster) = &self.server.cluster else { return false };
+        if !cluster.migrations.hides(entry, args) {
+            return false;
+        }
+        let mut beside = cluster.migrations.beside().lock(&shards_of(&command.spec, args, true));
+        let result =
+            self.hidden.run(&self.server.settings.load(), command, self.db, args, &mut beside);
+        if let Err(error) = result {
+            note_failure(&self.failures, command, &error);
+        }
+        true
+    }
+
+    /// Takes in that slots were being taken in when the log was written, or that this came to its end.
+    fn hear_of_import(&mut self, args: Args<'_>) {
+        let Some(cluster) = &self.server.cluster else { return };
+        self.lanes.barrier();
+        let heard = cluster.hear(&self.server.journal, args);
+        if let Err(error) = heard {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!("{SYNC_SLOTS} of the append-only file failed: {error}");
+        }
+        let keyspace = self.keyspace;
+        cluster.migrations.obey(keyspace, &mut keyspace.lock(&ShardSet::All));
     }
 
     fn select(&mut self, index: &[u8]) -> Result<(), CommandError> {
@@ -185,13 +235,6 @@ impl Replay {
         Self { settings, now: 0, runner, output: Output::new(), failures }
     }
 
-    /// A command that fails is told of: it did so before.
-    fn note_failure(&self, command: &Command, error: &CommandError) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) < LOGGED_FAILURES_MAX {
-            tracing::warn!("{} of the append-only file failed: {error}", command.spec.name);
-        }
-    }
-
     /// Forgets what a client would get, and what else would follow.
     fn forget(&mut self) {
         if KEPT_OUTPUT_BYTES_MAX < self.output.buffered_bytes() {
@@ -202,6 +245,13 @@ impl Replay {
         // What was sent in another life is not sent again: its removal follows.
         self.runner.effects.shipment = None;
         self.runner.changes = Changes::default();
+    }
+}
+
+/// A command that fails is told of: it did so before.
+fn note_failure(failures: &AtomicU64, command: &Command, error: &CommandError) {
+    if failures.fetch_add(1, Ordering::Relaxed) < LOGGED_FAILURES_MAX {
+        tracing::warn!("{} of the append-only file failed: {error}", command.spec.name);
     }
 }
 
@@ -241,7 +291,7 @@ impl RunUnits for Replay {
         let result = self.runner.run(command, &occasion, &mut reply, args, locked);
         self.output.truncate_to(start);
         if let Err(error) = result {
-            self.note_failure(command, &error);
+            note_failure(&self.failures, command, &error);
         }
         self.forget();
     }

@@ -14,29 +14,30 @@ use crate::support::{call, elements, integer, send, wait_for_blocked, wait_until
 /// Keys of the slots 12182, 3564 and 7629: of the third, the first and the second of three primaries.
 const KEYS: [(&str, u16); 3] = [("foo", 12_182), ("j", 3_564), ("k", 7_629)];
 
-fn node() -> ServerOptions {
+pub(crate) fn node() -> ServerOptions {
     cluster::node(Path::new(env!("CARGO_BIN_EXE_rubine-server")))
         .expect("a free port")
         .with("workers", "2")
+        .with("enable-debug-command", "yes")
 }
 
-fn id(server: &Server) -> String {
+pub(crate) fn id(server: &Server) -> String {
     cluster::id(server).expect("it answers")
 }
 
-fn cluster_info(server: &Server, field: &str) -> String {
+pub(crate) fn cluster_info(server: &Server, field: &str) -> String {
     cluster::info(server, field).expect("it answers")
 }
 
-fn is_primary(server: &Server) -> bool {
+pub(crate) fn is_primary(server: &Server) -> bool {
     cluster::role(server).expect("it answers") == "master"
 }
 
-fn is_ok(value: &Value) -> bool {
+pub(crate) fn is_ok(value: &Value) -> bool {
     *value == Value::Status("OK".into())
 }
 
-fn error(value: &Value) -> &str {
+pub(crate) fn error(value: &Value) -> &str {
     match value {
         Value::Error(text) => text,
         other => panic!("an error was due, not {other:?}"),
@@ -44,7 +45,7 @@ fn error(value: &Value) -> &str {
 }
 
 /// Introduces all nodes to the first one, and waits until all know all.
-fn introduce(nodes: &[Server]) {
+pub(crate) fn introduce(nodes: &[Server]) {
     for node in &nodes[1..] {
         assert!(is_ok(&cluster::meet(&nodes[0], node).expect("it answers")));
     }
@@ -55,9 +56,17 @@ fn introduce(nodes: &[Server]) {
 }
 
 /// Three primaries that share all slots, and so many replicas, of the first, the second and so on.
-fn start(replicas: usize) -> Vec<Server> {
+pub(crate) fn start(replicas: usize) -> Vec<Server> {
+    start_with(replicas, |node| node)
+}
+
+/// As [`start`], with nodes that have something more.
+pub(crate) fn start_with(
+    replicas: usize,
+    with: impl Fn(ServerOptions) -> ServerOptions,
+) -> Vec<Server> {
     let nodes: Vec<_> =
-        (0..3 + replicas).map(|_| node().start().expect("a node that starts")).collect();
+        (0..3 + replicas).map(|_| with(node()).start().expect("a node that starts")).collect();
     for (node, range) in nodes.iter().zip(["0 5460", "5461 10922", "10923 16383"]) {
         let mut client = node.client();
         assert!(is_ok(&call(&mut client, &format!("CLUSTER ADDSLOTSRANGE {range}"))));
@@ -86,7 +95,7 @@ fn start(replicas: usize) -> Vec<Server> {
 }
 
 /// Has a replica take its primary's place. On a busy machine the time may not do, and it has to be asked again.
-fn take_over(replica: &Server) {
+pub(crate) fn take_over(replica: &Server) {
     for _ in 0..10 {
         wait_until("the failover is taken", || {
             is_primary(replica) || is_ok(&call(&mut replica.client(), "CLUSTER FAILOVER"))
@@ -101,22 +110,22 @@ fn take_over(replica: &Server) {
     panic!("the replica does not take over");
 }
 
-fn wait_until_ok(nodes: &[Server]) {
+pub(crate) fn wait_until_ok(nodes: &[Server]) {
     wait_until("the cluster is well", || {
         nodes.iter().all(|it| cluster_info(it, "cluster_state") == "ok")
     });
 }
 
 /// A client that follows redirections. Here no request is lost on its way.
-struct Router(cluster::Router);
+pub(crate) struct Router(cluster::Router);
 
 impl Router {
-    fn new(nodes: &[Server]) -> Self {
+    pub(crate) fn new(nodes: &[Server]) -> Self {
         Self(cluster::Router::new(nodes))
     }
 
     /// The second word is the key.
-    fn call(&mut self, line: &str) -> Value {
+    pub(crate) fn call(&mut self, line: &str) -> Value {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         loop {
             if let Answer::Reply(reply) = self.0.call(words[1], &words) {

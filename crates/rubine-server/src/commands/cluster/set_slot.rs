@@ -1,13 +1,14 @@
 //! CLUSTER SETSLOT: where a slot is, or that it is being moved key by key. Replicas hear of it first, so that none of them
 //! takes the place of this node without knowing.
 
-use rubine_cluster::{SetSlot, SetSlotFacts};
+use rubine_cluster::migration::Operation;
+use rubine_cluster::{Moving, SetSlot, SetSlotFacts};
 use rubine_commands::{Args, CommandError, CommandResult};
 use rubine_replication::leader::{Replica, State};
 
 use super::cluster_of;
 use super::slots::slot;
-use crate::cluster::{Answer, Confirmation, Job};
+use crate::cluster::{Answer, Cluster, Confirmation, Job};
 use crate::commands::connection::timeout_ms;
 use crate::core::Session;
 use crate::server::Server;
@@ -76,7 +77,7 @@ pub(super) fn run(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
     let is_from_primary = session.client.identity.is_trusted();
     let order = Order::parse(session.args, session.core.now)?;
-    let facts = move |slot| facts(server, slot, is_from_primary);
+    let facts = move |slot| facts(server, cluster, slot, is_from_primary);
     let checked = cluster
         .ask(|machine, _| machine.check_set_slot(order.slot, order.what(), facts(order.slot)));
     checked.map_err(|error| CommandError::Other(error.to_string().into()))?;
@@ -123,9 +124,14 @@ fn tell_replicas(server: &Server, session: &Session<'_>, order: &Order) -> Optio
 }
 
 /// What the machine has to know of a slot.
-fn facts(server: &Server, slot: u16, is_from_primary: bool) -> SetSlotFacts {
+fn facts(server: &Server, cluster: &Cluster, slot: u16, is_from_primary: bool) -> SetSlotFacts {
     let has_keys = (0..server.settings.load().limits.databases)
         // A shard that somebody holds has keys, as far as is known.
         .any(|db| server.keyspace.slot_len(db, slot) != Ok(0));
-    SetSlotFacts { is_from_primary, has_keys, moving: None }
+    let moving = cluster.migrations.ask(|machine| match () {
+        () if machine.is_any(Operation::Import) => Some(Moving::In),
+        () if machine.is_any(Operation::Export) => Some(Moving::Out),
+        () => None,
+    });
+    SetSlotFacts { is_from_primary, has_keys, moving }
 }

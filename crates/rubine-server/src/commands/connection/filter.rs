@@ -64,6 +64,8 @@ enum Kind {
     Replica,
     Primary,
     PubSub,
+    SlotImport,
+    SlotExport,
 }
 
 impl Kind {
@@ -72,19 +74,23 @@ impl Kind {
             // One that watches is a replica to nobody.
             flags if flags.contains(ClientFlags::MASTER) => Self::Primary,
             flags if flags.contains(ClientFlags::REPLICA) => Self::Replica,
+            flags if flags.contains(ClientFlags::SLOT_IMPORT) => Self::SlotImport,
+            flags if flags.contains(ClientFlags::SLOT_EXPORT) => Self::SlotExport,
             flags if flags.contains(ClientFlags::PUBSUB) => Self::PubSub,
             _ => Self::Normal,
         }
     }
 
     fn parse(name: &[u8]) -> Result<Self, CommandError> {
-        let kinds: [(&[u8], Self); 6] = [
+        let kinds: [(&[u8], Self); 8] = [
             (b"normal", Self::Normal),
             (b"slave", Self::Replica),
             (b"replica", Self::Replica),
             (b"pubsub", Self::PubSub),
             (b"master", Self::Primary),
             (b"primary", Self::Primary),
+            (b"slot-import", Self::SlotImport),
+            (b"slot-export", Self::SlotExport),
         ];
         let found = kinds.into_iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
         let unknown = || failed(&format!("Unknown client type '{}'", shown(name)));

@@ -7,7 +7,7 @@ use rubine_commands::{CommandError, CommandResult, Flags};
 
 use crate::core::{ServerCommand, Session};
 use crate::persistence::load::{
-    forget_copies, revive_libraries, wait_for_running_commands, wake_waiters,
+    end_reload, revive_libraries, wait_for_running_commands, wake_waiters,
 };
 use crate::server::Asker;
 use rubine_storage::{Trouble, load, log_load};
@@ -62,7 +62,7 @@ fn loadaof(session: &mut Session<'_>) -> CommandResult {
         load::announce(server.storage(), load::log_bytes(&server.config.load()));
         wait_for_running_commands(server);
         let outcome = log_load::reload(server.storage()).and_then(|()| revive_libraries(server));
-        forget_copies(server);
+        end_reload(server);
         server.persistence.set_trouble(Trouble::LOADING, false);
         asker.answer(&server.workers, |reply| match outcome {
             Ok(()) => {

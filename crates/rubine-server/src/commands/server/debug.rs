@@ -56,6 +56,7 @@ pub(super) const DEBUG: ServerCommand = ServerCommand::container(
         SET_DISABLE_DENY_SCRIPTS,
         SET_SKIP_CHECKSUM_VALIDATION,
         SLEEP,
+        SLOTMIGRATION,
         STRUCTSIZE,
     ],
 );
@@ -230,6 +231,30 @@ fn reply_buffer(session: &mut Session<'_>) -> CommandResult {
 /// Argument 2 as a switch. As in C, all that is no number is 0.
 fn switch(session: &Session<'_>) -> Result<bool, CommandError> {
     Ok(parse_i64(session.args.at(2)).unwrap_or(0) != 0)
+}
+
+const SLOTMIGRATION: ServerCommand = form("SLOTMIGRATION", stop_migrations)
+    .summary("Decides whether slots that move change hands.")
+    .syntax("<PREVENT-PAUSE | PREVENT-FAILOVER> 0|1")
+    .arity(4);
+
+fn stop_migrations(session: &mut Session<'_>) -> CommandResult {
+    let server = session.core.server;
+    let what = session.args.at(2);
+    let stops = parse_i64(session.args.at(3)).unwrap_or(0) != 0;
+    let is_pause = what.eq_ignore_ascii_case(b"PREVENT-PAUSE");
+    if !is_pause && !what.eq_ignore_ascii_case(b"PREVENT-FAILOVER") {
+        return Err(wrong_form(session.args, "DEBUG"));
+    }
+    if let Some(cluster) = &server.cluster {
+        cluster.tell_migrations(&server.journal, |machine, _, _| {
+            let mut all = machine.stops();
+            *if is_pause { &mut all.before_pause } else { &mut all.before_takeover } = stops;
+            machine.set_stops(all);
+        });
+    }
+    session.reply.ok();
+    Ok(())
 }
 
 const SLEEP: ServerCommand = form("SLEEP", sleep)

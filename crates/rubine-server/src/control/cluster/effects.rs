@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use rubine_base::clock::Millis;
 use rubine_base::crc::SLOT_COUNT;
 use rubine_cluster::message::{Message, encode};
+use rubine_cluster::migration::Migrations;
 use rubine_cluster::text::Host;
 use rubine_cluster::{Action, Effects, Event, Level, LinkId, Save, nodes_conf};
 
@@ -42,6 +43,7 @@ impl Driver {
         }
         if let Some(view) = effects.view {
             cluster_data::publish_view(self.server, self.cluster, view);
+            self.tell_migrations(Migrations::view_changed);
         }
         for action in effects.actions {
             self.act(action);
@@ -97,7 +99,10 @@ impl Driver {
                 let handlers = self.own.handlers();
                 cluster_data::follow(server, self.cluster, handlers, (&host, port), history);
             }
-            Action::Promote => cluster_data::promote(server),
+            Action::Promote => {
+                cluster_data::promote(server);
+                self.tell_migrations(|machine, _, now| machine.promoted(now));
+            }
             Action::DropAllKeys => cluster_data::drop_all_keys(&mut self.own),
             Action::DropKeys { slots } => {
                 let dirty = cluster_data::slots_with_keys(server, slots.iter());
@@ -188,7 +193,7 @@ impl Driver {
     }
 }
 
-fn log(level: Level, text: &str) {
+pub(super) fn log(level: Level, text: &str) {
     match level {
         Level::Debug => tracing::trace!("{text}"),
         Level::Verbose => tracing::debug!("{text}"),

@@ -36,6 +36,7 @@ pub(super) fn clients(source: &Source<'_>, text: &mut Text) {
         None => "client_pause",
     };
     let (reason, actions, until) = match server.pause.in_force(now) {
+        None if server.pause.holds_slots() => ("slot_migration_in_progress", "write", now),
         None => ("none", "none", now),
         Some((true, until)) => (why, "all", until),
         Some((false, until)) => (why, "write", until),

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Source, Text};
+use crate::cluster::Side;
 use crate::figures::clients::ClientFacts;
 use crate::figures::memory::{MemoryFacts, ratio};
 use crate::mailbox::Mailbox;
@@ -43,7 +44,10 @@ pub(super) fn memory(source: &Source<'_>, text: &mut Text) {
     text.field("mem_clients_slaves", facts.replicas);
     text.field("mem_clients_normal", facts.clients);
     text.field("mem_cluster_links", server.cluster.as_ref().map_or(0, |it| it.links().1));
-    text.zeros(&["mem_cluster_slot_import", "mem_cluster_slot_export", "mem_aof_buffer"]);
+    let migrations = server.cluster.as_ref().map(|it| &it.migrations);
+    text.field("mem_cluster_slot_import", migrations.map_or(0, |it| it.link_bytes(Side::Target)));
+    text.field("mem_cluster_slot_export", migrations.map_or(0, |it| it.link_bytes(Side::Source)));
+    text.zeros(&["mem_aof_buffer"]);
     let mailboxes = source.server.workers.iter();
     let on_their_way: usize = mailboxes.map(Mailbox::published_bytes).sum();
     text.field("mem_messages_on_their_way", on_their_way);
