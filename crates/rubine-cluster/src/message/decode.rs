@@ -32,8 +32,9 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Of those whom nobody knows yet: some 2,000 entries of gossip, and nothing that is passed on.
-    pub const STRANGER: Self = Self { packet: 256 * 1024, relayed: 0 };
+    /// Of those whom nobody knows yet: some 2,000 entries of gossip. What they pass on is no longer than that: a node may do so
+    /// before anything else has said whose its new connection is.
+    pub const STRANGER: Self = Self { packet: 256 * 1024, relayed: 256 * 1024 - RELAYED_ROOM };
 
     /// Of nodes of the cluster: some 40,000 entries of gossip.
     pub const fn known(relayed: usize) -> Self {
