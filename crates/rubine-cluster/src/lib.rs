@@ -15,6 +15,7 @@ pub mod message;
 pub mod migration;
 pub mod nodes_conf;
 mod operations;
+pub mod rebalance;
 mod report;
 pub mod slots;
 pub mod text;
@@ -22,7 +23,7 @@ mod view;
 
 pub use config::{Announce, Config, PreferredEndpoint, SaveBehavior};
 pub use effect::{Action, Effects, Event, Facts, History, Level, LinkId, Save};
-pub use machine::{Cluster, Fault, Saved, SavedError, SavedNode};
+pub use machine::{Cluster, Fault, Saved, SavedError, SavedNode, Turn, Unwell};
 pub use operations::{
     Asker, Direction, Failover, Moving, OperationError, Reset, SetSlot, SetSlotFacts,
 };

@@ -19,6 +19,7 @@ mod promise;
 mod roles;
 mod saved;
 mod sending;
+mod share;
 pub(crate) mod statistics;
 pub(crate) mod table;
 mod view;
@@ -41,6 +42,8 @@ use self::node::Key;
 use self::promise::Fence;
 pub(crate) use self::roles::OpenSlots;
 pub use self::saved::{Saved, SavedError, SavedNode};
+use self::share::Claim;
+pub use self::share::{Turn, Unwell};
 use self::statistics::Statistics;
 use self::table::Table;
 use crate::config::{Config, SaveBehavior};
@@ -86,6 +89,8 @@ pub struct Cluster {
     /// Slots whose new owner is believed whatever its epoch is: this node has let go of them.
     pub(crate) granted: SlotSet,
     fence: Fence,
+    /// Whether this node wants to move slots, or does.
+    claim: Option<Claim>,
     faults: Faults,
     is_ip_announced: bool,
     /// Whether the own address was seen to be right in the life of this process.

@@ -51,6 +51,31 @@ pub struct Header {
     /// What it thinks of the cluster.
     pub state: ClusterState,
     pub message_flags: MessageFlags,
+    pub share: Share,
+}
+
+/// What a node of ours says of its part in sharing slots evenly, in bytes that others leave empty. Others say nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// What it wants to be even, if it takes part.
+    pub metric: Option<Metric>,
+    /// How much of it it has. Slots are known anyway.
+    pub weight: u64,
+    /// It is to have no slots at all.
+    pub is_draining: bool,
+    /// It is about to move slots, or does.
+    pub moves: bool,
+}
+
+/// What is to be even.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metric {
+    /// How many slots nodes have.
+    Slots,
+    /// How many bytes their data takes.
+    Memory,
+    /// How long their commands take.
+    Load,
 }
 
 /// Where a node listens. Which of the two for clients stands first depends on whether links of the bus have TLS.

@@ -142,6 +142,11 @@ impl View {
         self.node(self.owners[usize::from(slot)])
     }
 
+    /// Its id.
+    pub fn owner_id(&self, slot: u16) -> Option<NodeId> {
+        self.owner(slot).map(|it| it.id)
+    }
+
     pub fn node(&self, index: u16) -> Option<&NodeView> {
         self.nodes.get(usize::from(index))
     }

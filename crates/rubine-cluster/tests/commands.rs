@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use rubine_cluster::message::Message;
 use rubine_cluster::{
     Action, Announce, Asker, Cluster, Config, Direction, Event, Facts, Failover, Fault, History,
     LinkId, OperationError, PreferredEndpoint, Reset, Save, SetSlot, SetSlotFacts, View, Viewer,
@@ -454,4 +455,30 @@ fn faults_are_made_and_mended() {
     assert_eq!(group.wires.len(), 0);
     let refused = group.nodes[0].kill_links(Direction::To, first.as_bytes(), group.now);
     assert_eq!(refused, Err(OperationError::LinkToMyself));
+}
+
+/// A replica of another shard has none of its data yet, and says so at once: whoever has most is elected.
+#[test]
+fn data_of_another_shard_counts_for_nothing() {
+    let mut group = Group::new(2);
+    group.run(0, |it, now| it.add_slots(&[0..=16_383], now)).unwrap();
+    group.run(0, |it, now| it.meet_at("10.0.0.2", 7001, 17_001, ASKER, now)).unwrap();
+    group.live(1000);
+    let primary = group.nodes[0].my_id();
+    let (mut now, node) = (group.now, &mut group.nodes[1]);
+    let mut told_offset = |node: &mut Cluster| {
+        for _ in 0..30 {
+            now += 100;
+            node.tick(now);
+            for action in node.take_effects().actions {
+                if let Action::Send { message: Message::Full { header, .. }, .. } = action {
+                    return header.offset;
+                }
+            }
+        }
+        panic!("nobody hears of it");
+    };
+    assert_eq!(told_offset(node), 100);
+    node.replicate(primary.as_bytes(), group.now + 3000).unwrap();
+    assert_eq!(told_offset(node), 0);
 }

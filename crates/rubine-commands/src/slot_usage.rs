@@ -23,6 +23,16 @@ impl SlotUsage {
             bytes_out: self.bytes_out + other.bytes_out,
         }
     }
+
+    /// What came after `before`.
+    #[must_use]
+    pub fn minus(self, before: Self) -> Self {
+        Self {
+            cpu_us: self.cpu_us.saturating_sub(before.cpu_us),
+            bytes_in: self.bytes_in.saturating_sub(before.bytes_in),
+            bytes_out: self.bytes_out.saturating_sub(before.bytes_out),
+        }
+    }
 }
 
 /// What one worker has counted of each slot. Only that worker adds to it, so it pays for no other; whoever asks adds up those

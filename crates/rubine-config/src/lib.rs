@@ -31,11 +31,11 @@ pub use table::directive::{Directive, Support, Traits, closest, find, names};
 pub use table::{Config, DIRECTIVES};
 pub use template::expand_template;
 pub use values::{
-    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
-    ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
-    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimit, OutputBufferLimits,
-    PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad,
-    ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised, SyslogFacility,
-    TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterAutoRebalance,
+    ClusterConfigSaveBehavior, ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel,
+    LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimit,
+    OutputBufferLimits, PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck,
+    ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised,
+    SyslogFacility, TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
 };
 pub use values::{path_of, reason};

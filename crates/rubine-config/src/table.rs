@@ -11,12 +11,12 @@ use super::checks;
 use super::line::{SentinelLine, UserLine};
 use super::quota::QuotaRule;
 use super::values::{
-    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterConfigSaveBehavior,
-    ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel, LogTimestampFormat,
-    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits, PropagationErrorBehavior,
-    ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad, ReplicaOf, SanitizeDumpPayload,
-    SavePoint, ShutdownOptions, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
-    WorkingDirectory,
+    AclPubsubDefault, Appendfsync, AuditEvents, BusyReplyScope, ClusterAutoRebalance,
+    ClusterConfigSaveBehavior, ClusterPreferredEndpointType, KeyspaceEvents, LogFormat, LogLevel,
+    LogTimestampFormat, MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputBufferLimits,
+    PropagationErrorBehavior, ProtectedAction, RdbVersion, RdbVersionCheck, ReplDisklessLoad,
+    ReplicaOf, SanitizeDumpPayload, SavePoint, ShutdownOptions, Supervised, SyslogFacility,
+    TlsAuthClients, TlsAuthClientsUser, WorkingDirectory,
 };
 
 const INT: i128 = i32::MAX as i128;
@@ -33,7 +33,6 @@ const DEFAULT_SAVE_POINTS: [SavePoint; 3] = [
 // Why a directive has no effect yet.
 const COMPATIBILITY: &str = "commands are not checked for what a cluster would refuse";
 const LIST_COMPRESSION: &str = "lists are not compressed yet";
-const SLOT_STATS: &str = "the use of slots is not counted yet";
 const NO_DHE: &str = "keys are agreed on by elliptic curves only";
 
 // Why a directive cannot mean anything here.
@@ -484,11 +483,19 @@ directives! {
     cluster_blacklist_ttl: u64 = 60, "cluster-blacklist-ttl".number(0, ULONG);
     cluster_manual_failover_timeout: u64 = 5000,
         "cluster-manual-failover-timeout".number(1, INT);
-    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled".not_yet(SLOT_STATS);
+    cluster_slot_stats_enabled: bool = false, "cluster-slot-stats-enabled";
     cluster_slot_migration_log_max_len: u64 = 1000,
         "cluster-slot-migration-log-max-len".number(0, LONG);
     slot_migration_max_failover_repl_bytes: i64 = 0,
         "slot-migration-max-failover-repl-bytes".signed_memory(-1, LONG);
+    cluster_auto_rebalance: ClusterAutoRebalance = ClusterAutoRebalance::No,
+        "cluster-auto-rebalance";
+    cluster_auto_rebalance_threshold: u64 = 5,
+        "cluster-auto-rebalance-threshold".number(0, 1000);
+    cluster_auto_rebalance_interval: u64 = 5,
+        "cluster-auto-rebalance-interval".number(0, 86_400);
+    cluster_auto_rebalance_slots: u32 = 64,
+        "cluster-auto-rebalance-slots".number(1, 16_384);
     cluster_message_gossip_perc: u32 = 10,
         "cluster-message-gossip-perc".number(1, 100).hidden();
     cluster_ping_interval: u64 = 0,

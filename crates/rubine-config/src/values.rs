@@ -134,6 +134,11 @@ named_enum! {
 }
 
 named_enum! {
+    /// What the primaries of a cluster share evenly by themselves.
+    ClusterAutoRebalance { No = "no", Slots = "slots", Memory = "memory", Load = "load" }
+}
+
+named_enum! {
     /// What happens when the cluster's state file cannot be written.
     ClusterConfigSaveBehavior { Sync = "sync", BestEffort = "best-effort" }
 }

@@ -98,6 +98,13 @@ impl Effects {
         self.command_count
     }
 
+    /// How many bytes they come to for a reader, those that wrap them included.
+    pub fn byte_count(&self) -> usize {
+        let wrapping = if self.is_transaction { 0 } else { MULTI.len() };
+        let shared: usize = self.shared.iter().map(|it| it.value.len()).sum();
+        self.bytes.len() - wrapping + shared
+    }
+
     /// For whom the commands from here on are. It stays so until it is said anew, in later units too.
     pub fn set_audience(&mut self, audience: Audience) {
         self.audience = audience;

@@ -15,6 +15,14 @@ pub fn write_command(arguments: &[&[u8]], out: &mut impl Write) -> io::Result<()
     arguments.iter().try_for_each(|it| write_argument(it, out))
 }
 
+/// How long a command of these arguments is when it is written.
+pub fn command_len<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> usize {
+    let header = |number: usize| 1 + number.checked_ilog10().unwrap_or(0) as usize + 1 + 2;
+    let (count, bytes) = arguments
+        .fold((0, 0), |(count, bytes), it| (count + 1, bytes + header(it.len()) + it.len() + 2));
+    header(count) + bytes
+}
+
 /// Writes one argument of a command whose count was announced.
 #[inline]
 pub fn write_argument(argument: &[u8], out: &mut impl Write) -> io::Result<()> {
@@ -51,6 +59,7 @@ mod tests {
             let (mut bytes, argument) = (Vec::new(), vec![b'\n'; len]);
             let words: Vec<&[u8]> = vec![&argument; len.clamp(1, 120)];
             write_command(&words, &mut bytes).expect(INTO_MEMORY);
+            assert_eq!(command_len(words.iter().copied()), bytes.len());
             let mut args = Vec::new();
             let parsed = Parser::new().parse_command(&bytes, &mut args, &limits);
             let (consumed, arg_count) = (bytes.len(), words.len());

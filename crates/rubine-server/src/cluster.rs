@@ -1,12 +1,14 @@
 //! This server's part in a cluster: the state machine, what workers know of it, and what clients have ordered; the
 //! connections of its bus, and its file. Decides nothing, and knows no key.
 
+mod balance;
 pub(crate) mod hidden;
 mod links;
 mod messages;
 mod migration;
 mod nodes_file;
 pub(crate) mod told;
+mod usage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,10 +28,12 @@ use rubine_keyspace::{Keyspace, ShardSet};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
+pub(crate) use self::balance::{Balancing, Doing};
 pub(crate) use self::links::Links;
 use self::messages::Messages;
 pub(crate) use self::migration::{MigrationLink, Order, Side, SlotMigrations};
 pub(crate) use self::nodes_file::NodesFile;
+pub(crate) use self::usage::SlotUsages;
 
 /// A node's part in its cluster.
 pub(crate) struct Cluster {
@@ -59,6 +63,8 @@ pub(crate) struct Cluster {
     link_memory: AtomicUsize,
     /// Slots that move by themselves.
     pub(crate) migrations: SlotMigrations,
+    /// Slots that should be elsewhere.
+    pub(crate) balancing: Balancing,
 }
 
 /// What the thread of the cluster begins with.
@@ -73,6 +79,7 @@ pub(crate) struct Bus {
 #[derive(Debug)]
 struct Views {
     view: ArcSwap<View>,
+    usages: SlotUsages,
     /// Where keys are that nobody sees yet.
     beside: Arc<Keyspace>,
 }
@@ -98,8 +105,8 @@ impl SlotOwners for Views {
         })
     }
 
-    fn usage(&self, _slot: u16) -> Option<SlotUsage> {
-        None
+    fn usage(&self, slot: u16) -> Option<SlotUsage> {
+        self.usages.of(slot)
     }
 }
 
@@ -162,7 +169,11 @@ impl Cluster {
         let beside = Arc::clone(migrations.beside());
         Self {
             version: AtomicU64::new(view.version),
-            views: Arc::new(Views { view: ArcSwap::new(view), beside }),
+            views: Arc::new(Views {
+                view: ArcSwap::new(view),
+                usages: SlotUsages::default(),
+                beside,
+            }),
             machine: Mutex::new(machine),
             jobs: Mutex::default(),
             messages: Messages::default(),
@@ -175,6 +186,7 @@ impl Cluster {
             link_count: AtomicUsize::new(0),
             link_memory: AtomicUsize::new(0),
             migrations,
+            balancing: Balancing::default(),
         }
     }
 
@@ -321,6 +333,11 @@ impl Cluster {
     /// What is known by now.
     pub(crate) fn view(&self) -> Arc<View> {
         self.views.view.load_full()
+    }
+
+    /// What requests about each slot have taken.
+    pub(crate) fn usages(&self) -> &SlotUsages {
+        &self.views.usages
     }
 
     /// Who has which slots, for commands that walk through those of one owner.

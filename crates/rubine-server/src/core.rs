@@ -3,6 +3,7 @@
 pub(crate) mod after_run;
 mod auditing;
 pub(crate) mod certificates;
+pub(crate) mod charging;
 mod client_memory;
 mod debugging;
 pub(crate) mod due;
@@ -76,6 +77,8 @@ pub(crate) struct Core {
     audited: Option<Arc<Audited>>,
     /// Where keys are counted, while somebody wants to know which take most.
     hot_keys: Option<Arc<Tracking>>,
+    /// What requests take, charged to slots.
+    charging: charging::Charging,
     /// What MONITOR shows.
     pub(crate) watch: watching::Watch,
     /// Unix milliseconds, read once a turn, and again after a command that took long.
@@ -183,6 +186,7 @@ impl Core {
             later: Vec::new(),
             audited: server.observing.audit.audited(),
             hot_keys: None,
+            charging: charging::Charging::of(server, index),
             watch: watching::Watch::default(),
             settings,
             view: routing::first_view(server),

@@ -156,6 +156,9 @@ impl Core {
             let flags = flags_of(self.server, entry, args);
             transaction.push(entry, flags, args, &self.settings.limits);
             reply.simple("QUEUED");
+            if self.charges() {
+                self.charge_request(entry, args);
+            }
             return Flow::Next;
         }
         self.call(client, reply, entry, args);
@@ -193,7 +196,7 @@ impl Core {
             }
         }
         let error = error?;
-        self.refuse(client, reply, Some(entry), &error);
+        self.refuse(client, reply, Some(entry), args, &error);
         self.show_refused(client, entry, args);
         Some(Flow::Next)
     }
@@ -236,7 +239,7 @@ impl Core {
                 };
                 if let Some(error) = self.look_again(client, entry, args, &locked) {
                     drop(locked);
-                    return self.refuse(client, reply, Some(entry), &error);
+                    return self.refuse(client, reply, Some(entry), args, &error);
                 }
                 self.begin_client_unit(client, reply);
                 reply_start = reply.mark();
@@ -347,7 +350,7 @@ impl Core {
         let reply_start = reply.mark();
         let result = self.run_among_others(client, role, reply, entry, args, locked);
         if self.scripts.obstacle.is_none() {
-            let caller = Caller::Client;
+            let caller = Caller::Transaction;
             self.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
         }
     }
@@ -371,7 +374,7 @@ impl Core {
             Some(entry) if args.len() < 2 => CommandError::Arity(entry.full_name.clone()),
             Some(entry) => unknown_subcommand(entry, args),
         };
-        self.refuse(client, reply, entry, &error);
+        self.refuse(client, reply, entry, args, &error);
         Flow::Next
     }
 
@@ -381,6 +384,7 @@ impl Core {
         client: &mut Client,
         reply: &mut Reply<'_>,
         entry: Option<&'static Entry>,
+        args: Args<'_>,
         error: &CommandError,
     ) {
         let runs_queue = entry.is_some_and(|it| it.spec.flags.contains(Flags::RUNS_QUEUE));
@@ -393,6 +397,9 @@ impl Core {
         }
         if let Some(entry) = entry {
             self.stats().commands[entry.number].rejected_calls.add(1);
+            if self.charges() {
+                self.charge_request(entry, args);
+            }
         }
         let text = if runs_queue { error.to_string() } else { String::new() };
         if runs_queue && !is_about_place(&text) {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
+use rubine_base::crc::SLOT_COUNT;
 use rubine_config::{Config, ConfigStore, Listed, RewriteError, RewriteScope};
 use rubine_journal::Journal;
 use rubine_keyspace::Keyspace;
@@ -195,6 +196,9 @@ impl Server {
         let checks_sums = self.switches.checks_dump_sums.load(Ordering::Relaxed);
         settings.limits.dump_checks.checksum = checks_sums;
         settings.limits.slot_owners = self.cluster.as_ref().map(Cluster::slot_owners);
+        if let Some(cluster) = &self.cluster {
+            cluster.usages().turn(settings.counts_slots, settings.shows_slots);
+        }
         self.pubsub.set_bytes_max(settings.pubsub_output_limit.hard_bytes);
         self.observing.latency.set_threshold(settings.latency_ticks);
         self.settings.publish(settings);
@@ -355,6 +359,9 @@ impl Server {
         self.persistence.saves.reset_count();
         self.aside.defrag.reset();
         self.replication.replicas.reset_stats();
+        if let Some(cluster) = &self.cluster {
+            cluster.usages().forget(0..SLOT_COUNT);
+        }
         self.scripting.scripts.reset_evicted_count();
         if let Some(cluster) = &self.cluster {
             cluster.ask(|machine, _| machine.reset_statistics());

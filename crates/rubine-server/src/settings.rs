@@ -11,8 +11,8 @@ use rubine_resp::parser;
 use rubine_system::ticks;
 
 use rubine_config::{
-    Appendfsync, BusyReplyScope, ClusterPreferredEndpointType, Config, KeyspaceEvents,
-    MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
+    Appendfsync, BusyReplyScope, ClusterAutoRebalance, ClusterPreferredEndpointType, Config,
+    KeyspaceEvents, MaxmemoryPolicy, MemoryOrPercent, OutputBufferLimit,
 };
 
 /// The settings that are in force, and how often they have changed, by which those notice it who keep a copy.
@@ -60,6 +60,10 @@ pub(crate) struct Settings {
     pub(crate) maxmemory: u64,
     pub(crate) eviction: MaxmemoryPolicy,
     pub(crate) tracks_latency: bool,
+    /// What requests take is charged to the slots of their keys.
+    pub(crate) counts_slots: bool,
+    /// And shown to people.
+    pub(crate) shows_slots: bool,
     pub(crate) eviction_samples: usize,
     pub(crate) eviction_tenacity: u8,
     pub(crate) bulk_bytes_max: i64,
@@ -195,6 +199,9 @@ impl Settings {
             maxmemory: config.maxmemory,
             eviction: config.maxmemory_policy,
             tracks_latency: config.latency_tracking,
+            counts_slots: config.cluster_slot_stats_enabled
+                || config.cluster_auto_rebalance == ClusterAutoRebalance::Load,
+            shows_slots: config.cluster_slot_stats_enabled,
             eviction_samples: config.maxmemory_samples as usize,
             eviction_tenacity: config.maxmemory_eviction_tenacity as u8,
             bulk_bytes_max: i64::try_from(config.proto_max_bulk_len).unwrap_or(i64::MAX),

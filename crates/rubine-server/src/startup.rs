@@ -487,6 +487,7 @@ fn build(
         sentinel,
     };
     server.journal.rename_history(new_history_id());
+    // Parts of it go by settings, too.
     let settings = Settings::clone(&server.settings.load());
     server.publish(settings);
     Ok((Box::leak(Box::new(server)), handlers.leak(), polls))

@@ -9,8 +9,8 @@ use rubine_resp::writer::{Output, Protocol, Reply};
 use crate::effect::{Action, Event, Facts, LinkId};
 use crate::id::{NodeId, ShardId};
 use crate::message::{
-    Body, ClusterState, Extension, Gossip, Header, Message, MessageFlags, NodeFlags, Ping, Ports,
-    Relayed,
+    Body, ClusterState, Extension, Gossip, Header, Message, MessageFlags, Metric, NodeFlags, Ping,
+    Ports, Relayed, Share,
 };
 use crate::operations::{Asker, Failover, Reset, SetSlot, SetSlotFacts};
 use crate::report::Viewer;
@@ -95,7 +95,15 @@ impl Script<'_> {
             flags: self.flags(),
             state: ClusterState::Ok,
             message_flags: MessageFlags::from_bits_retain(self.byte()),
+            share: self.share(),
         }
+    }
+
+    fn share(&mut self) -> Share {
+        let metrics = [None, Some(Metric::Slots), Some(Metric::Memory), Some(Metric::Load)];
+        let metric = metrics[usize::from(self.below(4))];
+        let (is_draining, moves) = (self.is_so(), self.is_so());
+        Share { metric, weight: self.number(), is_draining, moves }
     }
 
     fn gossip(&mut self) -> Gossip {

@@ -8,7 +8,7 @@ use rubine_base::clock::Millis;
 
 use crate::effect::LinkId;
 use crate::id::{NodeId, ShardId};
-use crate::message::{NodeFlags, Ports};
+use crate::message::{NodeFlags, Ports, Share};
 use crate::slots::SlotSet;
 use crate::text::Host;
 
@@ -41,6 +41,9 @@ pub(crate) struct Node {
     pub(crate) announced: Announced,
     pub(crate) times: Times,
     pub(crate) offset: u64,
+    pub(crate) share: Share,
+    /// Whether it moved slots, or wanted to, when it last answered.
+    pub(crate) has_answered_moves: bool,
     pub(crate) link: Option<LinkId>,
     pub(crate) inbound: Option<LinkId>,
     /// Who reported it as failing, and when, rounded up to a second.
@@ -75,6 +78,9 @@ pub(crate) struct Announced {
 pub(crate) struct Times {
     pub(crate) created: Millis,
     pub(crate) ping_sent: Millis,
+    /// Of the pings that are not answered, when the first was sent, and when the first of those was that were answered last.
+    pub(crate) first_ping_sent: Millis,
+    pub(crate) answered_ping_sent: Millis,
     pub(crate) pong_received: Millis,
     pub(crate) data_received: Millis,
     pub(crate) meet_sent: Millis,
@@ -126,6 +132,8 @@ impl Node {
             announced: Announced::default(),
             times: Times { created: now, inbound_lost: now, ..Times::default() },
             offset: 0,
+            share: Share::default(),
+            has_answered_moves: false,
             link: None,
             inbound: None,
             reports: BTreeMap::new(),

@@ -142,6 +142,7 @@ impl Cluster {
         // Whether it can be read from is shown to clients.
         self.is_view_stale |= (node.offset == 0) != (header.offset == 0);
         node.offset = header.offset;
+        node.share = header.share;
         let has_lost_primary = node.is(NodeFlags::MY_PRIMARY_FAIL);
         let primary = node.primary;
         let is_sibling = primary.is_some() && primary == self.table.myself().primary;
@@ -219,6 +220,7 @@ impl Cluster {
             }
         }
         if let Some(key) = outbound.filter(|_| *kind == Ping::Pong) {
+            self.table[key].has_answered_moves = header.share.moves;
             self.take_pong(key);
         }
         let Some(sender) = sender else { return };
@@ -246,6 +248,9 @@ impl Cluster {
     fn take_pong(&mut self, key: Key) {
         let node = &mut self.table[key];
         node.times.pong_received = self.now;
+        if node.times.ping_sent != 0 {
+            node.times.answered_ping_sent = node.times.first_ping_sent;
+        }
         node.times.ping_sent = 0;
         // It is where its name has led.
         node.last_place = None;

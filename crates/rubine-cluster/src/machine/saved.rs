@@ -233,6 +233,7 @@ impl Cluster {
             saving: super::Saving::default(),
             granted: SlotSet::new(),
             fence: Fence::Open,
+            claim: None,
             faults: Faults::default(),
             is_ip_announced: false,
             is_ip_confirmed: false,

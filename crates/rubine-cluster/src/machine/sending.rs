@@ -29,6 +29,7 @@ impl Cluster {
                 State::Fail(_) => ClusterState::Fail,
             },
             message_flags: self.message_flags(body),
+            share: myself.share,
         }
     }
 
@@ -78,7 +79,11 @@ impl Cluster {
     /// Pings a node on our connection to it.
     pub(crate) fn ping(&mut self, key: Key) {
         let Some(link) = self.table[key].link else { return };
-        self.table[key].times.ping_sent = self.now;
+        let times = &mut self.table[key].times;
+        if times.ping_sent == 0 {
+            times.first_ping_sent = self.now;
+        }
+        times.ping_sent = self.now;
         self.send_ping(link, Ping::Ping);
     }
 

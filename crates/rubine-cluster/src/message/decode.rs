@@ -12,11 +12,11 @@ use thiserror::Error;
 
 use super::layout::{
     EXTENSION_HEADER_SIZE, GOSSIP_SIZE, HEADER_SIZE, HOST_FIELD_SIZE, LIGHT_BIT, LIGHT_HEADER_SIZE,
-    PROTOCOL_VERSION, RELAYED_ROOM, SIGNATURE, UNUSED_SIZE, extension, kind,
+    PROTOCOL_VERSION, RELAYED_ROOM, SHARE_SIZE, SIGNATURE, UNUSED_SIZE, extension, kind, share,
 };
 use super::{
-    Body, ClusterState, Extension, Gossip, Header, KIND_NAMES, Message, MessageFlags, NodeFlags,
-    Ping, Ports, Relayed,
+    Body, ClusterState, Extension, Gossip, Header, KIND_NAMES, Message, MessageFlags, Metric,
+    NodeFlags, Ping, Ports, Relayed, Share,
 };
 use crate::id::{ID_SIZE, NodeId, ShardId};
 use crate::slots::SlotSet;
@@ -200,6 +200,7 @@ fn read_header(first_port: u16, reader: &mut Reader<'_>) -> Result<(Header, u16)
     let host = reader.host()?;
     let extension_count = reader.u16()?;
     let _unused: [u8; UNUSED_SIZE] = reader.array()?;
+    let share = read_share(reader.array()?);
     let (second_port, bus_port) = (reader.u16()?, reader.u16()?);
     let flags = NodeFlags::from_bits_retain(reader.u16()?);
     let [state, message_flags, _, _] = reader.array()?;
@@ -219,8 +220,30 @@ fn read_header(first_port: u16, reader: &mut Reader<'_>) -> Result<(Header, u16)
         flags,
         state,
         message_flags,
+        share,
     };
     Ok((header, if has_extensions { extension_count } else { 0 }))
+}
+
+/// What a node of ours says; nothing of others, whatever they write there one day.
+fn read_share(bytes: [u8; SHARE_SIZE]) -> Share {
+    let [mark, metric, flags, weight @ ..]: [u8; SHARE_SIZE] = bytes;
+    let metric = match metric {
+        0 => None,
+        1 => Some(Metric::Slots),
+        2 => Some(Metric::Memory),
+        3 => Some(Metric::Load),
+        _ => return Share::default(),
+    };
+    if mark != share::MARK || flags & !(share::DRAINING | share::MOVES) != 0 {
+        return Share::default();
+    }
+    Share {
+        metric,
+        weight: u64::from_be_bytes(weight),
+        is_draining: flags & share::DRAINING != 0,
+        moves: flags & share::MOVES != 0,
+    }
 }
 
 fn read_body(

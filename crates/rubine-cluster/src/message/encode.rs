@@ -3,9 +3,11 @@
 
 use super::layout::{
     EXTENSION_HEADER_SIZE, GOSSIP_SIZE, HEADER_SIZE, HOST_FIELD_SIZE, LIGHT_BIT, LIGHT_HEADER_SIZE,
-    PROTOCOL_VERSION, RELAYED_ROOM, SIGNATURE, UNUSED_SIZE, extension,
+    PROTOCOL_VERSION, RELAYED_ROOM, SHARE_SIZE, SIGNATURE, UNUSED_SIZE, extension, share,
 };
-use super::{Body, ClusterState, Extension, Gossip, Header, Message, MessageFlags, Relayed};
+use super::{
+    Body, ClusterState, Extension, Gossip, Header, Message, MessageFlags, Metric, Relayed, Share,
+};
 use crate::id::ID_SIZE;
 use crate::text::Host;
 
@@ -95,6 +97,7 @@ fn put_header(packet: &mut Vec<u8>, header: &Header, body: &Body) {
     put_host(packet, header.host.as_ref());
     packet.extend_from_slice(&count(extension_count).to_be_bytes());
     packet.extend_from_slice(&[0; UNUSED_SIZE]);
+    put_share(packet, header.share);
     for number in [header.ports.second, header.ports.bus, header.flags.bits()] {
         packet.extend_from_slice(&number.to_be_bytes());
     }
@@ -108,6 +111,24 @@ fn put_header(packet: &mut Vec<u8>, header: &Header, body: &Body) {
     };
     packet.extend_from_slice(&[state, message_flags.bits(), 0, 0]);
     debug_assert_eq!(packet.len(), HEADER_SIZE);
+}
+
+/// Nothing is said by zeros, as others do.
+fn put_share(packet: &mut Vec<u8>, share: Share) {
+    let start = packet.len();
+    if share != Share::default() {
+        let metric = match share.metric {
+            None => 0,
+            Some(Metric::Slots) => 1,
+            Some(Metric::Memory) => 2,
+            Some(Metric::Load) => 3,
+        };
+        let flag = |is_set, flag| if is_set { flag } else { 0 };
+        let flags = flag(share.is_draining, share::DRAINING) | flag(share.moves, share::MOVES);
+        packet.extend_from_slice(&[share::MARK, metric, flags]);
+        packet.extend_from_slice(&share.weight.to_be_bytes());
+    }
+    packet.resize(start + SHARE_SIZE, 0);
 }
 
 fn put_host(packet: &mut Vec<u8>, host: Option<&Host>) {

@@ -21,7 +21,8 @@
 //! | 2128 | 40 | name of its primary, or zeros |
 //! | 2168 | 46 | announced address, ends with zeros |
 //! | 2214 | 2 | how many extensions |
-//! | 2216 | 30 | zeros |
+//! | 2216 | 19 | zeros |
+//! | 2235 | 11 | nodes of ours only, others have zeros: `R`, what is to be even (0 nothing, 1 slots, 2 memory, 3 load), flags (1 draining, 2 moving slots), and how much it has of it (8) |
 //! | 2246 | 2 | second port for clients |
 //! | 2248 | 2 | port of the bus |
 //! | 2250 | 2 | flags of the node |
@@ -43,7 +44,8 @@ pub(super) const PROTOCOL_VERSION: u16 = 1;
 pub(super) const LIGHT_BIT: u16 = 0x8000;
 pub(super) const LIGHT_HEADER_SIZE: usize = 16;
 pub(super) const HOST_FIELD_SIZE: usize = HOST_SIZE_MAX + 1;
-pub(super) const UNUSED_SIZE: usize = 30;
+pub(super) const UNUSED_SIZE: usize = 19;
+pub(super) const SHARE_SIZE: usize = 3 + 8;
 pub(super) const HEADER_SIZE: usize = LIGHT_HEADER_SIZE
     + 3 * 8
     + ID_SIZE
@@ -52,6 +54,7 @@ pub(super) const HEADER_SIZE: usize = LIGHT_HEADER_SIZE
     + HOST_FIELD_SIZE
     + 2
     + UNUSED_SIZE
+    + SHARE_SIZE
     + 3 * 2
     + 4;
 pub(super) const GOSSIP_SIZE: usize = ID_SIZE + 2 * 4 + HOST_FIELD_SIZE + 5 * 2;
@@ -60,6 +63,13 @@ pub(super) const RELAYED_ROOM: usize = HEADER_SIZE + 16;
 pub(super) const EXTENSION_HEADER_SIZE: usize = 8;
 
 const _: () = assert!(HEADER_SIZE == 2256 && GOSSIP_SIZE == 104);
+
+/// What a share begins with, and its flags.
+pub(super) mod share {
+    pub(in super::super) const MARK: u8 = b'R';
+    pub(in super::super) const DRAINING: u8 = 1;
+    pub(in super::super) const MOVES: u8 = 1 << 1;
+}
 
 /// The numbers of extensions.
 pub(super) mod extension {

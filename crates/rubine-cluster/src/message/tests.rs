@@ -32,6 +32,17 @@ fn ports() -> impl Strategy<Value = Ports> {
 }
 
 prop_compose! {
+    fn share()(
+        metric in prop::option::of(prop::sample::select(vec![Metric::Slots, Metric::Memory, Metric::Load])),
+        weight: u64,
+        is_draining: bool,
+        moves: bool,
+    ) -> Share {
+        Share { metric, weight, is_draining, moves }
+    }
+}
+
+prop_compose! {
     fn header()(
         sender in node(),
         [current_epoch, config_epoch, offset]: [u64; 3],
@@ -42,13 +53,14 @@ prop_compose! {
         flags: u16,
         is_ok: bool,
         message_flags: u8,
+        share in share(),
     ) -> Box<Header> {
         let flags = NodeFlags::from_bits_retain(flags);
         let state = if is_ok { ClusterState::Ok } else { ClusterState::Fail };
         // Whether there are extensions is said with them.
         let message_flags = MessageFlags::from_bits_retain(message_flags) | MessageFlags::EXTENSIONS;
         Box::new(Header {
-            sender, current_epoch, config_epoch, offset, slots, primary, host, ports, flags, state, message_flags,
+            sender, current_epoch, config_epoch, offset, slots, primary, host, ports, flags, state, message_flags, share,
         })
     }
 }
@@ -173,6 +185,7 @@ fn header_of(sender: [u8; 20]) -> Box<Header> {
         flags: NodeFlags::PRIMARY,
         state: ClusterState::Ok,
         message_flags: MessageFlags::EXTENSIONS,
+        share: Share::default(),
     })
 }
 

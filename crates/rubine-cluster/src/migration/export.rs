@@ -143,6 +143,15 @@ impl Migrations {
         Ok(())
     }
 
+    /// Ends one export, if it goes on.
+    pub fn cancel_one(&mut self, id: JobId, now: Millis) {
+        self.now = now;
+        let job = self.find_mut(id).filter(|it| it.operation == Operation::Export);
+        if job.is_some_and(|it| it.is_in_progress()) {
+            self.end(id, Stage::Cancelled);
+        }
+    }
+
     /// The connection to the target is there.
     pub fn connected(&mut self, id: JobId, now: Millis) {
         self.now = now;

@@ -1,18 +1,11 @@
 #!/usr/bin/env python3
 """Writes down what real nodes say to each other: one packet of each kind, as `packets.rs` reads them.
 
-<<<<<<< HEAD
-    capture.py FOLDER_OF_PROGRAMS valkey|redis > valkey-9.1.txt
-
-Starts four nodes on loopback that believe their buses to be at proxies of ours, lets them meet, publish, fail over and die,
-and prints the first packets of each kind in hexadecimal digits, runs of zeros as `*COUNT`. Stops what it has started.
-=======
     capture.py FOLDER_OF_PROGRAMS valkey|redis NODES_CONF > PACKETS
 
 Starts four nodes on loopback that believe their buses to be at proxies of ours, lets them meet, publish, fail over and die,
 and prints the first packets of each kind in hexadecimal digits, runs of zeros as `*COUNT`. What the first of them has
 written to its nodes.conf in the end is kept, too. Stops what it has started.
->>>>>>> bus
 """
 
 import os
@@ -128,22 +121,14 @@ def main():
                 os.mkdir(folders[index])
                 proxy(announced[index], buses[index])
                 processes.append(start(folders[index], ports[index], buses[index], announced[index]))
-<<<<<<< HEAD
-            live(ports, announced, lambda index: start(folders[index], ports[index], buses[index], announced[index]), processes)
-=======
             live(folders[0], ports, announced, lambda index: start(folders[index], ports[index], buses[index], announced[index]), processes)
->>>>>>> bus
         finally:
             for process in processes:
                 process.kill()
                 process.wait()
 
 
-<<<<<<< HEAD
-def live(ports, announced, restart, processes):
-=======
 def live(folder, ports, announced, restart, processes):
->>>>>>> bus
     for port in ports:
         wait("a node answers", lambda: cli(port, "ping") == "PONG")
     # The third votes, so that somebody is the majority when the first is gone.
@@ -174,9 +159,6 @@ def live(folder, ports, announced, restart, processes):
     processes[3] = restart(3)
     wait("it is back", lambda: cli(ports[3], "ping") == "PONG")
     wait("it follows", lambda: "role:slave" in cli(ports[3], "info", "replication"))
-<<<<<<< HEAD
-    time.sleep(2)
-=======
     wait("the others know", lambda: "fail" not in cli(ports[0], "cluster", "nodes"))
     second = cli(ports[1], "cluster", "myid")
     cli(ports[0], "cluster", "setslot", 4000, "migrating", second)
@@ -185,7 +167,6 @@ def live(folder, ports, announced, restart, processes):
     cli(ports[0], "cluster", "saveconfig")
     with open(os.path.join(folder, "nodes.conf")) as source, open(sys.argv[3], "w") as target:
         target.write(source.read())
->>>>>>> bus
 
 
 main()

@@ -13,6 +13,7 @@ mod network;
 mod oracle;
 mod server;
 mod trouble;
+mod turns;
 mod world;
 
 use crate::world::World;

@@ -22,6 +22,8 @@ pub(crate) struct Oracle {
     pub(crate) written: u64,
     pub(crate) elected: u64,
     pub(crate) moved: u64,
+    /// How often somebody was allowed to move slots.
+    pub(crate) turns: u64,
 }
 
 impl Oracle {
@@ -146,6 +148,9 @@ impl World {
         let epochs: Vec<u64> = nodes.iter().map(|it| it.4).filter(|it| *it != 0).collect();
         if epochs.iter().collect::<BTreeSet<_>>().len() != epochs.len() {
             return Err(format!("two primaries have the same epoch: {epochs:?}"));
+        }
+        if self.oracle.turns == 0 {
+            return Err("nobody could move slots when all was well".to_owned());
         }
         self.check_data()
     }

@@ -48,6 +48,16 @@ impl SavedEpochs {
     }
 }
 
+/// Whether a node moves slots by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moving {
+    No,
+    /// It wants to.
+    Wanted,
+    /// It may.
+    Allowed,
+}
+
 pub(crate) struct Server {
     pub(crate) name: Name,
     pub(crate) ip: IpAddr,
@@ -76,6 +86,7 @@ pub(crate) struct Server {
     pub(crate) heard_at: i64,
     pub(crate) is_fenced: bool,
     pub(crate) paused_until: i64,
+    pub(crate) moving: Moving,
     /// How much of the log each replica has acknowledged.
     pub(crate) acks: BTreeMap<Name, usize>,
     /// Writes that wait for replicas: where in the log they end, and which they are.
@@ -118,6 +129,7 @@ impl Server {
             heard_at: 0,
             is_fenced: false,
             paused_until: 0,
+            moving: Moving::No,
             acks: BTreeMap::new(),
             waiting: Vec::new(),
         }
@@ -157,6 +169,7 @@ impl Server {
         self.heard_at = now - self.skew;
         self.is_fenced = false;
         self.paused_until = 0;
+        self.moving = Moving::No;
         self.waiting.clear();
         self.acks.clear();
         self.tell_facts();

@@ -212,6 +212,7 @@ impl World {
                         self.make_trouble()?;
                     }
                     self.go_on_moving()?;
+                    self.take_turns()?;
                     self.plan(STEP_MS, Plan::Step);
                 }
                 Plan::DataStep => {
@@ -264,6 +265,7 @@ impl World {
         self.tell("all is well from now on");
         self.is_troubled = false;
         self.moves = None;
+        self.oracle.turns = 0;
         self.cuts.clear();
         for who in 0..self.servers.len() {
             if self.servers[who].machine.is_none() {

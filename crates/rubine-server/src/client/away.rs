@@ -11,6 +11,7 @@ use rubine_resp::writer::{Output, Protocol};
 
 use super::identity::Identity;
 use super::queue::Transaction;
+use super::slot::RequestSlot;
 use super::subscriptions::ChannelKind;
 use super::{Client, ClientFlags, ClientInfo};
 use crate::observing::monitor::FeedMark;
@@ -70,6 +71,8 @@ pub(crate) struct Ran {
     pub(crate) name: Box<[u8]>,
     /// How long it took, in ticks.
     pub(crate) spent_ticks: u64,
+    /// The slot of the keys that it has used, if it was to use those of one.
+    pub(crate) used: Option<RequestSlot>,
     /// It would not have been too long for a worker.
     pub(crate) was_short: bool,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Progress {
     pub(crate) protocol: Protocol,
     /// What MONITOR had been shown then.
     pub(crate) shown: FeedMark,
+    /// How long its commands have taken so far, in ticks.
+    pub(crate) spent_ticks: u64,
 }
 
 /// Leave to run a script on a thread for scripts. Whoever drops it lets the next one have it.

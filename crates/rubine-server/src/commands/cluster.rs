@@ -3,6 +3,7 @@
 //! What only shows something is answered by the worker. An order is carried out by the thread of the cluster, since its
 //! effects may have to be on disk before it is answered; no worker waits for that.
 
+mod balance;
 mod change;
 mod migrate;
 mod set_slot;
@@ -67,6 +68,9 @@ const CLUSTER: ServerCommand = ServerCommand::container(
             .syntax("start-slot end-slot [start-slot end-slot ...]")
             .since("7.0.0")
             .complexity("O(N) with N the number of slots."),
+        migrates("DRAIN", -2, balance::drain)
+            .summary("Has all slots of this node go to others, so that it may go itself.")
+            .syntax("[node-id | CANCEL | STATUS]"),
         show("EXPLAIN", -2, show::explain)
             .summary("Tells in words why the cluster, or a node of it, is as it is.")
             .syntax("[node-id]"),
@@ -102,6 +106,9 @@ const CLUSTER: ServerCommand = ServerCommand::container(
         show("NODES", 2, show::nodes)
             .summary("Returns all nodes, in the format of the configuration file.")
             .complexity("O(N) with N the number of nodes."),
+        show("REBALANCE", 3, balance::rebalance)
+            .summary("Returns what this node does to share slots evenly.")
+            .syntax("STATUS"),
         show("REPLICAS", 3, show::replicas)
             .summary("Returns the replicas of a primary.")
             .syntax("node-id")

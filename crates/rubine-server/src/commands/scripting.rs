@@ -250,12 +250,13 @@ fn run_within(
 
 /// Ends the unit of a script that has run on another thread. Nothing is left of it if there is no reply.
 fn finish(session: &mut Session<'_>, ran: Box<Ran>) -> Ended {
-    let Ran { away, ended, reply, name, spent_ticks, was_short } = *ran;
+    let Ran { away, ended, reply, name, spent_ticks, used, was_short } = *ran;
     let Session { core, client, .. } = session;
     core.note_ended(&name, ended, was_short);
     let locked = core.take_up(away);
     if ended == Ended::Replied {
-        core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+        core.resume_clock(core.ticks().saturating_sub(spent_ticks));
+        used.into_iter().for_each(|it| core.note_slot(it));
         if client.debugging != ScriptDebug::Off {
             // Which tells the client that the session is over.
             client.flags |= ClientFlags::CLOSE_AFTER_REPLY;

@@ -159,10 +159,13 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
         let (mark, db) = (core.begin_undoable(), client.db);
         let (shown, replies) = (core.shown(), Output::new());
         let protocol = client.protocol;
-        let progress = Progress { transaction, at: 0, replies, mark, db, protocol, shown };
+        let (at, spent_ticks) = (0, 0);
+        let progress =
+            Progress { transaction, at, replies, mark, db, protocol, shown, spent_ticks };
         return run_with_scripts(session, locked, progress);
     }
     core.begin_several();
+    let start = core.ticks();
     reply.array(transaction.len());
     for (entry, args) in transaction.commands() {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
@@ -175,6 +178,9 @@ fn begin(session: &mut Session<'_>, mut locked: Locked<'static>) -> bool {
     }
     client.watches.clear(&mut locked);
     core.end_client_unit(client, locked);
+    // The time of its commands is its own, too.
+    core.resume_clock(start);
+    core.note_slot(transaction.slot());
     true
 }
 
@@ -201,6 +207,7 @@ fn run_with_scripts(
     mut progress: Progress,
 ) -> bool {
     let Session { core, client, reply, args: exec, .. } = session;
+    let start = core.ticks();
     let mut replies = Reply::new(&mut progress.replies, client.protocol);
     while let Some((entry, args)) = progress.transaction.command(progress.at) {
         if client.flags.contains(ClientFlags::CLOSE_NOW) {
@@ -225,6 +232,7 @@ fn run_with_scripts(
                     return true;
                 };
                 let command = OwnedArgs::together(args);
+                progress.spent_ticks += core.ticks().saturating_sub(start);
                 let progress = Some(Box::new(progress));
                 let script = (long, command.as_args());
                 core.run_elsewhere(client, *exec, script, progress, locked, slot);
@@ -238,12 +246,14 @@ fn run_with_scripts(
     core.keep();
     core.end_client_unit(client, locked);
     core.forget_undo();
+    core.resume_clock(start.saturating_sub(progress.spent_ticks));
+    core.note_slot(progress.transaction.slot());
     true
 }
 
 /// Goes on with a transaction of which a script has run on another thread. Returns false if it has to begin anew.
 fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
-    let Ran { away, ended, reply, name, spent_ticks, was_short } = ran;
+    let Ran { away, ended, reply, name, spent_ticks, was_short, .. } = ran;
     let Session { core, client, .. } = session;
     core.note_ended(&name, ended, was_short);
     let locked = core.take_up(away);
@@ -251,12 +261,13 @@ fn go_on(session: &mut Session<'_>, ran: Ran, mut progress: Progress) -> bool {
         take_back(session, locked, progress);
         return false;
     }
-    core.resume_clock(core.ticks().wrapping_sub(spent_ticks));
+    core.resume_clock(core.ticks().saturating_sub(spent_ticks));
+    progress.spent_ticks += spent_ticks;
     let mut replies = Reply::new(&mut progress.replies, client.protocol);
     let reply_start = replies.mark();
     replies.append(reply);
     if let Some((entry, args)) = progress.transaction.command(progress.at) {
-        let (reply, caller, result) = (&mut replies, Caller::Client, Ok(()));
+        let (reply, caller, result) = (&mut replies, Caller::Transaction, Ok(()));
         core.after_run(RanCommand { entry, client, caller, args, reply, reply_start, result });
     }
     progress.at += 1;

@@ -1,10 +1,12 @@
 //! A node of a cluster: the thread that speaks with the other nodes, lets happen what is due, and does what the state machine
 //! wants to be done. Decides nothing itself.
 
+mod balance;
 mod effects;
 pub(crate) mod migration;
 mod names;
 mod orders;
+mod weights;
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 use rubine_base::clock::{Millis, monotonic_millis};
+use rubine_base::random::{Random, seed_from_os};
 use rubine_cluster::id::MigrationId;
 use rubine_cluster::message::Received;
 use rubine_cluster::migration::Migrations;
@@ -23,6 +26,7 @@ use rubine_config::Config;
 use rubine_net::listener::{self, FIRST_LISTENER, Listener};
 use rubine_storage::disk::Disk;
 
+use self::balance::Balance;
 use self::names::Names;
 use super::cluster_data;
 use crate::cluster::{Bus, Cluster, Job, Links, NodesFile};
@@ -59,7 +63,7 @@ pub(crate) fn open(config: &Config) -> Result<Option<Cluster>, String> {
         nodes_conf::parse(&text, config.tls_cluster).map_err(|it| corrupt(it.to_string()))?;
     let ahead = Cluster::clock_from_now();
     let now = monotonic_millis() as Millis + ahead;
-    let seed = rubine_base::random::seed_from_os();
+    let seed = seed_from_os();
     let settings = settings_of(config, port);
     let machine = match saved {
         None => {
@@ -149,6 +153,9 @@ struct Driver {
     holding: Vec<(MigrationId, SlotSet)>,
     /// When time passes for migrations.
     migrations_turn_at: Millis,
+    balance: Balance,
+    /// For names of migrations.
+    random: Random,
     /// Of the messages that were dropped, so many are in the log.
     dropped_told: u64,
 }
@@ -185,6 +192,8 @@ impl Driver {
             warned_at,
             holding,
             migrations_turn_at: 0,
+            balance: Balance::default(),
+            random: Random::with_seed(seed_from_os()),
             dropped_told,
         })
     }
@@ -222,6 +231,7 @@ impl Driver {
             self.take_orders();
             self.relay_messages();
             self.take_turn();
+            self.take_turn_of_balance();
             self.take_turn_of_migrations();
             self.settle_migrations();
         }

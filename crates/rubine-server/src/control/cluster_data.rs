@@ -13,6 +13,7 @@ use rubine_keyspace::ShardSet;
 use crate::client::subscriptions::ChannelKind;
 use crate::cluster::Cluster;
 use crate::core::SessionHandler;
+use crate::core::charging::charge_message;
 use crate::core::own_commands::OwnCommands;
 use crate::follow;
 use crate::mailbox::Message;
@@ -20,7 +21,7 @@ use crate::pause::Hold;
 use crate::persistence::load::wait_for_running_commands;
 use crate::process::identity::new_history_id;
 use crate::pubsub::Notice;
-use crate::server::Server;
+use crate::server::{BUS, Server};
 
 /// How the server stands.
 pub(super) fn facts(server: &Server, cluster: &Cluster) -> Facts {
@@ -202,13 +203,21 @@ pub(super) fn release_slots(server: &Server, slots: SlotSet) {
 pub(super) fn publish(server: &Server, channel: &[u8], payload: &[u8], is_sharded: bool) {
     let kind = if is_sharded { ChannelKind::ShardChannel } else { ChannelKind::Channel };
     let notice = Notice { kind, channel, payload, durable_offset: 0 };
-    server.pubsub.publish(&server.workers, notice);
+    let receivers = server.pubsub.publish(&server.workers, notice);
+    let usages = server.cluster.as_ref().map(Cluster::usages);
+    if let Some(counts) = usages.and_then(|it| it.counts_of(server.workers.len() + BUS)) {
+        charge_message(&counts, notice, receivers);
+    }
 }
 
 /// Publishes a new view. Clients that wait for keys are told if it concerns them.
 pub(super) fn publish_view(server: &Server, cluster: &Cluster, view: Arc<rubine_cluster::View>) {
     let before = cluster.view();
     let is_other = before.state != view.state || before.owners != view.owners;
+    if before.owners != view.owners || before.nodes.len() != view.nodes.len() {
+        let slots = 0..rubine_base::crc::SLOT_COUNT;
+        cluster.usages().forget(slots.filter(|it| before.owner_id(*it) != view.owner_id(*it)));
+    }
     cluster.publish(view);
     if is_other {
         for worker in server.workers.iter() {

@@ -25,6 +25,8 @@ pub(crate) struct RanCommand<'a, 'r> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
     Client,
+    /// That of an EXEC, which takes what its commands take.
+    Transaction,
     /// A script's, which its client runs.
     Script,
 }

@@ -83,7 +83,7 @@ impl Core {
             .number("db", info.db.load(Ordering::Relaxed) as u64)
             .number("duration_us", us);
         self.write_down(match caller {
-            Caller::Client => line,
+            Caller::Client | Caller::Transaction => line,
             Caller::Script => line.text("context", b"script"),
         });
     }

@@ -123,6 +123,7 @@ impl Serve for Core {
             return Some((output, None, Told::default()));
         }
         let (reply_start, start) = (reply.mark(), ticks::now());
+        let replicated_before = self.charging.set_apart();
         self.begin_unit();
         let (db, role) = (waiter.db, Role::HandOff);
         let none = ClientFlags::empty();
@@ -144,6 +145,10 @@ impl Serve for Core {
         }
         let written;
         (written, told.after) = self.write_journal_of(waiter.client, locked);
+        if self.charges() {
+            self.charge_replicated(entry, args);
+            self.charging.resume(replicated_before);
+        }
         (!waits_on).then_some((output, written, told))
     }
 

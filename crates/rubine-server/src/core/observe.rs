@@ -3,6 +3,7 @@
 
 use rubine_commands::{Args, Flags};
 use rubine_keyspace::Waiter;
+use rubine_resp::command::command_len;
 use rubine_resp::writer::{Mark, Reply};
 use rubine_system::ticks;
 use smallvec::SmallVec;
@@ -10,7 +11,7 @@ use smallvec::SmallVec;
 use super::Core;
 use super::after_run::{Caller, RanCommand};
 use super::hand_offs::request_of;
-use crate::client::ClientInfo;
+use crate::client::{ClientFlags, ClientInfo};
 use crate::command_table::Entry;
 use crate::observing::command_log::{LogKind, LoggedCommand, shown_args};
 use crate::observing::growing_reply::{Told, tell_size};
@@ -55,23 +56,24 @@ pub(super) struct Later {
 
 /// One command that has come to its end, and what it came to.
 #[derive(Clone, Copy)]
-struct Measured<'a> {
-    entry: &'static Entry,
-    args: Args<'a>,
-    caller: Caller,
+pub(super) struct Measured<'a> {
+    pub(super) entry: &'static Entry,
+    pub(super) args: Args<'a>,
+    pub(super) caller: Caller,
     /// Its client has waited.
     has_waited: bool,
     client: &'a ClientInfo,
-    ticks: u64,
-    request_bytes: u64,
+    pub(super) ticks: u64,
+    pub(super) request_bytes: u64,
     /// `None` where a part of it has yet to be produced.
-    reply_bytes: Option<u64>,
+    pub(super) reply_bytes: Option<u64>,
 }
 
 /// Whose command it is.
 struct Observed<'a> {
     info: &'a ClientInfo,
     has_waited: bool,
+    is_master: bool,
 }
 
 impl Core {
@@ -80,6 +82,7 @@ impl Core {
         self.refresh_watching();
         self.settings = self.server.settings.load_full();
         let hot_keys = self.server.observing.hot_keys.current();
+        self.refresh_charging();
         self.hot_keys = hot_keys.filter(|it| it.is_active(self.now));
         self.audited = self.server.observing.audit.audited();
         self.refresh_notable();
@@ -89,7 +92,8 @@ impl Core {
     pub(super) fn refresh_notable(&mut self) {
         self.notable = Notable::of(&self.settings);
         let audits_all = self.audited.as_ref().is_some_and(|it| it.has_data_commands);
-        if self.watch.is_on() || self.hot_keys.is_some() || audits_all {
+        let looks_at_all = self.watch.is_on() || self.hot_keys.is_some() || self.charges();
+        if looks_at_all || audits_all {
             self.notable.ticks = 0;
         }
     }
@@ -113,7 +117,11 @@ impl Core {
             // It waits; what it comes to is known later.
             return;
         }
-        let client = Observed { info: &ran.client.info, has_waited: false };
+        let client = Observed {
+            info: &ran.client.info,
+            has_waited: false,
+            is_master: ran.client.flags.contains(ClientFlags::MASTER),
+        };
         self.measure(entry, args, caller, client, ticks, (ran.reply, ran.reply_start));
         self.log_waited();
         if self.audited.is_some() {
@@ -137,7 +145,7 @@ impl Core {
         self.note_latency(LatencyEvent::CommandUnblocking, ticks);
         if let Some(client) = self.server.clients.get(waiter.client) {
             let (caller, reply) = (Caller::Client, (reply, reply_start));
-            let client = Observed { info: &client, has_waited: true };
+            let client = Observed { info: &client, has_waited: true, is_master: false };
             self.measure(entry, args, caller, client, ticks, reply);
         }
     }
@@ -169,16 +177,19 @@ impl Core {
         entry: &'static Entry,
         args: Args<'_>,
         caller: Caller,
-        Observed { info: client, has_waited }: Observed<'_>,
+        Observed { info: client, has_waited, is_master }: Observed<'_>,
         ticks: u64,
         (reply, reply_start): (&mut Reply<'_>, Mark),
     ) {
         self.audit_command(entry, args, caller, client, ticks, (reply, reply_start));
         let request_bytes = match caller {
-            Caller::Client => args.request_bytes() as u64,
+            // Its commands come in units.
+            Caller::Client if is_master => command_len(args.from(0)) as u64,
+            Caller::Client | Caller::Transaction => args.request_bytes() as u64,
             Caller::Script => 0,
         };
         let reply_bytes = match reply.bytes_since(reply_start) {
+            _ if is_master => Some(0),
             usize::MAX => None,
             bytes => Some(bytes as u64),
         };
@@ -189,6 +200,7 @@ impl Core {
             self.log(measured, &mut told);
         }
         self.count_keys(measured, &mut told);
+        self.charge(measured, &mut told);
         if !told.is_empty() {
             tell_size(reply, reply_start, told);
         }
@@ -251,7 +263,7 @@ impl Core {
     /// Counts what a command took for its keys, if somebody wants to know. Those of a script count as the script's.
     fn count_keys(&mut self, measured: Measured<'_>, told: &mut Vec<Told>) {
         let Measured { entry, args, caller, ticks, request_bytes, reply_bytes, .. } = measured;
-        let Some(tracking) = self.hot_keys.clone().filter(|_| caller == Caller::Client) else {
+        let Some(tracking) = self.hot_keys.clone().filter(|_| caller != Caller::Script) else {
             return;
         };
         if !tracking.is_active(self.now) {

@@ -16,6 +16,7 @@ use super::{Core, Session, SessionHandler};
 use crate::client::Client;
 use crate::client::away::{Ended, Progress, Ran, ScriptDebug, Slot};
 use crate::client::request::OwnedArgs;
+use crate::client::slot::RequestSlot;
 use crate::client::suspension::{Brought, Reason};
 use crate::mailbox::Message;
 use crate::server::{Debugged, Job, Server};
@@ -118,7 +119,7 @@ impl Core {
         if let Some(job) = threads.note_lack(number) {
             let mut reply = Output::new();
             Reply::new(&mut reply, job.client.protocol()).error("ERR no thread can be started");
-            answer(server, job, Ended::Replied, reply, Box::default(), 0);
+            answer(server, job, Ended::Replied, reply, Box::default(), 0, None);
         }
     }
 
@@ -157,7 +158,8 @@ impl Core {
         self.keep_interpreter(interpreter);
         self.send_lines();
         job.away = self.send_away(locked);
-        answer(self.server, job, ended, output, name, ticks::now().wrapping_sub(start));
+        let used = self.noted_slot();
+        answer(self.server, job, ended, output, name, ticks::now().wrapping_sub(start), used);
     }
 }
 
@@ -195,10 +197,11 @@ fn answer(
     reply: Output,
     name: Box<[u8]>,
     spent_ticks: u64,
+    used: Option<RequestSlot>,
 ) {
     let Job { worker, client, away, slot, .. } = job;
     let was_short = (spent_ticks as f64) < ticks::per_microsecond() * SHORT_MAX_US / 2.0;
-    let ran = Box::new(Ran { away, ended, reply, name, spent_ticks, was_short });
+    let ran = Box::new(Ran { away, ended, reply, name, spent_ticks, used, was_short });
     server.workers[worker].send(Message::ScriptRan { client: client.id(), ran });
     drop(slot);
 }

@@ -38,6 +38,10 @@ pub(super) const SHORT_MAX_US: f64 = 1000.0;
 /// Scripts that are remembered to need all shards, or to take long; when there are more, none is.
 const REMEMBERED_MAX: usize = 4096;
 
+/// Scripts that may use keys of several slots.
+const CROSSES_SLOTS: ScriptFlags =
+    ScriptFlags::COMPATIBLE.union(ScriptFlags::ALLOW_CROSS_SLOT_KEYS);
+
 /// What a worker has for running scripts.
 #[derive(Default)]
 pub(crate) struct ScriptEngine {
@@ -229,6 +233,8 @@ impl Core {
             Venue::Debugger(console) => interpreter.debug(run.prepared, call, console),
         };
         let (ended, wish) = (host.ended, host.wish);
+        let crosses = run.rules.flags.intersects(CROSSES_SLOTS);
+        let slot = if crosses { RequestSlot::Any } else { host.slot };
         if let Some(running) = host.running.take() {
             host.core.server.scripting.leave(&running);
         }
@@ -246,6 +252,9 @@ impl Core {
         self.set_replication(Replication::ALL, is_journalled);
         // The time of its commands is its own, too.
         self.resume_clock(start);
+        if ended == Ended::Replied {
+            self.note_slot(slot);
+        }
         if ended != Ended::Replied {
             self.unshow(shown);
             reply.truncate_to(reply_start);
@@ -418,8 +427,7 @@ impl ScriptHost<'_> {
             return Ok(());
         }
         let slot = self.core.look_within_script(self.client, entry, args, self.locked)?;
-        let crosses = ScriptFlags::COMPATIBLE | ScriptFlags::ALLOW_CROSS_SLOT_KEYS;
-        if self.rules.flags.intersects(crosses) {
+        if self.rules.flags.intersects(CROSSES_SLOTS) {
             return Ok(());
         }
         self.slot = self.slot.with(slot);
@@ -548,7 +556,7 @@ impl Core {
 
     /// What has passed since `ticks` counts for the command that ends next.
     pub(crate) fn resume_clock(&mut self, ticks: u64) {
-        self.ticks = ticks.min(ticks::now());
+        self.ticks = ticks;
     }
 }
 

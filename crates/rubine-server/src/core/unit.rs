@@ -227,7 +227,9 @@ impl Core {
             self.tell_replicas(kind, channel, payload);
         }
         let notice = Notice { kind, channel, payload, durable_offset };
-        server.pubsub.publish(&server.workers, notice)
+        let receivers = server.pubsub.publish(&server.workers, notice);
+        self.charge_message(notice, receivers);
+        receivers
     }
 
     /// Whether replicas are to hear of what comes next in the unit, as far as its script has said.
@@ -291,7 +293,8 @@ impl Core {
             }
             let durable_offset = seen.max(seen_before);
             let notice = Notice { kind, channel, payload, durable_offset };
-            server.pubsub.publish(&server.workers, notice);
+            let receivers = server.pubsub.publish(&server.workers, notice);
+            self.charge_message(notice, receivers);
         }
     }
 
@@ -300,6 +303,9 @@ impl Core {
         self.runner.effects.journal.wrap_in_transaction();
         let second = (self.now / 1000) as u64;
         let server = self.server;
+        if self.charges() {
+            self.note_replicated();
+        }
         let effects = &mut self.runner.effects.journal;
         let end = if server.replication.following.is_replica() {
             // What clients change of a replica is no part of the master's history.

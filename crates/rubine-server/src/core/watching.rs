@@ -120,12 +120,12 @@ impl Core {
         let unix;
         let source = match caller {
             Caller::Script => "lua",
-            Caller::Client if client.flags.contains(ClientFlags::UNIX_SOCKET) => {
+            _ if client.flags.contains(ClientFlags::UNIX_SOCKET) => {
                 let address = &client.info.address;
                 unix = format!("unix:{}", address.strip_suffix(":0").unwrap_or(address));
                 &unix
             }
-            Caller::Client => &client.info.address,
+            Caller::Client | Caller::Transaction => &client.info.address,
         };
         let shown = Shown { spec: entry.spec, args, db: client.db, source };
         if self.watch.feed.len() == 0 {

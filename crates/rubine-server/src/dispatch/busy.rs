@@ -61,7 +61,7 @@ impl Core {
         let mut output = std::mem::take(&mut client.output);
         let mut reply = Reply::new(&mut output, client.protocol);
         let mark = reply.mark();
-        self.refuse(client, &mut reply, entry, &CommandError::text(kind.busy()));
+        self.refuse(client, &mut reply, entry, args, &CommandError::text(kind.busy()));
         settle_reply(client, &mut reply, mark);
         client.output = output;
         true

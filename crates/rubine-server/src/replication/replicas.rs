@@ -74,6 +74,11 @@ impl Replicas {
         outcome
     }
 
+    /// Connections that are replicas', or have said that they will be. One load.
+    pub(crate) fn known_count(&self) -> usize {
+        self.known.load(Ordering::Relaxed)
+    }
+
     /// Replicas that have been heard of not long ago. One load.
     pub(crate) fn good_count(&self) -> usize {
         self.good.load(Ordering::Relaxed)

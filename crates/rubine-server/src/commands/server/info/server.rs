@@ -98,6 +98,11 @@ pub(super) fn cluster(source: &Source<'_>, text: &mut Text) {
         for (name, value) in shown.lines().filter_map(|it| it.split_once(':')) {
             text.field(name, value);
         }
+        let report = cluster.balancing.report();
+        text.field("cluster_rebalance_state", report.doing.name());
+        text.field("cluster_rebalance_moves", report.moves);
+        text.field("cluster_rebalance_moved_slots", report.moved_slots);
+        text.field("cluster_rebalance_failed_moves", report.failed_moves);
     }
 }
 
