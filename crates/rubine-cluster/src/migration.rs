@@ -277,12 +277,13 @@ impl Migrations {
             return;
         };
         job.is_connected = false;
-        let (stage, operation) = (job.stage, job.operation);
+        let (stage, operation, is_granted) = (job.stage, job.operation, job.is_granted);
         self.note(id, "connection lost");
         match (stage, operation) {
             // The slots may be the other's by now. Writes wait until that is known, or for as long as they can.
-            // What was granted is taken.
-            (Stage::ExportGranted | Stage::ImportGranted, _) => {}
+            (Stage::ExportGranted, _) => {}
+            // What was granted is being taken.
+            (Stage::ImportGranted, _) if is_granted => {}
             (Stage::Connecting, _) => {
                 self.fail(id, &format!("Unable to connect to target node: {reason}"));
             }

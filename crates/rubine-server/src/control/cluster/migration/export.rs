@@ -119,6 +119,7 @@ impl Export {
             self.make()?;
             let is_sent = self.carrier.link.flush()?;
             self.show();
+            self.check_limit()?;
             has_work = is_sent && self.has_more();
         }
     }
@@ -342,6 +343,16 @@ impl Export {
         };
         self.carrier.handle.show_remaining(unsent, behind_from);
         self.carrier.show(self.carrier.link.input().len());
+    }
+
+    /// Ends it when too much waits: the limit may have been set since it began.
+    fn check_limit(&self) -> io::Result<()> {
+        let server = self.carrier.server;
+        let limit = server.config.load().client_output_buffer_limit.replica.hard_bytes;
+        if limit == 0 || self.carrier.handle.remaining_bytes(server.journal.end()) <= limit {
+            return Ok(());
+        }
+        Err(io::Error::other("more waits to be sent than client-output-buffer-limit allows"))
     }
 
     fn note_keys(&self, image: &SlotWriter) {
