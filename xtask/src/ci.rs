@@ -107,6 +107,7 @@ const CLUSTER_UNITS: &[&str] = &[
     "unit/cluster/pubsub",
     "unit/cluster/base",
     "unit/cluster/announce-client-ports",
+    "unit/cluster/acl",
     "unit/cluster/announced-endpoints",
     "unit/cluster/cluster-aux-field-validation",
     "unit/cluster/cluster-multiple-meets",

@@ -12,7 +12,7 @@ mod slots;
 
 use rubine_base::clock::Millis;
 use rubine_cluster::{Asker, Cluster as Machine, OperationError};
-use rubine_commands::{CommandError, CommandResult, Flags};
+use rubine_commands::{CommandError, CommandResult, Databases, Flags};
 
 use super::connection::NO_CLUSTER;
 use crate::cluster::{Answer, Cluster, Job};
@@ -53,6 +53,7 @@ const CLUSTER: ServerCommand = ServerCommand::container(
         order("BUMPEPOCH", 2, change::bump_epoch)
             .summary("Gives this node an epoch that is higher than all others."),
         migrates("CANCELSLOTMIGRATIONS", 2, migrate::cancel)
+            .databases(Databases::All)
             .summary("Ends all migrations of slots from this node.")
             .complexity("O(N) with N the number of migrations."),
         show("COUNT-FAILURE-REPORTS", 3, change::count_failure_reports)
@@ -93,6 +94,7 @@ const CLUSTER: ServerCommand = ServerCommand::container(
             .summary("Has this node get to know another one, and by it the rest of a cluster.")
             .syntax("ip port [cluster-bus-port]"),
         migrates("MIGRATESLOTS", -4, migrate::migrate)
+            .databases(Databases::All)
             .summary("Moves slots with all their keys to other nodes, in one step for clients.")
             .syntax(
                 "<SLOTSRANGE start-slot end-slot [start-slot end-slot ...] NODE node-id> \
