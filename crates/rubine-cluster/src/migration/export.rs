@@ -323,6 +323,13 @@ impl Migrations {
         }
     }
 
+    /// Slots that a view says have gone where this node has let them go.
+    pub fn given(&self, view: &View) -> SlotSet {
+        let exports = self.jobs_of(Operation::Export).filter(|it| it.is_in_progress());
+        let given = exports.filter(|it| it.is_granted && owner_of_all(it, view) == it.target);
+        given.flat_map(|it| it.slots.iter()).collect()
+    }
+
     /// The migration ends at `stage`: writes go on, here or there.
     pub(super) fn stop_holding(&mut self, id: JobId, stage: Stage) {
         let job = self.job_mut(id);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rubine_base::clock::{Millis, monotonic_millis, unix_millis};
 use rubine_cluster::slots::SlotSet;
-use rubine_cluster::{Announce, Facts, History, PreferredEndpoint, SaveBehavior};
+use rubine_cluster::{Announce, Facts, History, PreferredEndpoint, SaveBehavior, View};
 use rubine_config::{ClusterConfigSaveBehavior, ClusterPreferredEndpointType, Config, ReplicaOf};
 use rubine_keyspace::ShardSet;
 
@@ -210,18 +210,34 @@ pub(super) fn publish(server: &Server, channel: &[u8], payload: &[u8], is_sharde
     }
 }
 
-/// Publishes a new view. Clients that wait for keys are told if it concerns them.
-pub(super) fn publish_view(server: &Server, cluster: &Cluster, view: Arc<rubine_cluster::View>) {
-    let before = cluster.view();
-    let is_other = before.state != view.state || before.owners != view.owners;
-    if before.owners != view.owners || before.nodes.len() != view.nodes.len() {
-        let slots = 0..rubine_base::crc::SLOT_COUNT;
-        cluster.usages().forget(slots.filter(|it| before.owner_id(*it) != view.owner_id(*it)));
+/// A view that takes another one's place.
+pub(super) struct ViewChange {
+    before: Arc<View>,
+    view: Arc<View>,
+}
+
+impl ViewChange {
+    /// To be called before `view` is published. Slots that change hands begin with no usage.
+    pub(super) fn prepare(cluster: &Cluster, view: Arc<View>) -> Self {
+        let before = cluster.view();
+        if before.owners != view.owners || before.nodes.len() != view.nodes.len() {
+            let slots = 0..rubine_base::crc::SLOT_COUNT;
+            let has_gone = |it: &u16| before.owner_id(*it) != view.owner_id(*it);
+            cluster.usages().forget(slots.filter(has_gone));
+        }
+        Self { before, view }
     }
-    cluster.publish(view);
-    if is_other {
-        for worker in server.workers.iter() {
-            worker.send(Message::ClusterChanged);
+
+    pub(super) fn view(&self) -> &Arc<View> {
+        &self.view
+    }
+
+    /// It is published. Clients that wait for keys are told if it concerns them.
+    pub(super) fn tell(self, server: &Server) {
+        if self.before.state != self.view.state || self.before.owners != self.view.owners {
+            for worker in server.workers.iter() {
+                worker.send(Message::ClusterChanged);
+            }
         }
     }
 }

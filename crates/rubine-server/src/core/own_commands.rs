@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use rubine_cluster::slots::SlotSet;
 use rubine_commands::{Args, CommandError, CommandResult, shards_of};
+use rubine_keyspace::{Locked, ShardSet};
 use rubine_resp::writer::{Output, Reply};
 
 use super::unit::Role;
@@ -13,6 +15,7 @@ use crate::access;
 use crate::client::identity::Identity;
 use crate::client::request::encode;
 use crate::client::{Client, ClientInfo};
+use crate::command_table::Entry;
 use crate::mailbox::Message;
 use crate::server::Server;
 
@@ -45,23 +48,51 @@ impl OwnCommands {
     /// Runs the command of a full name, such as `cluster|flushslot`, whatever it is called for clients. `words` are the
     /// request.
     pub(crate) fn run(&mut self, full_name: &'static str, words: &[&[u8]]) -> CommandResult {
-        let Self { core, client } = self;
-        let server = core.server;
-        let entry = server.commands.all().iter().find(|it| it.full_name == full_name).copied();
-        let entry = entry.ok_or_else(|| CommandError::Other(full_name.into()))?;
+        let entry = self.find(full_name)?;
         let (bytes, ranges) = encode(words.iter().copied());
         let args = Args::new(&bytes, &ranges);
+        let shards = shards_of(entry.spec, args, true);
+        self.in_unit(&shards, |core, client, locked| run_one(core, client, entry, args, locked))
+    }
+
+    /// Empties slots, and does something else, in one step for everybody who looks at their keys.
+    pub(crate) fn empty_slots(&mut self, slots: &SlotSet, also: impl FnOnce()) -> CommandResult {
+        let entry = self.find("cluster|flushslot")?;
+        let shards = ShardSet::of_slots(slots.iter());
+        self.in_unit(&shards, |core, client, locked| {
+            for slot in slots.iter() {
+                let number = slot.to_string();
+                let words: [&[u8]; 3] = [b"CLUSTER", b"FLUSHSLOT", number.as_bytes()];
+                let (bytes, ranges) = encode(words.into_iter());
+                run_one(core, client, entry, Args::new(&bytes, &ranges), locked)?;
+            }
+            also();
+            Ok(())
+        })
+    }
+
+    fn find(&self, full_name: &'static str) -> Result<&'static Entry, CommandError> {
+        let mut entries = self.core.server.commands.all().iter();
+        let entry = entries.find(|it| it.full_name == full_name).copied();
+        entry.ok_or_else(|| CommandError::Other(full_name.into()))
+    }
+
+    /// Does something under locks, and puts what has changed into the journal before they are given back.
+    fn in_unit<T>(
+        &mut self,
+        shards: &ShardSet,
+        work: impl FnOnce(&mut Core, &mut Client, &mut Locked<'static>) -> T,
+    ) -> T {
+        let Self { core, client } = self;
+        let server = core.server;
         core.refresh_settings();
         core.read_time();
         core.start_clock();
-        let mut locked = server.keyspace.lock(&shards_of(entry.spec, args, true));
+        let mut locked = server.keyspace.lock(shards);
         core.begin_unit();
         core.runner.effects.listened = None;
         core.begin_several();
-        let mut output = Output::new();
-        let mut reply = Reply::new(&mut output, client.protocol);
-        let role = Role::Transaction;
-        let result = core.run_among_others(client, role, &mut reply, entry, args, &mut locked);
+        let result = work(core, client, &mut locked);
         core.write_journal(&mut locked);
         let pending = locked.pending_hand_offs();
         drop(locked);
@@ -78,4 +109,16 @@ impl OwnCommands {
         }
         result
     }
+}
+
+fn run_one(
+    core: &mut Core,
+    client: &mut Client,
+    entry: &'static Entry,
+    args: Args<'_>,
+    locked: &mut Locked<'static>,
+) -> CommandResult {
+    let mut output = Output::new();
+    let mut reply = Reply::new(&mut output, client.protocol);
+    core.run_among_others(client, Role::Transaction, &mut reply, entry, args, locked)
 }

@@ -2,13 +2,14 @@
 //! before anything leaves.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
 
 use rubine_base::clock::Millis;
 use rubine_base::crc::SLOT_COUNT;
 use rubine_cluster::message::{Message, encode};
 use rubine_cluster::migration::Migrations;
 use rubine_cluster::text::Host;
-use rubine_cluster::{Action, Effects, Event, Level, LinkId, Save, nodes_conf};
+use rubine_cluster::{Action, Effects, Event, Level, LinkId, Save, View, nodes_conf};
 
 use super::super::cluster_data;
 use super::Driver;
@@ -42,7 +43,7 @@ impl Driver {
             }
         }
         if let Some(view) = effects.view {
-            cluster_data::publish_view(self.server, self.cluster, view);
+            self.publish(view);
             self.tell_migrations(Migrations::view_changed);
         }
         for action in effects.actions {
@@ -50,6 +51,25 @@ impl Driver {
         }
         self.flush();
         saved
+    }
+
+    /// Publishes a new view. Keys of slots that have moved by themselves go in the same step: whoever finds the slots
+    /// elsewhere finds none of the keys here.
+    fn publish(&mut self, view: Arc<View>) {
+        let (server, cluster) = (self.server, self.cluster);
+        let change = cluster_data::ViewChange::prepare(cluster, view);
+        let given = cluster.migrations.ask(|machine| machine.given(change.view()));
+        let dirty = cluster_data::slots_with_keys(server, given.iter());
+        if dirty.is_empty() {
+            cluster.publish(Arc::clone(change.view()));
+        } else {
+            let publish = || cluster.publish(Arc::clone(change.view()));
+            if let Err(error) = self.own.empty_slots(&dirty, publish) {
+                tracing::warn!("Can't drop the keys of slots that have moved: {error}");
+                cluster.publish(Arc::clone(change.view()));
+            }
+        }
+        change.tell(server);
     }
 
     fn save(&mut self, save: Save) -> Result<(), String> {
