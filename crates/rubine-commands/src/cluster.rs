@@ -120,17 +120,21 @@ fn getkeysinslot(cx: &mut Context<'_, '_>) -> CommandResult {
     let (Some(slot), Ok(count)) = (slot_at(cx.args, 2), count) else {
         return Err(CommandError::text("ERR Invalid slot or number of keys"));
     };
-    let len = cx.keys.slot_len(slot);
-    let count = usize::try_from(count).map_or(len, |count| count.min(len));
-    if KEYS_AT_ONCE_MAX < count
-        && let Some(image) = cx.keys.slot_image(slot)
-    {
-        cx.reply.array(count);
-        cx.reply.stream(Box::new(SlotKeys { image, left: count, cursor: 0 }));
-        return Ok(());
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let own = cx.keys.slot_len(slot).min(count);
+    // Those of a slot that is being taken in are listed, too, as they are counted.
+    let owners = cx.limits.slot_owners.as_ref().filter(|_| own < count);
+    let hidden = owners.and_then(|it| it.hidden_image(cx.keys.db(), slot));
+    let hidden_count = hidden.as_ref().map_or(0, |it| it.len().min(count - own));
+    cx.reply.array(own + hidden_count);
+    match (KEYS_AT_ONCE_MAX < own).then(|| cx.keys.slot_image(slot)).flatten() {
+        Some(image) => cx.reply.stream(Box::new(SlotKeys { image, left: own, cursor: 0 })),
+        None => cx.keys.each_in_slot(slot, own, |record| cx.reply.bulk(record.key())),
     }
-    cx.reply.array(count);
-    cx.keys.each_in_slot(slot, count, |record| cx.reply.bulk(record.key()));
+    if let Some(image) = hidden.filter(|_| hidden_count != 0) {
+        let (image, left, cursor) = (image.into_table(), hidden_count, 0);
+        cx.reply.stream(Box::new(SlotKeys { image, left, cursor }));
+    }
     Ok(())
 }
 

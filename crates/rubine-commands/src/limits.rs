@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rubine_base::collation::Collation;
+use rubine_keyspace::SlotImage;
 use rubine_rdb::dump::Checks;
 use rubine_rdb::{ValueLimits, Version};
 use rubine_structures::hash::HashLimits;
@@ -52,8 +53,11 @@ pub trait SlotOwners: fmt::Debug + Send + Sync {
     /// Whether a slot is this node's, or its primary's.
     fn is_of_our_shard(&self, slot: u16) -> bool;
 
-    /// Keys of a slot that is being taken in, which nobody sees but whoever counts them.
+    /// Keys of a slot that is being taken in, which nobody sees but whoever counts or lists them.
     fn hidden_len(&self, db: usize, slot: u16) -> usize;
+
+    /// Those keys as they are now, in one database; `None` if there are none.
+    fn hidden_image(&self, db: usize, slot: u16) -> Option<SlotImage>;
 
     /// What requests about a slot have taken; `None` if that is not counted.
     fn usage(&self, slot: u16) -> Option<SlotUsage>;

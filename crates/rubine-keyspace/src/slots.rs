@@ -60,6 +60,11 @@ impl SlotImage {
     ) -> Option<u64> {
         self.image.scan(cursor, count, visit)
     }
+
+    /// The table itself.
+    pub fn into_table(self) -> TableSnapshot {
+        self.image
+    }
 }
 
 impl Shard {

@@ -24,7 +24,7 @@ use rubine_cluster::migration::{MigrationConfig, Migrations};
 use rubine_cluster::{Cluster as Machine, Effects, View};
 use rubine_commands::{SlotOwners, SlotUsage};
 use rubine_journal::{HistoryId, Journal, Offset};
-use rubine_keyspace::{Keyspace, ShardSet};
+use rubine_keyspace::{Keyspace, ShardSet, SlotImage};
 use rubine_net::listener::Listener;
 use rubine_resp::writer::Protocol;
 
@@ -103,6 +103,14 @@ impl SlotOwners for Views {
             let locked = self.beside.lock(&ShardSet::of_slot(slot));
             locked.shards().map(|shard| shard.slot_len(db, slot)).sum()
         })
+    }
+
+    fn hidden_image(&self, db: usize, slot: u16) -> Option<SlotImage> {
+        if self.hidden_len(db, slot) == 0 {
+            return None;
+        }
+        let mut locked = self.beside.lock(&ShardSet::of_slot(slot));
+        locked.snapshot_slots(&[slot]).into_iter().find(|it| it.db == db)
     }
 
     fn usage(&self, slot: u16) -> Option<SlotUsage> {

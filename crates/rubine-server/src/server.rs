@@ -5,7 +5,7 @@ mod script_threads;
 mod scripting;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rubine_base::clock::monotonic_millis;
@@ -361,6 +361,7 @@ impl Server {
         self.replication.replicas.reset_stats();
         if let Some(cluster) = &self.cluster {
             cluster.usages().forget(0..SLOT_COUNT);
+            cluster.migrations.reset_stats();
         }
         self.scripting.scripts.reset_evicted_count();
         if let Some(cluster) = &self.cluster {
@@ -369,6 +370,24 @@ impl Server {
         self.stats.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.stats.memory.over_limit.reset();
         self.stats.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);
+    }
+
+    /// Bytes that came, from clients, the master and the sources of slots.
+    pub(crate) fn net_input_bytes(&self) -> u64 {
+        let from_master = self.replication.following.link.input_bytes.load(Ordering::Relaxed);
+        self.total(|it| it.input_bytes.get()) + from_master + self.slot_bytes().0
+    }
+
+    /// Bytes that went, to clients, replicas and the targets of slots.
+    pub(crate) fn net_output_bytes(&self) -> u64 {
+        self.total(|it| it.output_bytes.get()) + self.slot_bytes().1
+    }
+
+    /// Bytes that came with slots which move here, and went with those that move away.
+    pub(crate) fn slot_bytes(&self) -> (u64, u64) {
+        let bytes = |it: &AtomicU64| it.load(Ordering::Relaxed);
+        let migrations = self.cluster.as_ref().map(|it| &it.migrations);
+        migrations.map_or((0, 0), |it| (bytes(&it.import_bytes), bytes(&it.export_bytes)))
     }
 
     /// Commands that ran, of all workers.

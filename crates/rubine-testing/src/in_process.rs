@@ -15,7 +15,9 @@ use rubine_base::hash::HashMap;
 use rubine_commands::{
     Args, Command, FAMILIES, Flags, Group, Nothing, SlotOwners, SlotUsage, Wait, awaited, shards_of,
 };
-use rubine_keyspace::{Locked, Serve, ShardSet, Waiter, WaiterState, complete_hand_offs};
+use rubine_keyspace::{
+    Locked, Serve, ShardSet, SlotImage, Waiter, WaiterState, complete_hand_offs,
+};
 use rubine_resp::writer::{Output, Protocol, Reply};
 
 use self::settings::Settings;
@@ -52,6 +54,10 @@ impl SlotOwners for AllSlots {
 
     fn hidden_len(&self, _: usize, _: u16) -> usize {
         0
+    }
+
+    fn hidden_image(&self, _: usize, _: u16) -> Option<SlotImage> {
+        None
     }
 
     fn usage(&self, slot: u16) -> Option<SlotUsage> {

@@ -27,6 +27,9 @@ pub(crate) struct SlotMigrations {
     hidden: Mutex<SlotSet>,
     has_hidden: AtomicBool,
     links: Mutex<Vec<Arc<MigrationLink>>>,
+    /// Bytes that came from sources, and that went to targets.
+    pub(crate) import_bytes: AtomicU64,
+    pub(crate) export_bytes: AtomicU64,
 }
 
 struct State {
@@ -50,6 +53,8 @@ impl SlotMigrations {
             hidden: Mutex::new(SlotSet::new()),
             has_hidden: AtomicBool::new(false),
             links: Mutex::default(),
+            import_bytes: AtomicU64::new(0),
+            export_bytes: AtomicU64::new(0),
         }
     }
 
@@ -175,6 +180,12 @@ impl SlotMigrations {
         for link in links {
             state.machine.note_remaining(link.job, link.remaining_bytes(journal.end()));
         }
+    }
+
+    /// CONFIG RESETSTAT.
+    pub(crate) fn reset_stats(&self) {
+        self.import_bytes.store(0, Ordering::Relaxed);
+        self.export_bytes.store(0, Ordering::Relaxed);
     }
 
     /// Bytes that the connections of which this node is that end keep, together.

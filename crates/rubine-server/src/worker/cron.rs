@@ -261,8 +261,8 @@ impl Cron {
             at: core.monotonic_ms,
             commands: server.commands_processed(),
             master_bytes: server.replication.following.link.input_bytes.load(Ordering::Relaxed),
-            input_bytes: server.total(|it| it.input_bytes.get()),
-            output_bytes: server.total(|it| it.output_bytes.get()),
+            input_bytes: server.net_input_bytes(),
+            output_bytes: server.net_output_bytes(),
             turns: server.total(|it| it.loop_turns.get()),
             busy_ticks: server.total(|it| it.busy_ticks.get()),
         };

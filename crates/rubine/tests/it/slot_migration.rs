@@ -154,6 +154,11 @@ fn nobody_sees_what_has_not_all_come() {
         wait_for_keys(node, KEYS + 1);
         assert_eq!(size(node), 0);
         let mut client = node.client();
+        // Who asks for the keys of the slot itself is told of them, as by Valkey.
+        for (wanted, expected) in [(2 * KEYS, KEYS + 1), (7, 7)] {
+            let listed = call(&mut client, &format!("CLUSTER GETKEYSINSLOT {SLOT} {wanted}"));
+            assert_eq!(elements(&listed).len() as i64, expected);
+        }
         assert!(elements(&call(&mut client, "KEYS *")).is_empty());
         assert_eq!(call(&mut client, "RANDOMKEY").as_text(), None);
         assert!(error(&call(&mut client, "GET {j}late")).starts_with("MOVED "));
@@ -163,6 +168,11 @@ fn nobody_sees_what_has_not_all_come() {
     assert!(listed.contains("flags=E"), "{listed}");
     let listed = call(&mut nodes[1].client(), "CLIENT LIST").as_text().unwrap();
     assert!(listed.contains("flags=i"), "{listed}");
+    for (node, name) in [(1, "import"), (0, "export")] {
+        let name = format!("total_net_cluster_slot_{name}_bytes");
+        let bytes = info(&mut nodes[node].client(), "stats", &name);
+        assert!(bytes.parse::<i64>().is_ok_and(|it| 20 * KEYS < it), "{bytes}");
+    }
     // Slots are not moved by hand meanwhile.
     let by_hand = format!("CLUSTER SETSLOT 1 MIGRATING {}", id(&nodes[2]));
     let refused = call(&mut nodes[0].client(), &by_hand);

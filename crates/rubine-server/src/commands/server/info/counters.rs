@@ -19,11 +19,14 @@ pub(super) fn stats(source: &Source<'_>, text: &mut Text) {
     text.field("total_connections_received", total(|it| it.connections_received.get()));
     text.field("total_commands_processed", server.commands_processed());
     text.field("instantaneous_ops_per_sec", gauges.operations_per_second.load(Ordering::Relaxed));
-    text.field("total_net_input_bytes", total(|it| it.input_bytes.get()));
-    text.field("total_net_output_bytes", total(|it| it.output_bytes.get()));
-    let link = &server.replication.following.link;
-    text.field("total_net_repl_input_bytes", link.input_bytes.load(Ordering::Relaxed));
+    text.field("total_net_input_bytes", server.net_input_bytes());
+    text.field("total_net_output_bytes", server.net_output_bytes());
+    let from_master = &server.replication.following.link.input_bytes;
+    text.field("total_net_repl_input_bytes", from_master.load(Ordering::Relaxed));
     text.field("total_net_repl_output_bytes", total(|it| it.replica_output_bytes.get()));
+    let (imported, exported) = server.slot_bytes();
+    text.field("total_net_cluster_slot_import_bytes", imported);
+    text.field("total_net_cluster_slot_export_bytes", exported);
     text.ratio(
         "instantaneous_input_kbps",
         kilobytes(gauges.input_bytes_per_second.load(Ordering::Relaxed)),

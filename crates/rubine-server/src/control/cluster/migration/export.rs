@@ -56,6 +56,7 @@ pub(super) fn start(
             carrier,
             is_open: false,
             sending: Sending::Nothing,
+            written_bytes: 0,
             image_at_ms: 0,
             held: None,
             pause_at: None,
@@ -77,6 +78,8 @@ struct Export {
     carrier: Carrier,
     is_open: bool,
     sending: Sending,
+    /// What was written and is not counted as sent.
+    written_bytes: usize,
     /// Nothing more of the image is made before that moment of the monotonic clock.
     image_at_ms: u64,
     /// Writes to these slots are held, and it is not known yet where in the journal the last of them is.
@@ -118,6 +121,7 @@ impl Export {
             self.hear()?;
             self.make()?;
             let is_sent = self.carrier.link.flush()?;
+            self.count_sent();
             self.show();
             self.check_limit()?;
             has_work = is_sent && self.has_more();
@@ -172,7 +176,16 @@ impl Export {
 
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let full = |_| io::Error::other("the target does not take what is sent");
+        self.written_bytes += bytes.len();
         self.carrier.link.send_bytes(bytes).map_err(full)
+    }
+
+    /// Counts what has left since it was called last.
+    fn count_sent(&mut self) {
+        let unsent = self.carrier.link.unsent().min(self.written_bytes);
+        let sent = (self.written_bytes - unsent) as u64;
+        self.written_bytes = unsent;
+        self.carrier.cluster.migrations.export_bytes.fetch_add(sent, Ordering::Relaxed);
     }
 
     /// Takes the image, and opens the reader of what follows on it.

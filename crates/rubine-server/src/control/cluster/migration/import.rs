@@ -124,8 +124,12 @@ impl Import {
                 return Ok(());
             }
             self.obey()?;
+            // What came while it was a client is counted as a client's.
+            let known = self.input.len() + self.carrier.link.input().len();
             let bytes_max = self.input.len() + READ_BYTES_MAX;
             let received = self.carrier.link.receive_into(&mut self.input, bytes_max);
+            let count = (self.input.len() - known) as u64;
+            self.carrier.cluster.migrations.import_bytes.fetch_add(count, Ordering::Relaxed);
             if !self.input.is_empty() {
                 self.hear()?;
             }
