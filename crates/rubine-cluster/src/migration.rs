@@ -8,6 +8,7 @@ mod export;
 mod import;
 mod job;
 mod log;
+mod task;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -19,8 +20,10 @@ use rubine_base::clock::Millis;
 pub use self::export::MigrateError;
 pub use self::import::EstablishError;
 pub use self::job::{Job, JobReport, Operation, SlotRanges, Stage};
+pub use self::task::{Answer, ImportError, TaskId, TaskReport};
 pub use self::wire::{Establish, Finish, FinishError, SyntaxError, Word};
 
+use self::task::Task;
 use crate::effect::Level;
 use crate::id::{MigrationId, NodeId};
 use crate::slots::SlotSet;
@@ -51,6 +54,12 @@ pub enum MigrationAction {
     Connect {
         job: JobId,
         to: NodeId,
+    },
+    /// Ask a slots' owner for a migration, by this command, for [`Migrations::answered`], which every such action has to get.
+    Ask {
+        task: TaskId,
+        to: NodeId,
+        command: Vec<Vec<u8>>,
     },
     /// Give the password, for [`Migrations::authenticated`].
     Authenticate {
@@ -128,6 +137,10 @@ pub enum MigrationAction {
 pub struct Migrations {
     /// The newest first.
     jobs: VecDeque<Job>,
+    /// What this node was asked to take in, the newest first.
+    tasks: VecDeque<Task>,
+    /// How many owners are being asked.
+    asked: usize,
     config: MigrationConfig,
     actions: Vec<MigrationAction>,
     now: Millis,
@@ -145,7 +158,8 @@ pub struct Stops {
 
 impl Migrations {
     pub fn new(config: MigrationConfig) -> Self {
-        Self { jobs: VecDeque::new(), config, actions: Vec::new(), now: 0, stops: Stops::default() }
+        let (jobs, tasks, asked, actions, stops) = Default::default();
+        Self { jobs, tasks, asked, config, actions, now: 0, stops }
     }
 
     pub fn configure(&mut self, config: MigrationConfig) {
@@ -183,12 +197,12 @@ impl Migrations {
 
     /// Whether there are none, not even such as are over.
     pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.jobs.is_empty() && self.tasks.is_empty()
     }
 
     /// Whether anything goes on at all, so that time has to pass here.
     pub fn is_busy(&self) -> bool {
-        self.jobs.iter().any(|it| !it.is_over())
+        self.is_asking() || self.jobs.iter().any(|it| !it.is_over())
     }
 
     /// The slots of a migration that has not come to its end; `None` once it has.
@@ -238,6 +252,7 @@ impl Migrations {
             self.take_over_if_granted(id);
             self.send_ack_if_due(id);
         }
+        self.tick_tasks();
         self.trim_log();
     }
 

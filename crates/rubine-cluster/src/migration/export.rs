@@ -235,7 +235,7 @@ impl Migrations {
         let job = self.job_mut(id);
         let is_little = u64::try_from(bytes_max).is_ok_and(|max| job.remaining_bytes <= max);
         if !prevented && job.held_until == 0 && (bytes_max < 0 || is_little) {
-            job.held_until = until;
+            (job.paused, job.held_until) = (now, until);
             let slots = job.slots.set();
             let (bytes, job) = (job.remaining_bytes, job.description());
             let text = format!(

@@ -8,6 +8,7 @@ use super::export::{MigrateError, check_node, owner_of_all};
 use super::job::{Job, Operation, Stage};
 use super::wire::{Establish, Finish, FinishError, SyntaxError, Word};
 use super::{JobId, MigrationAction, Migrations};
+use crate::id::NodeId;
 use crate::view::View;
 
 /// Why a migration cannot begin on its target. It is the target who says so, but whoever asked the source reads it.
@@ -25,6 +26,8 @@ pub enum EstablishError {
     AlreadyImporting,
     #[error("ERR Target node does not agree about current slot ownership")]
     NotTheOwner,
+    #[error("ERR Slot migration was cancelled on the target node")]
+    Unwanted,
 }
 
 impl From<SyntaxError> for EstablishError {
@@ -52,8 +55,23 @@ impl Migrations {
         now: Millis,
     ) -> Result<JobId, EstablishError> {
         self.now = now;
-        check_node(view)?;
         let source = establish.source.ok_or(EstablishError::Syntax)?;
+        let slots = establish.slots.set();
+        let begun = self.begin_if_possible(establish, source, view);
+        self.note_begun(source, &slots, begun.clone().map_err(|error| error.to_string()));
+        begun
+    }
+
+    fn begin_if_possible(
+        &mut self,
+        establish: Establish,
+        source: NodeId,
+        view: &View,
+    ) -> Result<JobId, EstablishError> {
+        check_node(view)?;
+        if self.is_unwanted(source, &establish.slots.set()) {
+            return Err(EstablishError::Unwanted);
+        }
         if !view.nodes.iter().any(|it| it.id == source) {
             return Err(EstablishError::UnknownSource);
         }

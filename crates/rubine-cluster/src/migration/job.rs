@@ -77,6 +77,29 @@ impl Stage {
         }
     }
 
+    /// What Redis calls it, or what stands there in its place.
+    pub(super) fn task_state(self) -> &'static str {
+        match self {
+            Self::WaitingForAck => "syncslots-reply",
+            Self::ReceivingSnapshot => "accumulate-buffer",
+            Self::WaitingForPaused => "streaming-buffer",
+            Self::FailoverRequested => "wait-stream-eof",
+            Self::ImportGranted => "takeover",
+            Self::OccurringOnPrimary => "none",
+            Self::Connecting => "connecting",
+            Self::ReadingAuthResponse => "auth-reply",
+            Self::ReadingEstablishResponse => "wait-rdbchannel",
+            Self::Snapshotting => "send-bulk-and-stream",
+            Self::Replicating => "send-stream",
+            Self::WaitingToPause => "handoff-prep",
+            Self::FailoverPaused => "handoff",
+            Self::ExportGranted => "stream-eof",
+            Self::Success => "completed",
+            Self::Cancelled => "canceled",
+            Self::CleaningUp | Self::Failed => "failed",
+        }
+    }
+
     /// Not while the reply to a command is read, nor, on a real source, while its child sends the snapshot.
     pub(super) fn sends_acks(self) -> bool {
         !matches!(
@@ -146,6 +169,10 @@ pub struct Job {
     pub(super) last_heard: Millis,
     /// Why it is over, or empty.
     pub(super) message: String,
+    /// On the target: whoever has asked for it wants it no more.
+    pub(super) is_cancelled: bool,
+    /// Since when writes are held, or were held last; 0 if they never were.
+    pub(super) paused: Millis,
     /// Until when writes are held; 0 if they are not.
     pub(super) held_until: Millis,
     /// Whether the target has got our leave to take the slots, or, on the target, makes use of it.
@@ -193,6 +220,8 @@ impl Job {
             last_ack_sent: now,
             last_heard: now,
             message: String::new(),
+            is_cancelled: false,
+            paused: 0,
             held_until: 0,
             is_granted: false,
             remaining_bytes: 0,

@@ -28,5 +28,6 @@ impl Migrations {
                 excess -= 1;
             }
         }
+        self.trim_tasks();
     }
 }

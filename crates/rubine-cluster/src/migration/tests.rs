@@ -97,6 +97,28 @@ impl World {
         Ok(())
     }
 
+    /// Has the target asked for the slots, by the name of [`task`].
+    fn import(&mut self) -> Result<TaskId, ImportError> {
+        let (view, now) = (self.view(TARGET), self.now);
+        self.nodes[TARGET].import(&[b"10", b"20", b"5", b"5"], &view, now, [9; 20])
+    }
+
+    /// The source is asked for a migration.
+    fn ask(&mut self, to: NodeId, command: &[Vec<u8>]) {
+        assert_eq!(to, id_of(SOURCE));
+        let args: Vec<&[u8]> = command[2..].iter().map(Vec::as_slice).collect();
+        let (view, now) = (self.view(SOURCE), self.now);
+        let begun = self.nodes[SOURCE].migrate(&args, &view, now, || [7; 20], "someone");
+        self.job = begun.is_ok().then(|| JobId::from_random([7; 20]));
+        let answer = begun.map_or_else(|it| Answer::Refused(it.to_string()), |()| Answer::Agreed);
+        self.nodes[TARGET].answered(task(), to, answer, now);
+    }
+
+    /// What the target tells of its task.
+    fn task(&self) -> TaskReport {
+        self.nodes[TARGET].task_reports(Some(task().as_bytes())).remove(0)
+    }
+
     fn job(&self) -> JobId {
         self.job.expect("a migration was begun")
     }
@@ -126,6 +148,7 @@ impl World {
                 assert_eq!(to, id_of(TARGET));
                 self.nodes[node].connected(job, now);
             }
+            MigrationAction::Ask { to, command, .. } => self.ask(to, &command),
             MigrationAction::Authenticate { job } => self.nodes[node].replied(job, "+OK", now),
             MigrationAction::Send { job, bytes } => self.deliver(other, job, &bytes),
             MigrationAction::SendKeys { job, slots } => {
@@ -204,6 +227,11 @@ impl World {
     }
 }
 
+/// The name of what a target is asked for.
+fn task() -> TaskId {
+    TaskId::from_random([9; 20])
+}
+
 fn never(_: usize, _: &MigrationAction) -> bool {
     false
 }
@@ -221,6 +249,104 @@ fn slots_move() {
     assert_eq!(report.slot_ranges, "10-20 5-5");
     assert_eq!(report.nodes, Some((id_of(TARGET), id_of(SOURCE))));
     assert!(!world.nodes.iter().any(|it| it.is_importing(5) || it.is_exporting(5)));
+}
+
+#[test]
+fn slots_are_asked_for() {
+    let mut world = World::new();
+    world.import().unwrap();
+    assert_eq!(world.import(), Err(ImportError::Overlaps(10, 20)));
+    assert_eq!((world.task().state, world.task().started), ("connecting", None));
+    world.run(never);
+    assert_eq!(world.states(), ["success", "success"]);
+    let report = world.task();
+    assert_eq!((report.state, report.slots.as_str()), ("completed", "10-20 5-5"));
+    assert_eq!((report.source, report.target), (Some(id_of(SOURCE)), Some(id_of(TARGET))));
+    assert_eq!((report.started, report.ended), (Some(world.now), Some(world.now)));
+    assert_eq!(world.import(), Err(ImportError::Mine));
+    // The source knows it by the name that it has given.
+    let at_source = world.nodes[SOURCE].task_reports(None);
+    assert_eq!((at_source.len(), at_source[0].id), (1, world.job()));
+    assert_eq!((at_source[0].operation, at_source[0].state), (Operation::Export, "completed"));
+}
+
+#[test]
+fn what_was_asked_for_ends_on_both_sides() {
+    let is_pause = |_: usize, it: &MigrationAction| matches!(it, MigrationAction::Pause { .. });
+    let mut world = World::new();
+    world.import().unwrap();
+    world.run(is_pause);
+    assert_eq!(world.task().state, "streaming-buffer");
+    assert_eq!(world.nodes[TARGET].cancel_tasks(Some(b"other"), world.now), 0);
+    assert_eq!(world.nodes[TARGET].cancel_tasks(None, world.now), 1);
+    assert_eq!(world.nodes[TARGET].cancel_tasks(None, world.now), 0);
+    world.run(never);
+    assert_eq!(world.states(), ["failed", "failed"]);
+    assert_eq!(
+        (world.task().state, world.task().last_error.as_str()),
+        ("canceled", "Cancelled due to user request")
+    );
+}
+
+/// A source that was asked already begins in vain what is not wanted any more, once.
+#[test]
+fn what_is_not_wanted_any_more_is_refused_once() {
+    let mut world = World::new();
+    world.import().unwrap();
+    assert_eq!(world.nodes[TARGET].cancel_tasks(Some(task().as_bytes()), world.now), 1);
+    world.run(never);
+    assert_eq!(world.states()[SOURCE], "failed");
+    assert!(world.message(SOURCE).ends_with("cancelled on the target node"));
+    assert_eq!(world.task().state, "canceled");
+    world.migrate().unwrap();
+    world.run(never);
+    assert_eq!(world.states(), ["success", "success"]);
+}
+
+#[test]
+fn a_source_that_does_not_begin_is_told_of() {
+    let mut world = World::new();
+    world.import().unwrap();
+    let actions = world.nodes[TARGET].take_actions();
+    assert!(matches!(&actions[..], [MigrationAction::Ask { .. }]), "{actions:?}");
+    let now = world.now;
+    world.nodes[TARGET].answered(task(), id_of(SOURCE), Answer::Refused("no".to_owned()), now);
+    assert_eq!((world.task().state, world.task().last_error.as_str()), ("failed", "no"));
+    world.import().unwrap();
+    world.nodes[TARGET].answered(task(), id_of(SOURCE), Answer::Agreed, now);
+    assert!(world.nodes[TARGET].is_busy());
+    world.tick(60_001);
+    assert_eq!(world.task().state, "failed");
+    assert!(world.task().last_error.starts_with("The source has not begun in time."));
+    world.migrate().unwrap();
+    world.run(never);
+    assert!(world.message(SOURCE).ends_with("cancelled on the target node"), "it is too late");
+}
+
+#[test]
+fn several_owners_are_asked_for_their_own_slots() {
+    let view = view(TARGET, |slot| {
+        if slot < 100 {
+            0
+        } else if slot < 200 {
+            2
+        } else {
+            1
+        }
+    });
+    let mut node = Migrations::new(config());
+    let import = |node: &mut Migrations, args: &[&[u8]]| node.import(args, &view, 0, [9; 20]);
+    assert_eq!(import(&mut node, &[b"0", b"300"]), Err(ImportError::PartlyMine));
+    assert_eq!(import(&mut node, &[b"7", b"8", b"8", b"9"]), Err(ImportError::Twice(8)));
+    assert_eq!(import(&mut node, &[b"7", b"16384"]), Err(ImportError::InvalidSlot));
+    assert_eq!(import(&mut node, &[b"7", b"6"]), Err(ImportError::Backwards(7, 6)));
+    import(&mut node, &[b"50", b"150", b"0", b"0"]).unwrap();
+    let slots: Vec<_> =
+        node.task_reports(None).into_iter().map(|it| (it.source, it.slots)).collect();
+    let expected =
+        [(2, "100-150"), (0, "50-99 0-0")].map(|(it, slots)| (Some(id_of(it)), slots.to_owned()));
+    assert_eq!(slots, expected);
+    assert_eq!(node.cancel_tasks(None, 0), 1, "it was one command");
 }
 
 /// Whatever is lost, the slots have one owner, writes go on, and what came to the target is dropped, unless they are its own.
@@ -584,6 +710,7 @@ fn happen(node: &mut Migrations, what: u8, job: JobId, view: &View, now: Millis)
         20 => node.synced_fully(now),
         21 => drop(node.cancel(now)),
         22 => node.view_changed(view, now),
+        23 => drop(node.cancel_tasks(None, now)),
         _ => node.tick(view, now, |_| 0),
     }
     false
@@ -616,7 +743,7 @@ proptest! {
     /// was granted and not taken is taken back.
     #[test]
     fn nothing_out_of_turn_harms(
-        steps in prop::collection::vec((0..2_usize, 0..24_u8, 0..3_u16, 0..20_000_i64), 0..60)
+        steps in prop::collection::vec((0..2_usize, 0..25_u8, 0..3_u16, 0..20_000_i64), 0..60)
     ) {
         let mut world = World::new();
         world.migrate().unwrap();

@@ -9,6 +9,7 @@ mod migrate;
 mod set_slot;
 mod show;
 mod slots;
+mod task;
 
 use rubine_base::clock::Millis;
 use rubine_cluster::{Asker, Cluster as Machine, OperationError};
@@ -100,6 +101,15 @@ const CLUSTER: ServerCommand = ServerCommand::container(
                 "<SLOTSRANGE start-slot end-slot [start-slot end-slot ...] NODE node-id> \
                  [SLOTSRANGE start-slot end-slot [start-slot end-slot ...] NODE node-id ...]",
             )
+            .complexity("O(N) with N the number of slots."),
+        migrates("MIGRATION", -4, task::migration)
+            .databases(Databases::All)
+            .summary("Has slots with all their keys come from other nodes, shows how far that is, and ends it.")
+            .syntax(
+                "<IMPORT start-slot end-slot [start-slot end-slot ...] | CANCEL <ID task-id | ALL> | \
+                 STATUS <ID task-id | ALL>>",
+            )
+            .since("8.4.0")
             .complexity("O(N) with N the number of slots."),
         show("MYID", 2, show::my_id).summary("Returns the id of this node."),
         show("MYSHARDID", 2, show::my_shard_id)

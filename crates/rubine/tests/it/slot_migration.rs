@@ -342,3 +342,145 @@ fn a_log_on_disk_says_what_was_taken_over() {
     check_keys(&nodes);
     assert!(is_primary(&nodes[1]));
 }
+
+/// A field of each part of a task that a node was asked for.
+fn task(node: &Server, id: &str, name: &str) -> Vec<String> {
+    let reply = call(&mut node.client(), &format!("CLUSTER MIGRATION STATUS ID {id}"));
+    let parts = elements(&reply).iter().map(|part| {
+        let mut words = elements(part).iter();
+        let value = words.find(|it| it.as_text().as_deref() == Some(name)).and(words.next());
+        match value {
+            Some(Value::Integer(number)) => number.to_string(),
+            value => value.and_then(Value::as_text).unwrap_or_default(),
+        }
+    });
+    parts.collect()
+}
+
+fn import(node: &Server, slots: &str) -> String {
+    let line = format!("CLUSTER MIGRATION IMPORT {slots}");
+    let reply = call(&mut node.client(), &line);
+    let id = reply.as_text().unwrap_or_default();
+    assert!(id.len() == 40 && id.bytes().all(|it| it.is_ascii_hexdigit()), "{reply:?}");
+    id
+}
+
+/// Has a node take slots in, until all are its own. Whoever has them may not know it yet.
+fn import_all(node: &Server, slots: &str) -> String {
+    loop {
+        let id = import(node, slots);
+        wait_until("it is over", || !task(node, &id, "end_time").contains(&"-1".to_owned()));
+        let errors = task(node, &id, "last_error");
+        if task(node, &id, "state").iter().all(|it| it == "completed") {
+            assert!(errors.iter().all(String::is_empty), "{errors:?}");
+            return id;
+        }
+        assert!(errors.iter().any(|it| it.contains("not served by this node")), "{errors:?}");
+    }
+}
+
+#[test]
+fn whoever_wants_slots_asks_for_them() {
+    let nodes = start(2);
+    fill(&nodes[0]);
+    let slot = format!("{SLOT} {SLOT}");
+    with_writers(&nodes, 3, || {
+        let asked = import_all(&nodes[1], &slot);
+        wait_for(&nodes[0], "success");
+        for (name, value) in [
+            ("operation", "import".to_owned()),
+            ("slots", format!("{SLOT}-{SLOT}")),
+            ("source", id(&nodes[0])),
+            ("dest", id(&nodes[1])),
+        ] {
+            assert_eq!(task(&nodes[1], &asked, name), [value]);
+        }
+        // The source knows it by another name.
+        let name = field(&nodes[0], "name");
+        assert_eq!(task(&nodes[0], &name, "operation"), ["migrate"]);
+        assert_eq!(task(&nodes[0], &name, "state"), ["completed"]);
+    });
+    check_keys(&nodes);
+    // Of two owners, by one command.
+    let asked = import_all(&nodes[2], &format!("{slot} 0 10"));
+    assert_eq!(task(&nodes[2], &asked, "state").len(), 2);
+    check_keys(&nodes);
+    assert_eq!(call(&mut nodes[2].client(), "CLUSTER MIGRATION CANCEL ALL"), Value::Integer(0));
+}
+
+#[test]
+fn what_was_asked_for_is_cancelled_at_both_ends() {
+    let nodes = start(2);
+    fill(&nodes[0]);
+    stop(&nodes, "PAUSE", true);
+    let asked = import(&nodes[1], &format!("{SLOT} {SLOT}"));
+    wait_until("it goes on", || task(&nodes[1], &asked, "state") == ["streaming-buffer"]);
+    wait_for_keys(&nodes[1], KEYS);
+    let mut target = nodes[1].client();
+    let again = call(&mut target, &format!("CLUSTER MIGRATION IMPORT {SLOT} {SLOT}"));
+    assert_eq!(
+        error(&again),
+        format!("ERR overlapping import exists for slot range: {SLOT}-{SLOT}")
+    );
+    let none = format!("CLUSTER MIGRATION CANCEL ID {}", "a".repeat(40));
+    assert_eq!(call(&mut target, &none), Value::Integer(0));
+    let cancel = format!("CLUSTER MIGRATION CANCEL ID {asked}");
+    assert_eq!(call(&mut target, &cancel), Value::Integer(1));
+    wait_for(&nodes[0], "failed");
+    wait_until("it is over", || task(&nodes[1], &asked, "state") == ["canceled"]);
+    wait_for_keys(&nodes[1], 0);
+    check_keys(&nodes);
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused_in_redis_words() {
+    let nodes = start(2);
+    let other = id(&nodes[1]);
+    let arity = "ERR wrong number of arguments for 'cluster|migration' command";
+    let slot = "ERR Invalid or out of range slot";
+    for (line, expected) in [
+        ("", arity),
+        ("IMPORT", arity),
+        ("IMPORT 100", arity),
+        ("IMPORT 100 200 300", arity),
+        ("IMPORT 200 100", "ERR start slot number 200 is greater than end slot number 100"),
+        ("IMPORT 14000 18000", slot),
+        ("IMPORT -1 0", slot),
+        ("IMPORT sd sd", slot),
+        ("IMPORT 7000 7001 7001 7002", "ERR Slot 7001 specified multiple times"),
+        ("IMPORT 100 200", "ERR this node is already the owner of the slot range"),
+        ("IMPORT 100 7000", "ERR slots belong to different source nodes"),
+        ("CANCEL", arity),
+        ("CANCEL ID", arity),
+        ("CANCEL ALL 1", arity),
+        ("CANCEL EVERY", "ERR unknown argument"),
+        ("STATUS ID", arity),
+        ("STATUS SOME", "ERR unknown argument"),
+        ("EXPORT 1 2", "ERR unknown argument"),
+    ] {
+        let reply = call(&mut nodes[0].client(), format!("CLUSTER MIGRATION {line}").trim_end());
+        assert_eq!(error(&reply), expected, "{line}");
+    }
+    let at_replica = call(&mut nodes[3].client(), "CLUSTER MIGRATION IMPORT 7000 7001");
+    assert_eq!(error(&at_replica), "ERR slot migration not allowed on replica.");
+    let by_hand = format!("CLUSTER SETSLOT 7000 IMPORTING {other}");
+    assert!(is_ok(&call(&mut nodes[0].client(), &by_hand)));
+    let refused = call(&mut nodes[0].client(), "CLUSTER MIGRATION IMPORT 7001 7001");
+    assert_eq!(
+        error(&refused),
+        "ERR all slot states must be STABLE to start a slot migration task."
+    );
+    let unknown = format!("CLUSTER MIGRATION STATUS ID {}", "a".repeat(40));
+    assert!(elements(&call(&mut nodes[0].client(), &unknown)).is_empty());
+}
+
+#[test]
+fn an_owner_that_refuses_is_told_of() {
+    let nodes = start(2);
+    let by_hand = format!("CLUSTER SETSLOT 0 MIGRATING {}", id(&nodes[1]));
+    assert!(is_ok(&call(&mut nodes[0].client(), &by_hand)));
+    let asked = import(&nodes[1], &format!("{SLOT} {SLOT}"));
+    wait_until("it is refused", || task(&nodes[1], &asked, "state") == ["failed"]);
+    let errors = task(&nodes[1], &asked, "last_error");
+    assert!(errors[0].ends_with("ERR Slots are being manually migrated"), "{errors:?}");
+}

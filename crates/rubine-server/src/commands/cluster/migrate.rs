@@ -19,18 +19,19 @@ pub(super) fn migrate(session: &mut Session<'_>) -> CommandResult {
     let server = session.core.server;
     let asker = short_line(session.client, &server.config.load());
     let args: Vec<&[u8]> = session.args.from(2).collect();
-    let random = &mut session.core.runner.random;
-    let name = || {
-        let mut bytes = [0; NAME_BYTES];
-        random.fill(&mut bytes);
-        bytes
-    };
     let begun = cluster.tell_migrations(&server.journal, |machine, view, now| {
-        machine.migrate(&args, view, now, name, &asker)
+        machine.migrate(&args, view, now, || random_name(session), &asker)
     });
     begun.map_err(|it| refused(&it))?;
     session.reply.ok();
     Ok(())
+}
+
+/// What a name is made of.
+pub(super) fn random_name(session: &mut Session<'_>) -> [u8; NAME_BYTES] {
+    let mut bytes = [0; NAME_BYTES];
+    session.core.runner.random.fill(&mut bytes);
+    bytes
 }
 
 pub(super) fn cancel(session: &mut Session<'_>) -> CommandResult {
@@ -46,7 +47,7 @@ pub(super) fn cancel(session: &mut Session<'_>) -> CommandResult {
 }
 
 /// What the machine has said no with, for the client.
-fn refused(error: &impl Display) -> CommandError {
+pub(super) fn refused(error: &impl Display) -> CommandError {
     CommandError::Other(error.to_string().into())
 }
 

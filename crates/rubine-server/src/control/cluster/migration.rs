@@ -1,6 +1,7 @@
 //! Slots that move by themselves: what the state machine of migrations wants to be done. Decides nothing, and sends no key:
 //! each connection has a thread for that.
 
+mod ask;
 mod carrier;
 mod export;
 pub(crate) mod import;
@@ -9,7 +10,9 @@ use std::net::SocketAddr;
 
 use rubine_base::clock::Millis;
 use rubine_cluster::id::NodeId;
-use rubine_cluster::migration::{JobId, MigrationAction, MigrationConfig, Migrations};
+use rubine_cluster::migration::{
+    Answer, JobId, MigrationAction, MigrationConfig, Migrations, TaskId,
+};
 use rubine_cluster::slots::SlotSet;
 use rubine_cluster::{NodeView, View};
 use rubine_config::Config;
@@ -74,6 +77,7 @@ impl Driver {
     fn migrate(&mut self, action: MigrationAction) {
         let server = self.server;
         match action {
+            MigrationAction::Ask { task, to, command } => self.ask_owner(task, to, command),
             MigrationAction::Connect { job, to } => self.connect_migration(job, to),
             MigrationAction::Authenticate { job } => self.order(job, Order::Authenticate),
             MigrationAction::Send { job, bytes } => self.order(job, Order::Send(bytes)),
@@ -122,7 +126,7 @@ impl Driver {
     }
 
     fn connect_migration(&mut self, job: JobId, to: NodeId) {
-        let begun = self.address_of(to).and_then(|address| {
+        let begun = self.address_of(to, "target").and_then(|address| {
             tracing::info!(
                 "Connecting slot migration {job} (ip: {}, port {})",
                 address.ip(),
@@ -135,12 +139,30 @@ impl Driver {
         }
     }
 
+    fn ask_owner(&self, task: TaskId, to: NodeId, command: Vec<Vec<u8>>) {
+        let (server, cluster) = (self.server, self.cluster);
+        let answered = move |answer| {
+            cluster.tell_migrations(&server.journal, |machine, _, now| {
+                machine.answered(task, to, answer, now);
+            });
+        };
+        let begun = self.address_of(to, "source").and_then(|address| {
+            let run = move || answered(ask::ask(server, address, &command));
+            let thread = std::thread::Builder::new().name("slot-ask".to_owned()).spawn(run);
+            thread.map(drop).map_err(|error| error.to_string())
+        });
+        if let Err(reason) = begun {
+            answered(Answer::Refused(reason));
+        }
+    }
+
     /// Where a node takes what other servers send: as replicas find it.
-    fn address_of(&self, id: NodeId) -> Result<SocketAddr, String> {
+    fn address_of(&self, id: NodeId, role: &str) -> Result<SocketAddr, String> {
         let view = self.cluster.view();
         let node = view.nodes.iter().find(|it| it.id == id);
-        let node: &NodeView = node.ok_or("target node not found")?;
-        let ip = node.ip.parse().map_err(|_| "the address of the target node is not known")?;
+        let node: &NodeView = node.ok_or_else(|| format!("{role} node not found"))?;
+        let unknown = |_| format!("the address of the {role} node is not known");
+        let ip = node.ip.parse().map_err(unknown)?;
         let port = if self.config.tls_replication { node.tls_port } else { node.port };
         Ok(SocketAddr::new(ip, port))
     }

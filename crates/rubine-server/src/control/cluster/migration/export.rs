@@ -67,7 +67,7 @@ pub(super) fn start(
 }
 
 /// The address that connections are made from, if one is set.
-fn source_address(server: &Server) -> io::Result<Option<IpAddr>> {
+pub(super) fn source_address(server: &Server) -> io::Result<Option<IpAddr>> {
     let config = server.config.load();
     let source = config.bind_source_addr.as_deref().filter(|it| !it.is_empty());
     let Some(source) = source else { return Ok(None) };
