@@ -169,8 +169,6 @@ pub struct Job {
     pub(super) last_heard: Millis,
     /// Why it is over, or empty.
     pub(super) message: String,
-    /// On the target: whoever has asked for it wants it no more.
-    pub(super) is_cancelled: bool,
     /// Since when writes are held, or were held last; 0 if they never were.
     pub(super) paused: Millis,
     /// Until when writes are held; 0 if they are not.
@@ -220,7 +218,6 @@ impl Job {
             last_ack_sent: now,
             last_heard: now,
             message: String::new(),
-            is_cancelled: false,
             paused: 0,
             held_until: 0,
             is_granted: false,

@@ -262,11 +262,10 @@ impl Migrations {
             let is_awaited = task.state == TaskState::Asking;
             match answer {
                 Answer::Agreed if is_awaited => task.enter(TaskState::Agreed, now),
-                Answer::Agreed => {}
                 Answer::Refused(reason) if is_awaited => task.enter(TaskState::Failed(reason), now),
                 Answer::Refused(_) => task.refuses = false,
                 Answer::Unknown(reason) if is_awaited => task.give_up(reason, now),
-                Answer::Unknown(_) => {}
+                Answer::Agreed | Answer::Unknown(_) => {}
             }
         }
         self.ask_more();
@@ -358,10 +357,7 @@ impl Migrations {
                 return false;
             }
             _ if job.operation == Operation::Export => self.end(id, Stage::Cancelled),
-            _ => {
-                job.is_cancelled = true;
-                self.fail(id, CANCELLED);
-            }
+            _ => self.fail(id, CANCELLED),
         }
         true
     }
@@ -395,7 +391,7 @@ fn report_of(job: &Job) -> TaskReport {
         source: job.source,
         target: job.target,
         operation: job.operation,
-        state: if job.is_cancelled { "canceled" } else { job.stage.task_state() },
+        state: if job.message == CANCELLED { "canceled" } else { job.stage.task_state() },
         last_error: job.message.clone(),
         created: job.created,
         started: Some(job.created),

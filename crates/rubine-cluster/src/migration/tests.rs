@@ -313,6 +313,8 @@ fn a_source_that_does_not_begin_is_told_of() {
     world.nodes[TARGET].answered(task(), id_of(SOURCE), Answer::Refused("no".to_owned()), now);
     assert_eq!((world.task().state, world.task().last_error.as_str()), ("failed", "no"));
     world.import().unwrap();
+    // Who is asked answers once.
+    drop(world.nodes[TARGET].take_actions());
     world.nodes[TARGET].answered(task(), id_of(SOURCE), Answer::Agreed, now);
     assert!(world.nodes[TARGET].is_busy());
     world.tick(60_001);

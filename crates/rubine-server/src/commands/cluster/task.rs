@@ -29,7 +29,7 @@ fn arity() -> CommandError {
 
 fn import(session: &mut Session<'_>) -> CommandResult {
     let args: Vec<&[u8]> = session.args.from(3).collect();
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(arity());
     }
     let cluster = cluster_of(session)?;
