@@ -328,7 +328,8 @@ impl Verifier<'_> {
             }
         }
         let heard_at = self.peers.iter().map(|it| it.heard_at).max().unwrap_or(0);
-        if 0 < self.missing && BEGIN_MS < now - heard_at.min(now) {
+        // Nobody here can see how far behind they are, so they may be as late as one that can be seen.
+        if 0 < self.missing && timeout_ms < now - heard_at.min(now) {
             let reason = Outcome::Unable("has not been heard of by way of another".to_owned());
             let unknown = format!("{} further replicas of replicas", self.missing);
             self.run.report.lock().replicas.push(checked(unknown, reason));
