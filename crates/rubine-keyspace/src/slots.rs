@@ -108,22 +108,23 @@ impl Keyspace {
 }
 
 impl Keyspace {
-    /// Empties slots of another keyspace, whose shards are locked, in all databases. What was there is freed in the
-    /// background. Returns which of them had keys.
-    pub fn discard_slots_of(&self, other: &mut Locked<'_>, slots: &[u16]) -> Vec<u16> {
+    /// Empties slots of this or another keyspace, whose shards are locked, in all databases. What was there is freed in the
+    /// background. Returns which of them had keys, and how many these were.
+    pub fn discard_slots_of(&self, locked: &mut Locked<'_>, slots: &[u16]) -> (Vec<u16>, u64) {
         let mut tables = Vec::new();
         let mut emptied = Vec::new();
         for &slot in slots {
-            let taken = other.take_slot(slot);
+            let taken = locked.take_slot(slot);
             if !taken.is_empty() {
                 emptied.push(slot);
             }
             tables.extend(taken.into_iter().map(|it| it.table));
         }
+        let count = tables.iter().map(|it| it.len() as u64).sum();
         if !tables.is_empty() {
             self.discard(Garbage::Tables(tables));
         }
-        emptied
+        (emptied, count)
     }
 }
 

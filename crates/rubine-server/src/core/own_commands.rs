@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rubine_cluster::slots::SlotSet;
 use rubine_commands::{Args, CommandError, CommandResult, shards_of};
-use rubine_keyspace::{Locked, ShardSet};
+use rubine_keyspace::{Locked, ShardSet, Tracking};
 use rubine_resp::writer::{Output, Reply};
 
 use super::unit::Role;
@@ -55,16 +55,28 @@ impl OwnCommands {
         self.in_unit(&shards, |core, client, locked| run_one(core, client, entry, args, locked))
     }
 
-    /// Empties slots, and does something else, in one step for everybody who looks at their keys.
+    /// Empties slots, and does something else, in one step for everybody who looks at their keys. That takes no longer for
+    /// many keys than for few, unless clients keep copies of some and have to be told of each.
     pub(crate) fn empty_slots(&mut self, slots: &SlotSet, also: impl FnOnce()) -> CommandResult {
         let entry = self.find("cluster|flushslot")?;
         let shards = ShardSet::of_slots(slots.iter());
         self.in_unit(&shards, |core, client, locked| {
-            for slot in slots.iter() {
-                let number = slot.to_string();
-                let words: [&[u8]; 3] = [b"CLUSTER", b"FLUSHSLOT", number.as_bytes()];
-                let (bytes, ranges) = encode(words.into_iter());
-                run_one(core, client, entry, Args::new(&bytes, &ranges), locked)?;
+            if core.runner.changes.tracking == Tracking::Off {
+                let numbers: Vec<u16> = slots.iter().collect();
+                let (emptied, count) = core.server.keyspace.discard_slots_of(locked, &numbers);
+                core.runner.changes.dirty += count;
+                if core.runner.effects.is_journalled {
+                    // One by one: replicas need not see it in one step, and would hold all locks for it.
+                    for slot in emptied {
+                        core.runner.effects.journal.command(0, &flush_of(&slot.to_string()));
+                        core.write_journal(locked);
+                    }
+                }
+            } else {
+                for slot in slots.iter() {
+                    let (bytes, ranges) = encode(flush_of(&slot.to_string()).into_iter());
+                    run_one(core, client, entry, Args::new(&bytes, &ranges), locked)?;
+                }
             }
             also();
             Ok(())
@@ -109,6 +121,11 @@ impl OwnCommands {
         }
         result
     }
+}
+
+/// The command that empties a slot.
+fn flush_of(slot: &str) -> [&[u8]; 3] {
+    [b"CLUSTER", b"FLUSHSLOT", slot.as_bytes()]
 }
 
 fn run_one(

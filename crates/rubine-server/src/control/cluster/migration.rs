@@ -187,7 +187,7 @@ impl Driver {
         // Whoever makes an image of all data finds all of this done, or nothing.
         let locked = self.server.keyspace.lock(&shards);
         let mut beside = migrations.beside().lock(&shards);
-        let emptied = self.server.keyspace.discard_slots_of(&mut beside, &numbers);
+        let (emptied, _) = self.server.keyspace.discard_slots_of(&mut beside, &numbers);
         cluster_data::tell_emptied(self.server, &emptied);
         drop(beside);
         self.tell_migrations(|machine, _, now| machine.cleaned_up(job, now));
