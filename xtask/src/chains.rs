@@ -72,10 +72,7 @@ const CHAINS: &[(&str, &[(Family, usize)])] = {
 };
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let ours = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let ours = build::server_or(options.server.as_deref(), "dev")?;
     let program = |family: Family| match family {
         Family::Rubine => Some(ours.clone()),
         Family::Valkey => valkey_program("valkey-server"),

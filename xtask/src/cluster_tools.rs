@@ -29,10 +29,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let program = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let program = build::server_or(options.server.as_deref(), "dev")?;
     let redis = built_redis().map(|it| it.with_file_name("redis-cli")).filter(|it| it.is_file());
     let tools = [("valkey-cli", valkey_program("valkey-cli")), ("redis-cli", redis)];
     for (name, tool) in tools {

@@ -67,10 +67,7 @@ const CLUSTERS: &[(&str, [Family; 6])] = {
 };
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let ours = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let ours = build::server_or(options.server.as_deref(), "dev")?;
     let mut failures = Vec::new();
     for (name, families) in CLUSTERS {
         if options.only.as_ref().is_some_and(|it| !name.contains(it.as_str())) {

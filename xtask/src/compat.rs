@@ -124,10 +124,7 @@ pub(crate) fn run(options: &Options) -> Result<(), Failure> {
         .iter()
         .find_map(|name| find_program(name))
         .ok_or("the suite is written in Tcl: install it (`apt-get install tcl`)")?;
-    let server = match &options.server {
-        Some(server) => server.canonicalize()?,
-        None => build::server("fast")?,
-    };
+    let server = build::server_or(options.server.as_deref(), "fast")?;
     if options.sentinel {
         return sentinel::run(options, &source, &tclsh, &server);
     }

@@ -61,10 +61,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let ours = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let ours = build::server_or(options.server.as_deref(), "dev")?;
     let peer = options.peer.clone().or_else(|| peer::valkey_program("valkey-server"));
     let peer = peer.ok_or("no valkey-server: set VALKEY_BIN_DIR, or name one with --peer")?;
     let servers = [start(&ours)?, start(&peer)?];

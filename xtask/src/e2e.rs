@@ -26,10 +26,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let program = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let program = build::server_or(options.server.as_deref(), "dev")?;
     let folder = target_directory().join("e2e");
     std::fs::create_dir_all(&folder)?;
     let mut failures = Vec::new();

@@ -30,10 +30,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let program = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let program = build::server_or(options.server.as_deref(), "dev")?;
     let mut failures = Vec::new();
     if let Some(valkey) = peer::valkey_program("valkey-server") {
         // Without a version of its own: what is common to all, or Valkey's where the data asks for it.

@@ -75,10 +75,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let program = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let program = build::server_or(options.server.as_deref(), "dev")?;
     let server = ServerOptions::new(&program)
         .with("workers", "3")
         .with("enable-debug-command", "yes")

@@ -46,10 +46,7 @@ impl Options {
 }
 
 pub(crate) fn run(options: &Options) -> Result<(), Failure> {
-    let server = match &options.server {
-        Some(path) => path.canonicalize()?,
-        None => build::server("dev")?,
-    };
+    let server = build::server_or(options.server.as_deref(), "dev")?;
     if std::env::var_os(INSIDE).is_some() {
         return play(options, &server);
     }
