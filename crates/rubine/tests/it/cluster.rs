@@ -135,6 +135,36 @@ impl Router {
     }
 }
 
+/// Has writers write through routers of their own while `act` runs, each beginning with what `begin` counts. `write` is told what
+/// the writer has come to, and sees to it that it is the next. Returns what each has come to.
+pub(crate) fn while_written(
+    nodes: &[Server],
+    writers: usize,
+    begin: impl Fn(&mut Router, usize) -> i64 + Sync,
+    write: impl Fn(&mut Router, usize, i64) + Sync,
+    act: impl FnOnce(),
+) -> Vec<i64> {
+    let (is_over, begin, write) = (&AtomicBool::new(false), &begin, &write);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..writers)
+            .map(|writer| {
+                scope.spawn(move || {
+                    let mut router = Router::new(nodes);
+                    let mut count = begin(&mut router, writer);
+                    while !is_over.load(Ordering::Relaxed) {
+                        write(&mut router, writer, count);
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        act();
+        is_over.store(true, Ordering::Relaxed);
+        writers.into_iter().map(|it| it.join().expect("it wrote")).collect()
+    })
+}
+
 #[test]
 fn requests_are_sent_where_they_belong() {
     let nodes = start(0);

@@ -1,16 +1,15 @@
 //! Slots that are shared evenly by themselves: a node that is added gets its share, one that is to go gets rid of its own.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use rubine_testing::cluster;
 use rubine_testing::server::{Server, ServerOptions};
 
 use crate::cluster::{
     Router, cluster_info, error, id, is_ok, is_primary, node, start_with, wait_until_ok,
+    while_written,
 };
-use crate::support::{call, elements, integer, wait_until};
+use crate::support::{call, elements, integer, named, wait_until};
 
 /// Fast, so that all of it is over soon.
 const SETTINGS: [(&str, &str); 3] = [
@@ -39,9 +38,7 @@ fn slots_of(node: &Server) -> usize {
 /// What CLUSTER REBALANCE STATUS says of one thing.
 fn status(node: &Server, name: &str) -> String {
     let reply = call(&mut node.client(), "CLUSTER REBALANCE STATUS");
-    let mut words = elements(&reply).iter();
-    let value = words.find(|it| it.as_text().as_deref() == Some(name)).and(words.next());
-    let value = value.expect("it has one");
+    let value = named(&reply, name).expect("it has one");
     value.as_text().unwrap_or_else(|| integer(value).to_string())
 }
 
@@ -53,28 +50,12 @@ fn set_all(nodes: &[Server], name: &str, value: &str) {
 
 /// Counts keys of many slots up while `act` runs. Keys begin with `name`. Each writer knows what it has written, and finds it again.
 fn with_writers(nodes: &[Server], name: &str, act: impl FnOnce()) {
-    let is_over = AtomicBool::new(false);
-    let written: Vec<i64> = thread::scope(|scope| {
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|writer| {
-                let is_over = &is_over;
-                scope.spawn(move || {
-                    let mut router = Router::new(nodes);
-                    let mut count = 0;
-                    while !is_over.load(Ordering::Relaxed) {
-                        let key = format!("{name}:{writer}:{}", count % 500);
-                        let value = integer(&router.call(&format!("INCR {key}")));
-                        assert_eq!(value, count / 500 + 1, "nothing is lost, nothing is doubled");
-                        count += 1;
-                    }
-                    count
-                })
-            })
-            .collect();
-        act();
-        is_over.store(true, Ordering::Relaxed);
-        writers.into_iter().map(|it| it.join().expect("it wrote")).collect()
-    });
+    let write = |router: &mut Router, writer, count| {
+        let key = format!("{name}:{writer}:{}", count % 500);
+        let value = integer(&router.call(&format!("INCR {key}")));
+        assert_eq!(value, count / 500 + 1, "nothing is lost, nothing is doubled");
+    };
+    let written = while_written(nodes, WRITERS, |_, _| 0, write, act);
     let mut router = Router::new(nodes);
     for (writer, count) in written.into_iter().enumerate() {
         assert!(0 < count);

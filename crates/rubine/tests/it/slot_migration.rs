@@ -1,15 +1,13 @@
 //! Slots that move from node to node by themselves, while they are written, while nodes end, and with what is kept on disk.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-
 use rubine_testing::server::{Server, ServerOptions};
 use rubine_testing::value::Value;
 
 use crate::cluster::{
     Router, error, id, is_ok, is_primary, start, start_with, take_over, wait_until_ok,
+    while_written,
 };
-use crate::support::{call, elements, info, integer, wait_until};
+use crate::support::{call, elements, info, integer, named, wait_until};
 
 /// The slot of keys with the tag `{j}`, which is the first node's.
 const SLOT: u16 = 3_564;
@@ -20,9 +18,7 @@ fn field(node: &Server, name: &str) -> String {
     let reply = call(&mut node.client(), "CLUSTER GETSLOTMIGRATIONS");
     // While it loads data, it says nothing else.
     let Some(newest) = reply.as_elements().and_then(|it| it.first()) else { return String::new() };
-    let mut words = elements(newest).iter();
-    let value = words.find(|it| it.as_text().as_deref() == Some(name)).and(words.next());
-    value.and_then(Value::as_text).unwrap_or_default()
+    named(newest, name).and_then(Value::as_text).unwrap_or_default()
 }
 
 fn wait_for(node: &Server, state: &str) {
@@ -86,28 +82,13 @@ fn check_keys(nodes: &[Server]) {
 
 /// Appends to lists of the slot while `act` runs, and sees to it that nothing is lost, and nothing doubled.
 fn with_writers(nodes: &[Server], writers: usize, act: impl FnOnce()) {
-    let is_over = AtomicBool::new(false);
-    let written: Vec<i64> = thread::scope(|scope| {
-        let writers: Vec<_> = (0..writers)
-            .map(|writer| {
-                let is_over = &is_over;
-                scope.spawn(move || {
-                    let mut router = Router::new(nodes);
-                    let mut count = integer(&router.call(&format!("LLEN {{j}}list:{writer}")));
-                    while !is_over.load(Ordering::Relaxed) {
-                        let line = format!("RPUSH {{j}}list:{writer} {count}");
-                        count += 1;
-                        let length = integer(&router.call(&line));
-                        assert_eq!(length, count, "nothing is lost, nothing is doubled");
-                    }
-                    count
-                })
-            })
-            .collect();
-        act();
-        is_over.store(true, Ordering::Relaxed);
-        writers.into_iter().map(|it| it.join().expect("it wrote")).collect()
-    });
+    let begin =
+        |router: &mut Router, writer| integer(&router.call(&format!("LLEN {{j}}list:{writer}")));
+    let write = |router: &mut Router, writer, count| {
+        let length = integer(&router.call(&format!("RPUSH {{j}}list:{writer} {count}")));
+        assert_eq!(length, count + 1, "nothing is lost, nothing is doubled");
+    };
+    let written = while_written(nodes, writers, begin, write, act);
     let mut router = Router::new(nodes);
     for (writer, count) in written.into_iter().enumerate() {
         let list = router.call(&format!("LRANGE {{j}}list:{writer} 0 -1"));
@@ -346,13 +327,9 @@ fn a_log_on_disk_says_what_was_taken_over() {
 /// A field of each part of a task that a node was asked for.
 fn task(node: &Server, id: &str, name: &str) -> Vec<String> {
     let reply = call(&mut node.client(), &format!("CLUSTER MIGRATION STATUS ID {id}"));
-    let parts = elements(&reply).iter().map(|part| {
-        let mut words = elements(part).iter();
-        let value = words.find(|it| it.as_text().as_deref() == Some(name)).and(words.next());
-        match value {
-            Some(Value::Integer(number)) => number.to_string(),
-            value => value.and_then(Value::as_text).unwrap_or_default(),
-        }
+    let parts = elements(&reply).iter().map(|part| match named(part, name) {
+        Some(Value::Integer(number)) => number.to_string(),
+        value => value.and_then(Value::as_text).unwrap_or_default(),
     });
     parts.collect()
 }

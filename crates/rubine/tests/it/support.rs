@@ -51,6 +51,12 @@ pub(crate) fn elements(value: &Value) -> &[Value] {
     value.as_elements().unwrap_or_else(|| panic!("an array was due, not {value:?}"))
 }
 
+/// What stands behind a name in a list of names and values.
+pub(crate) fn named<'v>(list: &'v Value, name: &str) -> Option<&'v Value> {
+    let mut pairs = elements(list).chunks(2);
+    pairs.find(|pair| pair[0].as_text().as_deref() == Some(name)).map(|pair| &pair[1])
+}
+
 /// The field of an INFO section.
 pub(crate) fn info(client: &mut Client, section: &str, field: &str) -> String {
     let text = call(client, &format!("INFO {section}")).as_text().expect("INFO is text");

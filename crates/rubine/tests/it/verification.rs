@@ -9,7 +9,7 @@ use rubine_testing::client::Client;
 use rubine_testing::server::Server;
 use rubine_testing::value::Value;
 
-use crate::support::{call, elements, info, integer, options, random, wait_until};
+use crate::support::{call, elements, info, integer, named, options, random, wait_until};
 
 fn text(value: &Value) -> String {
     value.as_text().unwrap_or_else(|| panic!("a string was due, not {value:?}"))
@@ -17,9 +17,7 @@ fn text(value: &Value) -> String {
 
 /// What stands behind a name.
 fn field<'v>(map: &'v Value, name: &str) -> &'v Value {
-    let pairs = elements(map).chunks(2);
-    let mut found = pairs.filter(|pair| text(&pair[0]) == name).map(|pair| &pair[1]);
-    found.next().unwrap_or_else(|| panic!("no {name} in {map:?}"))
+    named(map, name).unwrap_or_else(|| panic!("no {name} in {map:?}"))
 }
 
 /// Sends a request that is not refused.
