@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod settings;
+mod silent;
 mod stats;
 
 mod command_table;

@@ -2,7 +2,7 @@
 //! that nobody sets. Never touches a client.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 
 use arc_swap::ArcSwapOption;
 use rubine_cluster::slots::SlotSet;
@@ -26,6 +26,8 @@ pub(crate) struct Pause {
     holds: AtomicU8,
     /// Slots that change hands: writes to these are held back without a time.
     held_slots: ArcSwapOption<SlotSet>,
+    /// Whether there are any, for those who look before each request.
+    holds_slots: AtomicBool,
 }
 
 /// For what the server itself holds writes back.
@@ -80,7 +82,9 @@ impl Pause {
 
     /// Holds writes back to these slots, and to no others.
     pub(crate) fn set_held_slots(&self, slots: Option<SlotSet>) {
+        let holds = slots.is_some();
         self.held_slots.store(slots.map(Arc::new));
+        self.holds_slots.store(holds, Ordering::SeqCst);
     }
 
     /// Slots to which writes are held back.
@@ -91,7 +95,7 @@ impl Pause {
     /// Whether there are such slots.
     #[inline]
     pub(crate) fn holds_slots(&self) -> bool {
-        self.held_slots.load().is_some()
+        self.holds_slots.load(Ordering::Acquire)
     }
 
     /// Whether the server holds writes back for that.

@@ -362,11 +362,9 @@ impl Server {
         if let Some(cluster) = &self.cluster {
             cluster.usages().forget(0..SLOT_COUNT);
             cluster.migrations.reset_stats();
-        }
-        self.scripting.scripts.reset_evicted_count();
-        if let Some(cluster) = &self.cluster {
             cluster.ask(|machine, _| machine.reset_statistics());
         }
+        self.scripting.scripts.reset_evicted_count();
         self.stats.memory.freed_before.store(self.keyspace.garbage().freed(), Ordering::Relaxed);
         self.stats.memory.over_limit.reset();
         self.stats.gauges.reset_at.store(monotonic_millis() as i64, Ordering::Relaxed);

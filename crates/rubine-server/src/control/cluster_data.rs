@@ -14,7 +14,7 @@ use crate::client::subscriptions::ChannelKind;
 use crate::cluster::Cluster;
 use crate::core::SessionHandler;
 use crate::core::charging::charge_message;
-use crate::core::own_commands::OwnCommands;
+use crate::core::own_commands::{OwnCommands, flush_of};
 use crate::follow;
 use crate::mailbox::Message;
 use crate::pause::Hold;
@@ -138,9 +138,7 @@ pub(super) fn drop_all_keys(own: &mut OwnCommands) {
 /// Drops the keys of slots that others serve now.
 pub(super) fn drop_keys(own: &mut OwnCommands, slots: &SlotSet) {
     for slot in slots.iter() {
-        let number = slot.to_string();
-        let words: [&[u8]; 3] = [b"CLUSTER", b"FLUSHSLOT", number.as_bytes()];
-        if let Err(error) = own.run("cluster|flushslot", &words) {
+        if let Err(error) = own.empty_slot(slot) {
             tracing::warn!("Can't drop the keys of slot {slot}: {error}");
         }
     }
@@ -153,7 +151,7 @@ pub(super) fn tell_emptied(server: &Server, slots: &[u16]) {
     }
     let mut effects = rubine_journal::Effects::new();
     for slot in slots {
-        effects.command(0, &[b"CLUSTER", b"FLUSHSLOT", slot.to_string().as_bytes()]);
+        effects.command(0, &flush_of(&slot.to_string()));
     }
     server.journal.append(&mut effects, (unix_millis() / 1000) as u64);
 }

@@ -55,32 +55,31 @@ impl OwnCommands {
         self.in_unit(&shards, |core, client, locked| run_one(core, client, entry, args, locked))
     }
 
-    /// Empties slots, and does something else, in one step for everybody who looks at their keys. That takes no longer for
-    /// many keys than for few, unless clients keep copies of some and have to be told of each.
+    /// Empties slots, and does something else whether that works or not, in one step for everybody who looks at their keys.
+    /// That takes no longer for many keys than for few, unless clients keep copies of some and have to be told of each.
     pub(crate) fn empty_slots(&mut self, slots: &SlotSet, also: impl FnOnce()) -> CommandResult {
-        let entry = self.find("cluster|flushslot")?;
+        let entry = self.find(FLUSHSLOT);
         let shards = ShardSet::of_slots(slots.iter());
         self.in_unit(&shards, |core, client, locked| {
-            if core.runner.changes.tracking == Tracking::Off {
-                let numbers: Vec<u16> = slots.iter().collect();
-                let (emptied, count) = core.server.keyspace.discard_slots_of(locked, &numbers);
-                core.runner.changes.dirty += count;
-                if core.runner.effects.is_journalled {
-                    // One by one: replicas need not see it in one step, and would hold all locks for it.
-                    for slot in emptied {
-                        core.runner.effects.journal.command(0, &flush_of(&slot.to_string()));
-                        core.write_journal(locked);
-                    }
-                }
+            let emptied = if core.runner.changes.tracking == Tracking::Off {
+                take_slots(core, slots, locked);
+                Ok(())
             } else {
-                for slot in slots.iter() {
-                    let (bytes, ranges) = encode(flush_of(&slot.to_string()).into_iter());
-                    run_one(core, client, entry, Args::new(&bytes, &ranges), locked)?;
-                }
-            }
+                entry.and_then(|entry| {
+                    slots.iter().try_for_each(|slot| {
+                        let (bytes, ranges) = encode(flush_of(&slot.to_string()).into_iter());
+                        run_one(core, client, entry, Args::new(&bytes, &ranges), locked)
+                    })
+                })
+            };
             also();
-            Ok(())
+            emptied
         })
+    }
+
+    /// Empties a slot.
+    pub(crate) fn empty_slot(&mut self, slot: u16) -> CommandResult {
+        self.run(FLUSHSLOT, &flush_of(&slot.to_string()))
     }
 
     fn find(&self, full_name: &'static str) -> Result<&'static Entry, CommandError> {
@@ -123,9 +122,25 @@ impl OwnCommands {
     }
 }
 
+const FLUSHSLOT: &str = "cluster|flushslot";
+
 /// The command that empties a slot.
-fn flush_of(slot: &str) -> [&[u8]; 3] {
+pub(crate) fn flush_of(slot: &str) -> [&[u8]; 3] {
     [b"CLUSTER", b"FLUSHSLOT", slot.as_bytes()]
+}
+
+/// Takes slots out as a whole. No client keeps copies of keys.
+fn take_slots(core: &mut Core, slots: &SlotSet, locked: &mut Locked<'static>) {
+    let numbers: Vec<u16> = slots.iter().collect();
+    let (emptied, count) = core.server.keyspace.discard_slots_of(locked, &numbers);
+    core.runner.changes.dirty += count;
+    if core.runner.effects.is_journalled {
+        // One by one: replicas need not see it in one step, and would hold all locks for it.
+        for slot in emptied {
+            core.runner.effects.journal.command(0, &flush_of(&slot.to_string()));
+            core.write_journal(locked);
+        }
+    }
 }
 
 fn run_one(

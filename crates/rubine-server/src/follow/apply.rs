@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_i64;
 use rubine_commands::{Args, Command, CommandError, Group, Scope, shards_of};
 use rubine_config::PropagationErrorBehavior;
@@ -20,7 +21,6 @@ use crate::access;
 use crate::client::identity::Identity;
 use crate::client::subscriptions::ChannelKind;
 use crate::client::{Client, ClientFlags, ClientInfo};
-use crate::cluster::hidden::HiddenRunner;
 use crate::cluster::told::SYNC_SLOTS;
 use crate::command_table::{Entry, Run};
 use crate::core::after_run::{Caller, RanCommand};
@@ -30,6 +30,7 @@ use crate::mailbox::Message;
 use crate::persistence::Finder;
 use crate::pubsub::Notice;
 use crate::server::{FOLLOWER, Server};
+use crate::silent::SilentRunner;
 
 /// Commands of a master that cannot be run are logged one by one up to so many.
 const LOGGED_FAILURES_MAX: u64 = 10;
@@ -55,7 +56,7 @@ pub(super) struct Applier {
     /// The image that the master compares with its own.
     verifying: Verifying,
     /// What runs commands on keys that nobody sees yet.
-    hidden: HiddenRunner,
+    hidden: SilentRunner,
 }
 
 /// A command of a unit.
@@ -102,7 +103,7 @@ impl Applier {
         let (db, settings_version, failures, order) = Default::default();
         let (finder, output) = (Finder::new(server), Output::new());
         let verifying = Verifying::new(server);
-        let hidden = HiddenRunner::new();
+        let hidden = SilentRunner::new();
         Ok(Self {
             core,
             client,
@@ -355,7 +356,7 @@ impl Applier {
                 let cluster = server.cluster.as_ref().expect("only a node hides keys");
                 let mut beside =
                     cluster.migrations.beside().lock(&shards_of(&command.spec, args, true));
-                hidden.run(&core.settings, command, db, args, &mut beside)
+                hidden.run(&core.settings, command, (db, unix_millis()), args, &mut beside)
             }
             What::Scripting | What::Order => {
                 core.run_among_others(client, Role::Script, &mut reply, entry, args, locked)

@@ -6,30 +6,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rubine_base::clock::unix_millis;
 use rubine_base::number::parse_i64;
-use rubine_commands::{
-    Args, ClientFacts, Command, CommandError, Group, Occasion, Runner, Scope, shards_of,
-};
-use rubine_keyspace::{Changes, DueKeys, Key, Keyspace, Locked, Place, ShardSet, ViewOptions};
+use rubine_commands::{Args, Command, CommandError, Group, Scope, shards_of};
+use rubine_keyspace::{Key, Keyspace, Locked, Place, ShardSet};
 use rubine_persistence::log::Unit;
 use rubine_resp::parser::ArgRange;
-use rubine_resp::writer::{Output, Protocol, Reply};
 use rubine_storage::Apply;
 use rubine_storage::lanes::Lanes;
 use rubine_storage::lanes::run::{Incoming, RunUnits};
 
 use super::known::Finder;
-use crate::cluster::hidden::HiddenRunner;
 use crate::cluster::told::SYNC_SLOTS;
 use crate::command_table::{Entry, Run};
 use crate::server::Server;
 use crate::settings::Settings;
+use crate::silent::SilentRunner;
 
 /// Failing commands that are logged one by one.
 const LOGGED_FAILURES_MAX: u64 = 10;
 /// More lanes than that wait for the thread that reads.
 const LANES_MAX: usize = 16;
-/// An output that was longer is not kept for the next reply.
-const KEPT_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 
 /// Hands units to lanes.
 pub(crate) struct Replayer {
@@ -45,7 +40,7 @@ pub(crate) struct Replayer {
     /// A command that was looked at runs a script, or concerns scripts.
     has_met_script: bool,
     /// What runs commands on keys that nobody sees yet. They are run as they come.
-    hidden: HiddenRunner,
+    hidden: SilentRunner,
 }
 
 /// What is known of a command when it is handed in.
@@ -89,7 +84,7 @@ impl Replayer {
         let databases = settings.limits.databases;
         let has_met_script = false;
         let finder = Finder::new(server);
-        let hidden = HiddenRunner::new();
+        let hidden = SilentRunner::new();
         Ok(Self {
             server,
             keyspace,
@@ -191,8 +186,9 @@ impl Replayer {
             return false;
         }
         let mut beside = cluster.migrations.beside().lock(&shards_of(&command.spec, args, true));
+        let settings = self.server.settings.load();
         let result =
-            self.hidden.run(&self.server.settings.load(), command, self.db, args, &mut beside);
+            self.hidden.run(&settings, command, (self.db, unix_millis()), args, &mut beside);
         if let Err(error) = result {
             note_failure(&self.failures, command, &error);
         }
@@ -224,27 +220,13 @@ impl Replayer {
 struct Replay {
     settings: Arc<Settings>,
     now: i64,
-    runner: Runner,
-    output: Output,
+    runner: SilentRunner,
     failures: Arc<AtomicU64>,
 }
 
 impl Replay {
     fn new(settings: Arc<Settings>, failures: Arc<AtomicU64>) -> Self {
-        let runner = Runner::new(rubine_base::random::seed_from_os());
-        Self { settings, now: 0, runner, output: Output::new(), failures }
-    }
-
-    /// Forgets what a client would get, and what else would follow.
-    fn forget(&mut self) {
-        if KEPT_OUTPUT_BYTES_MAX < self.output.buffered_bytes() {
-            self.output = Output::new();
-        }
-        self.runner.effects.events.clear();
-        self.runner.effects.wait = None;
-        // What was sent in another life is not sent again: its removal follows.
-        self.runner.effects.shipment = None;
-        self.runner.changes = Changes::default();
+        Self { settings, now: 0, runner: SilentRunner::new(), failures }
     }
 }
 
@@ -270,29 +252,9 @@ impl RunUnits for Replay {
     fn run(&mut self, known: Known, bytes: &[u8], args: &[ArgRange], locked: &mut Locked<'_>) {
         let Known { command, db, key: (index, place) } = known;
         let args = Args::new(bytes, args).with_place(index, place);
-        let protocol = Protocol::Resp2;
-        let occasion = Occasion {
-            db,
-            now: self.now,
-            limits: &self.settings.limits,
-            access: self.settings.access,
-            view: ViewOptions { notes_access: true, due_keys: DueKeys::Shown },
-            client: ClientFacts {
-                protocol,
-                may_wait: false,
-                is_script: false,
-                steps_at_once_max: u64::MAX,
-                is_trusted: true,
-                reads_every_key: true,
-            },
-        };
-        let start = self.output.mark();
-        let mut reply = Reply::new(&mut self.output, protocol);
-        let result = self.runner.run(command, &occasion, &mut reply, args, locked);
-        self.output.truncate_to(start);
+        let result = self.runner.run(&self.settings, command, (db, self.now), args, locked);
         if let Err(error) = result {
             note_failure(&self.failures, command, &error);
         }
-        self.forget();
     }
 }

@@ -60,14 +60,11 @@ impl Driver {
         let change = cluster_data::ViewChange::prepare(cluster, view);
         let given = cluster.migrations.ask(|machine| machine.given(change.view()));
         let dirty = cluster_data::slots_with_keys(server, given.iter());
+        let publish = || cluster.publish(Arc::clone(change.view()));
         if dirty.is_empty() {
-            cluster.publish(Arc::clone(change.view()));
-        } else {
-            let publish = || cluster.publish(Arc::clone(change.view()));
-            if let Err(error) = self.own.empty_slots(&dirty, publish) {
-                tracing::warn!("Can't drop the keys of slots that have moved: {error}");
-                cluster.publish(Arc::clone(change.view()));
-            }
+            publish();
+        } else if let Err(error) = self.own.empty_slots(&dirty, publish) {
+            tracing::warn!("Can't drop the keys of slots that have moved: {error}");
         }
         change.tell(server);
     }

@@ -24,12 +24,13 @@ use rubine_system::allocator::used_memory;
 use super::carrier::Carrier;
 use super::export::word_of;
 use crate::client::ClientInfo;
-use crate::cluster::hidden::{HiddenRunner, is_about};
+use crate::cluster::hidden::is_about;
 use crate::cluster::{Answer, Cluster, Job, Order, Side};
 use crate::command_table::{Entry, Run};
 use crate::mailbox::Message;
 use crate::persistence::Finder;
 use crate::server::Server;
+use crate::silent::SilentRunner;
 
 /// What is read before it is run.
 const READ_BYTES_MAX: usize = 1024 * 1024;
@@ -72,7 +73,7 @@ struct Import {
     slots: SlotSet,
     input: Vec<u8>,
     parser: Parser,
-    runner: HiddenRunner,
+    runner: SilentRunner,
     finder: Finder,
     effects: Effects,
     db: usize,
@@ -104,7 +105,7 @@ impl Import {
             slots,
             input: Vec::new(),
             parser: Parser::new(),
-            runner: HiddenRunner::new(),
+            runner: SilentRunner::new(),
             finder,
             effects: Effects::new(),
             db: 0,
@@ -265,7 +266,8 @@ impl Import {
             return Err(Failure::Over);
         }
         let settings = server.settings.load();
-        let result = self.runner.run(&settings, command, self.db, args, &mut beside);
+        let result =
+            self.runner.run(&settings, command, (self.db, unix_millis()), args, &mut beside);
         if result.is_ok() && server.journal.is_active() {
             self.effects.encoded(self.db as u32, bytes);
             server.journal.append(&mut self.effects, (unix_millis() / 1000) as u64);
